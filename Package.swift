@@ -1,0 +1,164 @@
+// swift-tools-version: 6.2
+// The targets below stand in the order of their layers: a target may import only what stands above it, and roles never
+// import each other. `.ci/layering` checks both.
+
+import PackageDescription
+
+/// Where `make deps` puts the pinned Wasmtime library.
+let dependencyLibraries = "\(Context.packageDirectory)/.build/deps/lib"
+
+/// CI sets this, so that a newer compiler's new warnings never keep a newcomer from building.
+let strict = Context.environment["BULKHEAD_STRICT"] != nil
+
+let swiftSettings: [SwiftSetting] =
+  [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+  ] + (strict ? [.treatAllWarnings(as: .error)] : [])
+
+let cSettings: [CSetting] = strict ? [.treatAllWarnings(as: .error)] : []
+
+/// Binaries find `libwasmtime.so` beside themselves in the build tree, and under `lib/bulkhead` once installed.
+let wasmtimeLinkage: [LinkerSetting] = [
+  .unsafeFlags([
+    "-L\(dependencyLibraries)",
+    "-Xlinker", "-rpath", "-Xlinker", "$ORIGIN/../../deps/lib",
+    "-Xlinker", "-rpath", "-Xlinker", "$ORIGIN/../lib/bulkhead",
+    "-Xlinker", "-rpath", "-Xlinker", "$ORIGIN",
+  ])
+]
+
+func shim(_ name: String) -> Target { .target(name: name, cSettings: cSettings) }
+
+func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
+}
+
+func executable(
+  _ name: String, _ dependencies: [Target.Dependency], linker: [LinkerSetting] = [], path: String? = nil
+) -> Target {
+  .executableTarget(
+    name: name, dependencies: dependencies, path: path, swiftSettings: swiftSettings, linkerSettings: linker)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], linker: [LinkerSetting] = []) -> Target {
+  .testTarget(
+    name: name, dependencies: dependencies, swiftSettings: swiftSettings, linkerSettings: linker)
+}
+
+let package = Package(
+  name: "bulkhead",
+  products: [
+    .executable(name: "bulkheadd", targets: ["bulkheadd"]),
+    .executable(name: "bulkhead-front", targets: ["bulkhead-front"]),
+    .executable(name: "bulkhead-worker", targets: ["bulkhead-worker"]),
+    .executable(name: "bulkhead-compiler", targets: ["bulkhead-compiler"]),
+    .executable(name: "bulkheadctl", targets: ["bulkheadctl"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.0"),
+    .package(url: "https://github.com/apple/swift-log.git", from: "1.16.0"),
+    .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.0"),
+    .package(url: "https://github.com/hummingbird-project/hummingbird.git", from: "2.28.0"),
+    .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.0"),
+  ],
+  targets: [
+    // C shims
+    shim("CBulkheadSys"),
+    shim("CBulkheadRing"),
+    .target(name: "CWasmtime", cSettings: cSettings, linkerSettings: [.linkedLibrary("wasmtime")]),
+    .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
+
+    // pure: no I/O, no Foundation
+    library("BulkheadCore"),
+    library("BulkheadPolicy", ["BulkheadCore"]),
+    library("BulkheadWire", ["BulkheadCore"]),
+    library("ProxyWasmABI", ["BulkheadCore"]),
+
+    // system
+    library("BulkheadSystem", ["CBulkheadSys", "BulkheadCore"]),
+    library("BulkheadRing", ["CBulkheadRing", "BulkheadSystem", "BulkheadCore"]),
+    library("BulkheadSandbox", ["CBulkheadSys", "BulkheadSystem", "BulkheadCore"]),
+
+    // VM
+    library("BulkheadWasmtime", ["CWasmtime", "BulkheadCore"]),
+    library("BulkheadProxyWasm", ["ProxyWasmABI", "BulkheadWire", "BulkheadCore"]),
+
+    // configuration and control
+    library("BulkheadConfig", ["BulkheadPolicy", "BulkheadCore", .product(name: "Yams", package: "Yams")]),
+    library("BulkheadControl", ["BulkheadPolicy", "BulkheadCore"]),
+
+    // roles
+    library(
+      "BulkheadSupervisor",
+      [
+        "CSeccomp", "BulkheadCore", "BulkheadPolicy", "BulkheadWire", "BulkheadSystem", "BulkheadSandbox",
+        "BulkheadRing", "BulkheadConfig", "BulkheadControl",
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "Crypto", package: "swift-crypto"),
+      ]),
+    library(
+      "BulkheadFront",
+      [
+        "BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadRing", "BulkheadSandbox",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+      ]),
+    library(
+      "BulkheadWorker",
+      [
+        "BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadRing", "BulkheadSandbox", "BulkheadWasmtime",
+        "BulkheadProxyWasm", "ProxyWasmABI",
+      ]),
+    library(
+      "BulkheadCompiler",
+      ["BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadSandbox", "BulkheadWasmtime", "ProxyWasmABI"]),
+    library(
+      "BulkheadCLI",
+      [
+        "BulkheadCore", "BulkheadControl",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+      ]),
+
+    // executables
+    executable(
+      "bulkheadd",
+      ["BulkheadSupervisor", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+    executable("bulkhead-front", ["BulkheadFront"]),
+    executable("bulkhead-worker", ["BulkheadWorker"], linker: wasmtimeLinkage),
+    executable("bulkhead-compiler", ["BulkheadCompiler"], linker: wasmtimeLinkage),
+    executable("bulkheadctl", ["BulkheadCLI"]),
+
+    // tests
+    executable("bulkhead-probe", ["BulkheadSandbox", "BulkheadSystem", "CBulkheadSys"], path: "Tests/Probe"),
+    executable(
+      "bulkhead-ringbench", ["BulkheadRing", "BulkheadSystem", "CBulkheadRing", "CBulkheadSys"], path: "Tests/RingBench"),
+    tests("BulkheadCoreTests", ["BulkheadCore"]),
+    tests("BulkheadPolicyTests", ["BulkheadPolicy"]),
+    tests("BulkheadWireTests", ["BulkheadWire", "BulkheadCore"]),
+    tests("BulkheadSystemTests", ["BulkheadSystem", "BulkheadCore", "CBulkheadSys"]),
+    tests("BulkheadRingTests", ["BulkheadRing", "BulkheadSystem", "CBulkheadRing"]),
+    tests(
+      "BulkheadSandboxTests",
+      ["BulkheadSandbox", "BulkheadSystem", "BulkheadConfig", "BulkheadSupervisor", "bulkhead-probe"]),
+    tests(
+      "BulkheadProxyWasmTests",
+      ["BulkheadProxyWasm", "ProxyWasmABI", "BulkheadWire", "BulkheadWasmtime", "BulkheadCore"],
+      linker: wasmtimeLinkage),
+    tests("BulkheadConfigTests", ["BulkheadConfig", "BulkheadPolicy", "BulkheadCore"]),
+    tests("BulkheadFrontTests", ["BulkheadFront", "BulkheadWire", "BulkheadRing", "BulkheadSystem"]),
+    tests("BulkheadCLITests", ["BulkheadCLI", "BulkheadControl"]),
+    tests("BulkheadSupervisorTests", ["BulkheadSupervisor", "BulkheadWire", "BulkheadConfig", "BulkheadPolicy"]),
+    tests("IntegrationTests", ["BulkheadControl", "BulkheadCore"]),
+  ],
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,3 @@
+#ifndef CBulkheadRing_h
+#define CBulkheadRing_h
+#endif

@@ -1,0 +1,3 @@
+#ifndef CBulkheadSys_h
+#define CBulkheadSys_h
+#endif

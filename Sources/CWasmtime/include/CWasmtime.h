@@ -1,0 +1,3 @@
+#ifndef CWasmtime_h
+#define CWasmtime_h
+#endif
