@@ -13,8 +13,6 @@ let strict = Context.environment["BULKHEAD_STRICT"] != nil
 let swiftSettings: [SwiftSetting] =
   [
     .enableUpcomingFeature("ExistentialAny"),
-    .enableUpcomingFeature("MemberImportVisibility"),
-    .enableUpcomingFeature("InternalImportsByDefault"),
   ] + (strict ? [.treatAllWarnings(as: .error)] : [])
 
 let cSettings: [CSetting] = strict ? [.treatAllWarnings(as: .error)] : []

@@ -1,0 +1,36 @@
+/// The descriptors that a child finds at its start, by number; nothing else is open.
+///
+/// 0 and 1 are `/dev/null`, 2 is a pipe for raw text (a runtime's last words), 3 is the report pipe (`ReportFrame`s).
+public enum ChildDescriptor {
+  public static let standardError: Int32 = 2
+  public static let report: Int32 = 3
+  /// A sealed memfd with the encoded bootstrap of the role.
+  public static let bootstrap: Int32 = 4
+
+  public enum Front {
+    /// SOCK_SEQPACKET to the supervisor: `ControlMessage`s with descriptors.
+    public static let control: Int32 = 5
+    /// The listening sockets, one a listener, in the order of the bootstrap.
+    public static let firstListener: Int32 = 6
+  }
+
+  public enum Worker {
+    /// The compiled module, read-only.
+    public static let module: Int32 = 5
+    /// The channel's memfd.
+    public static let channel: Int32 = 6
+    /// The write end of the liveness pipe that the front reads.
+    public static let liveness: Int32 = 7
+    /// The read end of a pipe that only the supervisor holds open for writing.
+    public static let lifeline: Int32 = 8
+    /// The doorbell (an eventfd) of the front's first event loop; the others follow.
+    public static let firstDoorbell: Int32 = 9
+  }
+
+  public enum Compiler {
+    /// The untrusted module, read-only.
+    public static let input: Int32 = 5
+    /// The file that the compiled module is written to.
+    public static let output: Int32 = 6
+  }
+}

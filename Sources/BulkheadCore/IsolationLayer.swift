@@ -1,0 +1,41 @@
+/// The layers of a worker's sandbox, each reported with whether it holds and, where it does not, why.
+public enum IsolationLayer: String, Sendable, CaseIterable {
+  case userNamespace
+  case mountNamespace
+  case pidNamespace
+  case networkNamespace
+  case ipcNamespace
+  case utsNamespace
+  case noNewPrivileges
+  case emptyRoot
+  case landlock
+  case resourceLimits
+  case capabilities
+  case supplementaryGroups
+  case descriptors
+  case environment
+  case session
+  case seccomp
+
+  /// The number that stands for it on the wire.
+  public var code: UInt8 { UInt8(truncatingIfNeeded: Self.allCases.firstIndex(of: self) ?? 0) }
+
+  public init?(code: UInt8) {
+    guard Int(code) < Self.allCases.count else { return nil }
+    self = Self.allCases[Int(code)]
+  }
+}
+
+/// Whether one layer holds for one worker.
+public struct LayerReport: Sendable, Equatable {
+  public var layer: IsolationLayer
+  public var holds: Bool
+  /// What makes it hold, or why it does not; for people.
+  public var why: String
+
+  public init(layer: IsolationLayer, holds: Bool, why: String) {
+    self.layer = layer
+    self.holds = holds
+    self.why = why
+  }
+}

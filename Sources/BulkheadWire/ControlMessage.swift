@@ -1,0 +1,129 @@
+import BulkheadCore
+
+/// What the supervisor tells the front: one SOCK_SEQPACKET datagram each, some with descriptors.
+public enum FrontCommand: Equatable, Sendable {
+  /// A worker is about to start, or serves already. Descriptors with it, in order: the channel's memfd, the read end of
+  /// the liveness pipe, then one doorbell (eventfd) an event loop. The front maps the channel and holds callbacks back
+  /// until `workerReady`.
+  case addWorker(worker: UInt64, plugin: UInt32)
+  /// The worker reported that it serves.
+  case workerReady(worker: UInt64)
+  /// Send it nothing new; what it owes is still taken until its liveness pipe closes.
+  case retireWorker(worker: UInt64)
+  /// Where the plugin stands: in `starting` and `backoff` streams may wait (admission), in `quarantined` none does.
+  case pluginState(plugin: UInt32, state: PluginState)
+  /// Stop accepting, finish what is in flight, then exit; reset what is left after the time.
+  case drain(milliseconds: UInt32)
+
+  private enum Kind: UInt8 {
+    case addWorker = 1
+    case workerReady, retireWorker, pluginState, drain
+  }
+
+  public func encoded() -> [UInt8] {
+    var writer = WireWriter(capacity: 64)
+    switch self {
+    case .addWorker(let worker, let plugin):
+      writer.u8(Kind.addWorker.rawValue)
+      writer.u64(worker)
+      writer.u32(plugin)
+    case .workerReady(let worker):
+      writer.u8(Kind.workerReady.rawValue)
+      writer.u64(worker)
+    case .retireWorker(let worker):
+      writer.u8(Kind.retireWorker.rawValue)
+      writer.u64(worker)
+    case .pluginState(let plugin, let state):
+      writer.u8(Kind.pluginState.rawValue)
+      writer.u32(plugin)
+      writer.u8(state.code)
+    case .drain(let milliseconds):
+      writer.u8(Kind.drain.rawValue)
+      writer.u32(milliseconds)
+    }
+    return writer.array
+  }
+
+  public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
+    var reader = WireReader(bytes)
+    guard let kind = Kind(rawValue: try reader.u8("command.kind")) else {
+      throw WireError(.unknownValue, "command.kind")
+    }
+    switch kind {
+    case .addWorker:
+      self = .addWorker(worker: try reader.u64("addWorker.worker"), plugin: try reader.u32("addWorker.plugin"))
+    case .workerReady:
+      self = .workerReady(worker: try reader.u64("workerReady.worker"))
+    case .retireWorker:
+      self = .retireWorker(worker: try reader.u64("retireWorker.worker"))
+    case .pluginState:
+      let plugin = try reader.u32("pluginState.plugin")
+      guard let state = PluginState(code: try reader.u8("pluginState.state")) else {
+        throw WireError(.unknownValue, "pluginState.state")
+      }
+      self = .pluginState(plugin: plugin, state: state)
+    case .drain:
+      self = .drain(milliseconds: try reader.u32("drain.milliseconds"))
+    }
+    try reader.end("command")
+  }
+}
+
+/// What the front tells the supervisor, which believes none of it without a check.
+public enum FrontEvent: Equatable, Sendable {
+  /// The listeners accept; said once.
+  case serving
+  /// The worker must go: a callback ran past its deadline, or it broke the protocol. `detail` is for people.
+  case workerFault(worker: UInt64, reason: ExitReason, detail: String)
+  /// The front has let go of the worker: its liveness pipe closed and its channel is unmapped.
+  case workerGone(worker: UInt64)
+  /// The front holds the worker's channel.
+  case workerAttached(worker: UInt64)
+  /// `drain` is done; the front exits next.
+  case drained
+
+  private enum Kind: UInt8 {
+    case serving = 1
+    case workerFault, workerGone, workerAttached, drained
+  }
+
+  public func encoded() -> [UInt8] {
+    var writer = WireWriter(capacity: 64)
+    switch self {
+    case .serving:
+      writer.u8(Kind.serving.rawValue)
+    case .workerFault(let worker, let reason, let detail):
+      writer.u8(Kind.workerFault.rawValue)
+      writer.u64(worker)
+      writer.u8(reason.code)
+      writer.cut(detail, to: 1_024)
+    case .workerGone(let worker):
+      writer.u8(Kind.workerGone.rawValue)
+      writer.u64(worker)
+    case .workerAttached(let worker):
+      writer.u8(Kind.workerAttached.rawValue)
+      writer.u64(worker)
+    case .drained:
+      writer.u8(Kind.drained.rawValue)
+    }
+    return writer.array
+  }
+
+  public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
+    var reader = WireReader(bytes)
+    guard let kind = Kind(rawValue: try reader.u8("event.kind")) else { throw WireError(.unknownValue, "event.kind") }
+    switch kind {
+    case .serving: self = .serving
+    case .workerFault:
+      let worker = try reader.u64("workerFault.worker")
+      guard let reason = ExitReason(code: try reader.u8("workerFault.reason")) else {
+        throw WireError(.unknownValue, "workerFault.reason")
+      }
+      self = .workerFault(worker: worker, reason: reason, detail: try reader.string("workerFault.detail"))
+    case .workerGone: self = .workerGone(worker: try reader.u64("workerGone.worker"))
+    case .workerAttached: self = .workerAttached(worker: try reader.u64("workerAttached.worker"))
+    case .drained: self = .drained
+    }
+    try reader.end("event")
+  }
+}

@@ -1,0 +1,209 @@
+import BulkheadCore
+
+/// All that the front needs at its start; it reads no file. Times are in milliseconds.
+public struct FrontBootstrap: Equatable, Sendable {
+  public struct Listener: Equatable, Sendable {
+    public var name: String
+    /// Index into `upstreams`.
+    public var upstream: UInt32
+    public init(name: String, upstream: UInt32) {
+      self.name = name
+      self.upstream = upstream
+    }
+  }
+
+  public struct Upstream: Equatable, Sendable {
+    public var name: String
+    /// Answers with what it received, as JSON; then there are no endpoints.
+    public var isEcho: Bool
+    /// `host:port`, `[v6]:port`.
+    public var endpoints: [String]
+    public init(name: String, isEcho: Bool, endpoints: [String]) {
+      self.name = name
+      self.isEcho = isEcho
+      self.endpoints = endpoints
+    }
+  }
+
+  /// In the order of the chain: request callbacks run from the first to the last, response callbacks back.
+  public struct Plugin: Equatable, Sendable {
+    public var name: String
+    public var failStrategy: FailStrategy
+    /// What its module exports.
+    public var callbacks: CallbackSet
+    /// The longest that one callback may run.
+    public var callbackDeadline: UInt32
+    /// The longest that a stream waits for a ready worker.
+    public var admissionWait: UInt32
+    public init(
+      name: String, failStrategy: FailStrategy, callbacks: CallbackSet, callbackDeadline: UInt32, admissionWait: UInt32
+    ) {
+      self.name = name
+      self.failStrategy = failStrategy
+      self.callbacks = callbacks
+      self.callbackDeadline = callbackDeadline
+      self.admissionWait = admissionWait
+    }
+  }
+
+  public struct Timeouts: Equatable, Sendable {
+    /// From the first byte of a request to the end of its header.
+    public var headerRead: UInt32 = 10_000
+    /// A connection, or a stream, on which nothing moves.
+    public var idle: UInt32 = 60_000
+    public var upstreamConnect: UInt32 = 5_000
+    /// From the end of the request to the head of the response.
+    public var upstreamResponse: UInt32 = 30_000
+    public init() {}
+  }
+
+  public struct Bounds: Equatable, Sendable {
+    public var headerBytes: UInt32 = 60 << 10
+    public var headerCount: UInt32 = 200
+    /// A request body; 0 is no bound, since bodies stream.
+    public var bodyBytes: UInt64 = 0
+    public var connections: UInt32 = 10_000
+    /// Connections of one event loop to one upstream.
+    public var upstreamConnections: UInt32 = 1_024
+    public init() {}
+  }
+
+  public var eventLoops: UInt32
+  /// The longest that a side spins before it sleeps, in microseconds; 0 where there is one CPU.
+  public var maximumSpinMicroseconds: UInt32
+  public var logLevel: LogLevel
+  public var listeners: [Listener]
+  public var upstreams: [Upstream]
+  public var plugins: [Plugin]
+  public var timeouts: Timeouts
+  public var bounds: Bounds
+  public var ring: RingSizes
+
+  public init(
+    eventLoops: UInt32, maximumSpinMicroseconds: UInt32, logLevel: LogLevel, listeners: [Listener],
+    upstreams: [Upstream], plugins: [Plugin], timeouts: Timeouts = Timeouts(), bounds: Bounds = Bounds(),
+    ring: RingSizes = RingSizes()
+  ) {
+    self.eventLoops = eventLoops
+    self.maximumSpinMicroseconds = maximumSpinMicroseconds
+    self.logLevel = logLevel
+    self.listeners = listeners
+    self.upstreams = upstreams
+    self.plugins = plugins
+    self.timeouts = timeouts
+    self.bounds = bounds
+    self.ring = ring
+  }
+
+  public func encoded() -> [UInt8] {
+    var writer = WireWriter()
+    writer.u32(eventLoops)
+    writer.u32(maximumSpinMicroseconds)
+    writer.u8(logLevel.rawValue)
+    writer.array(listeners) { writer, listener in
+      writer.string(listener.name)
+      writer.u32(listener.upstream)
+    }
+    writer.array(upstreams) { writer, upstream in
+      writer.string(upstream.name)
+      writer.bool(upstream.isEcho)
+      writer.array(upstream.endpoints) { $0.string($1) }
+    }
+    writer.array(plugins) { writer, plugin in
+      writer.string(plugin.name)
+      writer.u8(plugin.failStrategy.code)
+      writer.u32(plugin.callbacks.rawValue)
+      writer.u32(plugin.callbackDeadline)
+      writer.u32(plugin.admissionWait)
+    }
+    for time in [timeouts.headerRead, timeouts.idle, timeouts.upstreamConnect, timeouts.upstreamResponse] {
+      writer.u32(time)
+    }
+    writer.u32(bounds.headerBytes)
+    writer.u32(bounds.headerCount)
+    writer.u64(bounds.bodyBytes)
+    writer.u32(bounds.connections)
+    writer.u32(bounds.upstreamConnections)
+    ring.encode(into: &writer)
+    return writer.array
+  }
+
+  public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
+    var reader = WireReader(bytes)
+    eventLoops = try reader.u32("front.eventLoops")
+    guard (1...UInt32(Limits.maximumEventLoops)).contains(eventLoops) else {
+      throw WireError(.tooLarge, "front.eventLoops")
+    }
+    maximumSpinMicroseconds = try reader.u32("front.spin")
+    guard let level = LogLevel(rawValue: try reader.u8("front.logLevel")) else {
+      throw WireError(.unknownValue, "front.logLevel")
+    }
+    logLevel = level
+    listeners = try reader.array("front.listeners", atMost: Limits.maximumListeners) { reader throws(WireError) in
+      Listener(name: try reader.string("listener.name"), upstream: try reader.u32("listener.upstream"))
+    }
+    upstreams = try reader.array("front.upstreams", atMost: 65_536) { reader throws(WireError) in
+      Upstream(
+        name: try reader.string("upstream.name"), isEcho: try reader.bool("upstream.isEcho"),
+        endpoints: try reader.array("upstream.endpoints", atMost: 65_536) { reader throws(WireError) in
+          try reader.string("upstream.endpoint")
+        })
+    }
+    plugins = try reader.array("front.plugins", atMost: Limits.maximumPlugins) { reader throws(WireError) in
+      let name = try reader.string("plugin.name")
+      guard let strategy = FailStrategy(code: try reader.u8("plugin.failStrategy")) else {
+        throw WireError(.unknownValue, "plugin.failStrategy")
+      }
+      return Plugin(
+        name: name, failStrategy: strategy, callbacks: CallbackSet(rawValue: try reader.u32("plugin.callbacks")),
+        callbackDeadline: try reader.u32("plugin.callbackDeadline"),
+        admissionWait: try reader.u32("plugin.admissionWait"))
+    }
+    timeouts = Timeouts()
+    timeouts.headerRead = try reader.u32("timeouts.headerRead")
+    timeouts.idle = try reader.u32("timeouts.idle")
+    timeouts.upstreamConnect = try reader.u32("timeouts.upstreamConnect")
+    timeouts.upstreamResponse = try reader.u32("timeouts.upstreamResponse")
+    bounds = Bounds()
+    bounds.headerBytes = try reader.u32("bounds.headerBytes")
+    bounds.headerCount = try reader.u32("bounds.headerCount")
+    bounds.bodyBytes = try reader.u64("bounds.bodyBytes")
+    bounds.connections = try reader.u32("bounds.connections")
+    bounds.upstreamConnections = try reader.u32("bounds.upstreamConnections")
+    ring = try RingSizes(&reader)
+    try reader.end("front")
+    guard listeners.allSatisfy({ Int($0.upstream) < upstreams.count }) else {
+      throw WireError(.tooLarge, "listener.upstream")
+    }
+  }
+}
+
+/// The capacities of a channel's three rings, in bytes, powers of two.
+public struct RingSizes: Equatable, Sendable {
+  public var callbacks: UInt32 = 256 << 10
+  public var replies: UInt32 = 256 << 10
+  public var answers: UInt32 = 64 << 10
+
+  public init() {}
+
+  /// The largest record of the callback and reply rings: half the smaller one, so that one always fits an empty ring.
+  public var maximumRecord: Int { Int(min(callbacks, replies)) / 2 - 8 }
+
+  func encode(into writer: inout WireWriter) {
+    writer.u32(callbacks)
+    writer.u32(replies)
+    writer.u32(answers)
+  }
+
+  init(_ reader: inout WireReader) throws(WireError) {
+    callbacks = try Self.size(&reader)
+    replies = try Self.size(&reader)
+    answers = try Self.size(&reader)
+  }
+
+  private static func size(_ reader: inout WireReader) throws(WireError) -> UInt32 {
+    let size = try reader.u32("ring.size")
+    guard size.nonzeroBitCount == 1, (4096...(64 << 20)).contains(size) else { throw WireError(.tooLarge, "ring.size") }
+    return size
+  }
+}

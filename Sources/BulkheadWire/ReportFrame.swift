@@ -1,0 +1,191 @@
+import BulkheadCore
+
+/// What a child tells the supervisor over its report pipe (descriptor 3).
+///
+/// On the pipe each frame is a u32 length and that many bytes: u8 kind, then the fields. A worker's and the front's pipe
+/// is non-blocking and a frame is at most `Limits.maximumReportFrame` bytes with its length, so that a write is all or
+/// nothing: what does not fit is dropped and counted, never waited for. A compiler's pipe blocks and its frames may have
+/// `Limits.maximumCompilerFrame` bytes.
+public enum ReportFrame: Equatable, Sendable {
+  /// A line of log. `stream` is the `x-request-id` or the number of the stream, "" outside one.
+  case log(level: LogLevel, stream: String, message: String)
+  /// Lines that were dropped because the pipe was full or the rate was over its bound, since the last such frame.
+  case dropped(lines: UInt64)
+  /// Worker: which layers of the sandbox hold.
+  case isolation([LayerReport])
+  /// Worker: configured, under seccomp, about to serve. `warnings` were logged before.
+  case ready
+  /// Worker: why it ends, as far as it knows itself; `detail` is for people, `backtrace` has a frame a line.
+  case fault(reason: ExitReason, detail: String, backtrace: String)
+  /// Worker: the period of its ticks in milliseconds changed; 0 turns them off.
+  case tickPeriod(milliseconds: UInt32)
+  /// Compiler: the module is compiled and written.
+  case compiled(CompiledModule)
+  /// Compiler: the module is refused; `detail` says why and, where known, what to do.
+  case refused(detail: String)
+
+  /// What a module exports and imports.
+  public struct CompiledModule: Equatable, Sendable {
+    /// The ABI marker that was found, for example `proxy_abi_version_0_2_1`.
+    public var abi: String
+    /// Names of the exported functions, memories and globals.
+    public var exports: [String]
+    /// `module.name` of each import.
+    public var imports: [String]
+
+    public init(abi: String, exports: [String], imports: [String]) {
+      self.abi = abi
+      self.exports = exports
+      self.imports = imports
+    }
+  }
+
+  private enum Kind: UInt8 {
+    case log = 1
+    case dropped, isolation, ready, fault, tickPeriod, compiled, refused
+  }
+
+  /// Text that is longer is cut, so that a frame never outgrows its bound.
+  private static let maximumText = 3_600
+  private static let maximumNames = 8_192
+
+  /// Writes the frame with its length in front.
+  public func encode(into writer: inout WireWriter) {
+    let at = writer.count
+    writer.u32(0)
+    switch self {
+    case .log(let level, let stream, let message):
+      writer.u8(Kind.log.rawValue)
+      writer.u8(level.rawValue)
+      writer.cut(stream, to: 128)
+      writer.cut(message, to: Self.maximumText)
+    case .dropped(let lines):
+      writer.u8(Kind.dropped.rawValue)
+      writer.u64(lines)
+    case .isolation(let layers):
+      writer.u8(Kind.isolation.rawValue)
+      writer.array(layers) { writer, layer in
+        writer.u8(layer.layer.code)
+        writer.bool(layer.holds)
+        writer.cut(layer.why, to: 180)
+      }
+    case .ready:
+      writer.u8(Kind.ready.rawValue)
+    case .fault(let reason, let detail, let backtrace):
+      writer.u8(Kind.fault.rawValue)
+      writer.u8(reason.code)
+      writer.cut(detail, to: 800)
+      writer.cut(backtrace, to: 2_800)
+    case .tickPeriod(let milliseconds):
+      writer.u8(Kind.tickPeriod.rawValue)
+      writer.u32(milliseconds)
+    case .compiled(let module):
+      writer.u8(Kind.compiled.rawValue)
+      writer.cut(module.abi, to: 128)
+      for names in [module.exports, module.imports] {
+        writer.array(Array(names.prefix(Self.maximumNames))) { $0.cut($1, to: 512) }
+      }
+    case .refused(let detail):
+      writer.u8(Kind.refused.rawValue)
+      writer.cut(detail, to: Self.maximumText)
+    }
+    writer.patch(UInt32(truncatingIfNeeded: writer.count - at - 4), at: at)
+  }
+
+  /// The frame with its length in front.
+  public func encoded() -> [UInt8] {
+    var writer = WireWriter(capacity: 512)
+    encode(into: &writer)
+    return writer.array
+  }
+
+  /// Reads one frame, without its length.
+  public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
+    var reader = WireReader(bytes)
+    guard let kind = Kind(rawValue: try reader.u8("report.kind")) else { throw WireError(.unknownValue, "report.kind") }
+    switch kind {
+    case .log:
+      guard let level = LogLevel(rawValue: try reader.u8("log.level")) else {
+        throw WireError(.unknownValue, "log.level")
+      }
+      self = .log(level: level, stream: try reader.string("log.stream"), message: try reader.string("log.message"))
+    case .dropped:
+      self = .dropped(lines: try reader.u64("dropped.lines"))
+    case .isolation:
+      self = .isolation(
+        try reader.array("isolation.layers", atMost: IsolationLayer.allCases.count) { reader throws(WireError) in
+          guard let layer = IsolationLayer(code: try reader.u8("isolation.layer")) else {
+            throw WireError(.unknownValue, "isolation.layer")
+          }
+          return LayerReport(
+            layer: layer, holds: try reader.bool("isolation.holds"), why: try reader.string("isolation.why"))
+        })
+    case .ready:
+      self = .ready
+    case .fault:
+      guard let reason = ExitReason(code: try reader.u8("fault.reason")) else {
+        throw WireError(.unknownValue, "fault.reason")
+      }
+      self = .fault(
+        reason: reason, detail: try reader.string("fault.detail"), backtrace: try reader.string("fault.backtrace"))
+    case .tickPeriod:
+      self = .tickPeriod(milliseconds: try reader.u32("tickPeriod.milliseconds"))
+    case .compiled:
+      self = .compiled(
+        CompiledModule(
+          abi: try reader.string("compiled.abi"),
+          exports: try reader.array("compiled.exports", atMost: Self.maximumNames) { reader throws(WireError) in
+            try reader.string("compiled.export")
+          },
+          imports: try reader.array("compiled.imports", atMost: Self.maximumNames) { reader throws(WireError) in
+            try reader.string("compiled.import")
+          }))
+    case .refused:
+      self = .refused(detail: try reader.string("refused.detail"))
+    }
+    try reader.end("report")
+  }
+}
+
+extension WireWriter {
+  /// A u32 length and the string's UTF-8, at most `limit` bytes of it.
+  mutating func cut(_ string: String, to limit: Int) {
+    var copy = string
+    copy.withUTF8 { blob(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer($0).prefix(limit))) }
+  }
+}
+
+/// Cuts a stream of bytes into frames: total, bounded by the largest frame.
+public struct FrameAssembler {
+  private var buffer: [UInt8] = []
+  private var start = 0
+  private let limit: Int
+
+  /// - Parameter limit: the largest frame, in bytes, its length included.
+  public init(limit: Int) { self.limit = limit }
+
+  public mutating func append(_ bytes: UnsafeRawBufferPointer) {
+    if start > 0 {
+      buffer.removeFirst(start)
+      start = 0
+    }
+    buffer.append(contentsOf: bytes)
+  }
+
+  /// The next whole frame, or nil until more bytes come.
+  ///
+  /// - Throws: `WireError` where the length is over the bound or the frame is not one; the stream cannot be read on.
+  public mutating func next() throws(WireError) -> ReportFrame? {
+    guard buffer.count - start >= 4 else { return nil }
+    let length = buffer[start..<(start + 4)].reversed().reduce(0) { $0 << 8 | Int($1) }
+    guard length <= limit - 4 else { throw WireError(.tooLarge, "report.length") }
+    guard buffer.count - start - 4 >= length else { return nil }
+    let body = Array(buffer[(start + 4)..<(start + 4 + length)])
+    start += 4 + length
+    var result: Result<ReportFrame, WireError> = .failure(WireError(.truncated, "report"))
+    body.withUnsafeBytes { bytes in
+      do throws(WireError) { result = .success(try ReportFrame(bytes)) } catch { result = .failure(error) }
+    }
+    return try result.get()
+  }
+}

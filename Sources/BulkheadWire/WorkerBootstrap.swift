@@ -1,0 +1,115 @@
+import BulkheadCore
+
+/// All that a worker needs at its start; it reads no file and no environment.
+public struct WorkerBootstrap: Equatable, Sendable {
+  /// `metadata.name` of the manifest.
+  public var plugin: String
+  /// `spec.pluginName`: the root id that the plugin asks for as `plugin_root_id`.
+  public var rootID: String
+  public var vmID: String
+  /// The ABI marker that the compiler found.
+  public var abi: String
+  public var pluginConfiguration: [UInt8]
+  public var vmConfiguration: [UInt8]
+  public var environment: [(name: String, value: String)]
+  /// The most linear memory that the guest may have, in bytes.
+  public var memoryLimit: UInt64
+  public var logLevel: LogLevel
+  /// Log lines a second that the worker passes on; what is over is counted and dropped.
+  public var logLinesPerSecond: UInt32
+  public var eventLoops: UInt32
+  public var ring: RingSizes
+  /// The longest that the worker spins before it sleeps, in microseconds; 0 where there is one CPU.
+  public var maximumSpinMicroseconds: UInt32
+  /// The seccomp program: `struct sock_filter` after `struct sock_filter`, 8 bytes each. Never empty: a worker without
+  /// one refuses to serve.
+  public var seccompProgram: [UInt8]
+  /// The layers that the supervisor set up itself when it made the process (namespaces, environment, descriptors, ...).
+  public var layers: [LayerReport]
+
+  public init(
+    plugin: String, rootID: String, vmID: String, abi: String, pluginConfiguration: [UInt8], vmConfiguration: [UInt8],
+    environment: [(name: String, value: String)], memoryLimit: UInt64, logLevel: LogLevel, logLinesPerSecond: UInt32,
+    eventLoops: UInt32, ring: RingSizes, maximumSpinMicroseconds: UInt32, seccompProgram: [UInt8],
+    layers: [LayerReport]
+  ) {
+    self.plugin = plugin
+    self.rootID = rootID
+    self.vmID = vmID
+    self.abi = abi
+    self.pluginConfiguration = pluginConfiguration
+    self.vmConfiguration = vmConfiguration
+    self.environment = environment
+    self.memoryLimit = memoryLimit
+    self.logLevel = logLevel
+    self.logLinesPerSecond = logLinesPerSecond
+    self.eventLoops = eventLoops
+    self.ring = ring
+    self.maximumSpinMicroseconds = maximumSpinMicroseconds
+    self.seccompProgram = seccompProgram
+    self.layers = layers
+  }
+
+  public static func == (left: WorkerBootstrap, right: WorkerBootstrap) -> Bool { left.encoded() == right.encoded() }
+
+  public func encoded() -> [UInt8] {
+    var writer = WireWriter()
+    writer.string(plugin)
+    writer.string(rootID)
+    writer.string(vmID)
+    writer.string(abi)
+    writer.blob(pluginConfiguration)
+    writer.blob(vmConfiguration)
+    writer.array(environment) { writer, variable in
+      writer.string(variable.name)
+      writer.string(variable.value)
+    }
+    writer.u64(memoryLimit)
+    writer.u8(logLevel.rawValue)
+    writer.u32(logLinesPerSecond)
+    writer.u32(eventLoops)
+    ring.encode(into: &writer)
+    writer.u32(maximumSpinMicroseconds)
+    writer.blob(seccompProgram)
+    writer.array(layers) { writer, layer in
+      writer.u8(layer.layer.code)
+      writer.bool(layer.holds)
+      writer.string(layer.why)
+    }
+    return writer.array
+  }
+
+  public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
+    var reader = WireReader(bytes)
+    plugin = try reader.string("worker.plugin")
+    rootID = try reader.string("worker.rootID")
+    vmID = try reader.string("worker.vmID")
+    abi = try reader.string("worker.abi")
+    pluginConfiguration = try reader.bytes("worker.pluginConfiguration")
+    vmConfiguration = try reader.bytes("worker.vmConfiguration")
+    environment = try reader.array("worker.environment", atMost: 4_096) { reader throws(WireError) in
+      (name: try reader.string("environment.name"), value: try reader.string("environment.value"))
+    }
+    memoryLimit = try reader.u64("worker.memoryLimit")
+    guard let level = LogLevel(rawValue: try reader.u8("worker.logLevel")) else {
+      throw WireError(.unknownValue, "worker.logLevel")
+    }
+    logLevel = level
+    logLinesPerSecond = try reader.u32("worker.logLinesPerSecond")
+    eventLoops = try reader.u32("worker.eventLoops")
+    guard (1...UInt32(Limits.maximumEventLoops)).contains(eventLoops) else {
+      throw WireError(.tooLarge, "worker.eventLoops")
+    }
+    ring = try RingSizes(&reader)
+    maximumSpinMicroseconds = try reader.u32("worker.spin")
+    seccompProgram = try reader.bytes("worker.seccompProgram", atMost: 8 * 4_096)
+    guard seccompProgram.count % 8 == 0 else { throw WireError(.malformed, "worker.seccompProgram") }
+    layers = try reader.array("worker.layers", atMost: 64) { reader throws(WireError) in
+      guard let layer = IsolationLayer(code: try reader.u8("layer.layer")) else {
+        throw WireError(.unknownValue, "layer.layer")
+      }
+      return LayerReport(layer: layer, holds: try reader.bool("layer.holds"), why: try reader.string("layer.why"))
+    }
+    try reader.end("worker")
+  }
+}
