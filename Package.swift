@@ -77,7 +77,7 @@ let package = Package(
 
     // system
     library("BulkheadSystem", ["CBulkheadSys", "BulkheadCore"]),
-    library("BulkheadRing", ["CBulkheadRing", "BulkheadSystem", "BulkheadCore"]),
+    library("BulkheadRing", ["CBulkheadRing", "BulkheadCore"]),
     library("BulkheadSandbox", ["CBulkheadSys", "BulkheadSystem", "BulkheadCore"]),
 
     // VM

@@ -1,3 +1,122 @@
+// The layout of a channel's shared memory, and the atomic accesses to it. Front and worker are built from this one
+// file: a static assert stands for every size and offset, so that a drift is a compile error.
+//
+// The memfd of one worker:
+//   page 0                     bh_worker_page    words that the fronts' event loops and the worker share
+//   page 1                     bh_status_page    written by the worker alone
+//   then, for each event loop: bh_cursor_page, callback ring, reply ring, answer ring
 #ifndef CBulkheadRing_h
 #define CBulkheadRing_h
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define BH_PAGE 4096
+#define BH_CACHE_LINE 64
+
+// The worker's sleep word, a futex: 0 awake, 1 asleep or about to be.
+typedef struct {
+  _Alignas(BH_CACHE_LINE) uint32_t worker_asleep;
+  uint8_t padding[BH_PAGE - sizeof(uint32_t)];
+} bh_worker_page;
+
+// What the worker is doing. `version` is odd while the worker writes; a reader takes what it reads with a grain of salt.
+typedef struct {
+  _Alignas(BH_CACHE_LINE) uint32_t version;
+  uint16_t callback;   // CallbackKind, 0 when idle
+  uint16_t event_loop; // whose record it is
+  uint32_t stream;
+  uint32_t reserved;
+  uint64_t sequence;   // of the record, 0 outside one
+  uint64_t started_ns; // CLOCK_MONOTONIC
+  uint64_t callbacks;  // how many were finished
+  uint64_t memory_bytes; // the guest's linear memory
+  uint64_t sleeps;       // how often the worker went to sleep
+  uint64_t dropped_log_lines;
+  uint8_t padding[BH_PAGE - 64];
+} bh_status_page;
+
+// Free-running byte cursors of the three rings, each written by one side only, and the loop's sleep word.
+typedef struct {
+  _Alignas(BH_CACHE_LINE) uint32_t callbacks_tail; // front
+  _Alignas(BH_CACHE_LINE) uint32_t callbacks_head; // worker
+  _Alignas(BH_CACHE_LINE) uint32_t replies_tail;   // worker
+  _Alignas(BH_CACHE_LINE) uint32_t replies_head;   // front
+  _Alignas(BH_CACHE_LINE) uint32_t answers_tail;   // front
+  _Alignas(BH_CACHE_LINE) uint32_t answers_head;   // worker
+  // 1: the loop sleeps in its selector and wants its doorbell rung.
+  _Alignas(BH_CACHE_LINE) uint32_t loop_asleep;
+  uint8_t padding[BH_PAGE - 6 * BH_CACHE_LINE - sizeof(uint32_t)];
+} bh_cursor_page;
+
+_Static_assert(sizeof(bh_worker_page) == BH_PAGE, "worker page");
+_Static_assert(sizeof(bh_status_page) == BH_PAGE, "status page");
+_Static_assert(sizeof(bh_cursor_page) == BH_PAGE, "cursor page");
+_Static_assert(offsetof(bh_status_page, callback) == 4, "status layout");
+_Static_assert(offsetof(bh_status_page, event_loop) == 6, "status layout");
+_Static_assert(offsetof(bh_status_page, stream) == 8, "status layout");
+_Static_assert(offsetof(bh_status_page, sequence) == 16, "status layout");
+_Static_assert(offsetof(bh_status_page, started_ns) == 24, "status layout");
+_Static_assert(offsetof(bh_status_page, callbacks) == 32, "status layout");
+_Static_assert(offsetof(bh_status_page, memory_bytes) == 40, "status layout");
+_Static_assert(offsetof(bh_status_page, sleeps) == 48, "status layout");
+_Static_assert(offsetof(bh_status_page, dropped_log_lines) == 56, "status layout");
+_Static_assert(offsetof(bh_cursor_page, callbacks_tail) == 0, "cursor layout");
+_Static_assert(offsetof(bh_cursor_page, callbacks_head) == 64, "cursor layout");
+_Static_assert(offsetof(bh_cursor_page, replies_tail) == 128, "cursor layout");
+_Static_assert(offsetof(bh_cursor_page, replies_head) == 192, "cursor layout");
+_Static_assert(offsetof(bh_cursor_page, answers_tail) == 256, "cursor layout");
+_Static_assert(offsetof(bh_cursor_page, answers_head) == 320, "cursor layout");
+_Static_assert(offsetof(bh_cursor_page, loop_asleep) == 384, "cursor layout");
+
+static inline uint32_t bh_load_acquire(const void *word) {
+  return __atomic_load_n((const uint32_t *)word, __ATOMIC_ACQUIRE);
+}
+static inline uint32_t bh_load_relaxed(const void *word) {
+  return __atomic_load_n((const uint32_t *)word, __ATOMIC_RELAXED);
+}
+static inline void bh_store_release(void *word, uint32_t value) {
+  __atomic_store_n((uint32_t *)word, value, __ATOMIC_RELEASE);
+}
+static inline void bh_store_seq(void *word, uint32_t value) {
+  __atomic_store_n((uint32_t *)word, value, __ATOMIC_SEQ_CST);
+}
+static inline uint32_t bh_exchange_seq(void *word, uint32_t value) {
+  return __atomic_exchange_n((uint32_t *)word, value, __ATOMIC_SEQ_CST);
+}
+// Orders the publication of a cursor before the look at the other side's sleep word, and the other way round.
+static inline void bh_fence_seq(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+static inline void bh_fence_release(void) { __atomic_thread_fence(__ATOMIC_RELEASE); }
+static inline void bh_fence_acquire(void) { __atomic_thread_fence(__ATOMIC_ACQUIRE); }
+static inline uint64_t bh_load64_relaxed(const void *word) {
+  return __atomic_load_n((const uint64_t *)word, __ATOMIC_RELAXED);
+}
+static inline void bh_store64_relaxed(void *word, uint64_t value) {
+  __atomic_store_n((uint64_t *)word, value, __ATOMIC_RELAXED);
+}
+static inline uint16_t bh_load16_relaxed(const void *word) {
+  return __atomic_load_n((const uint16_t *)word, __ATOMIC_RELAXED);
+}
+static inline void bh_store16_relaxed(void *word, uint16_t value) {
+  __atomic_store_n((uint16_t *)word, value, __ATOMIC_RELAXED);
+}
+static inline void bh_cpu_relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ __volatile__("yield");
+#endif
+}
+
+// CLOCK_MONOTONIC in nanoseconds.
+uint64_t bh_monotonic_ns(void);
+// Sleeps while the word is `expected`, at most `timeout_ns` (0: without end). Returns at once on a wake, a signal, the
+// timeout or another value; the caller looks again whatever the cause.
+void bh_futex_wait(void *word, uint32_t expected, uint64_t timeout_ns);
+// Wakes one sleeper.
+void bh_futex_wake(void *word);
+// Rings a doorbell: adds 1 to an eventfd. Never blocks longer than the eventfd's own rules (its owner drains it).
+void bh_ring_doorbell(int eventfd);
+
 #endif

@@ -1,0 +1,95 @@
+import CBulkheadRing
+
+/// The front's end of a channel: one event loop's view of one worker.
+///
+/// It borrows the mapping of the worker's memfd; whoever made it keeps the mapping until this object is gone. Only its
+/// event loop may touch it.
+public final class FrontChannel {
+  private let memory: UnsafeMutableRawPointer
+  private let cursors: UnsafeMutableRawPointer
+  private var callbacks: RingProducer
+  private var replies: RingConsumer
+  private var answers: RingProducer
+
+  /// - Parameters:
+  ///   - memory: where the memfd is mapped, `layout.totalBytes` long, readable and writable.
+  ///   - loop: the index of the event loop; nil is returned where the layout has no such loop.
+  public init?(memory: UnsafeMutableRawPointer, layout: ChannelLayout, loop: Int) {
+    guard loop >= 0, loop < layout.eventLoops else { return nil }
+    self.memory = memory
+    let cursors = memory + layout.cursors(loop)
+    self.cursors = cursors
+    callbacks = RingProducer(
+      data: memory + layout.callbacks(loop), capacity: layout.callbackBytes, tail: cursors, head: cursors + 64)
+    replies = RingConsumer(
+      data: memory + layout.replies(loop), capacity: layout.replyBytes, tail: cursors + 128, head: cursors + 192)
+    answers = RingProducer(
+      data: memory + layout.answers(loop), capacity: layout.answerBytes, tail: cursors + 256, head: cursors + 320)
+  }
+
+  /// Publishes one callback record and wakes the worker where it sleeps.
+  ///
+  /// - Returns: false where the ring is full.
+  /// - Throws: `RingError` where the worker's cursor cannot be.
+  @inline(__always)
+  public func send(_ record: UnsafeRawBufferPointer) throws(RingError) -> Bool {
+    guard try callbacks.write(record) else { return false }
+    wakeWorker()
+    return true
+  }
+
+  /// The cursor behind the last callback record, for `isDealtWith`.
+  public var callbackPosition: UInt32 { callbacks.position }
+
+  /// Whether the worker has finished with every callback up to `position`: it releases a record after it has run it.
+  ///
+  /// - Throws: `RingError` where the worker's cursor cannot be.
+  public func isDealtWith(_ position: UInt32) throws(RingError) -> Bool {
+    let consumed = try callbacks.consumed()
+    return callbacks.position &- consumed <= callbacks.position &- position
+  }
+
+  /// Publishes one answer to a hostcall.
+  ///
+  /// - Returns: false where the ring is full.
+  public func answer(_ record: UnsafeRawBufferPointer) throws(RingError) -> Bool {
+    guard try answers.write(record) else { return false }
+    wakeWorker()
+    return true
+  }
+
+  @inline(__always)
+  private func wakeWorker() {
+    bh_fence_seq()
+    if bh_load_relaxed(memory) != 0, bh_exchange_seq(memory, 0) != 0 { bh_futex_wake(memory) }
+  }
+
+  /// The next reply, in private memory; valid until the next call. Nil where there is none.
+  ///
+  /// - Throws: `RingError` where the worker broke the ring.
+  @inline(__always)
+  public func nextReply() throws(RingError) -> UnsafeRawBufferPointer? { try replies.read() }
+
+  /// Whether there is a reply to read.
+  @inline(__always)
+  public var hasReply: Bool { !replies.isEmpty }
+
+  /// Says that the loop is about to sleep: from now on the worker rings the doorbell for a reply.
+  ///
+  /// - Returns: false where a reply is there already; the loop must then read on, and is not asleep.
+  @inline(__always)
+  public func fallAsleep() -> Bool {
+    bh_store_seq(cursors + 384, 1)
+    bh_fence_seq()
+    if replies.isEmpty { return true }
+    bh_store_seq(cursors + 384, 0)
+    return false
+  }
+
+  /// Says that the loop is awake: the worker need not ring.
+  @inline(__always)
+  public func wakeUp() { bh_store_release(cursors + 384, 0) }
+
+  /// What the worker says it is doing. It may lie; that hurts its own plugin alone.
+  public var status: WorkerStatus { WorkerStatus(page: UnsafeRawPointer(memory + ChannelLayout.statusPage)) }
+}

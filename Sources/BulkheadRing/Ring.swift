@@ -1,0 +1,144 @@
+import CBulkheadRing
+
+/// The peer wrote something into the shared memory that no honest peer would.
+public enum RingError: Error, Equatable, CustomStringConvertible {
+  /// Its cursor is ahead of, or further behind, ours than the ring is large.
+  case cursorOutOfRange
+  /// A record's length is over the bound, or reaches beyond what was published.
+  case badLength
+
+  public var description: String {
+    switch self {
+    case .cursorOutOfRange: "a ring cursor is out of range"
+    case .badLength: "a record's length is out of range"
+    }
+  }
+}
+
+/// The writing end of a byte ring with one writer and one reader.
+///
+/// A record is a u32 length and that many bytes, padded to 8. Both cursors run freely over 32 bits; only the difference
+/// counts. The own cursor is kept privately, so a peer that overwrites it in the shared memory changes nothing here.
+/// One thread at a time.
+struct RingProducer: ~Copyable {
+  private let data: UnsafeMutableRawPointer
+  private let tailWord: UnsafeMutableRawPointer
+  private let headWord: UnsafeMutableRawPointer
+  private let capacity: UInt32
+  private var tail: UInt32 = 0
+  private var knownHead: UInt32 = 0
+
+  init(data: UnsafeMutableRawPointer, capacity: Int, tail: UnsafeMutableRawPointer, head: UnsafeMutableRawPointer) {
+    self.data = data
+    self.capacity = UInt32(truncatingIfNeeded: capacity)
+    tailWord = tail
+    headWord = head
+  }
+
+  /// The largest record that fits an empty ring.
+  var maximumRecord: Int { Int(capacity) - 8 }
+
+  /// The cursor behind the last record written, to be compared with `consumed`.
+  var position: UInt32 { tail }
+
+  /// Writes one record and publishes it.
+  ///
+  /// - Returns: false where there is no room for it now.
+  /// - Throws: `RingError.cursorOutOfRange` where the reader's cursor cannot be.
+  @inline(__always)
+  mutating func write(_ record: UnsafeRawBufferPointer) throws(RingError) -> Bool {
+    guard record.count <= maximumRecord else { return false }
+    let length = UInt32(truncatingIfNeeded: record.count)
+    let needed = (length &+ 11) & ~7
+    if capacity &- (tail &- knownHead) < needed {
+      let head = bh_load_acquire(headWord)
+      // The reader can only have moved from where it was towards our tail.
+      guard head &- knownHead <= tail &- knownHead else { throw .cursorOutOfRange }
+      knownHead = head
+      guard capacity &- (tail &- head) >= needed else { return false }
+    }
+    let mask = capacity &- 1
+    // A record starts at a multiple of 8, so its length never wraps.
+    data.storeBytes(of: length.littleEndian, toByteOffset: Int(tail & mask), as: UInt32.self)
+    let start = Int((tail &+ 4) & mask)
+    if let source = record.baseAddress {
+      let first = min(record.count, Int(capacity) &- start)
+      (data + start).copyMemory(from: source, byteCount: first)
+      if first < record.count { data.copyMemory(from: source + first, byteCount: record.count &- first) }
+    }
+    tail &+= needed
+    bh_store_release(tailWord, tail)
+    return true
+  }
+
+  /// How far the reader says it has come.
+  ///
+  /// - Throws: `RingError.cursorOutOfRange` where that cannot be.
+  @inline(__always)
+  mutating func consumed() throws(RingError) -> UInt32 {
+    let head = bh_load_acquire(headWord)
+    guard head &- knownHead <= tail &- knownHead else { throw .cursorOutOfRange }
+    knownHead = head
+    return head
+  }
+}
+
+/// The reading end of a byte ring. Each record is copied out before it is looked at: the writer can change the shared
+/// memory at any time. One thread at a time.
+struct RingConsumer: ~Copyable {
+  private let data: UnsafeMutableRawPointer
+  private let tailWord: UnsafeMutableRawPointer
+  private let headWord: UnsafeMutableRawPointer
+  private let capacity: UInt32
+  private let maximumRecord: Int
+  private var head: UInt32 = 0
+  private var knownTail: UInt32 = 0
+  private let copy: UnsafeMutableRawPointer
+
+  init(data: UnsafeMutableRawPointer, capacity: Int, tail: UnsafeMutableRawPointer, head: UnsafeMutableRawPointer) {
+    self.data = data
+    self.capacity = UInt32(truncatingIfNeeded: capacity)
+    maximumRecord = capacity - 8
+    tailWord = tail
+    headWord = head
+    copy = .allocate(byteCount: capacity, alignment: 16)
+  }
+
+  deinit { copy.deallocate() }
+
+  /// Whether a look at the writer's cursor shows a record; checked by `read`.
+  @inline(__always)
+  var isEmpty: Bool { head == knownTail && bh_load_acquire(tailWord) == head }
+
+  /// The next record, in private memory; valid until the next call.
+  ///
+  /// - Parameter hold: keep the record's room until `release`, so that the writer can see when it was dealt with.
+  /// - Returns: nil where there is none.
+  /// - Throws: `RingError` where the writer's cursor or the record's length cannot be; nothing can be read on.
+  @inline(__always)
+  mutating func read(hold: Bool = false) throws(RingError) -> UnsafeRawBufferPointer? {
+    if head == knownTail {
+      let tail = bh_load_acquire(tailWord)
+      guard tail != head else { return nil }
+      guard tail &- head <= capacity, (tail &- head) & 7 == 0 else { throw .cursorOutOfRange }
+      knownTail = tail
+    }
+    let available = knownTail &- head
+    let mask = capacity &- 1
+    let length = UInt32(littleEndian: data.load(fromByteOffset: Int(head & mask), as: UInt32.self))
+    guard Int(length) <= maximumRecord else { throw .badLength }
+    let needed = (length &+ 11) & ~7
+    guard needed <= available else { throw .badLength }
+    let start = Int((head &+ 4) & mask)
+    let first = min(Int(length), Int(capacity) &- start)
+    copy.copyMemory(from: data + start, byteCount: first)
+    if first < Int(length) { (copy + first).copyMemory(from: data, byteCount: Int(length) &- first) }
+    head &+= needed
+    if !hold { bh_store_release(headWord, head) }
+    return UnsafeRawBufferPointer(start: copy, count: Int(length))
+  }
+
+  /// Gives the room of the record read with `hold` back to the writer.
+  @inline(__always)
+  mutating func release() { bh_store_release(headWord, head) }
+}

@@ -1,0 +1,146 @@
+import CBulkheadRing
+
+/// The worker's end: all event loops of the front, and the status page. It borrows the mapping. One thread.
+public final class WorkerChannel {
+  private let memory: UnsafeMutableRawPointer
+  private var sections: [Section]
+  private var next = 0
+
+  private final class Section {
+    let cursors: UnsafeMutableRawPointer
+    let doorbell: Int32
+    var callbacks: RingConsumer
+    var replies: RingProducer
+    var answers: RingConsumer
+    init(memory: UnsafeMutableRawPointer, layout: ChannelLayout, loop: Int, doorbell: Int32) {
+      let cursors = memory + layout.cursors(loop)
+      self.cursors = cursors
+      self.doorbell = doorbell
+      callbacks = RingConsumer(
+        data: memory + layout.callbacks(loop), capacity: layout.callbackBytes, tail: cursors, head: cursors + 64)
+      replies = RingProducer(
+        data: memory + layout.replies(loop), capacity: layout.replyBytes, tail: cursors + 128, head: cursors + 192)
+      answers = RingConsumer(
+        data: memory + layout.answers(loop), capacity: layout.answerBytes, tail: cursors + 256, head: cursors + 320)
+    }
+  }
+
+  /// - Parameters:
+  ///   - memory: where the memfd is mapped, `layout.totalBytes` long, readable and writable.
+  ///   - doorbells: one eventfd an event loop; nil is returned where the numbers differ.
+  public init?(memory: UnsafeMutableRawPointer, layout: ChannelLayout, doorbells: [Int32]) {
+    guard doorbells.count == layout.eventLoops else { return nil }
+    self.memory = memory
+    sections = doorbells.enumerated().map { Section(memory: memory, layout: layout, loop: $0, doorbell: $1) }
+  }
+
+  /// The next callback record of any event loop, in turn, and the loop's index. The record is in private memory and
+  /// valid until the next call; call `finish` with the loop when it was dealt with.
+  ///
+  /// - Throws: `RingError` where a cursor or length cannot be.
+  @inline(__always)
+  public func nextCallback() throws(RingError) -> (record: UnsafeRawBufferPointer, loop: Int)? {
+    for _ in 0..<sections.count {
+      let loop = next
+      next = next &+ 1 == sections.count ? 0 : next &+ 1
+      if let record = try sections[loop].callbacks.read(hold: true) { return (record, loop) }
+    }
+    return nil
+  }
+
+  /// Whether a callback record waits.
+  @inline(__always)
+  public var hasCallback: Bool {
+    for section in sections where !section.callbacks.isEmpty { return true }
+    return false
+  }
+
+  /// Publishes a reply on the loop's ring and rings its doorbell where it sleeps.
+  ///
+  /// - Returns: false where the ring is full: the front is behind; try again.
+  @inline(__always)
+  public func reply(_ record: UnsafeRawBufferPointer, loop: Int) throws(RingError) -> Bool {
+    guard loop >= 0, loop < sections.count else { return false }
+    let section = sections[loop]
+    guard try section.replies.write(record) else { return false }
+    bh_fence_seq()
+    let asleep = section.cursors + 384
+    if bh_load_relaxed(asleep) != 0, bh_exchange_seq(asleep, 0) != 0 { bh_ring_doorbell(section.doorbell) }
+    return true
+  }
+
+  /// Rings the loop's doorbell whatever its sleep word says.
+  public func ring(loop: Int) {
+    guard loop >= 0, loop < sections.count else { return }
+    bh_ring_doorbell(sections[loop].doorbell)
+  }
+
+  /// Gives the room of the last callback record of that loop back: the front sees that it was dealt with.
+  @inline(__always)
+  public func finish(loop: Int) {
+    guard loop >= 0, loop < sections.count else { return }
+    sections[loop].callbacks.release()
+  }
+
+  /// Sleeps until a callback comes, a signal does, or the time is over.
+  ///
+  /// - Parameter timeoutNanoseconds: 0 for no end.
+  public func sleep(timeoutNanoseconds: UInt64) {
+    bh_store_seq(memory, 1)
+    bh_fence_seq()
+    if hasCallback {
+      bh_store_seq(memory, 0)
+      return
+    }
+    let status = memory + ChannelLayout.statusPage
+    bh_store64_relaxed(status + 48, bh_load64_relaxed(status + 48) &+ 1)
+    bh_futex_wait(memory, 1, timeoutNanoseconds)
+    bh_store_seq(memory, 0)
+  }
+
+  /// Waits up to that long for a callback without sleeping.
+  ///
+  /// - Returns: whether one came.
+  public func spin(nanoseconds: UInt64) -> Bool {
+    if hasCallback { return true }
+    if nanoseconds == 0 { return false }
+    let end = bh_monotonic_ns() &+ nanoseconds
+    repeat {
+      for _ in 0..<32 {
+        if hasCallback { return true }
+        bh_cpu_relax()
+      }
+    } while bh_monotonic_ns() < end
+    return hasCallback
+  }
+
+  /// Writes what the worker starts to do onto its status page.
+  @inline(__always)
+  public func begin(callback: UInt16, loop: Int, stream: UInt32, sequence: UInt64, nowNanoseconds: UInt64) {
+    let page = memory + ChannelLayout.statusPage
+    let version = bh_load_relaxed(page)
+    bh_store_release(page, version &+ 1)
+    bh_fence_release()
+    bh_store16_relaxed(page + 4, callback)
+    bh_store16_relaxed(page + 6, UInt16(truncatingIfNeeded: loop))
+    page.storeBytes(of: stream, toByteOffset: 8, as: UInt32.self)
+    bh_store64_relaxed(page + 16, sequence)
+    bh_store64_relaxed(page + 24, nowNanoseconds)
+    bh_store_release(page, version &+ 2)
+  }
+
+  /// Writes that the worker is idle again.
+  @inline(__always)
+  public func end(memoryBytes: UInt64, droppedLogLines: UInt64) {
+    let page = memory + ChannelLayout.statusPage
+    let version = bh_load_relaxed(page)
+    bh_store_release(page, version &+ 1)
+    bh_fence_release()
+    bh_store16_relaxed(page + 4, 0)
+    bh_store64_relaxed(page + 16, 0)
+    bh_store64_relaxed(page + 32, bh_load64_relaxed(page + 32) &+ 1)
+    bh_store64_relaxed(page + 40, memoryBytes)
+    bh_store64_relaxed(page + 56, droppedLogLines)
+    bh_store_release(page, version &+ 2)
+  }
+}
