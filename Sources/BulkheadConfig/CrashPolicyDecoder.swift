@@ -26,7 +26,7 @@ struct CrashPolicyDecoder {
     if let lines = section["logLinesPerSecond"]?.integer(0...1_000_000) {
       policy.logLinesPerSecond = UInt32(clamping: lines)
     }
-    if let backoff = section["backoff"]?.section(["initial", "factor", "maximum"]) {
+    if let backoff = section["backoff"]?.section(["initial", "factor", "max"]) {
       decode(backoff, into: &policy.backoff)
     }
     if let budget = section["budget"]?.section(["restarts", "interval"]) {
@@ -46,9 +46,9 @@ struct CrashPolicyDecoder {
     let range = Duration.milliseconds(1)...Duration.seconds(3_600)
     if let time = section["initial"]?.duration(range) { backoff.initial = time }
     if let factor = section["factor"]?.integer(1...100) { backoff.factor = factor }
-    if let time = section["maximum"]?.duration(range) { backoff.maximum = time }
+    if let time = section["max"]?.duration(range) { backoff.maximum = time }
     if backoff.maximum < backoff.initial {
-      (section["maximum"] ?? section["initial"])?.report(
+      (section["max"] ?? section["initial"])?.report(
         "the longest wait (\(Field.text(backoff.maximum))) is shorter than the first (\(Field.text(backoff.initial)))")
     }
   }

@@ -18,7 +18,7 @@ public enum ShippedPolicies {
     backoff:
       initial: 50ms
       factor: 2
-      maximum: 10s
+      max: 10s
     budget:
       restarts: 10
       interval: 1m
@@ -38,7 +38,7 @@ public enum ShippedPolicies {
     backoff:
       initial: 50ms
       factor: 2
-      maximum: 1s
+      max: 1s
     budget:
       restarts: 3
       interval: 1m
@@ -58,7 +58,7 @@ public enum ShippedPolicies {
     backoff:
       initial: 50ms
       factor: 2
-      maximum: 2s
+      max: 2s
     budget:
       restarts: 1000
       interval: 1m
