@@ -89,17 +89,3 @@ public struct Mapping: ~Copyable {
     return address
   }
 }
-
-/// Waiting on a word of shared memory.
-public enum Futex {
-  /// Sleeps while the word is `expected`, until woken or `timeoutNanoseconds` are over (0: for ever). It may also return
-  /// for no reason: look at the word again.
-  @inline(__always)
-  public static func wait(_ word: UnsafePointer<UInt32>, while expected: UInt32, timeoutNanoseconds: UInt64 = 0) {
-    _ = bh_futex_wait(word, expected, timeoutNanoseconds)
-  }
-
-  /// Wakes at most `count` sleepers on the word.
-  @inline(__always)
-  public static func wake(_ word: UnsafePointer<UInt32>, count: Int32 = 1) { _ = bh_futex_wake(word, count) }
-}

@@ -63,10 +63,6 @@ int64_t bh_unmap(void *address, size_t size);
 #define BH_SEAL_GROW 0x4
 #define BH_SEAL_WRITE 0x8
 
-/// Waits until woken while the word is `expected`; a timeout of 0 nanoseconds waits for ever.
-int64_t bh_futex_wait(const uint32_t *word, uint32_t expected, uint64_t timeout_nanoseconds);
-int64_t bh_futex_wake(const uint32_t *word, int count);
-
 // MARK: sockets
 
 int64_t bh_seqpacket_pair(int descriptors[2]);
