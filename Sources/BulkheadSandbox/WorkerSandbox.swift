@@ -116,7 +116,8 @@ public struct WorkerSandbox {
       .noCore, .fileSize(0), .data(overflow ? .max : data), .processes(0),
       // The highest doorbell and some room for what loading opens.
       .descriptors(UInt64(ChildDescriptor.Worker.firstDoorbell) + UInt64(Limits.maximumEventLoops) + 16),
-      .noLockedMemory, .noMessageQueues, .noPendingSignals,
+      // No bound on pending signals: the supervisor's interrupt carries a value, which has to be queued.
+      .noLockedMemory, .noMessageQueues,
     ]
   }
 
