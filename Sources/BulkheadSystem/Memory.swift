@@ -35,6 +35,13 @@ public struct Memfd: ~Copyable, Sendable {
     return memory
   }
 
+  /// Memory of no size that grows as it is written, for what only a descriptor can receive.
+  ///
+  /// - Throws: `SystemError` where there is no descriptor for it.
+  public static func scratch(name: String) throws(SystemError) -> Descriptor {
+    Descriptor(owning: try Funnel.descriptor("make memory", on: name) { bh_memfd(name, 0, 0) })
+  }
+
   /// The descriptor alone.
   public consuming func takeDescriptor() -> Descriptor { descriptor }
 
@@ -88,18 +95,4 @@ public struct Mapping: ~Copyable {
     discard self
     return address
   }
-}
-
-/// Waiting on a word of shared memory.
-public enum Futex {
-  /// Sleeps while the word is `expected`, until woken or `timeoutNanoseconds` are over (0: for ever). It may also return
-  /// for no reason: look at the word again.
-  @inline(__always)
-  public static func wait(_ word: UnsafePointer<UInt32>, while expected: UInt32, timeoutNanoseconds: UInt64 = 0) {
-    _ = bh_futex_wait(word, expected, timeoutNanoseconds)
-  }
-
-  /// Wakes at most `count` sleepers on the word.
-  @inline(__always)
-  public static func wake(_ word: UnsafePointer<UInt32>, count: Int32 = 1) { _ = bh_futex_wake(word, count) }
 }

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/futex.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <arpa/inet.h>
@@ -160,17 +159,6 @@ int64_t bh_map(int fd, size_t size, int writable, void **address) {
 }
 
 int64_t bh_unmap(void *address, size_t size) { return result(munmap(address, size)); }
-
-// Shared futexes on purpose: the two sides are two processes.
-int64_t bh_futex_wait(const uint32_t *word, uint32_t expected, uint64_t timeout_nanoseconds) {
-  struct timespec timeout = {
-      .tv_sec = (time_t)(timeout_nanoseconds / 1000000000u), .tv_nsec = (long)(timeout_nanoseconds % 1000000000u)};
-  return result(syscall(SYS_futex, word, FUTEX_WAIT, expected, timeout_nanoseconds == 0 ? NULL : &timeout, NULL, 0));
-}
-
-int64_t bh_futex_wake(const uint32_t *word, int count) {
-  return result(syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0));
-}
 
 // MARK: sockets
 
