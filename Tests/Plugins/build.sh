@@ -5,6 +5,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 readonly output="${1:-../../.build/plugins}"
 mkdir -p "$output"
+# A module is called what its file was called when it was linked, so it gets its own name in a folder of its own.
+partial="$(mktemp -d "$output/partial.XXXXXX")"
+trap 'rm -rf "$partial"' EXIT
 
 # The Swift toolchain brings a clang and a wasm-ld; the ones on the PATH may know no WebAssembly.
 resources="$(swiftc -print-target-info | sed -n 's/.*"runtimeResourcePath": "\(.*\)".*/\1/p')"
@@ -24,7 +27,7 @@ for source in *.c; do
   if [ "$target" -nt "$source" ] && [ "$target" -nt proxy_wasm.h ] && [ "$target" -nt build.sh ]; then continue; fi
   # A plugin that needs other linker flags says so on its first line.
   read -ra own < <(sed -n '1s|^// link: ||p' "$source") || true
-  "$clang" "${flags[@]}" "${own[@]}" -o "$target.partial" "$source"
-  mv "$target.partial" "$target"
+  "$clang" "${flags[@]}" "${own[@]}" -o "$partial/${source%.c}.wasm" "$source"
+  mv "$partial/${source%.c}.wasm" "$target"
   printf 'plugins: %s\n' "${source%.c}"
 done

@@ -45,7 +45,7 @@ PW_NOINLINE static void fault_memory(void) {
   __builtin_trap();
 }
 
-PW_NOINLINE static void fault_division(void) { sink = 1 / zero; }
+PW_NOINLINE static void fault_division(void) { sink = 1000 / zero; }
 
 PW_NOINLINE static uint32_t fault_stack_overflow(uint32_t depth) {
   volatile uint32_t keep = depth;

@@ -5,6 +5,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 readonly output="${1:-../../.build/plugins}"
 mkdir -p "$output"
+partial="$(mktemp -d "$output/partial.XXXXXX")"
+trap 'rm -rf "$partial"' EXIT
 
 resources="$(swiftc -print-target-info | sed -n 's/.*"runtimeResourcePath": "\(.*\)".*/\1/p')"
 clang="${resources%/lib/swift}/bin/clang"
@@ -20,19 +22,17 @@ is_fresh() { # TARGET SOURCE...
 }
 
 if ! is_fresh "$output/api-key.wasm" build.sh api-key/api-key.c; then
-  "$clang" "${compile[@]}" "${link[@]}" -o "$output/api-key.partial" api-key/api-key.c
-  mv "$output/api-key.partial" "$output/api-key.wasm"
+  "$clang" "${compile[@]}" "${link[@]}" -o "$partial/api-key.wasm" api-key/api-key.c
+  mv "$partial/api-key.wasm" "$output/api-key.wasm"
   printf 'plugins: api-key (C)\n'
 fi
 
 if ! is_fresh "$output/timing.wasm" build.sh timing/timing.swift timing/heap.c; then
-  objects="$(mktemp -d)"
-  trap 'rm -rf "$objects"' EXIT
   swiftc -target wasm32-unknown-none-wasm -wmo -Osize -parse-as-library -module-name timing \
     -enable-experimental-feature Embedded -enable-experimental-feature Extern \
-    -Xfrontend -disable-stack-protector -c timing/timing.swift -o "$objects/timing.o"
-  "$clang" "${compile[@]}" -c timing/heap.c -o "$objects/heap.o"
-  "$clang" "${link[@]}" -Wl,--gc-sections -o "$output/timing.partial" "$objects/timing.o" "$objects/heap.o"
-  mv "$output/timing.partial" "$output/timing.wasm"
+    -Xfrontend -disable-stack-protector -c timing/timing.swift -o "$partial/timing.o"
+  "$clang" "${compile[@]}" -c timing/heap.c -o "$partial/heap.o"
+  "$clang" "${link[@]}" -Wl,--gc-sections -o "$partial/timing.wasm" "$partial/timing.o" "$partial/heap.o"
+  mv "$partial/timing.wasm" "$output/timing.wasm"
   printf 'plugins: timing (Embedded Swift)\n'
 fi

@@ -10,11 +10,13 @@
 // What the host offers.
 
 @_extern(wasm, module: "env", name: "proxy_add_header_map_value")
+@_extern(c)
 private func hostAddHeader(
   _ map: UInt32, _ key: UnsafePointer<UInt8>?, _ keySize: Int, _ value: UnsafePointer<UInt8>?, _ valueSize: Int
 ) -> UInt32
 
 @_extern(wasm, module: "wasi_snapshot_preview1", name: "clock_time_get")
+@_extern(c)
 private func hostClock(_ clock: UInt32, _ precision: UInt64, _ time: UnsafeMutablePointer<UInt64>) -> UInt32
 
 private enum HeaderMap: UInt32 {
