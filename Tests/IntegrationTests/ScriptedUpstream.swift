@@ -82,7 +82,11 @@ final class ScriptedUpstream: @unchecked Sendable {
     }.start()
   }
 
-  deinit { shutdown(listener, Int32(SHUT_RDWR)) }
+  /// Listens no more: what connects from now on is refused.
+  func stop() {
+    shutdown(listener, Int32(SHUT_RDWR))
+    close(listener)
+  }
 
   fileprivate func count() {
     condition.lock()
