@@ -34,12 +34,29 @@ public enum ModuleCompiler {
   public static func compile(
     _ wasm: UnsafeRawBufferPointer, engine: Engine
   ) throws(WasmtimeError) -> CompiledCode {
+    try serialize(try build(wasm, engine))
+  }
+
+  /// As `compile` from memory, for bytes in an array.
+  ///
+  /// - Throws: as there.
+  public static func compile(_ wasm: [UInt8], engine: Engine) throws(WasmtimeError) -> CompiledCode {
+    let built = wasm.withUnsafeBytes { bytes in
+      Result { () throws(WasmtimeError) in try build(bytes, engine) }
+    }
+    return try serialize(try built.get())
+  }
+
+  private static func build(_ wasm: UnsafeRawBufferPointer, _ engine: Engine) throws(WasmtimeError) -> Module {
     var compiled: OpaquePointer?
     let start = wasm.baseAddress?.assumingMemoryBound(to: UInt8.self)
     let error = wasmtime_module_new(engine.pointer, start, wasm.count, &compiled)
     if let error = WasmtimeError("compile the module", error) { throw error }
     guard let compiled else { throw WasmtimeError(action: "compile the module", reason: "no module came") }
-    let module = Module(taking: compiled, engine: engine)
+    return Module(taking: compiled, engine: engine)
+  }
+
+  private static func serialize(_ module: Module) throws(WasmtimeError) -> CompiledCode {
     var bytes = wasm_byte_vec_t()
     if let error = WasmtimeError("serialize the compiled module", wasmtime_module_serialize(module.pointer, &bytes)) {
       throw error
