@@ -65,5 +65,6 @@ public enum WASIError: UInt32, Sendable, CaseIterable {
   case noEntry = 44
   case notImplemented = 52
   case notSupported = 58
+  case illegalSeek = 70
   case notCapable = 76
 }
