@@ -1,0 +1,84 @@
+import BulkheadCore
+import BulkheadSystem
+import CBulkheadSys
+
+/// A file system with nothing in it but one readable file, made the root of this process.
+enum EmptyRoot {
+  /// What the root is empty but for.
+  enum Exception {
+    /// The file behind that descriptor stays readable under a path.
+    case file(Int32)
+    case nothing
+  }
+
+  /// Where the file is in the new root.
+  static let filePath = "/module.cwasm"
+  /// Where it is if its name leads to it no more: this process's own descriptors.
+  private static let descriptorsPath = "/fd"
+
+  /// Enters an empty, read-only root.
+  ///
+  /// It needs CAP_SYS_ADMIN over its mount namespace, and makes itself a new one first: whatever the supervisor got
+  /// for it, the mounts that change here are surely nobody else's.
+  ///
+  /// - Returns: the path at which the excepted file can be opened; "" where nothing is excepted.
+  /// - Throws: `SystemError`; some steps may have been done, all of them in its own mount namespace.
+  static func enter(_ exception: Exception) throws(SystemError) -> String {
+    try SystemCall.make(
+      "make a mount namespace", advice: "the kernel does not grant the right to; a user namespace would give it"
+    ) { bh_unshare_mounts() }
+    try SystemCall.make("mount an empty file system", on: mountPoint) {
+      // NOEXEC concerns this mount only: the file below comes on one of its own.
+      bh_mount("bulkhead", mountPoint, "tmpfs", nosuid | nodev | noexec, "size=64k,nr_inodes=8,mode=0555")
+    }
+    let path =
+      switch exception {
+      case .nothing: ""
+      case .file(let descriptor): try expose(descriptor)
+      }
+    try SystemCall.make("enter the empty root", on: mountPoint) { bh_change_directory(mountPoint) }
+    try SystemCall.make(
+      "make the empty root the root", advice: "a root on an initramfs cannot be left; boot from another"
+    ) { bh_pivot_root_here() }
+    try SystemCall.make("make the empty root read-only") {
+      bh_mount("", "/", "", remount | bind | readOnly | nosuid | nodev | noexec, nil)
+    }
+    return path
+  }
+
+  /// Any directory that exists everywhere does: it is covered, in this namespace only.
+  private static let mountPoint = "/tmp"
+
+  private static let readOnly: UInt64 = 1
+  private static let nosuid: UInt64 = 2
+  private static let nodev: UInt64 = 4
+  private static let noexec: UInt64 = 8
+  private static let remount: UInt64 = 32
+  private static let bind: UInt64 = 4_096
+
+  /// Binds the file into the new root under its own name where that still leads to it; else the descriptors do.
+  ///
+  /// The descriptor itself cannot be bound: it was opened in another mount namespace than this.
+  private static func expose(_ descriptor: Int32) throws(SystemError) -> String {
+    let link = "/proc/self/fd/\(descriptor)"
+    if let source = readLink(link), bh_same_file(source, descriptor) == 1 {
+      let target = mountPoint + filePath
+      if bh_make_file(target) == 0, bh_bind_read_only(source, target) == 0,
+        bh_same_file(target, descriptor) == 1
+      {
+        return filePath
+      }
+    }
+    let target = mountPoint + descriptorsPath
+    try SystemCall.make("make a directory", on: target) { bh_make_directory(target) }
+    try SystemCall.make("keep the module reachable", on: link) { bh_bind_read_only("/proc/self/fd", target) }
+    return "\(descriptorsPath)/\(descriptor)"
+  }
+
+  private static func readLink(_ path: String) -> String? {
+    var buffer = [CChar](repeating: 0, count: 4_096)
+    let count = buffer.withUnsafeMutableBufferPointer { bh_read_link(path, $0.baseAddress, $0.count) }
+    guard count > 0, count < buffer.count, buffer[0] == CChar(bitPattern: UInt8(ascii: "/")) else { return nil }
+    return String(decoding: buffer.prefix(Int(count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+}

@@ -1,0 +1,88 @@
+import CBulkheadSys
+
+/// A TCP address as people write it: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`, `:8080` for every address.
+public struct ListenAddress: Equatable, Sendable, CustomStringConvertible {
+  /// Without brackets; "" for every address.
+  public var host: String
+  public var port: UInt16
+
+  public init(host: String, port: UInt16) {
+    self.host = host
+    self.port = port
+  }
+
+  /// The address that the text says, or nil where it says none: the port is missing or no number up to 65535, or an
+  /// IPv6 address lacks its brackets.
+  public init?(_ text: String) {
+    guard let colon = text.lastIndex(of: ":") else { return nil }
+    let digits = text[text.index(after: colon)...]
+    // UInt16.init takes a sign too.
+    guard !digits.isEmpty, digits.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let port = UInt16(digits) else {
+      return nil
+    }
+    var host = text[..<colon]
+    if host.hasPrefix("[") {
+      guard host.hasSuffix("]"), host.count > 2 else { return nil }
+      host = host.dropFirst().dropLast()
+    } else if host.contains(":") || host.contains("[") || host.contains("]") {
+      return nil
+    }
+    guard !host.utf8.contains(0) else { return nil }
+    self.host = String(host)
+    self.port = port
+  }
+
+  public var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+}
+
+/// A TCP socket that accepts: non-blocking, SO_REUSEADDR, closed on exec.
+public struct ListeningSocket: ~Copyable, Sendable {
+  public let descriptor: Descriptor
+  /// Where it listens, with the port that the kernel picked where 0 was asked for.
+  public let address: ListenAddress
+
+  /// Listens at the address.
+  ///
+  /// - Throws: `SystemError`: EADDRINUSE, EACCES (a port under 1024), EADDRNOTAVAIL (not an address of this machine),
+  ///   EINVAL where the host is no address.
+  public init(_ wanted: ListenAddress, backlog: Int32 = 1_024) throws(SystemError) {
+    var port: Int32 = 0
+    var isIPv6: Int32 = 0
+    var lookup: Int32 = 0
+    var name = [CChar](repeating: 0, count: 64)
+    let outcome: Result<Int32, SystemError>
+    do throws(SystemError) {
+      let raw = try Funnel.descriptor("listen on", on: wanted.description) {
+        name.withUnsafeMutableBufferPointer { buffer in
+          bh_listen(
+            wanted.host.isEmpty ? nil : wanted.host, String(wanted.port), backlog, buffer.baseAddress,
+            buffer.count, &port, &isIPv6, &lookup)
+        }
+      }
+      outcome = .success(raw)
+    } catch {
+      outcome = .failure(Self.advised(error, lookup: lookup))
+    }
+    descriptor = Descriptor(owning: try outcome.get())
+    let host = name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+    address = ListenAddress(host: String(decoding: host, as: UTF8.self), port: UInt16(clamping: port))
+  }
+
+  /// The socket alone.
+  public consuming func takeDescriptor() -> Descriptor { descriptor }
+
+  private static func advised(_ error: SystemError, lookup: Int32) -> SystemError {
+    var error = error
+    switch error.code {
+    case Errno.invalid where lookup != 0:
+      let why = bh_lookup_text(lookup).map { String(cString: $0) } ?? "unknown reason"
+      error.advice = "the host is not an address of this machine (\(why)); write it as 127.0.0.1:8080 or [::1]:8080"
+    case Errno.addressInUse: error.advice = "another process listens there; stop it or choose another port"
+    case Errno.accessDenied:
+      error.advice = "ports under 1024 need CAP_NET_BIND_SERVICE (AmbientCapabilities= of the service)"
+    case 99: error.advice = "no interface of this machine has that address"
+    default: break
+    }
+    return error
+  }
+}

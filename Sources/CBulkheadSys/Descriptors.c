@@ -1,0 +1,354 @@
+// Descriptors, memory, sockets, time and events.
+
+#define _GNU_SOURCE
+#include "CBulkheadSys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <arpa/inet.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8U
+#endif
+
+_Static_assert(BH_SEAL_SEAL == F_SEAL_SEAL, "seals");
+_Static_assert(BH_SEAL_SHRINK == F_SEAL_SHRINK, "seals");
+_Static_assert(BH_SEAL_GROW == F_SEAL_GROW, "seals");
+_Static_assert(BH_SEAL_WRITE == F_SEAL_WRITE, "seals");
+_Static_assert(BH_EPOLL_ADD == EPOLL_CTL_ADD, "epoll");
+_Static_assert(BH_EPOLL_REMOVE == EPOLL_CTL_DEL, "epoll");
+_Static_assert(BH_EPOLL_MODIFY == EPOLL_CTL_MOD, "epoll");
+
+static int64_t result(int64_t value) { return value < 0 ? -(int64_t)errno : value; }
+
+// MARK: errors
+
+const char *bh_errno_name(int error) { return strerrorname_np(error); }
+const char *bh_errno_text(int error) { return strerrordesc_np(error); }
+const char *bh_signal_name(int signal) { return sigabbrev_np(signal); }
+
+// MARK: test hook
+
+// Per thread, so that tests which run at the same time do not meet.
+static _Thread_local struct {
+  char operation[48];
+  int error;
+  int skip;
+} failure;
+
+void bh_test_fail(const char *operation, int error, int skip) {
+  failure.error = operation == NULL ? 0 : error;
+  failure.skip = skip;
+  if (operation != NULL) {
+    strncpy(failure.operation, operation, sizeof(failure.operation) - 1);
+    failure.operation[sizeof(failure.operation) - 1] = 0;
+  }
+}
+
+int bh_test_failure(const char *operation) {
+  if (failure.error == 0) return 0;
+  if (strcmp(failure.operation, operation) != 0) return 0;
+  if (failure.skip > 0) {
+    failure.skip -= 1;
+    return 0;
+  }
+  return failure.error;
+}
+
+// MARK: descriptors
+
+int64_t bh_open(const char *path, int flags, unsigned mode) { return result(open(path, flags | O_CLOEXEC, mode)); }
+// Linux closes the descriptor even where it answers EINTR: never repeated.
+int64_t bh_close(int fd) { return result(close(fd)); }
+int64_t bh_close_from(unsigned first) { return result(syscall(SYS_close_range, first, ~0U, 0)); }
+int64_t bh_close_range(unsigned first, unsigned last) { return result(syscall(SYS_close_range, first, last, 0)); }
+int64_t bh_read(int fd, void *buffer, size_t count) { return result(read(fd, buffer, count)); }
+int64_t bh_write(int fd, const void *buffer, size_t count) { return result(write(fd, buffer, count)); }
+int64_t bh_pread(int fd, void *buffer, size_t count, int64_t offset) {
+  return result(pread(fd, buffer, count, offset));
+}
+int64_t bh_duplicate(int fd) { return result(fcntl(fd, F_DUPFD_CLOEXEC, 3)); }
+
+int64_t bh_set_nonblocking(int fd, int on) {
+  int flags = fcntl(fd, F_GETFL);
+  if (flags < 0) return -(int64_t)errno;
+  return result(fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK));
+}
+
+int64_t bh_pipe(int descriptors[2], int flags) {
+  if (pipe2(descriptors, O_CLOEXEC) < 0) return -(int64_t)errno;
+  int64_t outcome = 0;
+  if (flags & BH_PIPE_NONBLOCK_READ) outcome = bh_set_nonblocking(descriptors[0], 1);
+  if (outcome >= 0 && (flags & BH_PIPE_NONBLOCK_WRITE)) outcome = bh_set_nonblocking(descriptors[1], 1);
+  if (outcome < 0) {
+    close(descriptors[0]);
+    close(descriptors[1]);
+    return outcome;
+  }
+  return 0;
+}
+
+int64_t bh_eventfd(void) { return result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); }
+
+int64_t bh_file_size(int fd) {
+  struct stat status;
+  if (fstat(fd, &status) < 0) return -(int64_t)errno;
+  return status.st_size;
+}
+
+int64_t bh_is_noexec(int fd) {
+  struct statvfs status;
+  if (fstatvfs(fd, &status) < 0) return -(int64_t)errno;
+  return (status.f_flag & ST_NOEXEC) != 0;
+}
+
+int64_t bh_poll(int fd, short events, int timeout_milliseconds) {
+  struct pollfd entry = {.fd = fd, .events = events};
+  int count = poll(&entry, 1, timeout_milliseconds);
+  if (count < 0) return -(int64_t)errno;
+  return count == 0 ? 0 : (unsigned short)entry.revents;
+}
+
+// MARK: memory
+
+int64_t bh_memfd(const char *name, uint64_t size, int seals) {
+  int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+  // Kernels before 6.3 do not know the flag that takes the execute bit away.
+  if (fd < 0 && errno == EINVAL) fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (fd < 0) return -(int64_t)errno;
+  if (size > INT64_MAX) {
+    close(fd);
+    return -EFBIG;
+  }
+  if (ftruncate(fd, (off_t)size) < 0 || (seals != 0 && fcntl(fd, F_ADD_SEALS, seals) < 0)) {
+    int64_t error = -(int64_t)errno;
+    close(fd);
+    return error;
+  }
+  return fd;
+}
+
+int64_t bh_seal(int fd, int seals) { return result(fcntl(fd, F_ADD_SEALS, seals)); }
+int64_t bh_seals(int fd) { return result(fcntl(fd, F_GET_SEALS)); }
+
+int64_t bh_map(int fd, size_t size, int writable, void **address) {
+  void *mapped = mmap(NULL, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
+  if (mapped == MAP_FAILED) return -(int64_t)errno;
+  *address = mapped;
+  return 0;
+}
+
+int64_t bh_unmap(void *address, size_t size) { return result(munmap(address, size)); }
+
+// MARK: sockets
+
+int64_t bh_seqpacket_pair(int descriptors[2]) {
+  return result(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, descriptors));
+}
+
+int64_t bh_send(int fd, const void *bytes, size_t count, const int *descriptors, size_t descriptor_count) {
+  if (descriptor_count > BH_MAXIMUM_DESCRIPTORS) return -EMSGSIZE;
+  union {
+    struct cmsghdr header;
+    char room[CMSG_SPACE(sizeof(int) * BH_MAXIMUM_DESCRIPTORS)];
+  } control;
+  struct iovec part = {.iov_base = (void *)bytes, .iov_len = count};
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+  if (descriptor_count > 0) {
+    memset(&control, 0, sizeof(control));
+    message.msg_control = control.room;
+    message.msg_controllen = CMSG_SPACE(sizeof(int) * descriptor_count);
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int) * descriptor_count);
+    memcpy(CMSG_DATA(header), descriptors, sizeof(int) * descriptor_count);
+  }
+  return result(sendmsg(fd, &message, MSG_NOSIGNAL));
+}
+
+int64_t bh_receive(int fd, void *bytes, size_t room, int *descriptors, size_t *descriptor_count) {
+  size_t capacity = *descriptor_count;
+  *descriptor_count = 0;
+  if (capacity > BH_MAXIMUM_DESCRIPTORS) capacity = BH_MAXIMUM_DESCRIPTORS;
+  union {
+    struct cmsghdr header;
+    char room[CMSG_SPACE(sizeof(int) * BH_MAXIMUM_DESCRIPTORS)];
+  } control;
+  memset(&control, 0, sizeof(control));
+  struct iovec part = {.iov_base = bytes, .iov_len = room};
+  struct msghdr message = {
+      .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.room,
+      // With room for none the kernel installs none; CMSG_SPACE rounds up, so one more than asked for may come.
+      .msg_controllen = capacity == 0 ? 0 : CMSG_SPACE(sizeof(int) * capacity)};
+  ssize_t count = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+  if (count < 0) return -(int64_t)errno;
+  size_t received = 0;
+  int cut = (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0;
+  for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header != NULL; header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    size_t number = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t index = 0; index < number; index++) {
+      int descriptor;
+      memcpy(&descriptor, CMSG_DATA(header) + index * sizeof(int), sizeof(int));
+      if (received < capacity) {
+        descriptors[received++] = descriptor;
+      } else {
+        close(descriptor);
+        cut = 1;
+      }
+    }
+  }
+  if (cut) {
+    for (size_t index = 0; index < received; index++) close(descriptors[index]);
+    return -EMSGSIZE;
+  }
+  *descriptor_count = received;
+  return count;
+}
+
+int64_t bh_peer_credentials(int fd, int32_t *pid, uint32_t *uid, uint32_t *gid) {
+  struct ucred credentials;
+  socklen_t size = sizeof(credentials);
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0) return -(int64_t)errno;
+  *pid = credentials.pid;
+  *uid = credentials.uid;
+  *gid = credentials.gid;
+  return 0;
+}
+
+const char *bh_lookup_text(int lookup_error) { return gai_strerror(lookup_error); }
+
+static int64_t listen_at(const struct addrinfo *address, int backlog) {
+  int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return -(int64_t)errno;
+  int on = 1;
+  if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+      bind(fd, address->ai_addr, address->ai_addrlen) < 0 || listen(fd, backlog) < 0) {
+    int64_t error = -(int64_t)errno;
+    close(fd);
+    return error;
+  }
+  return fd;
+}
+
+int64_t bh_listen(const char *host, const char *port, int backlog, char *bound, size_t bound_size, int *bound_port,
+                  int *is_ipv6, int *lookup_error) {
+  struct addrinfo hints = {
+      .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+  struct addrinfo *addresses = NULL;
+  *lookup_error = getaddrinfo(host, port, &hints, &addresses);
+  if (*lookup_error != 0) return *lookup_error == EAI_SYSTEM ? -(int64_t)errno : -EINVAL;
+  int64_t fd = -EADDRNOTAVAIL;
+  for (struct addrinfo *address = addresses; address != NULL; address = address->ai_next) {
+    fd = listen_at(address, backlog);
+    if (fd >= 0) break;
+  }
+  freeaddrinfo(addresses);
+  if (fd < 0) return fd;
+
+  struct sockaddr_storage name;
+  socklen_t size = sizeof(name);
+  memset(&name, 0, sizeof(name));
+  if (getsockname((int)fd, (struct sockaddr *)&name, &size) < 0) {
+    int64_t error = -(int64_t)errno;
+    close((int)fd);
+    return error;
+  }
+  const void *raw;
+  if (name.ss_family == AF_INET6) {
+    *is_ipv6 = 1;
+    *bound_port = ntohs(((struct sockaddr_in6 *)&name)->sin6_port);
+    raw = &((struct sockaddr_in6 *)&name)->sin6_addr;
+  } else {
+    *is_ipv6 = 0;
+    *bound_port = ntohs(((struct sockaddr_in *)&name)->sin_port);
+    raw = &((struct sockaddr_in *)&name)->sin_addr;
+  }
+  if (inet_ntop(name.ss_family, raw, bound, (socklen_t)bound_size) == NULL) {
+    int64_t error = -(int64_t)errno;
+    close((int)fd);
+    return error;
+  }
+  return fd;
+}
+
+// MARK: time and events
+
+static uint64_t clock_nanoseconds(clockid_t clock) {
+  struct timespec now = {0};
+  clock_gettime(clock, &now);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t bh_monotonic_nanoseconds(void) { return clock_nanoseconds(CLOCK_MONOTONIC); }
+uint64_t bh_realtime_nanoseconds(void) { return clock_nanoseconds(CLOCK_REALTIME); }
+
+int64_t bh_epoll_create(void) { return result(epoll_create1(EPOLL_CLOEXEC)); }
+
+int64_t bh_epoll_control(int epoll, int operation, int fd, uint32_t events, uint64_t token) {
+  struct epoll_event event = {.events = events, .data = {.u64 = token}};
+  return result(epoll_ctl(epoll, operation, fd, &event));
+}
+
+int64_t bh_epoll_wait(int epoll, uint32_t *events, uint64_t *tokens, int room, int timeout_milliseconds) {
+  struct epoll_event ready[64];
+  if (room > 64) room = 64;
+  int count = epoll_wait(epoll, ready, room, timeout_milliseconds);
+  if (count < 0) return -(int64_t)errno;
+  for (int index = 0; index < count; index++) {
+    events[index] = ready[index].events;
+    tokens[index] = ready[index].data.u64;
+  }
+  return count;
+}
+
+int64_t bh_timerfd(void) { return result(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)); }
+
+static struct timespec timespec_of(uint64_t nanoseconds) {
+  return (struct timespec){
+      .tv_sec = (time_t)(nanoseconds / 1000000000u), .tv_nsec = (long)(nanoseconds % 1000000000u)};
+}
+
+int64_t bh_timerfd_set(int fd, uint64_t at_nanoseconds, uint64_t period_nanoseconds) {
+  struct itimerspec when = {.it_value = timespec_of(at_nanoseconds), .it_interval = timespec_of(period_nanoseconds)};
+  return result(timerfd_settime(fd, TFD_TIMER_ABSTIME, &when, NULL));
+}
+
+int64_t bh_signalfd(const int *signals, size_t count) {
+  sigset_t set;
+  sigemptyset(&set);
+  for (size_t index = 0; index < count; index++) sigaddset(&set, signals[index]);
+  int error = pthread_sigmask(SIG_BLOCK, &set, NULL);
+  if (error != 0) return -error;
+  return result(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+}
+
+int64_t bh_signalfd_read(int fd, int32_t *sender) {
+  struct signalfd_siginfo info;
+  ssize_t count = read(fd, &info, sizeof(info));
+  if (count < 0) return -(int64_t)errno;
+  if (count != (ssize_t)sizeof(info)) return -EIO;
+  *sender = (int32_t)info.ssi_pid;
+  return (int64_t)info.ssi_signo;
+}

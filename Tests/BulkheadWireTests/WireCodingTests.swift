@@ -1,0 +1,289 @@
+import BulkheadCore
+import BulkheadWire
+import Testing
+
+@Suite struct WireCodingTests {
+  @Test func valuesComeBackAsTheyWereWritten() throws {
+    var writer = WireWriter(capacity: 1)
+    writer.u8(7)
+    writer.u16(0x1234)
+    writer.u32(0xdead_beef)
+    writer.u64(.max)
+    writer.i32(-5)
+    writer.bool(true)
+    writer.string("häuser")
+    writer.blob([1, 2, 3])
+    writer.array([1, 2, 3] as [UInt32]) { $0.u32($1) }
+    let bytes = writer.array
+    try bytes.withUnsafeBytes { raw in
+      var reader = WireReader(raw)
+      #expect(try reader.u8("a") == 7)
+      #expect(try reader.u16("a") == 0x1234)
+      #expect(try reader.u32("a") == 0xdead_beef)
+      #expect(try reader.u64("a") == .max)
+      #expect(try reader.i32("a") == -5)
+      #expect(try reader.bool("a"))
+      #expect(try reader.string("a") == "häuser")
+      #expect(try reader.bytes("a") == [1, 2, 3])
+      #expect(
+        try reader.array("a", atMost: 3) { reader throws(WireError) in try reader.u32("b") } == [1, 2, 3])
+      try reader.end("a")
+    }
+  }
+
+  @Test func everyTruncationIsRefusedByName() {
+    let bytes = FrontCommand.addWorker(worker: 1, plugin: 2).encoded()
+    for count in 0..<bytes.count {
+      let prefix = Array(bytes.prefix(count))
+      #expect(throws: WireError.self, "\(count) bytes") { try prefix.withUnsafeBytes { try FrontCommand($0) } }
+    }
+  }
+
+  @Test func aCountThatLiesReservesNothing() {
+    var writer = WireWriter()
+    writer.u32(.max)
+    let bytes = writer.array
+    #expect(throws: WireError(.tooLarge, "list")) {
+      try bytes.withUnsafeBytes { raw in
+        var reader = WireReader(raw)
+        _ = try reader.array("list", atMost: 10) { reader throws(WireError) in try reader.u8("x") }
+      }
+    }
+    #expect(throws: WireError(.truncated, "list")) {
+      try bytes.withUnsafeBytes { raw in
+        var reader = WireReader(raw)
+        _ = try reader.array("list", atMost: .max) { reader throws(WireError) in try reader.u8("x") }
+      }
+    }
+  }
+
+  @Test func bytesAfterTheValueAreRefused() {
+    let bytes = FrontEvent.serving.encoded() + [0]
+    #expect(throws: WireError(.trailingBytes, "event")) { try bytes.withUnsafeBytes { try FrontEvent($0) } }
+  }
+
+  @Test func aPatchOutsideTheWrittenBytesDoesNothing() {
+    var writer = WireWriter()
+    writer.u16(1)
+    writer.patch(UInt32(9), at: 0)
+    writer.patch(UInt16(9), at: -1)
+    writer.patch(UInt16(9), at: 1)
+    #expect(writer.array == [1, 0])
+  }
+}
+
+@Suite struct PairsTests {
+  @Test(arguments: [
+    [], [("a", "b")], [("", "")], [(":method", "GET"), ("x", ""), ("x", "2")],
+  ] as [[(String, String)]])
+  func pairsComeBackInOrder(_ pairs: [(String, String)]) throws {
+    var writer = WireWriter()
+    writer.pairs(pairs)
+    let view = try PairsView(writer.bytes)
+    #expect(view.count == pairs.count)
+    #expect(view.strings.map(\.0) == pairs.map(\.0))
+    #expect(view.strings.map(\.1) == pairs.map(\.1))
+  }
+
+  @Test func noBytesAreNoPairs() throws {
+    #expect(try PairsView(UnsafeRawBufferPointer(start: nil, count: 0)).count == 0)
+  }
+
+  @Test(arguments: [
+    ("count alone", [1, 0, 0, 0], WireError(.truncated, "pairs.lengths")),
+    ("three bytes", [0, 0, 0], WireError(.truncated, "pairs.count")),
+    ("count over the bound", [0xff, 0xff, 0xff, 0xff], WireError(.tooLarge, "pairs.count")),
+    ("length over the block", [1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0], WireError(.truncated, "pairs.data")),
+    ("no NUL behind the key", [1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 97, 98, 0], WireError(.malformed, "pairs.data")),
+    ("a byte too many", [0, 0, 0, 0, 0], WireError(.trailingBytes, "pairs")),
+  ] as [(String, [UInt8], WireError)])
+  func malformedBlocksAreRefused(_ name: String, _ bytes: [UInt8], _ error: WireError) {
+    #expect(throws: error) { try bytes.withUnsafeBytes { _ = try PairsView($0) } }
+  }
+}
+
+@Suite struct MessageTests {
+  static let frames: [ReportFrame] = [
+    .log(level: .warn, stream: "id-1", message: "hello"), .dropped(lines: 12),
+    .isolation(IsolationLayer.allCases.map { LayerReport(layer: $0, holds: $0.code % 2 == 0, why: "because") }), .ready,
+    .fault(reason: .deadline, detail: "ran 100 ms", backtrace: "a\nb"), .tickPeriod(milliseconds: 10),
+    .compiled(.init(abi: "proxy_abi_version_0_2_1", exports: ["a", "b"], imports: ["env.proxy_log"])),
+    .refused(detail: "no marker"),
+  ]
+  static let commands: [FrontCommand] = [
+    .addWorker(worker: 1, plugin: 2), .workerReady(worker: 3), .retireWorker(worker: 4),
+    .pluginState(plugin: 5, state: .quarantined), .drain(milliseconds: 10_000),
+  ]
+  static let events: [FrontEvent] = [
+    .serving, .workerFault(worker: 1, reason: .protocolViolation, detail: "x"), .workerGone(worker: 2),
+    .workerAttached(worker: 3), .drained,
+  ]
+
+  @Test(arguments: frames) func aReportFrameComesBackThroughThePipe(_ frame: ReportFrame) throws {
+    var assembler = FrameAssembler(limit: Limits.maximumReportFrame)
+    // A byte at a time: a pipe cuts where it likes.
+    for byte in frame.encoded() {
+      #expect(try assembler.next() == nil)
+      withUnsafeBytes(of: byte) { assembler.append($0) }
+    }
+    #expect(try assembler.next() == frame)
+    #expect(try assembler.next() == nil)
+  }
+
+  @Test func textThatIsTooLongIsCutToTheFrame() throws {
+    let long = String(repeating: "x", count: 100_000)
+    for frame in [
+      ReportFrame.log(level: .info, stream: long, message: long), .fault(reason: .trap, detail: long, backtrace: long),
+      .isolation(IsolationLayer.allCases.map { LayerReport(layer: $0, holds: false, why: long) }),
+    ] {
+      let bytes = frame.encoded()
+      #expect(bytes.count <= Limits.maximumReportFrame)
+      var assembler = FrameAssembler(limit: Limits.maximumReportFrame)
+      bytes.withUnsafeBytes { assembler.append($0) }
+      #expect(try assembler.next() != nil)
+    }
+  }
+
+  @Test func aFrameOverTheBoundEndsTheStream() {
+    var assembler = FrameAssembler(limit: 64)
+    [0xff, 0xff, 0, 0].withUnsafeBytes { _ in }
+    ([0xff, 0xff, 0, 0] as [UInt8]).withUnsafeBytes { assembler.append($0) }
+    #expect(throws: WireError(.tooLarge, "report.length")) { try assembler.next() }
+  }
+
+  @Test(arguments: commands) func aCommandComesBack(_ command: FrontCommand) throws {
+    #expect(try command.encoded().withUnsafeBytes { try FrontCommand($0) } == command)
+  }
+
+  @Test(arguments: events) func anEventComesBack(_ event: FrontEvent) throws {
+    #expect(try event.encoded().withUnsafeBytes { try FrontEvent($0) } == event)
+  }
+
+  static let front = FrontBootstrap(
+    eventLoops: 2, maximumSpinMicroseconds: 50, logLevel: .info, listeners: [.init(name: "edge", upstream: 0)],
+    upstreams: [.init(name: "app", isEcho: false, endpoints: ["127.0.0.1:1"])],
+    plugins: [
+      .init(name: "geo", failStrategy: .failOpen, callbacks: .requestHeaders, callbackDeadline: 100, admissionWait: 9)
+    ])
+  static let worker = WorkerBootstrap(
+    plugin: "geo", rootID: "root", vmID: "", abi: "proxy_abi_version_0_2_1", pluginConfiguration: [1, 2],
+    vmConfiguration: [], environment: [(name: "A", value: "b")], memoryLimit: 64 << 20, logLevel: .info,
+    logLinesPerSecond: 100, eventLoops: 1, ring: RingSizes(), maximumSpinMicroseconds: 50,
+    seccompProgram: Array(repeating: 0, count: 16), layers: [LayerReport(layer: .session, holds: true, why: "setsid")])
+
+  @Test func bootstrapsComeBack() throws {
+    #expect(try Self.front.encoded().withUnsafeBytes { try FrontBootstrap($0) } == Self.front)
+    #expect(try Self.worker.encoded().withUnsafeBytes { try WorkerBootstrap($0) } == Self.worker)
+  }
+
+  @Test func aListenerWithoutItsUpstreamIsRefused() {
+    var front = Self.front
+    front.upstreams = []
+    #expect(throws: WireError(.tooLarge, "listener.upstream")) {
+      try front.encoded().withUnsafeBytes { try FrontBootstrap($0) }
+    }
+  }
+}
+
+@Suite struct RecordTests {
+  static func callback() -> [UInt8] {
+    var writer = WireWriter()
+    writer.callbackHead(.requestHeaders, flags: [.endOfStream, .firstOfStream], stream: 7, sequence: 9)
+    var blob = writer.beginBlob()
+    writer.pairs([("source\0address", "127.0.0.1:1")])
+    writer.endBlob(blob)
+    writer.emptyBlob()
+    blob = writer.beginBlob()
+    writer.pairs([(":method", "GET"), ("a", "b")])
+    writer.endBlob(blob)
+    writer.emptyBlob()
+    return writer.array
+  }
+
+  static func reply() -> [UInt8] {
+    var writer = WireWriter()
+    let at = writer.replyHead(.callbackDone, stream: 7, sequence: 9)
+    let key = Array("k".utf8)
+    let value = Array("v".utf8)
+    key.withUnsafeBytes { key in
+      value.withUnsafeBytes { value in
+        writer.edit(.add, .requestHeaders, key: key, value: value)
+        writer.edit(.remove, .responseHeaders, key: key, value: UnsafeRawBufferPointer(start: nil, count: 0))
+      }
+    }
+    value.withUnsafeBytes { value in
+      writer.localResponse(
+        status: 403, grpcStatus: -1, details: value, body: value,
+        serializedHeaders: UnsafeRawBufferPointer(start: nil, count: 0))
+    }
+    writer.replyCounts(at: at, flags: [.localResponse], edits: 2)
+    return writer.array
+  }
+
+  @Test func aCallbackComesBack() throws {
+    try Self.callback().withUnsafeBytes { bytes in
+      let record = try CallbackRecord(bytes)
+      #expect(record.kind == .requestHeaders)
+      #expect(record.flags == [.endOfStream, .firstOfStream])
+      #expect(record.stream == 7)
+      #expect(record.sequence == 9)
+      #expect(record.requestHeaders.strings.map(\.0) == [":method", "a"])
+      #expect(record.connectionProperties.count == 1)
+      #expect(record.responseHeaders.count == 0)
+    }
+  }
+
+  @Test func aReplyComesBack() throws {
+    try Self.reply().withUnsafeBytes { bytes in
+      var reply = try ReplyRecord(bytes)
+      #expect(reply.kind == .callbackDone)
+      #expect(reply.flags == [.localResponse])
+      #expect(reply.editCount == 2)
+      let first = try HeaderEdit(&reply.rest)
+      #expect(first.operation == .add)
+      #expect(String(decoding: first.key, as: UTF8.self) == "k")
+      let second = try HeaderEdit(&reply.rest)
+      #expect(second.map == .responseHeaders)
+      let local = try LocalResponse(&reply.rest)
+      #expect(local.status == 403)
+      try reply.rest.end("reply")
+    }
+  }
+}
+
+/// No bytes trap a decoder: each gives a value or an error, whatever a peer sends.
+@Suite struct HostileBytesTests {
+  static func decodeEverything(_ bytes: [UInt8]) {
+    bytes.withUnsafeBytes { raw in
+      _ = try? ReportFrame(raw)
+      _ = try? FrontCommand(raw)
+      _ = try? FrontEvent(raw)
+      _ = try? FrontBootstrap(raw)
+      _ = try? WorkerBootstrap(raw)
+      _ = try? CallbackRecord(raw)
+      if let pairs = try? PairsView(raw) { pairs.forEach { _ = $0.count &+ $1.count } }
+      if var reply = try? ReplyRecord(raw) {
+        for _ in 0..<reply.editCount { guard (try? HeaderEdit(&reply.rest)) != nil else { break } }
+        _ = try? LocalResponse(&reply.rest)
+      }
+      var assembler = FrameAssembler(limit: Limits.maximumReportFrame)
+      assembler.append(raw)
+      while let frame = try? assembler.next() { _ = frame }
+    }
+  }
+
+  @Test(arguments: 0..<64) func randomBytesNeverTrap(_ seed: UInt64) {
+    var random = SplitMix(state: seed)
+    for _ in 0..<400 { Self.decodeEverything(random.bytes(Int.random(in: 0...300, using: &random))) }
+  }
+
+  @Test(arguments: 0..<64) func damagedMessagesNeverTrap(_ seed: UInt64) {
+    var random = SplitMix(state: seed &+ 1_000)
+    let seeds: [[UInt8]] =
+      [
+        RecordTests.callback(), RecordTests.reply(), MessageTests.front.encoded(), MessageTests.worker.encoded(),
+      ] + MessageTests.frames.map { Array($0.encoded().dropFirst(4)) } + MessageTests.commands.map { $0.encoded() }
+      + MessageTests.events.map { $0.encoded() }
+    for _ in 0..<40 { for bytes in seeds { Self.decodeEverything(random.mutated(bytes)) } }
+  }
+}
