@@ -1,1 +1,3 @@
-print("placeholder")
+import BulkheadCLI
+
+await BulkheadControlCommand.runProcess()

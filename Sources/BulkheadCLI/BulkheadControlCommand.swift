@@ -1,0 +1,43 @@
+import ArgumentParser
+import BulkheadControl
+
+/// `bulkheadctl`: asks the supervisor how things stand, and tells it to restart or forgive a plugin.
+public struct BulkheadControlCommand: AsyncParsableCommand {
+  public static let configuration = CommandConfiguration(
+    commandName: "bulkheadctl",
+    abstract: "Shows and steers a running bulkheadd over its control socket.",
+    discussion: """
+      Exit codes: 0 done, 64 wrong usage, 65 no such plugin, 69 bulkheadd cannot be reached or cannot do it now, 70 a \
+      fault of Bulkhead's own, 77 not allowed.
+      """,
+    subcommands: [
+      StatusCommand.self, PluginsCommand.self, WorkersCommand.self, RestartCommand.self, ResetCommand.self,
+    ])
+
+  @OptionGroup var connection: ConnectionOptions
+
+  public init() {}
+
+  /// Runs the command line of this process and ends it, where something fails with the code that says what.
+  public static func runProcess() async { await main() }
+}
+
+/// Where the supervisor is; taken before and after the subcommand, of which the latter counts.
+struct ConnectionOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "The control socket.",
+      discussion: "Default: $\(ControlPaths.socketVariable), else \(ControlPaths.defaultSocket).",
+      valueName: "path"))
+  var socket: String?
+}
+
+/// How an answer is shown.
+enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
+  case table, json
+}
+
+struct OutputOptions: ParsableArguments {
+  @Option(name: [.short, .long], help: "How to show it: table or json.")
+  var output = OutputFormat.table
+}

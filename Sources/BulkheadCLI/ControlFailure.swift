@@ -1,0 +1,53 @@
+import BulkheadControl
+import BulkheadCore
+import Glibc
+import NIOCore
+
+/// Why a command could not be carried out.
+struct ControlFailure: Error, Equatable {
+  /// From `sysexits.h`.
+  var exitCode: Int32
+  /// What failed, why, and what to do.
+  var message: String
+
+  init(exitCode: Int32, message: String) {
+    self.exitCode = exitCode
+    self.message = message
+  }
+
+  /// The supervisor's answer says no.
+  init(status: Int, error: ErrorResponse.Detail) {
+    let code =
+      switch error.code {
+      case .unknownPlugin: ExitCode.dataError
+      case .forbidden: ExitCode.noPermission
+      case .conflict, .unavailable: ExitCode.unavailable
+      case .notFound, .methodNotAllowed, .internal: ExitCode.software
+      }
+    self.init(exitCode: code, message: Table.printable(error.message))
+  }
+
+  /// The socket could not be connected to.
+  init(connecting path: String, _ error: any Error) {
+    guard let error = error as? IOError else {
+      self.init(exitCode: ExitCode.unavailable, message: "cannot connect to \(path): \(error)")
+      return
+    }
+    switch error.errnoCode {
+    case ENOENT:
+      self.init(
+        exitCode: ExitCode.unavailable,
+        message: "there is no socket \(path) (ENOENT): is bulkheadd running? --socket names another one")
+    case ECONNREFUSED:
+      self.init(
+        exitCode: ExitCode.unavailable,
+        message: "nobody listens on \(path) (ECONNREFUSED): is bulkheadd running?")
+    case EACCES, EPERM:
+      self.init(
+        exitCode: ExitCode.noPermission,
+        message: "\(path) may not be opened (permission denied): run this as bulkheadd's user or as root")
+    default:
+      self.init(exitCode: ExitCode.unavailable, message: "cannot connect to \(path): \(error)")
+    }
+  }
+}

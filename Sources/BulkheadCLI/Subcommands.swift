@@ -1,0 +1,116 @@
+import ArgumentParser
+import BulkheadControl
+import BulkheadCore
+
+/// What all subcommands share: ask, show, and end with the right code.
+protocol ControlSubcommand: AsyncParsableCommand {
+  var parent: BulkheadControlCommand { get }
+  var connection: ConnectionOptions { get }
+  var output: OutputOptions { get }
+
+  /// Asks the supervisor and gives what to print.
+  func answer(_ client: ControlClient, _ view: View) async throws(ControlFailure) -> String
+}
+
+extension ControlSubcommand {
+  /// The socket to talk to: of the subcommand, else of the root, else of the environment.
+  func socketPath(environment: String?) -> String {
+    connection.socket ?? parent.connection.socket ?? environment.flatMap { $0.isEmpty ? nil : $0 }
+      ?? ControlPaths.defaultSocket
+  }
+
+  mutating func run() async throws {
+    let terminal = Terminal()
+    let client = ControlClient(socketPath: socketPath(environment: terminal.variable(ControlPaths.socketVariable)))
+    do {
+      let view = View(now: Terminal.now, coloured: terminal.takesColour, format: output.output)
+      Terminal.print(try await answer(client, view))
+    } catch {
+      Terminal.complain("bulkheadctl: \(error.message)")
+      throw ArgumentParser.ExitCode(error.exitCode)
+    }
+  }
+}
+
+struct StatusCommand: ControlSubcommand {
+  static let configuration = CommandConfiguration(
+    commandName: "status", abstract: "Shows the supervisor, the front, the listeners and how many plugins are well.")
+
+  @ParentCommand var parent: BulkheadControlCommand
+  @OptionGroup var connection: ConnectionOptions
+  @OptionGroup var output: OutputOptions
+
+  func answer(_ client: ControlClient, _ view: View) async throws(ControlFailure) -> String {
+    try view.show(await client.get(StatusResponse.self, ControlPaths.status))
+  }
+}
+
+struct PluginsCommand: ControlSubcommand {
+  static let configuration = CommandConfiguration(
+    commandName: "plugins", abstract: "Lists the plugins in the order of the chain.")
+
+  @ParentCommand var parent: BulkheadControlCommand
+  @OptionGroup var connection: ConnectionOptions
+  @OptionGroup var output: OutputOptions
+
+  func answer(_ client: ControlClient, _ view: View) async throws(ControlFailure) -> String {
+    try view.show(await client.get(PluginsResponse.self, ControlPaths.plugins))
+  }
+}
+
+struct WorkersCommand: ControlSubcommand {
+  static let configuration = CommandConfiguration(
+    commandName: "workers", abstract: "Lists the worker processes, what they do and how they are isolated.")
+
+  @ParentCommand var parent: BulkheadControlCommand
+  @OptionGroup var connection: ConnectionOptions
+  @OptionGroup var output: OutputOptions
+  @Argument(help: ArgumentHelp("Only the workers of this plugin.", valueName: "name"))
+  var plugin: String?
+
+  func answer(_ client: ControlClient, _ view: View) async throws(ControlFailure) -> String {
+    var response = try await client.get(WorkersResponse.self, ControlPaths.workers)
+    if let plugin {
+      response.workers.removeAll { $0.plugin != plugin }
+      if response.workers.isEmpty {
+        let plugins = try await client.get(PluginsResponse.self, ControlPaths.plugins).plugins
+        guard plugins.contains(where: { $0.name == plugin }) else {
+          throw ControlFailure(exitCode: ExitCode.dataError, message: "there is no plugin '\(plugin)'")
+        }
+      }
+    }
+    return try view.show(response)
+  }
+}
+
+struct RestartCommand: ControlSubcommand {
+  static let configuration = CommandConfiguration(
+    commandName: "restart",
+    abstract: "Replaces a plugin's worker by a fresh one; this does not count against its crash budget.")
+
+  @ParentCommand var parent: BulkheadControlCommand
+  @OptionGroup var connection: ConnectionOptions
+  @OptionGroup var output: OutputOptions
+  @Argument(help: ArgumentHelp("The plugin.", valueName: "name"))
+  var plugin: String
+
+  func answer(_ client: ControlClient, _ view: View) async throws(ControlFailure) -> String {
+    try view.show(await client.post(PluginInfo.self, ControlPaths.restart(plugin: plugin)), done: "restarted")
+  }
+}
+
+struct ResetCommand: ControlSubcommand {
+  static let configuration = CommandConfiguration(
+    commandName: "reset",
+    abstract: "Forgives a plugin's failures: ends a quarantine or a wait, and gives it a fresh crash budget.")
+
+  @ParentCommand var parent: BulkheadControlCommand
+  @OptionGroup var connection: ConnectionOptions
+  @OptionGroup var output: OutputOptions
+  @Argument(help: ArgumentHelp("The plugin.", valueName: "name"))
+  var plugin: String
+
+  func answer(_ client: ControlClient, _ view: View) async throws(ControlFailure) -> String {
+    try view.show(await client.post(PluginInfo.self, ControlPaths.reset(plugin: plugin)), done: "reset")
+  }
+}

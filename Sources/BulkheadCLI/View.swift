@@ -1,0 +1,140 @@
+import BulkheadControl
+import BulkheadCore
+
+/// Makes text of answers.
+struct View {
+  var now: Timestamp
+  var coloured: Bool
+  var format: OutputFormat
+
+  /// The longest text of a last exit in a table, in characters.
+  private static let longestDetail = 60
+
+  func show(_ status: StatusResponse) throws(ControlFailure) -> String {
+    if format == .json { return try json(status) }
+    let state = Table.painted(
+      .init(status.state.rawValue, colour: status.state == .running ? .green : .yellow), coloured)
+    let front = Table.painted(
+      .init(status.front.state.rawValue, colour: status.front.state == .ready ? .green : .yellow), coloured)
+    let counts = status.counts
+    let others = [("starting", counts.starting), ("backoff", counts.backoff), ("quarantined", counts.quarantined)]
+      .filter { $0.1 > 0 }.map { ", \($0.1) \($0.0)" }.joined()
+    var listeners = Table(columns: [("LISTENER", .left), ("ADDRESS", .left), ("UPSTREAM", .left)])
+    listeners.rows = status.listeners.map { [.init($0.name), .init($0.address), .init($0.upstream)] }
+    let frontPid = status.front.pid.map { "pid \($0)" } ?? "no process"
+    return """
+      bulkheadd \(Table.printable(status.version)): \(state), pid \(status.pid), up \(Self.span(status.uptimeSeconds))
+      front: \(front), \(frontPid), \(Self.count(status.front.restarts, "restart"))
+      plugins: \(counts.ready) of \(counts.plugins) ready\(others); \(Self.count(UInt64(clamping: counts.workers), "worker"))
+
+      \(listeners.rendered(coloured: coloured))
+      """
+  }
+
+  func show(_ response: PluginsResponse) throws(ControlFailure) -> String {
+    if format == .json { return try json(response) }
+    guard !response.plugins.isEmpty else { return "no plugins" }
+    var table = Table(columns: [
+      ("NAME", .left), ("STATE", .left), ("PHASE", .left), ("PRIORITY", .right), ("ON FAILURE", .left),
+      ("POLICY", .left), ("RESTARTS", .right), ("WORKERS", .left), ("LAST EXIT", .left),
+    ])
+    table.rows = response.plugins.map { plugin in
+      [
+        .init(plugin.name), Self.cell(plugin.state), .init(plugin.phase), .init("\(plugin.priority)"),
+        .init(plugin.failStrategy.rawValue), .init(plugin.policy), .init("\(plugin.restarts)"),
+        .init(plugin.workers.isEmpty ? "-" : plugin.workers.map(String.init).joined(separator: ",")),
+        .init(plugin.lastExit.map(text) ?? "-"),
+      ]
+    }
+    return table.rendered(coloured: coloured)
+  }
+
+  func show(_ plugin: PluginInfo, done: String) throws(ControlFailure) -> String {
+    if format == .json { return try json(plugin) }
+    return "plugin \(Table.printable(plugin.name)) \(done): now \(Table.painted(Self.cell(plugin.state), coloured))"
+  }
+
+  func show(_ response: WorkersResponse) throws(ControlFailure) -> String {
+    if format == .json { return try json(response) }
+    guard !response.workers.isEmpty else { return "no workers" }
+    var table = Table(columns: [
+      ("PLUGIN", .left), ("PID", .right), ("STATE", .left), ("UPTIME", .right), ("CALLBACKS", .right),
+      ("PSS", .right), ("ISOLATION", .left), ("RUNNING", .left),
+    ])
+    table.rows = response.workers.map { worker in
+      let holding = worker.isolation.count(where: \.holds)
+      let isWhole = holding == worker.isolation.count && holding > 0
+      return [
+        .init(worker.plugin), .init("\(worker.pid)"),
+        .init(worker.state.rawValue, colour: worker.state == .ready ? .green : .yellow),
+        .init(Self.span(worker.uptimeSeconds)), .init("\(worker.callbacks)"),
+        .init(worker.pssBytes.map { "\(ByteCount(bytes: $0))" } ?? "-"),
+        .init("\(holding)/\(worker.isolation.count)", colour: isWhole ? .green : .yellow),
+        .init(worker.currentCallback.map { "\($0.name) for \(Self.tenths($0.milliseconds)) ms" } ?? "-"),
+      ]
+    }
+    let missing = missingLayers(response.workers)
+    return ([table.rendered(coloured: coloured)] + (missing.isEmpty ? [] : [""] + missing)).joined(separator: "\n")
+  }
+
+  /// One line for each layer that some worker lacks: workers of one machine mostly lack the same for the same reason.
+  private func missingLayers(_ workers: [WorkerInfo]) -> [String] {
+    var lines: [String] = []
+    for layer in IsolationLayer.allCases {
+      let lacking = workers.compactMap { worker in
+        worker.isolation.first { $0.layer == layer && !$0.holds }.map { (worker, $0.why) }
+      }
+      guard let (first, why) = lacking.first else { continue }
+      let who =
+        lacking.count == workers.count
+        ? "all workers" : lacking.count == 1 ? "\(first.plugin)" : "\(lacking.count) workers"
+      lines.append(Table.printable("\(who): without \(layer.rawValue): \(why)"))
+    }
+    return lines
+  }
+
+  private func text(_ exit: PluginInfo.LastExit) -> String {
+    let ago = Self.span(
+      Double(max(0, now.milliseconds.subtractingReportingOverflow(exit.at.milliseconds).partialValue)) / 1_000)
+    let firstLine = exit.detail.split(whereSeparator: \.isNewline).first ?? ""
+    let detail = firstLine.count > Self.longestDetail ? firstLine.prefix(Self.longestDetail - 3) + "..." : firstLine
+    return "\(exit.reason.rawValue) \(ago) ago" + (detail.isEmpty ? "" : ": \(detail)")
+  }
+
+  private func json(_ value: some Encodable) throws(ControlFailure) -> String {
+    do {
+      return String(decoding: try ControlJSON.encode(value, pretty: true), as: UTF8.self)
+    } catch {
+      throw ControlFailure(exitCode: ExitCode.software, message: "the answer cannot be written as JSON: \(error)")
+    }
+  }
+
+  private static func cell(_ state: PluginState) -> Table.Cell {
+    switch state {
+    case .ready: .init(state.rawValue, colour: .green)
+    case .starting, .backoff: .init(state.rawValue, colour: .yellow)
+    case .quarantined: .init(state.rawValue, colour: .red)
+    }
+  }
+
+  private static func count(_ number: UInt64, _ what: String) -> String { "\(number) \(what)\(number == 1 ? "" : "s")" }
+
+  /// One digit after the point, whatever the number.
+  private static func tenths(_ value: Double) -> String {
+    guard value.isFinite, value.magnitude < 1e15 else { return "?" }
+    let tenths = Int64((value * 10).rounded())
+    return "\(tenths / 10).\((tenths % 10).magnitude)"
+  }
+
+  /// A span of time in its two largest units: `3d4h`, `2m5s`, `12s`.
+  static func span(_ seconds: Double) -> String {
+    guard seconds.isFinite, seconds >= 0, seconds < 1e15 else { return "?" }
+    let whole = Int64(seconds)
+    switch whole {
+    case 86_400...: return "\(whole / 86_400)d\(whole % 86_400 / 3_600)h"
+    case 3_600...: return "\(whole / 3_600)h\(whole % 3_600 / 60)m"
+    case 60...: return "\(whole / 60)m\(whole % 60)s"
+    default: return "\(whole)s"
+    }
+  }
+}

@@ -1,0 +1,113 @@
+import BulkheadCore
+
+/// What `bulkhead.yaml` says, with its defaults filled in. All paths are absolute.
+public struct Configuration: Hashable, Sendable {
+  /// A socket that takes requests.
+  public struct Listener: Hashable, Sendable {
+    public var name: String
+    /// Port 0 lets the kernel pick one.
+    public var address: SocketAddress
+    /// The name of one of `upstreams`.
+    public var upstream: String
+    public var location: SourceLocation
+
+    public var host: String { address.host }
+    public var port: UInt16 { address.port }
+
+    public init(name: String, address: SocketAddress, upstream: String, location: SourceLocation) {
+      self.name = name
+      self.address = address
+      self.upstream = upstream
+      self.location = location
+    }
+  }
+
+  /// Where requests go.
+  public struct Upstream: Hashable, Sendable {
+    public enum Kind: Hashable, Sendable {
+      /// At least one.
+      case endpoints([SocketAddress])
+      /// Answers with what it received, as JSON.
+      case echo
+    }
+
+    public var name: String
+    public var kind: Kind
+    public var location: SourceLocation
+
+    public var isEcho: Bool { kind == .echo }
+    /// Empty for the echo.
+    public var endpoints: [SocketAddress] {
+      if case .endpoints(let endpoints) = kind { endpoints } else { [] }
+    }
+
+    public init(name: String, kind: Kind, location: SourceLocation) {
+      self.name = name
+      self.kind = kind
+      self.location = location
+    }
+  }
+
+  /// How much a client may send and how many connections there may be.
+  public struct Bounds: Hashable, Sendable {
+    /// The head of a request or a response.
+    public var headerBytes = ByteCount.kibibytes(60)
+    public var headerCount = 200
+    /// A request body; 0 is no bound.
+    public var bodyBytes = ByteCount(bytes: 0)
+    /// Connections of clients.
+    public var connections = 10_000
+    /// Connections of one event loop to one upstream.
+    public var upstreamConnections = 1_024
+
+    public init() {}
+  }
+
+  /// How long the front waits.
+  public struct Timeouts: Hashable, Sendable {
+    /// From the first byte of a request to the end of its header.
+    public var headerRead = Duration.seconds(10)
+    /// A connection, or a stream, on which nothing moves.
+    public var idle = Duration.seconds(60)
+    public var upstreamConnect = Duration.seconds(5)
+    /// From the end of the request to the head of the response.
+    public var upstreamResponse = Duration.seconds(30)
+
+    public init() {}
+  }
+
+  /// The name of the builtin upstream that is there without being defined.
+  public static let echoUpstream = "echo"
+
+  /// The file that it was read from.
+  public var file: String
+  /// In the order of the file; at least one, names differ.
+  public var listeners: [Listener]
+  /// In the order of the file, names differ; the builtin `echo` comes last where the file does not define that name.
+  public var upstreams: [Upstream]
+  public var pluginsDirectory: String
+  public var policiesDirectory: String
+  public var cacheDirectory: String
+  public var controlSocket: String
+  /// Event loops of the front.
+  public var eventLoops: Int
+  public var bounds: Bounds
+  public var timeouts: Timeouts
+
+  public init(
+    file: String, listeners: [Listener], upstreams: [Upstream], pluginsDirectory: String, policiesDirectory: String,
+    cacheDirectory: String = "/var/cache/bulkhead", controlSocket: String = "/run/bulkhead/control.sock",
+    eventLoops: Int, bounds: Bounds = Bounds(), timeouts: Timeouts = Timeouts()
+  ) {
+    self.file = file
+    self.listeners = listeners
+    self.upstreams = upstreams
+    self.pluginsDirectory = pluginsDirectory
+    self.policiesDirectory = policiesDirectory
+    self.cacheDirectory = cacheDirectory
+    self.controlSocket = controlSocket
+    self.eventLoops = eventLoops
+    self.bounds = bounds
+    self.timeouts = timeouts
+  }
+}

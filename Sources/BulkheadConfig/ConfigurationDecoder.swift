@@ -1,0 +1,182 @@
+import BulkheadCore
+import Glibc
+
+/// Reads the document of `bulkhead.yaml`.
+struct ConfigurationDecoder {
+  /// What the file says of its directories, beside the configuration: a default one need not exist.
+  struct Result {
+    var configuration: Configuration
+    var plugins: Field?
+    var policies: Field?
+  }
+
+  static let keys = [
+    "listeners", "upstreams", "plugins", "policies", "cache", "control", "runtime", "limits", "timeouts",
+  ]
+
+  let source: Source
+
+  func decode(_ document: YAMLValue) -> Result? {
+    guard let section = Field(value: document, path: "", source: source).section(Self.keys) else { return nil }
+    let upstreams = decodeUpstreams(section)
+    let configuration = Configuration(
+      file: source.file,
+      listeners: decodeListeners(section, upstreams: upstreams),
+      upstreams: upstreams,
+      pluginsDirectory: decodePath(section["plugins"], default: "plugins.d"),
+      policiesDirectory: decodePath(section["policies"], default: "policies"),
+      cacheDirectory: decodePath(section["cache"], default: "/var/cache/bulkhead"),
+      controlSocket: decodeControlSocket(section),
+      eventLoops: decodeEventLoops(section),
+      bounds: decodeBounds(section),
+      timeouts: decodeTimeouts(section))
+    return Result(configuration: configuration, plugins: section["plugins"], policies: section["policies"])
+  }
+
+  private func decodeListeners(_ section: Section, upstreams: [Configuration.Upstream]) -> [Configuration.Listener] {
+    guard let list = section.required("listeners", "at least one listener is needed"), let fields = list.elements()
+    else { return [] }
+    if fields.isEmpty { list.report("at least one listener is needed") }
+    if fields.count > Limits.maximumListeners {
+      list.report("at most \(Limits.maximumListeners) listeners are possible")
+    }
+    var names: [String: SourceLocation] = [:]
+    var addresses: [SocketAddress: String] = [:]
+    var listeners: [Configuration.Listener] = []
+    for field in fields.prefix(Limits.maximumListeners) {
+      guard let section = field.section(["name", "address", "upstream"]) else { continue }
+      let name = decodeName(of: section, a: "listener", seen: &names)
+      let place = section.required("address", "host:port to listen on")
+      let address = place.flatMap { decodeAddress($0, ports: 0...65_535) }
+      if let address, address.port != 0, let other = addresses.updateValue(name ?? "", forKey: address) {
+        place?.report("\(address) is already what listener '\(other)' listens on")
+      }
+      let upstream = section.required("upstream", "the name of an upstream").flatMap { reference($0, to: upstreams) }
+      if let name, let address, let upstream {
+        listeners.append(.init(name: name, address: address, upstream: upstream, location: field.location))
+      }
+    }
+    return listeners
+  }
+
+  private func reference(_ field: Field, to upstreams: [Configuration.Upstream]) -> String? {
+    guard let name = field.string() else { return nil }
+    guard upstreams.contains(where: { $0.name == name }) else {
+      field.report("there is no upstream '\(name)'", suggestion: NearestName.of(name, among: upstreams.map(\.name)))
+      return nil
+    }
+    return name
+  }
+
+  private func decodeUpstreams(_ section: Section) -> [Configuration.Upstream] {
+    var names: [String: SourceLocation] = [:]
+    var upstreams = (section["upstreams"]?.elements() ?? []).compactMap { decodeUpstream($0, seen: &names) }
+    if names[Configuration.echoUpstream] == nil {
+      upstreams.append(
+        .init(name: Configuration.echoUpstream, kind: .echo, location: SourceLocation(file: source.file)))
+    }
+    return upstreams
+  }
+
+  private func decodeUpstream(_ field: Field, seen: inout [String: SourceLocation]) -> Configuration.Upstream? {
+    guard let section = field.section(["name", "endpoints", "builtin"]) else { return nil }
+    let name = decodeName(of: section, a: "upstream", seen: &seen)
+    let kind: Configuration.Upstream.Kind?
+    switch (section["endpoints"], section["builtin"]) {
+    case (let endpoints?, nil):
+      let fields = endpoints.elements()
+      if fields?.isEmpty == true { endpoints.report("at least one host:port is needed") }
+      if let count = fields?.count, count > 65_536 { endpoints.report("at most 65536 endpoints are possible") }
+      let addresses = fields?.prefix(65_536).map { decodeAddress($0, ports: 1...65_535) }
+      kind = addresses.map { .endpoints($0.compactMap { $0 }) }
+    case (nil, let builtin?):
+      kind = builtin.choice([("echo", .echo)])
+    case (.some, let builtin?):
+      builtin.report("an upstream has either 'endpoints' or 'builtin', not both")
+      kind = nil
+    case (nil, nil):
+      field.report("an upstream needs 'endpoints' (a list of host:port) or 'builtin: echo'")
+      kind = nil
+    }
+    guard let name else { return nil }
+    // A name that is there must count as there, whatever else is wrong: one mistake is one error.
+    return .init(name: name, kind: kind ?? .echo, location: field.location)
+  }
+
+  private func decodeName(of section: Section, a what: String, seen: inout [String: SourceLocation]) -> String? {
+    guard let field = section.required("name", "the \(what)'s name"), let name = field.nonEmptyString() else {
+      return nil
+    }
+    if let first = seen[name] {
+      field.report("there is already a \(what) '\(name)', at \(first)")
+    } else {
+      seen[name] = field.location
+    }
+    return name
+  }
+
+  private func decodeAddress(_ field: Field, ports: ClosedRange<UInt16>) -> SocketAddress? {
+    guard let text = field.string() else { return nil }
+    do {
+      let address = try SocketAddress(parsing: text)
+      guard ports.contains(address.port) else {
+        field.report("the port must be from \(ports.lowerBound) to \(ports.upperBound), not \(address.port)")
+        return nil
+      }
+      return address
+    } catch {
+      field.report(error.message)
+      return nil
+    }
+  }
+
+  private func decodePath(_ field: Field?, default standard: String) -> String {
+    guard let field else { return Path.absolute(standard, from: source.directory) }
+    guard let text = field.nonEmptyString() else { return "" }
+    guard !text.utf8.contains(0) else {
+      field.report("a path cannot hold a NUL character")
+      return ""
+    }
+    return Path.absolute(text, from: source.directory)
+  }
+
+  private func decodeControlSocket(_ section: Section) -> String {
+    let field = section["control"]?.section(["socket"])?["socket"]
+    let socket = decodePath(field, default: "/run/bulkhead/control.sock")
+    let longest = MemoryLayout.size(ofValue: sockaddr_un().sun_path) - 1
+    if socket.utf8.count > longest {
+      field?.report("\(socket) is \(socket.utf8.count) bytes long, and a socket's path has at most \(longest)")
+    }
+    return socket
+  }
+
+  private func decodeEventLoops(_ section: Section) -> Int {
+    let range = 1...Limits.maximumEventLoops
+    if let field = section["runtime"]?.section(["eventLoops"])?["eventLoops"] { return field.integer(range) ?? 1 }
+    return min(max(sysconf(Int32(_SC_NPROCESSORS_ONLN)), range.lowerBound), range.upperBound)
+  }
+
+  private func decodeBounds(_ section: Section) -> Configuration.Bounds {
+    var bounds = Configuration.Bounds()
+    let keys = ["headerBytes", "headerCount", "bodyBytes", "connections", "upstreamConnections"]
+    guard let section = section["limits"]?.section(keys) else { return bounds }
+    if let bytes = section["headerBytes"]?.byteCount(1_024...65_536) { bounds.headerBytes = bytes }
+    if let count = section["headerCount"]?.integer(1...1_000) { bounds.headerCount = count }
+    if let bytes = section["bodyBytes"]?.byteCount(0...UInt64(Int64.max)) { bounds.bodyBytes = bytes }
+    if let count = section["connections"]?.integer(1...1_000_000) { bounds.connections = count }
+    if let count = section["upstreamConnections"]?.integer(1...65_535) { bounds.upstreamConnections = count }
+    return bounds
+  }
+
+  private func decodeTimeouts(_ section: Section) -> Configuration.Timeouts {
+    var timeouts = Configuration.Timeouts()
+    let keys = ["headerRead", "idle", "upstreamConnect", "upstreamResponse"]
+    guard let section = section["timeouts"]?.section(keys) else { return timeouts }
+    let range = Duration.milliseconds(1)...Duration.seconds(86_400)
+    if let time = section["headerRead"]?.duration(range) { timeouts.headerRead = time }
+    if let time = section["idle"]?.duration(range) { timeouts.idle = time }
+    if let time = section["upstreamConnect"]?.duration(range) { timeouts.upstreamConnect = time }
+    if let time = section["upstreamResponse"]?.duration(range) { timeouts.upstreamResponse = time }
+    return timeouts
+  }
+}

@@ -1,0 +1,56 @@
+/// A place in a file, for people: lines and columns count from 1.
+public struct SourceLocation: Hashable, Sendable, CustomStringConvertible {
+  /// The file's path.
+  public var file: String
+  /// Nil where the whole file is meant.
+  public var line: Int?
+  /// In Unicode scalars.
+  public var column: Int?
+
+  public init(file: String, line: Int? = nil, column: Int? = nil) {
+    self.file = file
+    self.line = line
+    self.column = column
+  }
+
+  public var description: String {
+    switch (line, column) {
+    case (let line?, let column?): "\(file):\(line):\(column)"
+    case (let line?, nil): "\(file):\(line)"
+    default: file
+    }
+  }
+}
+
+/// One thing that is wrong in a configuration.
+public struct ConfigurationError: Error, Hashable, Sendable, CustomStringConvertible {
+  public var location: SourceLocation
+  /// The path of the key, for example `spec.vmConfig.env[0].name`; empty where the error is of no key.
+  public var key: String
+  /// What is wrong, why, and what would be right.
+  public var message: String
+  /// The nearest name that would have been right.
+  public var suggestion: String?
+
+  public init(location: SourceLocation, key: String, message: String, suggestion: String? = nil) {
+    self.location = location
+    self.key = key
+    self.message = message
+    self.suggestion = suggestion
+  }
+
+  public var description: String {
+    let place = key.isEmpty ? "\(location)" : "\(location): \(key)"
+    return "\(place): \(message)" + (suggestion.map { "; did you mean '\($0)'?" } ?? "")
+  }
+}
+
+/// All that is wrong in a configuration, in the order of files and lines; never empty.
+public struct ConfigurationErrors: Error, Hashable, Sendable, CustomStringConvertible {
+  public var errors: [ConfigurationError]
+
+  public init(errors: [ConfigurationError]) { self.errors = errors }
+
+  /// One line an error.
+  public var description: String { errors.map(\.description).joined(separator: "\n") }
+}

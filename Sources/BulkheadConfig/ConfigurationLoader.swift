@@ -1,0 +1,108 @@
+import BulkheadCore
+import BulkheadPolicy
+import Glibc
+
+/// Reads a whole configuration from disk.
+public enum ConfigurationLoader {
+  /// Reads `bulkhead.yaml` at `path`, the policies and the plugin manifests.
+  ///
+  /// Throws all that is wrong at once; a file that cannot be read does not keep the others from being checked.
+  public static func load(path: String) throws(ConfigurationErrors) -> LoadedConfiguration {
+    let problems = Problems()
+    let loaded = load(path: path, problems)
+    guard problems.errors.isEmpty, let loaded else { throw ConfigurationErrors(errors: problems.errors) }
+    return loaded
+  }
+
+  private static func load(path: String, _ problems: Problems) -> LoadedConfiguration? {
+    guard !path.isEmpty, !path.utf8.contains(0) else {
+      Source(file: path, problems: problems).report(line: nil, "'\(path)' is no path")
+      return nil
+    }
+    let source = Source(file: Path.absolute(path, from: "."), problems: problems)
+    guard let documents = read(source) else { return nil }
+    guard let document = documents.first, documents.count == 1 else {
+      let what = documents.isEmpty ? "is empty: 'listeners' at least are needed" : "holds more than one document"
+      source.report(line: documents.dropFirst().first?.line, what)
+      return nil
+    }
+    guard let result = ConfigurationDecoder(source: source).decode(document) else { return nil }
+    let configuration = result.configuration
+    let policies = policies(in: configuration.policiesDirectory, named: result.policies, problems)
+    let plugins = plugins(in: configuration.pluginsDirectory, named: result.plugins, policies: policies, problems)
+    return LoadedConfiguration(configuration: configuration, plugins: plugins, policies: policies)
+  }
+
+  private static func policies(in directory: String, named field: Field?, _ problems: Problems) -> [String: CrashPolicy]
+  {
+    var policies = ShippedPolicies.load(problems)
+    var seen: [String: SourceLocation] = [:]
+    for source in sources(in: directory, named: field, problems) {
+      for document in read(source) ?? [] {
+        guard let (policy, location) = CrashPolicyDecoder(source: source).decode(document) else { continue }
+        if let first = seen.updateValue(location, forKey: policy.name) {
+          source.report(
+            line: location.line, column: location.column, key: "name",
+            "there is already a policy '\(policy.name)', at \(first)")
+        }
+        policies[policy.name] = policy
+      }
+    }
+    return policies
+  }
+
+  private static func plugins(
+    in directory: String, named field: Field?, policies: [String: CrashPolicy], _ problems: Problems
+  ) -> [PluginManifest] {
+    var plugins: [PluginManifest] = []
+    var seen: [String: SourceLocation] = [:]
+    for source in sources(in: directory, named: field, problems) {
+      for document in read(source) ?? [] {
+        guard let (manifest, policy) = PluginManifestDecoder(source: source).decode(document) else { continue }
+        if let first = seen[manifest.name] {
+          source.report(
+            line: manifest.location.line, column: manifest.location.column, key: "metadata.name",
+            "there is already a plugin '\(manifest.name)', at \(first)")
+        } else {
+          seen[manifest.name] = manifest.location
+        }
+        if let policy, policies[manifest.policy] == nil {
+          policy.report(
+            "there is no policy '\(manifest.policy)', neither shipped nor in the policies' directory",
+            suggestion: NearestName.of(manifest.policy, among: policies.keys.sorted()))
+        }
+        if plugins.count == Limits.maximumPlugins {
+          source.report(line: document.line, "more than \(Limits.maximumPlugins) plugins")
+          return plugins
+        }
+        plugins.append(manifest)
+      }
+    }
+    return plugins.sorted(by: PluginManifest.inChainOrder)
+  }
+
+  /// The YAML files of a directory. One that the configuration does not name need not be there.
+  private static func sources(in directory: String, named field: Field?, _ problems: Problems) -> [Source] {
+    // What is wrong with a path that could not be read has been said.
+    guard !directory.isEmpty else { return [] }
+    do {
+      return try FileAccess.yamlFiles(in: directory).map { Source(file: "\(directory)/\($0)", problems: problems) }
+    } catch {
+      if let field {
+        field.report("the directory \(directory) \(error.message)")
+      } else if error.code != ENOENT {
+        Source(file: directory, problems: problems).report(line: nil, error.message)
+      }
+      return []
+    }
+  }
+
+  private static func read(_ source: Source) -> [YAMLValue]? {
+    do {
+      return YAMLParser(source: source).documents(try FileAccess.text(source.file))
+    } catch {
+      source.report(line: nil, error.message)
+      return nil
+    }
+  }
+}

@@ -1,0 +1,85 @@
+import BulkheadCore
+
+/// Where in the chain a plugin stands (Istio `WasmPlugin.spec.phase`).
+public enum PluginPhase: String, Hashable, Sendable, CaseIterable, Comparable {
+  case authentication = "AUTHN"
+  case authorization = "AUTHZ"
+  case statistics = "STATS"
+  /// None given: after all others.
+  case unspecified = "none"
+
+  /// `AUTHN`, `AUTHZ`, `STATS` or `none`.
+  public var name: String { rawValue }
+
+  private var position: Int {
+    switch self {
+    case .authentication: 0
+    case .authorization: 1
+    case .statistics: 2
+    case .unspecified: 3
+    }
+  }
+
+  public static func < (left: PluginPhase, right: PluginPhase) -> Bool { left.position < right.position }
+}
+
+/// One plugin, as its Istio `WasmPlugin` manifest says it.
+public struct PluginManifest: Hashable, Sendable {
+  /// A variable of the guest's environment.
+  public struct EnvironmentVariable: Hashable, Sendable {
+    public var name: String
+    public var value: String
+
+    public init(name: String, value: String) {
+      self.name = name
+      self.value = value
+    }
+  }
+
+  /// `metadata.name`: unique among all manifests, and a DNS subdomain (RFC 1123), as Kubernetes has it.
+  public var name: String
+  /// Where the name stands.
+  public var location: SourceLocation
+  /// `spec.url`: absolute.
+  public var modulePath: String
+  /// `spec.sha256`: 64 lower-case hexadecimal digits, or nil where none is given.
+  public var sha256: String?
+  public var phase: PluginPhase
+  /// Higher comes first within a phase.
+  public var priority: Int32
+  public var failStrategy: FailStrategy
+  /// `spec.pluginName`: the root id; empty where none is given.
+  public var pluginName: String
+  /// `spec.pluginConfig` as compact JSON with sorted keys; empty where none is given.
+  public var pluginConfiguration: [UInt8]
+  /// `spec.vmConfig.env`, in the order of the manifest; names differ.
+  public var environment: [EnvironmentVariable]
+  /// The crash policy's name: the annotation `bulkhead/policy`.
+  public var policy: String
+
+  public init(
+    name: String, location: SourceLocation, modulePath: String, sha256: String? = nil,
+    phase: PluginPhase = .unspecified, priority: Int32 = 0, failStrategy: FailStrategy = .failClose,
+    pluginName: String = "", pluginConfiguration: [UInt8] = [], environment: [EnvironmentVariable] = [],
+    policy: String = "default"
+  ) {
+    self.name = name
+    self.location = location
+    self.modulePath = modulePath
+    self.sha256 = sha256
+    self.phase = phase
+    self.priority = priority
+    self.failStrategy = failStrategy
+    self.pluginName = pluginName
+    self.pluginConfiguration = pluginConfiguration
+    self.environment = environment
+    self.policy = policy
+  }
+
+  /// Whether `left` stands before `right` in the chain: by phase, then the higher priority, then by name.
+  public static func inChainOrder(_ left: PluginManifest, _ right: PluginManifest) -> Bool {
+    if left.phase != right.phase { return left.phase < right.phase }
+    if left.priority != right.priority { return left.priority > right.priority }
+    return left.name.utf8.lexicographicallyPrecedes(right.name.utf8)
+  }
+}

@@ -1,0 +1,150 @@
+/// All errors of one loading, as they are found.
+final class Problems {
+  private(set) var errors: [ConfigurationError] = []
+
+  /// More than this helps nobody.
+  static let maximum = 1_000
+
+  func add(_ error: ConfigurationError) {
+    if errors.count < Self.maximum { errors.append(error) }
+  }
+}
+
+/// One file that is read, and where what is wrong with it goes.
+struct Source {
+  let file: String
+  let problems: Problems
+
+  func report(line: Int?, column: Int? = nil, key: String = "", _ message: String, suggestion: String? = nil) {
+    problems.add(
+      ConfigurationError(
+        location: SourceLocation(file: file, line: line, column: column), key: key, message: message,
+        suggestion: suggestion))
+  }
+
+  /// The directory that relative paths in this file start from.
+  var directory: String { Path.directory(of: file) }
+}
+
+/// A value with its place, and the ways to read it; what cannot be read is reported and nil.
+struct Field {
+  let value: YAMLValue
+  let path: String
+  let source: Source
+
+  var location: SourceLocation { SourceLocation(file: source.file, line: value.line, column: value.column) }
+
+  func report(_ message: String, suggestion: String? = nil) {
+    source.report(line: value.line, column: value.column, key: path, message, suggestion: suggestion)
+  }
+
+  func string() -> String? {
+    switch value.content {
+    case .scalar(.string(let text)): return text
+    case .scalar(.ambiguous(let text, let meanings)):
+      report("'\(text)' without quotes is \(meanings): write \"\(text)\" for the text")
+    case .scalar(.null): report("must be a string, and nothing is given")
+    case .scalar(let scalar): report("must be a string, not \(scalar.kind): put it in quotes")
+    default: report("must be a string, not \(value.kind)")
+    }
+    return nil
+  }
+
+  /// A scalar's text where quotes make no difference, for example a digest of digits only.
+  func text() -> String? {
+    if case .scalar(.integer(let digits)) = value.content { return digits }
+    return string()
+  }
+
+  func nonEmptyString() -> String? {
+    guard let text = string() else { return nil }
+    guard !text.isEmpty else {
+      report("must not be empty")
+      return nil
+    }
+    return text
+  }
+
+  func integer(_ range: ClosedRange<Int>) -> Int? {
+    guard case .scalar(.integer(let digits)) = value.content else {
+      report("must be a whole number from \(range.lowerBound) to \(range.upperBound), not \(value.kind)")
+      return nil
+    }
+    guard let number = Int(digits), range.contains(number) else {
+      report("must be a whole number from \(range.lowerBound) to \(range.upperBound), not \(digits)")
+      return nil
+    }
+    return number
+  }
+
+  /// One of a few words.
+  func choice<Value>(_ choices: [(name: String, value: Value)]) -> Value? {
+    guard let name = string() else { return nil }
+    if let choice = choices.first(where: { $0.name == name }) { return choice.value }
+    let names = choices.map(\.name)
+    report(
+      "must be \(Self.list(names)), not '\(name)'", suggestion: NearestName.of(name, among: names))
+    return nil
+  }
+
+  /// `a, b or c`.
+  static func list(_ names: [String]) -> String {
+    guard let last = names.last, names.count > 1 else { return names.first ?? "" }
+    return names.dropLast().joined(separator: ", ") + " or " + last
+  }
+
+  func elements() -> [Field]? {
+    guard case .sequence(let values) = value.content else {
+      report("must be a list, not \(value.kind)")
+      return nil
+    }
+    return values.enumerated().map { Field(value: $1, path: "\(path)[\($0)]", source: source) }
+  }
+
+  /// The mapping with these keys and no others; unknown ones are reported with the nearest known one.
+  func section(_ known: [String]) -> Section? {
+    guard let section = openSection() else { return nil }
+    for entry in section.entries where !known.contains(entry.key) {
+      source.report(
+        line: entry.line, column: entry.column, key: section.path(of: entry.key), "unknown key",
+        suggestion: NearestName.of(entry.key, among: known))
+    }
+    return section
+  }
+
+  /// The mapping with whatever keys it has.
+  func openSection() -> Section? {
+    guard case .mapping(let entries) = value.content else {
+      report("must be a mapping, not \(value.kind)")
+      return nil
+    }
+    return Section(entries: entries, field: self)
+  }
+}
+
+/// A mapping with its place.
+struct Section {
+  let entries: [YAMLValue.Entry]
+  let field: Field
+
+  func path(of key: String) -> String { field.path.isEmpty ? key : "\(field.path).\(key)" }
+
+  /// The value of a key; nil where it is not there, or there is nothing behind it.
+  subscript(key: String) -> Field? {
+    guard let entry = entries.first(where: { $0.key == key }), !entry.value.isNull else { return nil }
+    return Field(value: entry.value, path: path(of: key), source: field.source)
+  }
+
+  /// As the subscript, but a key that is not there is reported.
+  func required(_ key: String, _ what: String) -> Field? {
+    if let field = self[key] { return field }
+    field.source.report(
+      line: field.value.line, column: field.value.column, key: path(of: key), "missing: \(what)")
+    return nil
+  }
+
+  /// All keys with what is behind them, in the order of the file.
+  var fields: [(key: String, field: Field)] {
+    entries.map { ($0.key, Field(value: $0.value, path: path(of: $0.key), source: field.source)) }
+  }
+}

@@ -1,0 +1,32 @@
+/// Where the control API is found.
+public enum ControlPaths {
+  /// The socket of a system installation.
+  public static let defaultSocket = "/run/bulkhead/control.sock"
+  /// The environment variable that names another one.
+  public static let socketVariable = "BULKHEAD_SOCKET"
+
+  /// `GET`: `StatusResponse`.
+  public static let status = "/v1/status"
+  /// `GET`: `PluginsResponse`.
+  public static let plugins = "/v1/plugins"
+  /// `GET`: `WorkersResponse`.
+  public static let workers = "/v1/workers"
+
+  /// `POST`: `PluginInfo`, after the restart was asked for. The name is percent-encoded as a path segment.
+  public static func restart(plugin: String) -> String { "\(plugins)/\(segment(plugin))/restart" }
+
+  /// `POST`: `PluginInfo`, after the reset.
+  public static func reset(plugin: String) -> String { "\(plugins)/\(segment(plugin))/reset" }
+
+  private static func segment(_ name: String) -> String {
+    let hex = Array("0123456789ABCDEF")
+    return name.utf8.reduce(into: "") { path, byte in
+      switch byte {
+      case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, 0x2D, 0x2E, 0x5F, 0x7E:
+        path.unicodeScalars.append(Unicode.Scalar(byte))
+      default:
+        path += "%\(hex[Int(byte >> 4)])\(hex[Int(byte & 15)])"
+      }
+    }
+  }
+}

@@ -1,0 +1,37 @@
+/// The body of every answer of the control API that is not a success.
+public struct ErrorResponse: Hashable, Sendable, Codable {
+  /// What went wrong, for programs.
+  public enum Code: String, Hashable, Sendable, Codable {
+    /// 404: no such path.
+    case notFound = "not_found"
+    /// 404: no plugin of that name.
+    case unknownPlugin = "unknown_plugin"
+    /// 405: the path does not take that method.
+    case methodNotAllowed = "method_not_allowed"
+    /// 403: the peer is neither this user nor root.
+    case forbidden
+    /// 409: not in the state that the plugin is in, for example `restart` in quarantine.
+    case conflict
+    /// 503: the supervisor is on its way out.
+    case unavailable
+    /// 500: a fault of our own.
+    case `internal`
+  }
+
+  public struct Detail: Hashable, Sendable, Codable {
+    public var code: Code
+    /// What failed, on what, why and what to do, for people.
+    public var message: String
+
+    public init(code: Code, message: String) {
+      self.code = code
+      self.message = message
+    }
+  }
+
+  public var error: Detail
+
+  public init(code: Code, message: String) {
+    error = Detail(code: code, message: message)
+  }
+}

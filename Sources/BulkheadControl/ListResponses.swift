@@ -1,0 +1,13 @@
+/// The answer to `GET /v1/plugins`, in the order of the chain.
+public struct PluginsResponse: Hashable, Sendable, Codable {
+  public var plugins: [PluginInfo]
+
+  public init(plugins: [PluginInfo]) { self.plugins = plugins }
+}
+
+/// The answer to `GET /v1/workers`, in the order of the chain.
+public struct WorkersResponse: Hashable, Sendable, Codable {
+  public var workers: [WorkerInfo]
+
+  public init(workers: [WorkerInfo]) { self.workers = workers }
+}

@@ -1,0 +1,91 @@
+/// The answer to `GET /v1/status`.
+public struct StatusResponse: Hashable, Sendable, Codable {
+  public enum State: String, Hashable, Sendable, Codable {
+    /// Listeners are open, the front is coming up.
+    case starting
+    /// The front takes traffic.
+    case running
+    /// No new connections; what is under way is finished.
+    case draining
+  }
+
+  /// The process that takes the traffic.
+  public struct Front: Hashable, Sendable, Codable {
+    public enum State: String, Hashable, Sendable, Codable {
+      case starting, ready, draining, backoff
+    }
+
+    /// Null while there is none.
+    public var pid: Int32?
+    public var state: State
+    /// Fronts started after the first one.
+    public var restarts: UInt64
+
+    public init(pid: Int32?, state: State, restarts: UInt64) {
+      self.pid = pid
+      self.state = state
+      self.restarts = restarts
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+      var container = encoder.container(keyedBy: CodingKeys.self)
+      try container.encode(pid, forKey: .pid)
+      try container.encode(state, forKey: .state)
+      try container.encode(restarts, forKey: .restarts)
+    }
+  }
+
+  public struct Listener: Hashable, Sendable, Codable {
+    public var name: String
+    /// `host:port` that the socket is bound to: a port of 0 in the configuration has become a real one.
+    public var address: String
+    public var upstream: String
+
+    public init(name: String, address: String, upstream: String) {
+      self.name = name
+      self.address = address
+      self.upstream = upstream
+    }
+  }
+
+  /// How many plugins there are, and in which state; and how many workers run.
+  public struct Counts: Hashable, Sendable, Codable {
+    public var plugins: Int
+    public var ready: Int
+    public var starting: Int
+    public var backoff: Int
+    public var quarantined: Int
+    public var workers: Int
+
+    public init(plugins: Int, ready: Int, starting: Int, backoff: Int, quarantined: Int, workers: Int) {
+      self.plugins = plugins
+      self.ready = ready
+      self.starting = starting
+      self.backoff = backoff
+      self.quarantined = quarantined
+      self.workers = workers
+    }
+  }
+
+  public var version: String
+  /// The supervisor's process id.
+  public var pid: Int32
+  public var uptimeSeconds: Double
+  public var state: State
+  public var front: Front
+  public var listeners: [Listener]
+  public var counts: Counts
+
+  public init(
+    version: String, pid: Int32, uptimeSeconds: Double, state: State, front: Front, listeners: [Listener],
+    counts: Counts
+  ) {
+    self.version = version
+    self.pid = pid
+    self.uptimeSeconds = uptimeSeconds
+    self.state = state
+    self.front = front
+    self.listeners = listeners
+    self.counts = counts
+  }
+}

@@ -1,0 +1,82 @@
+import BulkheadCore
+
+/// One worker process in the answer to `GET /v1/workers`.
+public struct WorkerInfo: Hashable, Sendable, Codable {
+  public enum State: String, Hashable, Sendable, Codable {
+    /// Sandboxes itself, loads the module, runs `on_vm_start` and `on_configure`.
+    case starting
+    /// Takes streams.
+    case ready
+    /// Was told to go, or failed, and is not gone yet.
+    case stopping
+  }
+
+  /// What it is running, as its status page says it: a worker that lies there hurts only its own plugin.
+  public struct CurrentCallback: Hashable, Sendable, Codable {
+    /// The Proxy-Wasm export.
+    public var name: String
+    /// For how long.
+    public var milliseconds: Double
+
+    public init(name: String, milliseconds: Double) {
+      self.name = name
+      self.milliseconds = milliseconds
+    }
+  }
+
+  /// One layer of its sandbox.
+  public struct Isolation: Hashable, Sendable, Codable {
+    public var layer: IsolationLayer
+    public var holds: Bool
+    /// What makes it hold, or why it does not.
+    public var why: String
+
+    public init(layer: IsolationLayer, holds: Bool, why: String) {
+      self.layer = layer
+      self.holds = holds
+      self.why = why
+    }
+
+    public init(_ report: LayerReport) {
+      self.init(layer: report.layer, holds: report.holds, why: report.why)
+    }
+  }
+
+  public var plugin: String
+  public var pid: Int32
+  public var state: State
+  public var uptimeSeconds: Double
+  /// Callbacks that it has run since its start.
+  public var callbacks: UInt64
+  /// Null while it waits for work.
+  public var currentCallback: CurrentCallback?
+  /// Its proportional share of memory in bytes; null where the kernel does not tell.
+  public var pssBytes: UInt64?
+  public var isolation: [Isolation]
+
+  public init(
+    plugin: String, pid: Int32, state: State, uptimeSeconds: Double, callbacks: UInt64,
+    currentCallback: CurrentCallback?, pssBytes: UInt64?, isolation: [Isolation]
+  ) {
+    self.plugin = plugin
+    self.pid = pid
+    self.state = state
+    self.uptimeSeconds = uptimeSeconds
+    self.callbacks = callbacks
+    self.currentCallback = currentCallback
+    self.pssBytes = pssBytes
+    self.isolation = isolation
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(plugin, forKey: .plugin)
+    try container.encode(pid, forKey: .pid)
+    try container.encode(state, forKey: .state)
+    try container.encode(uptimeSeconds, forKey: .uptimeSeconds)
+    try container.encode(callbacks, forKey: .callbacks)
+    try container.encode(currentCallback, forKey: .currentCallback)
+    try container.encode(pssBytes, forKey: .pssBytes)
+    try container.encode(isolation, forKey: .isolation)
+  }
+}

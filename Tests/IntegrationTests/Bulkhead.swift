@@ -1,0 +1,241 @@
+import BulkheadControl
+import Foundation
+import Testing
+
+/// Where the build put what the tests start.
+enum Build {
+  static let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    .deletingLastPathComponent()
+  /// The directory of the running test binary holds the other products of the same build.
+  static let products = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
+  static func plugin(_ name: String) -> String { root.appending(path: ".build/plugins/\(name).wasm").path }
+  static func binary(_ name: String) -> String { products.appending(path: name).path }
+}
+
+/// A plugin of a test's configuration.
+struct TestPlugin {
+  var name: String
+  /// The source in Tests/Plugins, without its ending.
+  var module: String
+  var failStrategy = "FAIL_CLOSE"
+  var policy = "quick"
+  var phase = "AUTHZ"
+  var priority = 0
+  /// YAML in flow style.
+  var configuration = "{}"
+  var environment = "[]"
+}
+
+/// A running `bulkheadd` in a directory of its own, stopped and removed at the end.
+final class Bulkhead {
+  let directory: URL
+  let process: Process
+  private let log: URL
+  private(set) var port = 0
+  /// Extra listeners' ports by name.
+  private(set) var ports: [String: Int] = [:]
+
+  var socket: String { directory.appending(path: "control.sock").path }
+  var pid: Int32 { process.processIdentifier }
+
+  /// Policies that tests need beside the presets: restarts at once and often, or hardly at all.
+  static let policies: [String: String] = [
+    "quick": """
+    callbackDeadline: 100ms
+    backoff: {initial: 1ms, max: 20ms}
+    budget: {restarts: 10000, interval: 60s}
+    """,
+    "two-tries": """
+    callbackDeadline: 100ms
+    backoff: {initial: 1ms, max: 5ms}
+    budget: {restarts: 2, interval: 60s}
+    """,
+  ]
+
+  init(
+    plugins: [TestPlugin], upstream: String = "{name: up, builtin: echo}", extra: String = "", eventLoops: Int = 1,
+    waitForReady: Bool = true, arguments: [String] = []
+  ) throws {
+    directory = FileManager.default.temporaryDirectory.appending(path: "bulkhead-\(UUID().uuidString.prefix(8))")
+    let files = FileManager.default
+    try files.createDirectory(at: directory.appending(path: "plugins.d"), withIntermediateDirectories: true)
+    try files.createDirectory(at: directory.appending(path: "policies"), withIntermediateDirectories: true)
+    try """
+    listeners: [{name: edge, address: "127.0.0.1:0", upstream: up}]
+    upstreams: [\(upstream)]
+    plugins: plugins.d
+    policies: policies
+    cache: cache
+    control: {socket: control.sock}
+    runtime: {eventLoops: \(eventLoops)}
+    \(extra)
+    """.write(to: directory.appending(path: "bulkhead.yaml"), atomically: true, encoding: .utf8)
+    for (name, text) in Self.policies {
+      try "name: \(name)\n\(text)\n".write(
+        to: directory.appending(path: "policies/\(name).yaml"), atomically: true, encoding: .utf8)
+    }
+    for plugin in plugins {
+      try """
+      apiVersion: extensions.istio.io/v1alpha1
+      kind: WasmPlugin
+      metadata: {name: \(plugin.name), annotations: {bulkhead/policy: \(plugin.policy)}}
+      spec:
+        url: file://\(Build.plugin(plugin.module))
+        phase: \(plugin.phase)
+        priority: \(plugin.priority)
+        failStrategy: \(plugin.failStrategy)
+        pluginName: \(plugin.name)-root
+        pluginConfig: \(plugin.configuration)
+        vmConfig: {env: \(plugin.environment)}
+      """.write(
+        to: directory.appending(path: "plugins.d/\(plugin.name).yaml"), atomically: true, encoding: .utf8)
+    }
+    log = directory.appending(path: "log")
+    files.createFile(atPath: log.path, contents: nil)
+    process = Process()
+    process.executableURL = URL(filePath: Build.binary("bulkheadd"))
+    process.arguments = ["--config", directory.appending(path: "bulkhead.yaml").path] + arguments
+    process.standardError = try FileHandle(forWritingTo: log)
+    process.standardOutput = FileHandle.nullDevice
+    try process.run()
+    do {
+      try wait("the listeners are bound and the front serves") {
+        guard let status = try? self.status(), status.state == .running, status.front.state == .ready else { return false }
+        for listener in status.listeners {
+          self.ports[listener.name] = listener.address.split(separator: ":").last.flatMap { Int($0) } ?? 0
+        }
+        self.port = self.ports["edge"] ?? 0
+        return self.port != 0
+      }
+      if waitForReady {
+        try wait("every plugin is ready") { try self.plugins().allSatisfy { $0.state == .ready } }
+      }
+    } catch {
+      stop()
+      throw error
+    }
+  }
+
+  deinit {
+    stop()
+    try? FileManager.default.removeItem(at: directory)
+  }
+
+  /// SIGTERM, and the end of it all.
+  func stop() {
+    if process.isRunning { process.terminate() }
+    process.waitUntilExit()
+  }
+
+  var logText: String { (try? String(contentsOf: log, encoding: .utf8)) ?? "" }
+
+  // MARK: control
+
+  func control(_ method: String, _ path: String) throws -> HTTPAnswer {
+    try HTTPConnection(unixSocket: socket).request(method, path, headers: [("connection", "close")])
+  }
+
+  func decode<T: Decodable>(_ type: T.Type, _ path: String) throws -> T {
+    let answer = try control("GET", path)
+    guard answer.status == 200 else { throw ClientError("\(path): \(answer)") }
+    return try ControlJSON.decode(type, from: answer.body)
+  }
+
+  func status() throws -> StatusResponse { try decode(StatusResponse.self, ControlPaths.status) }
+  func plugins() throws -> [PluginInfo] { try decode(PluginsResponse.self, ControlPaths.plugins).plugins }
+  func workers() throws -> [WorkerInfo] { try decode(WorkersResponse.self, ControlPaths.workers).workers }
+
+  func plugin(_ name: String) throws -> PluginInfo {
+    guard let plugin = try plugins().first(where: { $0.name == name }) else { throw ClientError("no plugin \(name)") }
+    return plugin
+  }
+
+  func worker(of plugin: String) throws -> WorkerInfo? {
+    try workers().first { $0.plugin == plugin && $0.state == .ready }
+  }
+
+  // MARK: requests
+
+  func connection() throws -> HTTPConnection { try HTTPConnection(port: port) }
+
+  func get(_ path: String = "/", _ headers: [(String, String)] = []) throws -> HTTPAnswer {
+    try connection().request("GET", path, headers: headers)
+  }
+
+  // MARK: conditions
+
+  /// Waits until the condition holds; the bound is only there so that a failing test ends.
+  func wait(_ what: String, seconds: Double = 60, _ condition: () throws -> Bool) throws {
+    let end = Date(timeIntervalSinceNow: seconds)
+    var last: (any Error)?
+    while Date() < end {
+      do { if try condition() { return } } catch { last = error }
+      guard process.isRunning else { throw ClientError("bulkheadd ended while waiting until \(what):\n\(logText)") }
+      usleep(5_000)
+    }
+    throw ClientError("never true: \(what); last error: \(last.map { "\($0)" } ?? "none"); log:\n\(logText.suffix(6_000))")
+  }
+}
+
+/// Requests from several connections at once until told to stop; counts what came back.
+final class Load: @unchecked Sendable {
+  // Shared by its threads under the lock.
+  private let lock = NSLock()
+  private var counts: [Int: Int] = [:]
+  private var failures: [String] = []
+  private var stopping = false
+  private var running = 0
+  private let condition = NSCondition()
+
+  /// - Parameter judge: says what is wrong with an answer, nil where nothing is.
+  init(
+    port: Int, connections: Int = 4, headers: [(String, String)] = [],
+    judge: @escaping @Sendable (HTTPAnswer) -> String?
+  ) {
+    running = connections
+    for _ in 0..<connections {
+      let thread = Thread { [self] in
+        var connection: HTTPConnection?
+        while !isStopping {
+          do {
+            let live = try connection ?? HTTPConnection(port: port)
+            connection = live
+            let answer = try live.request(headers: headers)
+            record(answer, judge(answer))
+            if answer.header("connection")?.lowercased() == "close" { connection = nil }
+          } catch {
+            record(nil, "\(error)")
+            connection = nil
+          }
+        }
+        condition.lock()
+        running -= 1
+        condition.signal()
+        condition.unlock()
+      }
+      thread.stackSize = 1 << 20
+      thread.start()
+    }
+  }
+
+  private var isStopping: Bool { lock.withLock { stopping } }
+
+  private func record(_ answer: HTTPAnswer?, _ failure: String?) {
+    lock.withLock {
+      counts[answer?.status ?? 0, default: 0] += 1
+      if let failure, failures.count < 20 { failures.append(failure) }
+    }
+  }
+
+  /// How many answers there have been.
+  var total: Int { lock.withLock { counts.values.reduce(0, +) } }
+
+  /// Ends it; what was wrong, and how many answers had each status.
+  func finish() -> (failures: [String], counts: [Int: Int]) {
+    lock.withLock { stopping = true }
+    condition.lock()
+    while running > 0 { condition.wait() }
+    condition.unlock()
+    return lock.withLock { (failures, counts) }
+  }
+}
