@@ -45,10 +45,10 @@ struct ModuleCache {
   ///
   /// - Throws: `SystemError` where the memory cannot be read, or holds more than `maximumCompiled`.
   func keep(
-    _ compiled: consuming Descriptor, of module: Digest256, metadata: ReportFrame.CompiledModule,
+    _ compiled: SharedDescriptor, of module: Digest256, metadata: ReportFrame.CompiledModule,
     problem: (String) -> Void
   ) throws(SystemError) -> CompiledArtifact {
-    guard isWritable else { return CompiledArtifact(descriptor: SharedDescriptor(compiled), metadata: metadata) }
+    guard isWritable else { return CompiledArtifact(descriptor: compiled, metadata: metadata) }
     let bytes = try RawDescriptor.readFile(compiled.raw, atMost: Self.maximumCompiled)
     let digest = Digest256(SHA256.hash(data: bytes))
     let sidecar = CacheSidecar(
@@ -60,10 +60,10 @@ struct ModuleCache {
       try FileSystem.write(try sidecar.encoded(), to: "\(directory)/\(names.sidecar)", mode: 0o600)
     } catch {
       problem("\(error); the compiled module is not cached")
-      return CompiledArtifact(descriptor: SharedDescriptor(compiled), metadata: metadata)
+      return CompiledArtifact(descriptor: compiled, metadata: metadata)
     }
     if let cached = find(module, problem: problem) { return cached }
-    return CompiledArtifact(descriptor: SharedDescriptor(compiled), metadata: metadata)
+    return CompiledArtifact(descriptor: compiled, metadata: metadata)
   }
 
   /// The digest of the file, or nil where it has not that many bytes.

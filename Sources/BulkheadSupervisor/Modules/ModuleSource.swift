@@ -16,4 +16,11 @@ final class ModuleSource {
     digest = Digest256(SHA256.hash(data: bytes))
     memory = SharedDescriptor(try Memfd.message(name: "module", bytes).takeDescriptor())
   }
+
+  /// The digest of a module alone.
+  ///
+  /// - Throws: `SystemError` where the file cannot be read or is too large.
+  static func digest(path: String) throws(SystemError) -> Digest256 {
+    Digest256(SHA256.hash(data: try FileSystem.read(path, atMost: maximumBytes)))
+  }
 }

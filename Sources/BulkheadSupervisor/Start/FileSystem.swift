@@ -74,6 +74,15 @@ enum FileSystem {
     }
   }
 
+  /// A file of `/proc`, which has no size to ask for: at most 4 KiB of it, nothing where it cannot be read.
+  static func readProcess(_ path: String) -> String {
+    guard let file = try? Descriptor.open(path, .read) else { return "" }
+    return withUnsafeTemporaryAllocation(byteCount: 4_096, alignment: 1) { buffer in
+      guard let count = try? file.read(into: buffer) else { return "" }
+      return String(decoding: buffer.prefix(count), as: UTF8.self)
+    }
+  }
+
   /// Writes a file so that it is there whole or not at all, even after a crash of the machine.
   ///
   /// - Parameter mode: the file's mode, whatever the umask.
