@@ -212,7 +212,7 @@ import Testing
     process.arguments = arguments
     let output = Pipe()
     let errors = FileManager.default.temporaryDirectory.appending(path: "errors-\(UUID().uuidString)")
-    FileManager.default.createFile(atPath: errors.path, contents: nil)
+    _ = FileManager.default.createFile(atPath: errors.path, contents: nil)
     defer { try? FileManager.default.removeItem(at: errors) }
     process.standardOutput = output
     process.standardError = try FileHandle(forWritingTo: errors)
