@@ -17,12 +17,13 @@ let swiftSettings: [SwiftSetting] =
 
 let cSettings: [CSetting] = strict ? [.treatAllWarnings(as: .error)] : []
 
-/// Binaries find `libwasmtime.so` beside themselves in the build tree, and under `lib/bulkhead` once installed.
+/// Binaries find `libwasmtime.so` in `.build/deps/lib` from the build tree, and in `lib/bulkhead` from `libexec/bulkhead`
+/// once installed.
 let wasmtimeLinkage: [LinkerSetting] = [
   .unsafeFlags([
     "-L\(dependencyLibraries)",
     "-Xlinker", "-rpath", "-Xlinker", "$ORIGIN/../../deps/lib",
-    "-Xlinker", "-rpath", "-Xlinker", "$ORIGIN/../lib/bulkhead",
+    "-Xlinker", "-rpath", "-Xlinker", "$ORIGIN/../../lib/bulkhead",
     "-Xlinker", "-rpath", "-Xlinker", "$ORIGIN",
   ])
 ]
@@ -161,3 +162,15 @@ let package = Package(
   ],
   swiftLanguageModes: [.v6]
 )
+
+/// `BULKHEAD_ONLY=rings` leaves the rings and records, their tests, and no package from outside: what CI runs under the
+/// sanitizers, without building everything else with them.
+if Context.environment["BULKHEAD_ONLY"] == "rings" {
+  let kept: Set = [
+    "CBulkheadSys", "CBulkheadRing", "BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadRing",
+    "BulkheadWireTests", "BulkheadRingTests",
+  ]
+  package.targets.removeAll { !kept.contains($0.name) }
+  package.products.removeAll()
+  package.dependencies.removeAll()
+}

@@ -12,6 +12,5 @@ extension ResourceLimit {
   /// One more than the highest descriptor that can be made; higher ones that are open stay open.
   static func descriptors(_ value: UInt64) -> ResourceLimit { .init(name: "NOFILE", resource: 7, value: value) }
   static let noLockedMemory = ResourceLimit(name: "MEMLOCK", resource: 8, value: 0)
-  static let noPendingSignals = ResourceLimit(name: "SIGPENDING", resource: 11, value: 0)
   static let noMessageQueues = ResourceLimit(name: "MSGQUEUE", resource: 12, value: 0)
 }

@@ -35,6 +35,13 @@ public struct Memfd: ~Copyable, Sendable {
     return memory
   }
 
+  /// Memory of no size that grows as it is written, for what only a descriptor can receive.
+  ///
+  /// - Throws: `SystemError` where there is no descriptor for it.
+  public static func scratch(name: String) throws(SystemError) -> Descriptor {
+    Descriptor(owning: try Funnel.descriptor("make memory", on: name) { bh_memfd(name, 0, 0) })
+  }
+
   /// The descriptor alone.
   public consuming func takeDescriptor() -> Descriptor { descriptor }
 

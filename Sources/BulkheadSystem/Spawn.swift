@@ -101,6 +101,15 @@ public struct SpawnedProcess: ~Copyable, Sendable {
     try Funnel.call("signal", on: "process \(number)") { bh_pidfd_signal(raw, signal) }
   }
 
+  /// Sends a signal with a value that its handler can read (`SI_QUEUE`).
+  ///
+  /// - Throws: `SystemError`: ESRCH where it has ended, EAGAIN where its queue is full.
+  public borrowing func send(signal: Int32, value: UInt32) throws(SystemError) {
+    let raw = pidfd.raw
+    let number = pid
+    try Funnel.call("signal", on: "process \(number)") { bh_pidfd_signal_value(raw, signal, value) }
+  }
+
   /// How the child ended, or nil where it still runs; collects it.
   ///
   /// - Throws: `SystemError`: ECHILD where it was collected before.

@@ -254,6 +254,18 @@ int64_t bh_spawn_process(const struct bh_spawn *request, struct bh_spawned *spaw
 }
 
 int64_t bh_pidfd_signal(int pidfd, int signal) { return result(syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0)); }
+
+int64_t bh_pidfd_signal_value(int pidfd, int signal, uint32_t value) {
+  siginfo_t info;
+  memset(&info, 0, sizeof(info));
+  info.si_signo = signal;
+  info.si_code = SI_QUEUE;
+  info.si_pid = getpid();
+  info.si_uid = getuid();
+  info.si_value.sival_int = (int)value;
+  return result(syscall(SYS_pidfd_send_signal, pidfd, signal, &info, 0));
+}
+
 int64_t bh_pidfd_open(int pid) { return result(syscall(SYS_pidfd_open, pid, 0)); }
 
 int64_t bh_wait(int pidfd, int block, int *code, int *status) {

@@ -27,7 +27,9 @@ struct TestPlugin {
 }
 
 /// A running `bulkheadd` in a directory of its own, stopped and removed at the end.
-final class Bulkhead {
+///
+/// `@unchecked Sendable`: nothing changes after `init`, and each request makes a connection of its own.
+final class Bulkhead: @unchecked Sendable {
   let directory: URL
   let process: Process
   private let log: URL
@@ -91,7 +93,7 @@ final class Bulkhead {
         to: directory.appending(path: "plugins.d/\(plugin.name).yaml"), atomically: true, encoding: .utf8)
     }
     log = directory.appending(path: "log")
-    files.createFile(atPath: log.path, contents: nil)
+    _ = files.createFile(atPath: log.path, contents: nil)
     process = Process()
     process.executableURL = URL(filePath: Build.binary("bulkheadd"))
     process.arguments = ["--config", directory.appending(path: "bulkhead.yaml").path] + arguments

@@ -19,7 +19,7 @@ import Testing
     Load(port: bulkhead.port) { answer in
       if answer.status == 503, policyAllows503, answer.text.contains("faulty") { return nil }
       if answer.status != 200 { return "\(answer)" }
-      return answer.header("x-bench-response") == nil ? "the second plugin did not see the response: \(answer)" : nil
+      return answer.header("x-plugin-response") == nil ? "the second plugin did not see the response: \(answer)" : nil
     }
   }
 
@@ -32,9 +32,11 @@ import Testing
   }
 
   static let rows = [
-    Row(fault: "trap", reason: .trap, log: "proxy_on_request_headers"),
-    Row(fault: "exit", reason: .trap, log: "proc_exit"),
-    Row(fault: "loop", reason: .deadline, log: "proxy_on_request_headers"),
+    Row(fault: "trap", reason: .trap, log: "fault_trap"),
+    Row(fault: "abort", reason: .trap, log: "proc_exit"),
+    Row(fault: "div0", reason: .trap, log: "fault_division"),
+    Row(fault: "badcall", reason: .trap, log: nil),
+    Row(fault: "loop", reason: .deadline, log: "fault_loop"),
     Row(fault: "memory", reason: .memory, log: nil),
     Row(fault: "stackoverflow", reason: .trap, log: nil),
     Row(fault: "oob", reason: .trap, log: nil),

@@ -21,8 +21,10 @@ struct ClientError: Error, CustomStringConvertible {
   init(_ description: String) { self.description = description }
 }
 
-/// One connection, to a TCP port of this machine or to a Unix socket. One thread at a time.
-final class HTTPConnection {
+/// One connection, to a TCP port of this machine or to a Unix socket.
+///
+/// `@unchecked Sendable`: one thread sends and one receives at a time; only receiving touches the buffer.
+final class HTTPConnection: @unchecked Sendable {
   let descriptor: Int32
   private var buffered: [UInt8] = []
 
@@ -79,7 +81,7 @@ final class HTTPConnection {
     var sent = 0
     while sent < bytes.count {
       let count = bytes.withUnsafeBytes {
-        Foundation.send(descriptor, $0.baseAddress.map { $0 + sent }, bytes.count - sent, Int32(MSG_NOSIGNAL.rawValue))
+        Foundation.send(descriptor, $0.baseAddress.map { $0 + sent }, bytes.count - sent, Int32(MSG_NOSIGNAL))
       }
       if count < 0, errno == EINTR { continue }
       guard count > 0 else { throw ClientError("send: \(String(cString: strerror(errno)))") }

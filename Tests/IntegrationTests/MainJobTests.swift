@@ -1,5 +1,6 @@
 import BulkheadCore
 import Foundation
+import Synchronization
 import Testing
 
 /// The main job: a request filtered by isolated plugins.
@@ -11,9 +12,9 @@ import Testing
     ])
     let answer = try bulkhead.get("/path?a=b", [("x-one", "1"), ("x-one", "2")])
     #expect(answer.status == 200)
-    #expect(answer.header("x-bench-response") != nil, "\(answer)")
+    #expect(answer.header("x-plugin-response") != nil, "\(answer)")
     #expect(answer.header("x-request-id") != nil || answer.text.contains("x-request-id"), "\(answer)")
-    #expect(answer.text.contains("x-bench-request"), "the upstream saw the first plugin's header: \(answer)")
+    #expect(answer.text.contains("x-plugin-request"), "the upstream saw the first plugin's header: \(answer)")
   }
 
   @Test func severalEventLoopsShareAWorker() throws {
@@ -35,15 +36,42 @@ import Testing
   }
 
   @Test func aPluginAnswersItself() throws {
-    let bulkhead = try Bulkhead(plugins: [TestPlugin(name: "local", module: "local-response")])
-    let answer = try bulkhead.get()
-    #expect(answer.status != 200, "\(answer)")
-    #expect(!answer.body.isEmpty)
+    let bulkhead = try Bulkhead(plugins: [
+      TestPlugin(name: "stamp", module: "header", phase: "AUTHN"),
+      TestPlugin(name: "local", module: "local-response", phase: "STATS"),
+    ])
+    let answer = try bulkhead.get("/", [("x-local", "418")])
+    #expect(answer.status == 418)
+    #expect(answer.text == "local body\n")
+    #expect(answer.header("x-local-header") == "yes")
+    // It runs back through the response callbacks of all that have seen the request, the sender's own included.
+    #expect(answer.header("x-plugin-response") != nil, "\(answer)")
+    #expect(answer.header("x-local-seen") == "yes", "\(answer)")
+    let late = try bulkhead.get("/", [("x-local-response", "451")])
+    #expect(late.status == 451, "\(late)")
   }
 
-  @Test func aPausedRequestGoesOnWhenATickSaysSo() throws {
+  @Test(arguments: [("request", 200), ("response", 200), ("both", 200), ("edit", 200), ("answer", 418)])
+  func aPausedStreamGoesOnWhenATickSaysSo(_ how: String, _ status: Int) throws {
     let bulkhead = try Bulkhead(plugins: [TestPlugin(name: "pause", module: "pause")])
-    for _ in 0..<3 { #expect(try bulkhead.get().status == 200) }
+    for _ in 0..<3 {
+      let answer = try bulkhead.get("/", [("x-pause", how)])
+      #expect(answer.status == status, "\(answer)")
+      if how == "edit" { #expect(answer.text.contains("x-edited"), "\(answer)") }
+    }
+    #expect(throws: ClientError.self, "a stream that is closed is reset") { try bulkhead.get("/", [("x-pause", "close")]) }
+    #expect(try bulkhead.plugin("pause").restarts == 0)
+  }
+
+  @Test func aPausedStreamWhoseWorkerDiesMeetsTheFailStrategy() throws {
+    let bulkhead = try Bulkhead(plugins: [TestPlugin(name: "pause", module: "pause")])
+    let connection = try bulkhead.connection()
+    // Nothing resumes this one.
+    try connection.send("GET / HTTP/1.1\r\nhost: a\r\nx-pause: nothing\r\n\r\n")
+    try bulkhead.wait("the callback ran") { (try bulkhead.worker(of: "pause")?.callbacks ?? 0) > 0 }
+    let worker = try #require(try bulkhead.worker(of: "pause"))
+    kill(worker.pid, SIGKILL)
+    #expect(try connection.receive().status == 503)
   }
 
   @Test func aPluginWithUnimplementedImportsLoadsAndAWarningNamesThem() throws {
@@ -62,12 +90,51 @@ import Testing
     #expect(try bulkhead.get().status == 200)
   }
 
-  @Test func editsThatNoHeaderMayHaveHurtNobody() throws {
-    let bulkhead = try Bulkhead(plugins: [TestPlugin(name: "edits", module: "hostile-edits", failStrategy: "FAIL_OPEN")])
-    for _ in 0..<3 {
-      let answer = try bulkhead.get()
-      #expect(answer.headers.allSatisfy { !$0.name.contains("injected") }, "\(answer)")
+  @Test(arguments: ["many", "huge", "crlf", "name", "empty", "nul", "pairs", "truncated", "clear", "pseudo", "method", "framing", "hop", "local", "local-crlf"])
+  func editsThatNoHeaderMayHaveHurtNobody(_ how: String) throws {
+    let seen = Mutex<[String]>([])
+    let upstream = try ScriptedUpstream { peer in
+      while let head = (try? peer.readHead()) ?? nil {
+        seen.withLock { $0.append(head) }
+        try? peer.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+      }
     }
+    let bulkhead = try Bulkhead(
+      plugins: [TestPlugin(name: "edits", module: "hostile-edits", failStrategy: "FAIL_OPEN")],
+      upstream: "{name: up, endpoints: [\"127.0.0.1:\(upstream.port)\"]}")
+    for header in ["x-hostile", "x-hostile-response"] {
+      let connection = try bulkhead.connection()
+      let answer = try connection.request(headers: [(header, how)])
+      #expect((200...599).contains(answer.status))
+      #expect(answer.headers.allSatisfy { !$0.name.contains("smuggled") }, "\(answer)")
+      #expect(try bulkhead.get().status == 200)
+    }
+    let heads = seen.withLock { $0 }
+    #expect(heads.allSatisfy { !$0.contains("smuggled") && $0.contains("host: ") }, "\(heads)")
+    #expect(heads.allSatisfy { !$0.contains("transfer-encoding") && !$0.contains("content-length") }, "\(heads)")
+  }
+
+  @Test func aPluginSeesWhatTheSpecificationSays() throws {
+    let bulkhead = try Bulkhead(plugins: [
+      TestPlugin(
+        name: "inspect", module: "inspect", configuration: "{a: 1}", environment: "[{name: COLOUR, value: blue}]")
+    ])
+    let answer = try bulkhead.get("/path?q=1", [("x-one", "1")])
+    let request = try #require(answer.header("x-inspect-request"))
+    for part in ["first=:method", "missing-status=1", "twice=one,two", "replaced=three", "removed-status=1"] {
+      #expect(request.contains(part), "\(part) in \(request)")
+    }
+    func property(_ path: String) throws -> String? {
+      try bulkhead.get("/path?q=1", [("x-inspect-property", path)]).header("x-property-response-value")
+    }
+    #expect(try property("request.path") == "/path?q=1")
+    #expect(try property("request.url_path") == "/path")
+    #expect(try property("request.method") == "GET")
+    #expect(try property("request.host") == "test.example")
+    #expect(try property("plugin_name") == "inspect")
+    #expect(try property("plugin_root_id") == "inspect-root")
+    #expect(try property("source.address")?.hasPrefix("127.0.0.1:") == true)
+    #expect(try property("request.protocol") == "HTTP/1.1")
   }
 
   @Test func logsSayLevelProcessPluginAndStream() throws {
@@ -145,7 +212,7 @@ import Testing
     process.arguments = arguments
     let output = Pipe()
     let errors = FileManager.default.temporaryDirectory.appending(path: "errors-\(UUID().uuidString)")
-    FileManager.default.createFile(atPath: errors.path, contents: nil)
+    _ = FileManager.default.createFile(atPath: errors.path, contents: nil)
     defer { try? FileManager.default.removeItem(at: errors) }
     process.standardOutput = output
     process.standardError = try FileHandle(forWritingTo: errors)

@@ -45,7 +45,7 @@ final class ScriptedUpstream: @unchecked Sendable {
       var sent = 0
       while sent < bytes.count {
         let count = bytes.withUnsafeBytes {
-          send(descriptor, $0.baseAddress.map { $0 + sent }, bytes.count - sent, Int32(MSG_NOSIGNAL.rawValue))
+          send(descriptor, $0.baseAddress.map { $0 + sent }, bytes.count - sent, Int32(MSG_NOSIGNAL))
         }
         guard count > 0 else { throw ClientError("send: \(String(cString: strerror(errno)))") }
         sent += count

@@ -156,6 +156,8 @@ int64_t bh_spawn_process(const struct bh_spawn *request, struct bh_spawned *spaw
 #define BH_NAMESPACE_NETWORK 0x40000000u
 
 int64_t bh_pidfd_signal(int pidfd, int signal);
+/// As sigqueue: the handler finds the value in its siginfo.
+int64_t bh_pidfd_signal_value(int pidfd, int signal, uint32_t value);
 int64_t bh_pidfd_open(int pid);
 /// 1 where it has ended (`*code` is CLD_*, `*status` the exit code or signal), 0 where it still runs.
 int64_t bh_wait(int pidfd, int block, int *code, int *status);

@@ -1,0 +1,92 @@
+/// A growing piece of memory that is reused: bytes are appended, and read back by offset.
+///
+/// Offsets stay valid when it grows; pointers do not. One thread.
+struct ByteArena: ~Copyable {
+  private var base: UnsafeMutableRawPointer?
+  private var capacity = 0
+  private(set) var count = 0
+
+  init() {}
+
+  deinit { base?.deallocate() }
+
+  /// All bytes; valid until the next append.
+  @inline(__always)
+  var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
+
+  /// The bytes of a range that was appended before; valid until the next append.
+  @inline(__always)
+  func slice(_ offset: Int, _ length: Int) -> UnsafeRawBufferPointer {
+    guard offset >= 0, length >= 0, offset &+ length <= count, let base else {
+      return UnsafeRawBufferPointer(start: nil, count: 0)
+    }
+    return UnsafeRawBufferPointer(start: base + offset, count: length)
+  }
+
+  @inline(__always)
+  mutating func reset() { count = 0 }
+
+  /// Gives memory back where a large block left much of it.
+  mutating func trim(to limit: Int) {
+    count = 0
+    if capacity > limit {
+      base?.deallocate()
+      base = nil
+      capacity = 0
+    }
+  }
+
+  /// Makes room for so many bytes more.
+  @inline(__always)
+  mutating func reserve(_ extra: Int) {
+    if count &+ extra > capacity { grow(extra) }
+  }
+
+  @inline(never)
+  private mutating func grow(_ extra: Int) {
+    let wanted = max(capacity &* 2, count &+ extra, 512)
+    let fresh = UnsafeMutableRawPointer.allocate(byteCount: wanted, alignment: 16)
+    if let base {
+      fresh.copyMemory(from: base, byteCount: count)
+      base.deallocate()
+    }
+    base = fresh
+    capacity = wanted
+  }
+
+  /// Appends bytes, which must not be the arena's own unless room was reserved before; gives their offset.
+  @inline(__always)
+  @discardableResult
+  mutating func append(_ source: UnsafeRawBufferPointer) -> Int {
+    reserve(source.count)
+    let at = count
+    if let from = source.baseAddress, let base {
+      (base + at).copyMemory(from: from, byteCount: source.count)
+      count = at &+ source.count
+    }
+    return at
+  }
+
+  @inline(__always)
+  mutating func append(byte: UInt8) {
+    reserve(1)
+    if let base {
+      base.storeBytes(of: byte, toByteOffset: count, as: UInt8.self)
+      count = count &+ 1
+    }
+  }
+
+  /// Appends bytes with ASCII upper-case letters made lower; gives their offset.
+  @inline(__always)
+  mutating func appendLowercased(_ source: UnsafeRawBufferPointer) -> Int {
+    reserve(source.count)
+    let at = count
+    for byte in source { append(byte: byte.lowercasedASCII) }
+    return at
+  }
+}
+
+extension UInt8 {
+  @inline(__always)
+  var lowercasedASCII: UInt8 { self &- 0x41 < 26 ? self | 0x20 : self }
+}

@@ -1,0 +1,226 @@
+import BulkheadCore
+import BulkheadWire
+
+#if canImport(Glibc)
+  import Glibc
+#endif
+
+/// The worker's own copy of one header map.
+///
+/// It keeps the block of serialized pairs as it came, and walks its lengths to find a name: a plugin that reads one
+/// header of twenty builds nothing. The first edit makes an index; new names and values go behind the block.
+/// Names are lower case, pseudo-headers stand first. One thread.
+final class HeaderMap {
+  struct Entry {
+    var name: Int
+    var nameLength: Int
+    var value: Int
+    var valueLength: Int
+  }
+
+  private var arena = ByteArena()
+  private var entries: [Entry] = []
+  private var isIndexed = false
+  /// How many entries there are.
+  private(set) var count = 0
+  /// Whether the stream has these headers at all.
+  private(set) var isAvailable = false
+
+  /// A map that is not there.
+  func clear() {
+    arena.trim(to: 16 << 10)
+    entries.removeAll(keepingCapacity: entries.capacity <= 256)
+    isIndexed = false
+    count = 0
+    isAvailable = false
+  }
+
+  /// Takes over a block that `PairsView` has checked.
+  func load(_ block: UnsafeRawBufferPointer, count: Int) {
+    arena.reset()
+    arena.append(block)
+    entries.removeAll(keepingCapacity: true)
+    isIndexed = false
+    self.count = block.isEmpty ? 0 : count
+    isAvailable = true
+  }
+
+  // MARK: Walking
+
+  /// Goes over the entries in order; by offset, so that the arena may grow on the way.
+  struct Walk {
+    fileprivate var index = 0
+    fileprivate var at: Int
+  }
+
+  @inline(__always)
+  var start: Walk { Walk(at: 4 &+ count &* 8) }
+
+  @inline(__always)
+  func next(_ walk: inout Walk) -> Entry? {
+    guard walk.index < count else { return nil }
+    let index = walk.index
+    walk.index = index &+ 1
+    if isIndexed { return entries[index] }
+    let lengths = arena.slice(4 &+ index &* 8, 8)
+    guard lengths.count == 8 else { return nil }
+    let nameLength = Int(UInt32(littleEndian: lengths.loadUnaligned(as: UInt32.self)))
+    let valueLength = Int(UInt32(littleEndian: lengths.loadUnaligned(fromByteOffset: 4, as: UInt32.self)))
+    let entry = Entry(name: walk.at, nameLength: nameLength, value: walk.at &+ nameLength &+ 1, valueLength: valueLength)
+    walk.at = entry.value &+ valueLength &+ 1
+    return entry
+  }
+
+  @inline(__always)
+  func name(_ entry: Entry) -> UnsafeRawBufferPointer { arena.slice(entry.name, entry.nameLength) }
+
+  @inline(__always)
+  func value(_ entry: Entry) -> UnsafeRawBufferPointer { arena.slice(entry.value, entry.valueLength) }
+
+  /// Whether the entry has that name; upper-case letters of `name` count as lower.
+  @inline(__always)
+  private func has(_ entry: Entry, _ name: UnsafeRawBufferPointer) -> Bool {
+    guard entry.nameLength == name.count else { return false }
+    let own = self.name(entry)
+    for index in 0..<own.count where own[index] != name[index].lowercasedASCII { return false }
+    return true
+  }
+
+  /// The next entry of that name.
+  @inline(__always)
+  func next(_ walk: inout Walk, named name: UnsafeRawBufferPointer) -> Entry? {
+    while let entry = next(&walk) {
+      if has(entry, name) { return entry }
+    }
+    return nil
+  }
+
+  /// The first entry of that name.
+  func first(named name: UnsafeRawBufferPointer) -> Entry? {
+    var walk = start
+    return next(&walk, named: name)
+  }
+
+  /// The value of the first entry of that name; valid until the next edit.
+  func firstValue(_ name: StaticString) -> UnsafeRawBufferPointer? {
+    name.withUTF8Buffer { first(named: UnsafeRawBufferPointer($0)) }.map { value($0) }
+  }
+
+  // MARK: Editing
+
+  private func index() {
+    guard !isIndexed else { return }
+    entries.removeAll(keepingCapacity: true)
+    var walk = start
+    while let entry = next(&walk) { entries.append(entry) }
+    isIndexed = true
+  }
+
+  /// Whether another entry of that size keeps the map within `Limits`. Removed entries leave their bytes in the arena, so
+  /// it is measured too: what is over has its dead bytes squeezed out first.
+  private func hasRoom(_ bytes: Int, entries extra: Int) -> Bool {
+    guard count &+ extra <= Limits.maximumPairs, bytes <= Limits.maximumPairsBytes else { return false }
+    if arena.count &+ bytes > 2 * Limits.maximumPairsBytes { squeeze() }
+    return serializedBytes &+ bytes <= Limits.maximumPairsBytes
+  }
+
+  private func squeeze() {
+    index()
+    var fresh = ByteArena()
+    for position in entries.indices {
+      let entry = entries[position]
+      let name = fresh.append(arena.slice(entry.name, entry.nameLength))
+      let value = fresh.append(arena.slice(entry.value, entry.valueLength))
+      entries[position].name = name
+      entries[position].value = value
+    }
+    arena = fresh
+  }
+
+  /// Appends an entry.
+  ///
+  /// - Returns: false where the map would outgrow `Limits`.
+  func add(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool {
+    guard hasRoom(name.count &+ value.count &+ 10, entries: 1) else { return false }
+    index()
+    append(name, value)
+    return true
+  }
+
+  private func append(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+    let nameAt = arena.appendLowercased(name)
+    let valueAt = arena.append(value)
+    entries.append(Entry(name: nameAt, nameLength: name.count, value: valueAt, valueLength: value.count))
+    count = entries.count
+  }
+
+  /// Leaves one entry of that name, at the place of the first; a pseudo-header that is not there goes in front.
+  ///
+  /// - Returns: false where the map would outgrow `Limits`.
+  func replace(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool {
+    guard hasRoom(name.count &+ value.count &+ 10, entries: 1) else { return false }
+    index()
+    guard let first = entries.firstIndex(where: { has($0, name) }) else {
+      append(name, value)
+      if name.first == UInt8(ascii: ":"), entries.count > 1 { entries.insert(entries.removeLast(), at: 0) }
+      return true
+    }
+    let at = arena.append(value)
+    entries[first].value = at
+    entries[first].valueLength = value.count
+    var kept = first &+ 1
+    for position in (first &+ 1)..<entries.count where !has(entries[position], name) {
+      entries[kept] = entries[position]
+      kept &+= 1
+    }
+    entries.removeLast(entries.count &- kept)
+    count = entries.count
+    return true
+  }
+
+  /// Removes every entry of that name.
+  func remove(_ name: UnsafeRawBufferPointer) {
+    guard first(named: name) != nil else { return }
+    index()
+    entries.removeAll { has($0, name) }
+    count = entries.count
+  }
+
+  // MARK: Serialized pairs
+
+  /// The size of the map as serialized pairs; 0 where it is empty.
+  var serializedBytes: Int {
+    if count == 0 { return 0 }
+    if !isIndexed { return arena.count }
+    var size = 4 &+ count &* 8
+    for entry in entries { size &+= entry.nameLength &+ entry.valueLength &+ 2 }
+    return size
+  }
+
+  /// Writes the map as serialized pairs.
+  ///
+  /// - Returns: false where the room is not exactly `serializedBytes`.
+  func write(to room: UnsafeMutableRawBufferPointer) -> Bool {
+    let size = serializedBytes
+    guard room.count == size else { return false }
+    guard size > 0 else { return true }
+    if !isIndexed {
+      room.copyMemory(from: arena.bytes)
+      return true
+    }
+    room.storeBytes(of: UInt32(truncatingIfNeeded: count).littleEndian, as: UInt32.self)
+    var lengths = 4
+    var at = 4 &+ count &* 8
+    for entry in entries {
+      for (offset, length) in [(entry.name, entry.nameLength), (entry.value, entry.valueLength)] {
+        room.storeBytes(of: UInt32(truncatingIfNeeded: length).littleEndian, toByteOffset: lengths, as: UInt32.self)
+        lengths &+= 4
+        UnsafeMutableRawBufferPointer(rebasing: room[at..<(at &+ length)]).copyMemory(from: arena.slice(offset, length))
+        at &+= length
+        room[at] = 0
+        at &+= 1
+      }
+    }
+    return true
+  }
+}

@@ -1,0 +1,66 @@
+/// What a plugin may put into a header map. The front checks again: it trusts no worker. Here a plugin's mistake is
+/// answered where it was made, instead of costing it its life as a broken record.
+enum HeaderRules {
+  enum Map {
+    case request
+    case response
+    /// The extra headers of a local response: no pseudo-headers.
+    case localResponse
+  }
+
+  /// Characters of a token (RFC 9110, 5.6.2).
+  @inline(__always)
+  private static func isToken(_ byte: UInt8) -> Bool {
+    switch byte {
+    case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+      UInt8(ascii: "0")...UInt8(ascii: "9"):
+      true
+    case UInt8(ascii: "!"), UInt8(ascii: "#"), UInt8(ascii: "$"), UInt8(ascii: "%"), UInt8(ascii: "&"),
+      UInt8(ascii: "'"), UInt8(ascii: "*"), UInt8(ascii: "+"), UInt8(ascii: "-"), UInt8(ascii: "."),
+      UInt8(ascii: "^"), UInt8(ascii: "_"), UInt8(ascii: "`"), UInt8(ascii: "|"), UInt8(ascii: "~"):
+      true
+    default: false
+    }
+  }
+
+  @inline(__always)
+  static func isPseudo(_ name: UnsafeRawBufferPointer) -> Bool { name.first == UInt8(ascii: ":") }
+
+  /// Whether the entry may stand in the map.
+  static func allows(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, in map: Map) -> Bool {
+    guard isPseudo(name) else {
+      guard !name.isEmpty, name.count <= 1 << 16 else { return false }
+      for byte in name where !isToken(byte) { return false }
+      for byte in value where byte == 0 || byte == 10 || byte == 13 { return false }
+      return true
+    }
+    switch map {
+    case .localResponse: return false
+    case .response: return name.equals(":status") && isStatus(value)
+    case .request:
+      guard !value.isEmpty else { return false }
+      if name.equals(":method") { return value.allSatisfy { isToken($0) } }
+      if name.equals(":scheme") { return value.equals("http") || value.equals("https") }
+      guard name.equals(":path") || name.equals(":authority") else { return false }
+      for byte in value where byte <= 32 || byte == 127 { return false }
+      return true
+    }
+  }
+
+  private static func isStatus(_ value: UnsafeRawBufferPointer) -> Bool {
+    guard value.count == 3, let first = value.first, (UInt8(ascii: "2")...UInt8(ascii: "5")).contains(first) else {
+      return false
+    }
+    return value.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+  }
+}
+
+extension UnsafeRawBufferPointer {
+  /// Whether the bytes are those of the text, upper-case letters of the bytes counting as lower.
+  func equals(_ text: StaticString) -> Bool {
+    guard count == text.utf8CodeUnitCount else { return false }
+    let other = text.utf8Start
+    for index in 0..<count where self[index].lowercasedASCII != other[index] { return false }
+    return true
+  }
+}

@@ -1,0 +1,61 @@
+import BulkheadCore
+
+/// What the host of one plugin needs from the process around it.
+public protocol HostServices: AnyObject {
+  /// A line of the plugin's log, already known to be of a level that is wanted.
+  ///
+  /// - Parameters:
+  ///   - stream: the stream's `x-request-id`, else its number, empty outside a stream.
+  ///   - message: at most `PluginHost.maximumLogBytes`; valid during the call.
+  func log(_ level: LogLevel, stream: UnsafeRawBufferPointer, message: UnsafeRawBufferPointer)
+
+  /// A reply record for the front's event loop.
+  func reply(_ record: UnsafeRawBufferPointer, loop: Int)
+
+  /// The plugin set its tick period; 0 turns ticks off.
+  func tickPeriodChanged(milliseconds: UInt32)
+
+  /// CLOCK_REALTIME, ns.
+  func realtimeNanoseconds() -> UInt64
+
+  /// CLOCK_MONOTONIC, ns.
+  func monotonicNanoseconds() -> UInt64
+
+  /// Fills the bytes with randomness; false where there is none to be had.
+  func fillRandom(_ bytes: UnsafeMutableRawBufferPointer) -> Bool
+}
+
+/// What a plugin is told of itself, and its bounds.
+public struct PluginConfiguration: Sendable {
+  /// `plugin_name`.
+  public var name: String
+  /// `plugin_root_id`.
+  public var rootID: String
+  /// `plugin_vm_id`.
+  public var vmID: String
+  public var pluginConfiguration: [UInt8]
+  public var vmConfiguration: [UInt8]
+  public var environment: [(name: String, value: String)]
+  public var logLevel: LogLevel
+  /// The largest reply record, in bytes.
+  public var maximumRecord: Int
+  /// Streams that the plugin may have contexts for at once.
+  public var maximumStreams = 65_536
+  /// Streams that it may hold on to after their end (`proxy_on_done` that returned false) at once; the one held longest
+  /// is ended when there is one more.
+  public var maximumHeldStreams = 1_024
+
+  public init(
+    name: String, rootID: String, vmID: String, pluginConfiguration: [UInt8] = [], vmConfiguration: [UInt8] = [],
+    environment: [(name: String, value: String)] = [], logLevel: LogLevel = .info, maximumRecord: Int
+  ) {
+    self.name = name
+    self.rootID = rootID
+    self.vmID = vmID
+    self.pluginConfiguration = pluginConfiguration
+    self.vmConfiguration = vmConfiguration
+    self.environment = environment
+    self.logLevel = logLevel
+    self.maximumRecord = maximumRecord
+  }
+}

@@ -1,0 +1,175 @@
+import BulkheadCore
+import BulkheadWire
+import ProxyWasmABI
+
+/// The hostcalls of section "HTTP fields".
+extension PluginHost {
+  /// The map, where the active context has it now. Trailers and the maps of calls out are never there.
+  private func readable(_ type: MapType) -> HeaderMap? {
+    guard let active else { return nil }
+    let map: HeaderMap
+    switch type {
+    case .requestHeaders: map = active.request
+    case .responseHeaders: map = active.response
+    default: return nil
+    }
+    return map.isAvailable ? map : nil
+  }
+
+  private struct Editable {
+    var context: StreamContext
+    var map: HeaderMap
+    var number: EditedMap
+    var rules: HeaderRules.Map
+  }
+
+  /// The map, where the plugin may change it now: in its callback, or while the stream waits from there.
+  private func editable(_ type: MapType) -> Editable? {
+    guard let active, let map = readable(type) else { return nil }
+    switch type {
+    case .requestHeaders where active.mayEditRequest:
+      return Editable(context: active, map: map, number: .requestHeaders, rules: .request)
+    case .responseHeaders where active.mayEditResponse:
+      return Editable(context: active, map: map, number: .responseHeaders, rules: .response)
+    default: return nil
+    }
+  }
+
+  func getMapSize(_ memory: GuestMemory, _ type: UInt32, _ sizeAt: UInt32) -> Status {
+    guard let type = MapType(rawValue: type) else { return .badArgument }
+    return store(UInt32(clamping: readable(type)?.serializedBytes ?? 0), at: sizeAt, memory)
+  }
+
+  /// A map that is not there is empty, as Envoy answers it.
+  func getMapPairs(
+    _ memory: GuestMemory, _ type: UInt32, _ pointerAt: UInt32, _ sizeAt: UInt32
+  ) throws(GuestStopped) -> Status {
+    guard let type = MapType(rawValue: type) else { return .badArgument }
+    guard let map = readable(type) else { return try give(count: 0, pointerAt, sizeAt) { _ in true } }
+    return try give(count: map.serializedBytes, pointerAt, sizeAt) { map.write(to: $0) }
+  }
+
+  /// Several values of one name come joined with a comma. A map that is not there has no value: NOT_FOUND, which every
+  /// SDK knows how to take, where Envoy's BAD_ARGUMENT makes the Rust SDK panic.
+  func getMapValue(
+    _ memory: GuestMemory, _ type: UInt32, _ keyAt: UInt32, _ keySize: UInt32, _ pointerAt: UInt32, _ sizeAt: UInt32
+  ) throws(GuestStopped) -> Status {
+    guard let type = MapType(rawValue: type) else { return .badArgument }
+    guard let key = memory.bytes(keyAt, keySize) else { return .invalidMemoryAccess }
+    guard let map = readable(type) else { return .notFound }
+    var walk = map.start
+    guard let first = map.next(&walk, named: key) else { return .notFound }
+    guard let second = map.next(&walk, named: key) else { return try give(map.value(first), pointerAt, sizeAt) }
+    scratch.reset()
+    scratch.append(map.value(first))
+    var next: HeaderMap.Entry? = second
+    while let entry = next {
+      scratch.append(byte: UInt8(ascii: ","))
+      scratch.append(map.value(entry))
+      next = map.next(&walk, named: key)
+    }
+    return try give(scratch.bytes, pointerAt, sizeAt)
+  }
+
+  func editMap(
+    _ wanted: HeaderEdit.Operation, _ memory: GuestMemory, _ type: UInt32, _ keyAt: UInt32, _ keySize: UInt32,
+    _ valueAt: UInt32, _ valueSize: UInt32
+  ) -> Status {
+    guard let type = MapType(rawValue: type) else { return .badArgument }
+    guard let key = memory.bytes(keyAt, keySize), let value = memory.bytes(valueAt, valueSize) else {
+      return .invalidMemoryAccess
+    }
+    guard let target = editable(type), HeaderRules.allows(key, value, in: target.rules) else { return .badArgument }
+    // There is one request line and one status: adding to a pseudo-header replaces it.
+    let operation: HeaderEdit.Operation = HeaderRules.isPseudo(key) ? .replace : wanted
+    let builder = builder(for: target.context)
+    guard builder.hasRoom(edit: key.count, value.count) else { return refuseOversize() }
+    guard operation == .add ? target.map.add(key, value) : target.map.replace(key, value) else {
+      return refuseOversize()
+    }
+    scratch.reset()
+    _ = scratch.appendLowercased(key)
+    builder.edit(operation, target.number, key: scratch.bytes, value: value)
+    return .ok
+  }
+
+  func removeFromMap(_ memory: GuestMemory, _ type: UInt32, _ keyAt: UInt32, _ keySize: UInt32) -> Status {
+    guard let type = MapType(rawValue: type) else { return .badArgument }
+    guard let key = memory.bytes(keyAt, keySize) else { return .invalidMemoryAccess }
+    // Without its pseudo-headers a message has no first line.
+    guard let target = editable(type), !HeaderRules.isPseudo(key) else { return .badArgument }
+    guard target.map.first(named: key) != nil else { return .ok }
+    let builder = builder(for: target.context)
+    guard builder.hasRoom(edit: key.count, 0) else { return refuseOversize() }
+    target.map.remove(key)
+    scratch.reset()
+    _ = scratch.appendLowercased(key)
+    builder.edit(.remove, target.number, key: scratch.bytes, value: UnsafeRawBufferPointer(start: nil, count: 0))
+    return .ok
+  }
+
+  /// Pseudo-headers that the new map leaves out stay as they are.
+  func setMapPairs(_ memory: GuestMemory, _ type: UInt32, _ address: UInt32, _ size: UInt32) -> Status {
+    guard let type = MapType(rawValue: type) else { return .badArgument }
+    guard let bytes = memory.bytes(address, size) else { return .invalidMemoryAccess }
+    guard let target = editable(type), let pairs = Self.pairs(bytes) else { return .badArgument }
+    var pseudo: [(name: [UInt8], value: [UInt8])] = []
+    var plain: [(name: [UInt8], value: [UInt8])] = []
+    var isAllowed = true
+    pairs.forEach { name, value in
+      isAllowed = isAllowed && HeaderRules.allows(name, value, in: target.rules)
+      let pair = (name: name.map(\.lowercasedASCII), value: [UInt8](value))
+      guard HeaderRules.isPseudo(name) else { return plain.append(pair) }
+      // The last of several stands, as if each replaced the one before.
+      pseudo.removeAll { $0.name == pair.name }
+      pseudo.append(pair)
+    }
+    guard isAllowed else { return .badArgument }
+    var walk = target.map.start
+    while let entry = target.map.next(&walk) {
+      let name = target.map.name(entry)
+      guard HeaderRules.isPseudo(name) else { continue }
+      if !pseudo.contains(where: { $0.name.elementsEqual(name) }) {
+        pseudo.append(([UInt8](name), [UInt8](target.map.value(entry))))
+      }
+    }
+    let all = pseudo + plain
+    guard all.count <= Limits.maximumPairs else { return refuseOversize() }
+    let block = Self.serialized(all)
+    let builder = builder(for: target.context)
+    guard block.count <= Limits.maximumPairsBytes, builder.hasRoom(edit: 0, block.count) else {
+      return refuseOversize()
+    }
+    block.withUnsafeBytes { block in
+      target.map.load(block, count: all.count)
+      builder.edit(.set, target.number, key: UnsafeRawBufferPointer(start: nil, count: 0), value: block)
+    }
+    return .ok
+  }
+
+  /// Serialized pairs from the guest, checked. A single zero byte is an empty map too ("Serialization").
+  static func pairs(_ bytes: UnsafeRawBufferPointer) -> PairsView? {
+    if bytes.count == 1, bytes[0] == 0 { return try? PairsView(UnsafeRawBufferPointer(start: nil, count: 0)) }
+    return try? PairsView(bytes)
+  }
+
+  static func serialized(_ pairs: [(name: [UInt8], value: [UInt8])]) -> [UInt8] {
+    var writer = WireWriter(capacity: 1024)
+    var cursor = writer.beginPairs(count: pairs.count)
+    for pair in pairs {
+      pair.name.withUnsafeBytes { name in
+        pair.value.withUnsafeBytes { value in writer.addPair(&cursor, name, value) }
+      }
+    }
+    return writer.array
+  }
+
+  /// The answer to what would make a reply, or a map, larger than its bound.
+  func refuseOversize() -> Status {
+    warn(
+      "a hostcall was refused: the answer to one callback is at most \(configuration.maximumRecord) bytes with "
+        + "\(ReplyRecord.maximumEdits) edits, a header map \(Limits.maximumPairs) entries with "
+        + "\(Limits.maximumPairsBytes) bytes")
+    return .internalFailure
+  }
+}

@@ -1,0 +1,231 @@
+import BulkheadCore
+import BulkheadWire
+import ProxyWasmABI
+
+extension PluginHost {
+  /// Serves a call of the guest.
+  ///
+  /// - Parameters:
+  ///   - number: `HostImport.number`.
+  ///   - values: the arguments, of that function's signature; the result is written over the first.
+  public func hostcall(_ number: UInt32, _ values: UnsafeMutableRawPointer) -> HostcallOutcome {
+    let arguments = HostcallArguments(values)
+    do throws(GuestStopped) {
+      switch HostImport(number: number) {
+      case .hostcall(let call):
+        if isAllocating, !call.isSafeWhileAllocating {
+          arguments.setResult(Status.internalFailure.rawValue)
+        } else {
+          arguments.setResult(try serve(call, arguments).rawValue)
+        }
+      case .wasi(.procExit):
+        return .exit(Int32(bitPattern: arguments[0]))
+      case .wasi(let call):
+        arguments.setResult(serve(call, arguments, guest.memory).rawValue)
+      case nil:
+        arguments.setResult(Status.unimplemented.rawValue)
+      }
+      return .returned
+    } catch {
+      return .stopped
+    }
+  }
+
+  @inline(__always)
+  private func serve(_ call: Hostcall, _ a: HostcallArguments) throws(GuestStopped) -> Status {
+    let memory = guest.memory
+    switch call {
+    case .log: return log(memory, level: a[0], a[1], a[2])
+    case .getLogLevel: return store(UInt32(configuration.logLevel.rawValue), at: a[0], memory)
+    case .getCurrentTimeNanoseconds:
+      return memory.store64(services.realtimeNanoseconds(), at: a[0]) ? .ok : .invalidMemoryAccess
+    case .setTickPeriodMilliseconds: return setTickPeriod(a[0])
+    case .getBufferBytes: return try getBuffer(memory, a[0], start: a[1], maximum: a[2], a[3], a[4])
+    case .getBufferStatus: return getBufferStatus(memory, a[0], a[1], a[2])
+    case .getHeaderMapSize: return getMapSize(memory, a[0], a[1])
+    case .getHeaderMapPairs: return try getMapPairs(memory, a[0], a[1], a[2])
+    case .setHeaderMapPairs: return setMapPairs(memory, a[0], a[1], a[2])
+    case .getHeaderMapValue: return try getMapValue(memory, a[0], a[1], a[2], a[3], a[4])
+    case .addHeaderMapValue: return editMap(.add, memory, a[0], a[1], a[2], a[3], a[4])
+    case .replaceHeaderMapValue: return editMap(.replace, memory, a[0], a[1], a[2], a[3], a[4])
+    case .removeHeaderMapValue: return removeFromMap(memory, a[0], a[1], a[2])
+    case .continueStream: return continueStream(a[0])
+    case .closeStream: return closeStream(a[0])
+    case .getStatus: return getStatus(memory, a[0], a[1], a[2])
+    case .sendLocalResponse: return sendLocalResponse(memory, a)
+    case .getProperty: return try getProperty(memory, a[0], a[1], a[2], a[3])
+    case .setProperty: return setProperty(memory, a[0], a[1], a[2], a[3])
+    case .done: return done()
+    case .setEffectiveContext: return setEffectiveContext(a[0])
+    case .notifyMemoryGrowth: return .ok
+    case .setBufferBytes, .httpCall, .grpcCall, .grpcStream, .grpcSend, .grpcCancel, .grpcClose, .setSharedData,
+      .getSharedData, .registerSharedQueue, .resolveSharedQueue, .enqueueSharedQueue, .dequeueSharedQueue,
+      .defineMetric, .recordMetric, .incrementMetric, .getMetric, .callForeignFunction:
+      return .unimplemented
+    }
+  }
+
+  // MARK: Handing bytes to the guest
+
+  /// Copies bytes into memory that the guest's allocator gives, and writes where they are and how many.
+  ///
+  /// The bytes must be the host's, and nothing that a hostcall allowed while allocating changes.
+  func give(
+    _ bytes: UnsafeRawBufferPointer, _ pointerAt: UInt32, _ sizeAt: UInt32
+  ) throws(GuestStopped) -> Status {
+    try give(count: bytes.count, pointerAt, sizeAt) { room in
+      room.copyMemory(from: bytes)
+      return true
+    }
+  }
+
+  /// As `give`, for bytes that `fill` writes; `fill` says whether it could.
+  func give(
+    count: Int, _ pointerAt: UInt32, _ sizeAt: UInt32, fill: (UnsafeMutableRawBufferPointer) -> Bool
+  ) throws(GuestStopped) -> Status {
+    let before = guest.memory
+    guard before.contains(pointerAt, 4), before.contains(sizeAt, 4), let size = UInt32(exactly: count) else {
+      return .invalidMemoryAccess
+    }
+    var address: UInt32 = 0
+    if size > 0 {
+      address = try allocate(size)
+      guard address != 0, let room = guest.memory.mutableBytes(address, size), fill(room) else {
+        return .invalidMemoryAccess
+      }
+    }
+    let memory = guest.memory
+    guard memory.store32(address, at: pointerAt), memory.store32(size, at: sizeAt) else { return .invalidMemoryAccess }
+    return .ok
+  }
+
+  /// Memory from the guest's own allocator ("Memory management"); 0 where it has none or gives none.
+  private func allocate(_ size: UInt32) throws(GuestStopped) -> UInt32 {
+    isAllocating = true
+    defer { isAllocating = false }
+    if guest.exports(.memoryAllocate) { return try guest.call(.memoryAllocate, size, 0, 0) }
+    if guest.exports(.malloc) { return try guest.call(.malloc, size, 0, 0) }
+    return 0
+  }
+
+  @inline(__always)
+  func store(_ value: UInt32, at address: UInt32, _ memory: GuestMemory) -> Status {
+    memory.store32(value, at: address) ? .ok : .invalidMemoryAccess
+  }
+
+  // MARK: Logging, ticks, buffers
+
+  private func log(_ memory: GuestMemory, level: UInt32, _ address: UInt32, _ size: UInt32) -> Status {
+    guard let level = UInt8(exactly: level).flatMap(LogLevel.init(rawValue:)) else { return .badArgument }
+    guard let message = memory.bytes(address, size) else { return .invalidMemoryAccess }
+    emitLog(level, message)
+    return .ok
+  }
+
+  /// Passes a line on where its level is wanted, with the stream that it belongs to.
+  func emitLog(_ level: LogLevel, _ message: UnsafeRawBufferPointer) {
+    guard level >= configuration.logLevel else { return }
+    let line = UnsafeRawBufferPointer(rebasing: message.prefix(Self.maximumLogBytes))
+    guard let active else {
+      services.log(level, stream: UnsafeRawBufferPointer(start: nil, count: 0), message: line)
+      return
+    }
+    if let id = active.request.firstValue("x-request-id"), !id.isEmpty {
+      services.log(level, stream: id, message: line)
+    } else {
+      [UInt8](String(active.stream).utf8).withUnsafeBytes { services.log(level, stream: $0, message: line) }
+    }
+  }
+
+  /// Hands over what the guest wrote to its standard output and error and has not ended with a newline: its last words,
+  /// where it has just died.
+  public func flushOutput() { output.flush { level, line in emitLog(level, line) } }
+
+  /// A line of the host's own about what the plugin did.
+  func warn(_ text: String) {
+    var copy = text
+    copy.withUTF8 { emitLog(.warn, UnsafeRawBufferPointer($0)) }
+  }
+
+  private func setTickPeriod(_ milliseconds: UInt32) -> Status {
+    if tickPeriodMilliseconds != milliseconds {
+      tickPeriodMilliseconds = milliseconds
+      services.tickPeriodChanged(milliseconds: milliseconds)
+    }
+    return .ok
+  }
+
+  private func buffer(_ type: BufferType) -> [UInt8]? {
+    switch type {
+    case .vmConfiguration: configuration.vmConfiguration
+    case .pluginConfiguration: configuration.pluginConfiguration
+    default: nil
+    }
+  }
+
+  private func getBuffer(
+    _ memory: GuestMemory, _ type: UInt32, start: UInt32, maximum: UInt32, _ pointerAt: UInt32, _ sizeAt: UInt32
+  ) throws(GuestStopped) -> Status {
+    guard let type = BufferType(rawValue: type) else { return .badArgument }
+    guard let bytes = buffer(type) else { return .notFound }
+    guard !start.addingReportingOverflow(maximum).overflow else { return .badArgument }
+    let from = min(Int(start), bytes.count)
+    let count = min(Int(maximum), bytes.count - from)
+    return try give(count: count, pointerAt, sizeAt) { room in
+      bytes.withUnsafeBytes { room.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[from..<(from + count)])) }
+      return true
+    }
+  }
+
+  private func getBufferStatus(
+    _ memory: GuestMemory, _ type: UInt32, _ sizeAt: UInt32, _ unusedAt: UInt32
+  ) -> Status {
+    guard let type = BufferType(rawValue: type) else { return .badArgument }
+    guard let bytes = buffer(type) else { return .notFound }
+    guard memory.contains(sizeAt, 4), memory.contains(unusedAt, 4) else { return .invalidMemoryAccess }
+    _ = memory.store32(UInt32(clamping: bytes.count), at: sizeAt)
+    return store(0, at: unusedAt, memory)
+  }
+
+  /// The status of a call out; there is none, as Envoy answers it: 0 and no message.
+  private func getStatus(
+    _ memory: GuestMemory, _ codeAt: UInt32, _ pointerAt: UInt32, _ sizeAt: UInt32
+  ) -> Status {
+    guard memory.contains(codeAt, 4), memory.contains(pointerAt, 4), memory.contains(sizeAt, 4) else {
+      return .invalidMemoryAccess
+    }
+    _ = memory.store32(0, at: codeAt)
+    _ = memory.store32(0, at: pointerAt)
+    return store(0, at: sizeAt, memory)
+  }
+
+  // MARK: Contexts
+
+  private func done() -> Status {
+    guard let active, active.isHeld else { return .notFound }
+    finish(active)
+    return .ok
+  }
+
+  private func setEffectiveContext(_ id: UInt32) -> Status {
+    switch id {
+    case 0: active = current
+    case Self.rootID: active = nil
+    default:
+      guard let context = context(id: id) else { return .badArgument }
+      active = context
+    }
+    return .ok
+  }
+}
+
+extension Hostcall {
+  /// Whether the guest may make it while the host waits for the guest's allocator: it changes nothing that the hostcall
+  /// beneath it holds.
+  fileprivate var isSafeWhileAllocating: Bool {
+    switch self {
+    case .log, .getLogLevel, .getCurrentTimeNanoseconds, .notifyMemoryGrowth: true
+    default: false
+    }
+  }
+}

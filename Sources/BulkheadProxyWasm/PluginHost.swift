@@ -1,0 +1,316 @@
+import BulkheadCore
+import BulkheadWire
+import ProxyWasmABI
+
+/// Why a plugin cannot be served any longer.
+public enum PluginFailure: Error, Sendable, Equatable, CustomStringConvertible {
+  /// The guest's run is over; whoever made it knows why.
+  case stopped
+  /// `proxy_on_vm_start` or `proxy_on_configure` returned false.
+  case refused(GuestExport)
+  /// The front sent a record that does not fit what came before.
+  case protocolViolation(String)
+
+  public var description: String {
+    switch self {
+    case .stopped: "the guest stopped"
+    case .refused(let export): "\(export.name) returned false: the plugin refuses its configuration"
+    case .protocolViolation(let what): what
+    }
+  }
+}
+
+/// One plugin: its contexts, its callbacks and its hostcalls, over a guest that may do anything.
+///
+/// Contexts are numbered as in the specification ("Context lifecycle"): 0 is the VM, 1 the plugin's root context, streams
+/// follow. One thread; it calls into the guest and is called back from there (`hostcall`) on the same stack.
+public final class PluginHost {
+  /// The most of a log line that is passed on, in bytes.
+  public static let maximumLogBytes = 3_600
+  /// The plugin's own context.
+  static let rootID: UInt32 = 1
+  private static let maximumSpares = 64
+
+  let guest: any Guest
+  let services: any HostServices
+  let configuration: PluginConfiguration
+
+  private var byID = ContextTable()
+  private var byStream = ContextTable()
+  private var spares: [StreamContext] = []
+  private var heldOrder: [UInt32] = []
+  private var finished: [StreamContext] = []
+  private var touched: [StreamContext] = []
+  private var nextID: UInt32 = 2
+
+  /// The stream whose callback runs; nil for the root's.
+  var current: StreamContext?
+  /// The stream that hostcalls act upon; nil for the root.
+  var active: StreamContext?
+  let main: ReplyBuilder
+  /// Which of its callbacks runs.
+  private(set) var kind = CallbackKind.none
+  /// `proxy_continue_stream` was called inside the callback that it is about.
+  var isResumed = false
+  private var spareBuilders: [ReplyBuilder] = []
+  /// The guest's allocator runs: hostcalls that would change what the caller holds are refused meanwhile.
+  var isAllocating = false
+  /// The period of `proxy_on_tick`; 0 where it is off.
+  public internal(set) var tickPeriodMilliseconds: UInt32 = 0
+  var scratch = ByteArena()
+  /// Properties that the plugin set outside any stream.
+  let rootProperties = StreamContext()
+  /// Lines of the guest's standard output and error that have no end yet.
+  let output = OutputLines()
+
+  /// - Parameters:
+  ///   - guest: instantiated with this host's hostcalls; retained.
+  ///   - services: retained.
+  public init(guest: any Guest, services: any HostServices, configuration: PluginConfiguration) {
+    self.guest = guest
+    self.services = services
+    self.configuration = configuration
+    main = ReplyBuilder(maximumRecord: configuration.maximumRecord)
+  }
+
+  // MARK: Start
+
+  /// Initialises the guest ("Integration"), makes the root context, and runs `proxy_on_vm_start` and
+  /// `proxy_on_configure`.
+  ///
+  /// - Parameter willCall: told of each of the two before it runs.
+  /// - Throws: `PluginFailure.stopped` or `.refused`.
+  public func start(willCall: (CallbackKind) -> Void = { _ in }) throws(PluginFailure) {
+    willCall(.vmStart)
+    if guest.exports(.initialize) {
+      try call(.initialize)
+      if guest.exports(.main) {
+        try call(.main)
+      } else if guest.exports(.mainVoid) {
+        try call(.mainVoid)
+      }
+    } else if guest.exports(.start) {
+      try call(.start)
+    }
+    try call(.contextCreate, Self.rootID, 0)
+    if guest.exports(.vmStart) {
+      let size = UInt32(clamping: configuration.vmConfiguration.count)
+      guard try call(.vmStart, Self.rootID, size) != 0 else { throw .refused(.vmStart) }
+    }
+    willCall(.configure)
+    if guest.exports(.configure) {
+      let size = UInt32(clamping: configuration.pluginConfiguration.count)
+      guard try call(.configure, Self.rootID, size) != 0 else { throw .refused(.configure) }
+    }
+    try settle()
+  }
+
+  /// Runs the guest's allocator once, so that the first call into the guest lies behind.
+  ///
+  /// - Throws: `PluginFailure.stopped`.
+  public func warmUp() throws(PluginFailure) {
+    if guest.exports(.memoryAllocate) {
+      try call(.memoryAllocate, 8)
+    } else if guest.exports(.malloc) {
+      try call(.malloc, 8)
+    }
+  }
+
+  @discardableResult
+  private func call(
+    _ export: GuestExport, _ a: UInt32 = 0, _ b: UInt32 = 0, _ c: UInt32 = 0
+  ) throws(PluginFailure) -> UInt32 {
+    guard guest.exports(export) else { return 0 }
+    active = current
+    do throws(GuestStopped) {
+      return try guest.call(export, a, b, c)
+    } catch {
+      throw .stopped
+    }
+  }
+
+  // MARK: Callbacks
+
+  /// Whether ticks are to be made.
+  public var wantsTicks: Bool { tickPeriodMilliseconds > 0 && guest.exports(.tick) }
+
+  /// Runs `proxy_on_tick` on the root context.
+  ///
+  /// - Throws: `PluginFailure.stopped`.
+  public func tick() throws(PluginFailure) {
+    current = nil
+    kind = .tick
+    try call(.tick, Self.rootID)
+    try settle()
+  }
+
+  /// Runs the callback of a record and replies to it; `streamDone` has no reply.
+  ///
+  /// - Parameters:
+  ///   - record: borrowed during the call.
+  ///   - loop: the front's event loop that it came from.
+  /// - Throws: `PluginFailure.stopped`, or `.protocolViolation` where the record cannot follow those before it.
+  public func run(_ record: borrowing CallbackRecord, loop: Int) throws(PluginFailure) {
+    let context = try context(for: record, loop: loop)
+    current = context
+    defer { current = nil }
+    if !record.requestHeaderBytes.isEmpty {
+      context.request.load(record.requestHeaderBytes, count: record.requestHeaders.count)
+    }
+    if !record.responseHeaderBytes.isEmpty {
+      context.response.load(record.responseHeaderBytes, count: record.responseHeaders.count)
+    }
+    kind = record.kind
+    isResumed = false
+    if kind == .streamDone {
+      context.endStream()
+    } else {
+      main.begin(.callbackDone, stream: record.stream, sequence: record.sequence)
+    }
+    if record.flags.contains(.firstOfStream) { try call(.contextCreate, context.id, Self.rootID) }
+    switch record.kind {
+    case .requestHeaders, .responseHeaders: try runHeaders(context, record)
+    case .streamDone: try runDone(context)
+    default: throw .protocolViolation("a record of kind \(record.kind.name) is no stream's")
+    }
+    current = nil
+    try settle()
+  }
+
+  private func context(
+    for record: borrowing CallbackRecord, loop: Int
+  ) throws(PluginFailure) -> StreamContext {
+    let key = StreamContext.key(loop: loop, stream: record.stream)
+    if let context = byStream[key] {
+      guard !record.flags.contains(.firstOfStream) else {
+        throw .protocolViolation("the front began stream \(record.stream) a second time")
+      }
+      context.update(record: record)
+      return context
+    }
+    guard record.flags.contains(.firstOfStream) else {
+      throw .protocolViolation("the front sent a callback of stream \(record.stream), which it has not begun")
+    }
+    guard byID.count < configuration.maximumStreams else {
+      throw .protocolViolation("the front opened more than \(configuration.maximumStreams) streams at once")
+    }
+    let context = spares.popLast() ?? StreamContext()
+    context.begin(id: makeID(), loop: loop, record: record)
+    byID.insert(UInt64(context.id), context)
+    byStream.insert(key, context)
+    return context
+  }
+
+  /// The next number that no context has: the counter may come round.
+  private func makeID() -> UInt32 {
+    while true {
+      let id = nextID
+      nextID = nextID == .max ? 2 : nextID &+ 1
+      if byID[UInt64(id)] == nil { return id }
+    }
+  }
+
+  private func runHeaders(_ context: StreamContext, _ record: borrowing CallbackRecord) throws(PluginFailure) {
+    let ends: UInt32 = record.flags.contains(.endOfStream) ? 1 : 0
+    let isRequest = record.kind == .requestHeaders
+    let headers = isRequest ? context.request : context.response
+    if isRequest {
+      context.mayEditRequest = true
+    } else {
+      // The request is long on its way: what waited of it waits no more.
+      context.mayEditRequest = false
+      context.requestPaused = false
+      context.mayEditResponse = true
+    }
+    let export: GuestExport = isRequest ? .requestHeaders : .responseHeaders
+    let returned = try call(export, context.id, UInt32(clamping: headers.count), ends)
+    // A stream that was told to go on inside the callback does, whatever the callback returns.
+    let pauses =
+      Action(returned: returned) == .pause && !isResumed && main.flags.isDisjoint(with: [.localResponse, .closeStream])
+    if pauses { main.set(.pause) }
+    if isRequest {
+      context.requestPaused = pauses
+      context.mayEditRequest = pauses
+    } else {
+      context.responsePaused = pauses
+      context.mayEditResponse = pauses
+    }
+    services.reply(main.finish(), loop: context.loop)
+  }
+
+  private func runDone(_ context: StreamContext) throws(PluginFailure) {
+    byStream.remove(context.key)
+    let completed = guest.exports(.done) ? try call(.done, context.id) != 0 : true
+    if completed {
+      try delete(context)
+    } else {
+      context.isHeld = true
+      heldOrder.append(context.id)
+    }
+  }
+
+  private func delete(_ context: StreamContext) throws(PluginFailure) {
+    current = context
+    defer { current = nil }
+    try call(.log, context.id)
+    try call(.delete, context.id)
+    byID.remove(UInt64(context.id))
+    context.end()
+    if spares.count < Self.maximumSpares { spares.append(context) }
+  }
+
+  /// Ends what the callback that has just run finished, and sends what it wanted of other streams.
+  private func settle() throws(PluginFailure) {
+    output.flush { level, line in emitLog(level, line) }
+    while true {
+      flushTouched()
+      if let context = finished.popLast() {
+        if context.isHeld { try release(context) }
+      } else if heldOrder.count > configuration.maximumHeldStreams, let context = byID[UInt64(heldOrder[0])] {
+        try release(context)
+      } else {
+        break
+      }
+    }
+    active = nil
+  }
+
+  private func release(_ context: StreamContext) throws(PluginFailure) {
+    context.isHeld = false
+    heldOrder.removeAll { $0 == context.id }
+    try delete(context)
+  }
+
+  private func flushTouched() {
+    guard !touched.isEmpty else { return }
+    for context in touched {
+      guard let builder = context.pending else { continue }
+      context.pending = nil
+      if !builder.isEmpty { services.reply(builder.finish(), loop: context.loop) }
+      if spareBuilders.count < Self.maximumSpares { spareBuilders.append(builder) }
+    }
+    touched.removeAll(keepingCapacity: true)
+  }
+
+  // MARK: For the hostcalls
+
+  /// Where what the plugin wants of a stream is collected: in the answer to its callback, or in an action of its own.
+  func builder(for context: StreamContext) -> ReplyBuilder {
+    if let current, current === context { return main }
+    if let pending = context.pending { return pending }
+    let builder = spareBuilders.popLast() ?? ReplyBuilder(maximumRecord: configuration.maximumRecord)
+    builder.begin(.streamAction, stream: context.stream, sequence: 0)
+    context.pending = builder
+    touched.append(context)
+    return builder
+  }
+
+  /// The stream's context of that number, if it lives.
+  func context(id: UInt32) -> StreamContext? { byID[UInt64(id)] }
+
+  /// `proxy_done` on a context that waits for it: it ends when the running callback has.
+  func finish(_ context: StreamContext) { finished.append(context) }
+
+  /// How many streams have a context.
+  public var streamCount: Int { byID.count }
+}

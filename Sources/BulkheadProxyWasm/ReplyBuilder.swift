@@ -1,0 +1,69 @@
+import BulkheadWire
+
+/// Collects one reply record: edits in the order in which the plugin makes them, flags, a local response.
+/// It is reused, and never grows a record over its bound. One thread.
+final class ReplyBuilder {
+  private var writer = WireWriter(capacity: 1024)
+  private var local = WireWriter(capacity: 64)
+  private let maximumRecord: Int
+  private var edits = 0
+  private(set) var flags: ReplyRecord.Flags = []
+  private(set) var hasLocalResponse = false
+
+  init(maximumRecord: Int) { self.maximumRecord = maximumRecord }
+
+  func begin(_ kind: ReplyRecord.Kind, stream: UInt32, sequence: UInt64) {
+    writer.reset()
+    local.reset()
+    edits = 0
+    flags = []
+    hasLocalResponse = false
+    _ = writer.replyHead(kind, stream: stream, sequence: sequence)
+  }
+
+  func set(_ flags: ReplyRecord.Flags) { self.flags.formUnion(flags) }
+
+  /// Whether there is anything in it that the front must hear of.
+  var isEmpty: Bool { edits == 0 && flags.isEmpty }
+
+  /// Whether so many bytes more fit the record.
+  @inline(__always)
+  func hasRoom(_ bytes: Int) -> Bool { writer.count &+ local.count &+ bytes <= maximumRecord }
+
+  /// Whether an edit fits.
+  @inline(__always)
+  func hasRoom(edit key: Int, _ value: Int) -> Bool {
+    edits < ReplyRecord.maximumEdits && hasRoom(12 &+ key &+ value)
+  }
+
+  /// Records an edit for which there is room.
+  @inline(__always)
+  func edit(
+    _ operation: HeaderEdit.Operation, _ map: EditedMap, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer
+  ) {
+    writer.edit(operation, map, key: key, value: value)
+    edits &+= 1
+  }
+
+  /// Records the local response for which there is room.
+  func localResponse(
+    status: UInt32, grpcStatus: Int32, details: UnsafeRawBufferPointer, body: UnsafeRawBufferPointer,
+    headers: UnsafeRawBufferPointer
+  ) {
+    local.reset()
+    local.localResponse(
+      status: status, grpcStatus: grpcStatus, details: details, body: body, serializedHeaders: headers)
+    hasLocalResponse = true
+    flags.insert(.localResponse)
+  }
+
+  /// The bytes of a local response besides its texts.
+  static let localResponseHead = 20
+
+  /// The finished record; valid until the next `begin`.
+  func finish() -> UnsafeRawBufferPointer {
+    writer.replyCounts(at: 0, flags: flags, edits: edits)
+    if hasLocalResponse { writer.raw(local.bytes) }
+    return writer.bytes
+  }
+}

@@ -1,0 +1,130 @@
+import BulkheadWire
+import ProxyWasmABI
+
+/// What the worker keeps of one stream between its callbacks. Objects are reused for later streams. One thread.
+final class StreamContext {
+  /// The plugin's number for it.
+  private(set) var id: UInt32 = 0
+  private(set) var loop = 0
+  /// The front's number for it.
+  private(set) var stream: UInt32 = 0
+
+  let request = HeaderMap()
+  let response = HeaderMap()
+  /// Of the connection, of the stream's first record, and of the latest record that had any.
+  private var connectionProperties = ByteArena()
+  private var firstProperties = ByteArena()
+  private var latestProperties = ByteArena()
+  /// What the plugin set itself.
+  private(set) var ownProperties: [(path: [UInt8], value: [UInt8])] = []
+  private var ownPropertyBytes = 0
+
+  /// Whether the plugin may change the headers now: in their callback, or while the stream waits from it.
+  var mayEditRequest = false
+  var mayEditResponse = false
+  var requestPaused = false
+  var responsePaused = false
+  /// The stream was answered or closed by the plugin.
+  var isAnswered = false
+  /// The front is done with it.
+  private(set) var isEnded = false
+  /// Its end came, and `proxy_on_done` asked to wait for `proxy_done`.
+  var isHeld = false
+  /// What the plugin wants of it from outside its own callbacks.
+  var pending: ReplyBuilder?
+
+  static let maximumOwnProperties = 256
+  static let maximumOwnPropertyBytes = 64 << 10
+
+  /// The front's event loop and number in one.
+  static func key(loop: Int, stream: UInt32) -> UInt64 { UInt64(truncatingIfNeeded: loop) &<< 32 | UInt64(stream) }
+  var key: UInt64 { Self.key(loop: loop, stream: stream) }
+
+  /// Begins a stream.
+  func begin(id: UInt32, loop: Int, record: borrowing CallbackRecord) {
+    self.id = id
+    self.loop = loop
+    stream = record.stream
+    connectionProperties.reset()
+    connectionProperties.append(record.connectionPropertyBytes)
+    firstProperties.reset()
+    firstProperties.append(record.streamPropertyBytes)
+  }
+
+  /// Takes over what a later record brings.
+  func update(record: borrowing CallbackRecord) {
+    if !record.streamPropertyBytes.isEmpty {
+      latestProperties.reset()
+      latestProperties.append(record.streamPropertyBytes)
+    }
+  }
+
+  /// The front is done with the stream: from now on it can only be read.
+  func endStream() {
+    isEnded = true
+    mayEditRequest = false
+    mayEditResponse = false
+    requestPaused = false
+    responsePaused = false
+  }
+
+  /// Forgets the stream, so that the object can serve another.
+  func end() {
+    id = 0
+    request.clear()
+    response.clear()
+    connectionProperties.trim(to: 4 << 10)
+    firstProperties.trim(to: 4 << 10)
+    latestProperties.trim(to: 4 << 10)
+    if !ownProperties.isEmpty { ownProperties.removeAll() }
+    ownPropertyBytes = 0
+    mayEditRequest = false
+    mayEditResponse = false
+    requestPaused = false
+    responsePaused = false
+    isAnswered = false
+    isEnded = false
+    isHeld = false
+    pending = nil
+  }
+
+  /// A property that the front sent; valid until the stream's next record.
+  func property(_ path: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
+    Self.find(path, latestProperties.bytes) ?? Self.find(path, firstProperties.bytes)
+      ?? Self.find(path, connectionProperties.bytes)
+  }
+
+  private static func find(
+    _ path: UnsafeRawBufferPointer, _ block: UnsafeRawBufferPointer
+  ) -> UnsafeRawBufferPointer? {
+    guard !block.isEmpty, let pairs = try? PairsView(block) else { return nil }
+    var found: UnsafeRawBufferPointer?
+    pairs.forEach { key, value in
+      if key.count == path.count, key.elementsEqual(path) { found = value }
+    }
+    return found
+  }
+
+  /// A property that the plugin set.
+  func ownProperty(_ path: UnsafeRawBufferPointer) -> [UInt8]? {
+    ownProperties.first { $0.path.elementsEqual(path) }?.value
+  }
+
+  /// Sets a property of the plugin's own.
+  ///
+  /// - Returns: false where it would have too many or too large ones.
+  func setOwnProperty(_ path: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool {
+    if let index = ownProperties.firstIndex(where: { $0.path.elementsEqual(path) }) {
+      let bytes = ownPropertyBytes &- ownProperties[index].value.count &+ value.count
+      guard bytes <= Self.maximumOwnPropertyBytes else { return false }
+      ownProperties[index].value = [UInt8](value)
+      ownPropertyBytes = bytes
+      return true
+    }
+    let bytes = ownPropertyBytes &+ path.count &+ value.count
+    guard ownProperties.count < Self.maximumOwnProperties, bytes <= Self.maximumOwnPropertyBytes else { return false }
+    ownProperties.append(([UInt8](path), [UInt8](value)))
+    ownPropertyBytes = bytes
+    return true
+  }
+}

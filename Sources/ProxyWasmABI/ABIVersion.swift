@@ -1,0 +1,38 @@
+/// The versions of the ABI that Bulkhead speaks. A module says which one it wants by exporting a marker function.
+public enum ABIVersion: String, Sendable, CaseIterable {
+  case v0_2_0 = "proxy_abi_version_0_2_0"
+  case v0_2_1 = "proxy_abi_version_0_2_1"
+
+  /// What every marker begins with.
+  public static let markerPrefix = "proxy_abi_version_"
+
+  /// The newest version that a module's exports ask for.
+  ///
+  /// - Throws: `ABIError` where there is no marker, or none that Bulkhead speaks.
+  public static func detect(exports: some Sequence<String>) throws(ABIError) -> ABIVersion {
+    let markers = exports.filter { $0.hasPrefix(markerPrefix) }
+    guard !markers.isEmpty else { throw .noMarker }
+    guard let version = allCases.last(where: { markers.contains($0.rawValue) }) else {
+      throw .unsupported(markers.sorted())
+    }
+    return version
+  }
+}
+
+/// A module that is no plugin for this host.
+public enum ABIError: Error, Equatable, CustomStringConvertible {
+  /// It exports no marker at all.
+  case noMarker
+  /// It exports markers of other versions alone.
+  case unsupported([String])
+
+  public var description: String {
+    let spoken = ABIVersion.allCases.map(\.rawValue).joined(separator: " and ")
+    return switch self {
+    case .noMarker:
+      "the module exports no \(ABIVersion.markerPrefix)*: it is not a Proxy-Wasm plugin (Bulkhead runs \(spoken))"
+    case .unsupported(let markers):
+      "the module is built for \(markers.joined(separator: ", ")); Bulkhead runs \(spoken): rebuild it with an SDK of one"
+    }
+  }
+}

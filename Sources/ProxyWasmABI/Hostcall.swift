@@ -1,0 +1,105 @@
+/// The functions that a plugin can import from `env`: the hostcalls of ABI 0.2.0 and 0.2.1, and the one of Emscripten that
+/// its standalone modules import.
+public enum Hostcall: UInt32, Sendable, CaseIterable {
+  case log = 0
+  case getLogLevel = 1
+  case getCurrentTimeNanoseconds = 2
+  case setTickPeriodMilliseconds = 3
+  case getBufferBytes = 4
+  case getBufferStatus = 5
+  case setBufferBytes = 6
+  case getHeaderMapSize = 7
+  case getHeaderMapPairs = 8
+  case setHeaderMapPairs = 9
+  case getHeaderMapValue = 10
+  case addHeaderMapValue = 11
+  case replaceHeaderMapValue = 12
+  case removeHeaderMapValue = 13
+  case continueStream = 14
+  case closeStream = 15
+  case getStatus = 16
+  case sendLocalResponse = 17
+  case getProperty = 18
+  case setProperty = 19
+  case done = 20
+  case setEffectiveContext = 21
+  case httpCall = 22
+  case grpcCall = 23
+  case grpcStream = 24
+  case grpcSend = 25
+  case grpcCancel = 26
+  case grpcClose = 27
+  case setSharedData = 28
+  case getSharedData = 29
+  case registerSharedQueue = 30
+  case resolveSharedQueue = 31
+  case enqueueSharedQueue = 32
+  case dequeueSharedQueue = 33
+  case defineMetric = 34
+  case recordMetric = 35
+  case incrementMetric = 36
+  case getMetric = 37
+  case callForeignFunction = 38
+  case notifyMemoryGrowth = 39
+
+  /// The name of the import module.
+  public static let module = "env"
+
+  /// The name of the import.
+  public var name: String { Self.rows[Int(rawValue)].name }
+
+  public var signature: Signature { Signature(Self.rows[Int(rawValue)].signature) }
+
+  /// False where it is known by name alone: it links, and answers `Status.unimplemented`.
+  public var isImplemented: Bool { Self.rows[Int(rawValue)].isImplemented }
+
+  /// The hostcall of that name, or nil where the ABI has none.
+  public init?(name: String) {
+    guard let call = Self.allCases.first(where: { $0.name == name }) else { return nil }
+    self = call
+  }
+
+  /// One a case, in their order.
+  private static let rows: [(name: String, signature: StaticString, isImplemented: Bool)] = [
+    ("proxy_log", "iii:i", true),
+    ("proxy_get_log_level", "i:i", true),
+    ("proxy_get_current_time_nanoseconds", "i:i", true),
+    ("proxy_set_tick_period_milliseconds", "i:i", true),
+    ("proxy_get_buffer_bytes", "iiiii:i", true),
+    ("proxy_get_buffer_status", "iii:i", true),
+    ("proxy_set_buffer_bytes", "iiiii:i", false),
+    ("proxy_get_header_map_size", "ii:i", true),
+    ("proxy_get_header_map_pairs", "iii:i", true),
+    ("proxy_set_header_map_pairs", "iii:i", true),
+    ("proxy_get_header_map_value", "iiiii:i", true),
+    ("proxy_add_header_map_value", "iiiii:i", true),
+    ("proxy_replace_header_map_value", "iiiii:i", true),
+    ("proxy_remove_header_map_value", "iii:i", true),
+    ("proxy_continue_stream", "i:i", true),
+    ("proxy_close_stream", "i:i", true),
+    ("proxy_get_status", "iii:i", true),
+    ("proxy_send_local_response", "iiiiiiii:i", true),
+    ("proxy_get_property", "iiii:i", true),
+    ("proxy_set_property", "iiii:i", true),
+    ("proxy_done", ":i", true),
+    ("proxy_set_effective_context", "i:i", true),
+    ("proxy_http_call", "iiiiiiiiii:i", false),
+    ("proxy_grpc_call", "iiiiiiiiiiii:i", false),
+    ("proxy_grpc_stream", "iiiiiiiii:i", false),
+    ("proxy_grpc_send", "iiii:i", false),
+    ("proxy_grpc_cancel", "i:i", false),
+    ("proxy_grpc_close", "i:i", false),
+    ("proxy_set_shared_data", "iiiii:i", false),
+    ("proxy_get_shared_data", "iiiii:i", false),
+    ("proxy_register_shared_queue", "iii:i", false),
+    ("proxy_resolve_shared_queue", "iiiii:i", false),
+    ("proxy_enqueue_shared_queue", "iii:i", false),
+    ("proxy_dequeue_shared_queue", "iii:i", false),
+    ("proxy_define_metric", "iiii:i", false),
+    ("proxy_record_metric", "iI:i", false),
+    ("proxy_increment_metric", "iI:i", false),
+    ("proxy_get_metric", "ii:i", false),
+    ("proxy_call_foreign_function", "iiiiii:i", false),
+    ("emscripten_notify_memory_growth", "i:", true),
+  ]
+}

@@ -1,0 +1,48 @@
+/// Property paths: parts with a NUL between them. The C++ SDK ends them with a NUL too, which is no part of the path.
+public enum PropertyPath {
+  /// The path without the NULs at its end.
+  public static func normalized(_ path: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+    var count = path.count
+    while count > 0, path[count - 1] == 0 { count -= 1 }
+    return UnsafeRawBufferPointer(rebasing: path[..<count])
+  }
+
+  /// The path as it travels, from its written form (`request.headers` or parts).
+  public static func bytes(_ parts: String...) -> [UInt8] {
+    var result: [UInt8] = []
+    for (index, part) in parts.enumerated() {
+      if index > 0 { result.append(0) }
+      result.append(contentsOf: part.utf8)
+    }
+    return result
+  }
+
+  /// The first part, and what follows its NUL; nil where there is one part alone.
+  public static func split(
+    _ path: UnsafeRawBufferPointer
+  ) -> (first: UnsafeRawBufferPointer, rest: UnsafeRawBufferPointer?) {
+    for index in 0..<path.count where path[index] == 0 {
+      return (
+        UnsafeRawBufferPointer(rebasing: path[..<index]), UnsafeRawBufferPointer(rebasing: path[(index + 1)...])
+      )
+    }
+    return (path, nil)
+  }
+
+  /// The path as people write it: a dot for each NUL.
+  public static func text(_ path: UnsafeRawBufferPointer) -> String {
+    String(decoding: path.map { $0 == 0 ? UInt8(ascii: ".") : $0 }, as: UTF8.self)
+  }
+}
+
+/// How property values are encoded: integers, doubles, durations and timestamps (both ns) in 8 bytes little-endian,
+/// booleans in 1, strings raw.
+public enum PropertyValue {
+  public static func bytes(_ value: Int64) -> [UInt8] { bytes(UInt64(bitPattern: value)) }
+  public static func bytes(_ value: UInt64) -> [UInt8] {
+    (0..<8).map { UInt8(truncatingIfNeeded: value >> (8 * UInt64($0))) }
+  }
+  public static func bytes(_ value: Double) -> [UInt8] { bytes(value.bitPattern) }
+  public static func bytes(_ value: Bool) -> [UInt8] { [value ? 1 : 0] }
+  public static func bytes(_ value: String) -> [UInt8] { [UInt8](value.utf8) }
+}

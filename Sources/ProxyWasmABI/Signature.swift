@@ -1,0 +1,33 @@
+/// The type of one parameter or result of a function of the ABI.
+public enum ABIValue: Sendable, Equatable {
+  case i32
+  case i64
+}
+
+/// A function's parameters and results.
+public struct Signature: Sendable, Equatable {
+  public var parameters: [ABIValue]
+  public var results: [ABIValue]
+
+  public init(_ parameters: [ABIValue], _ results: [ABIValue]) {
+    self.parameters = parameters
+    self.results = results
+  }
+
+  /// From a text such as `iIi:i`: `i` is an i32, `I` an i64, results stand after the colon.
+  init(_ text: StaticString) {
+    var parameters: [ABIValue] = []
+    var results: [ABIValue] = []
+    var afterColon = false
+    text.withUTF8Buffer { bytes in
+      for byte in bytes {
+        switch byte {
+        case UInt8(ascii: ":"): afterColon = true
+        case UInt8(ascii: "I"): if afterColon { results.append(.i64) } else { parameters.append(.i64) }
+        default: if afterColon { results.append(.i32) } else { parameters.append(.i32) }
+        }
+      }
+    }
+    self.init(parameters, results)
+  }
+}
