@@ -142,7 +142,8 @@ struct ControlResponder: HTTPResponder {
     response(.ok, try ControlJSON.encode(body))
   }
 
-  private static func failure(_ status: HTTPResponse.Status, _ code: ErrorResponse.Code, _ message: String) -> Response {
+  private static func failure(_ status: HTTPResponse.Status, _ code: ErrorResponse.Code, _ message: String) -> Response
+  {
     let body = (try? ControlJSON.encode(ErrorResponse(code: code, message: message))) ?? []
     return response(status, body)
   }

@@ -24,14 +24,16 @@ struct ControlSocket: Sendable {
       try FileSystem.makeDirectories(directory, mode: 0o755)
       try FileSystem.requirePrivate(directory: directory)
     } catch {
-      throw StartError(error.code == ENOTDIR ? ExitCode.configuration : ExitCode.noPermission, "control socket: \(error)")
+      throw StartError(
+        error.code == ENOTDIR ? ExitCode.configuration : ExitCode.noPermission, "control socket: \(error)")
     }
     unlink(temporaryPath)
     switch Self.connect(path) {
     case 0:
       throw StartError(
         ExitCode.unavailable,
-        "control socket: another process answers on \(path): stop that bulkheadd, or set control.socket to another path")
+        "control socket: another process answers on \(path): stop that bulkheadd, or set control.socket to another path"
+      )
     case ENOENT: return
     case ECONNREFUSED:
       // Left behind by a supervisor that was killed. It stays until the new one is renamed over it.
@@ -61,7 +63,8 @@ struct ControlSocket: Sendable {
 
   /// 0 where somebody answers there, else the errno.
   private static func connect(_ path: String) -> Int32 {
-    let raw = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
+    let raw = socket(
+      AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
     guard raw >= 0 else { return errno }
     let descriptor = Descriptor(owning: raw)
     var address = sockaddr_un()

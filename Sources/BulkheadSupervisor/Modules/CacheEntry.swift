@@ -33,7 +33,8 @@ struct Digest256: Hashable, Sendable, CustomStringConvertible {
 
   /// - Returns: nil unless it is 64 hexadecimal digits.
   init?(_ text: String) {
-    guard text.utf8.count == 64, text.utf8.allSatisfy({ (0x30...0x39).contains($0) || (0x61...0x66).contains($0 | 0x20) })
+    guard text.utf8.count == 64,
+      text.utf8.allSatisfy({ (0x30...0x39).contains($0) || (0x61...0x66).contains($0 | 0x20) })
     else { return nil }
     hexadecimal = text.lowercased()
   }
@@ -68,7 +69,10 @@ struct CacheSidecar: Codable, Equatable, Sendable {
   var exports: [String]
   var imports: [String]
 
-  init(module: Digest256, engine: EngineKey, compiled: Digest256, compiledBytes: UInt64, metadata: ReportFrame.CompiledModule) {
+  init(
+    module: Digest256, engine: EngineKey, compiled: Digest256, compiledBytes: UInt64,
+    metadata: ReportFrame.CompiledModule
+  ) {
     format = Self.currentFormat
     self.module = module.hexadecimal
     self.engine = engine.name

@@ -43,7 +43,8 @@ final class Compilation {
     child = try ChildProcess(
       .init(process: "compiler", plugin: plugin), executable: executable, name: "bulkhead-compiler",
       descriptors: [program.raw, source.memory.raw, output.descriptor.raw], namespaces: .all, unprivilegedID: 65_534,
-      blockingReport: true, bounds: .init(frame: Limits.maximumCompilerFrame, linesPerSecond: 200), loop: loop, log: log)
+      blockingReport: true, bounds: .init(frame: Limits.maximumCompilerFrame, linesPerSecond: 200), loop: loop, log: log
+    )
     self.output = consume output
     self.loop = loop
     self.onEnd = onEnd

@@ -87,7 +87,9 @@ extension Descriptor {
   fileprivate borrowing func readChunk(into chunk: inout [UInt8], at offset: UInt64) throws(SystemError) -> Int {
     var result: Result<Int, SystemError> = .success(0)
     chunk.withUnsafeMutableBytes { buffer in
-      do throws(SystemError) { result = .success(try read(into: buffer, at: offset)) } catch { result = .failure(error) }
+      do throws(SystemError) { result = .success(try read(into: buffer, at: offset)) } catch {
+        result = .failure(error)
+      }
     }
     return try result.get()
   }

@@ -108,9 +108,9 @@ final class ModulePreparation {
   private func ended(_ job: Job, _ outcome: Compilation.Outcome) {
     if let compilation = running.removeValue(forKey: job.digest) { finished.append(compilation) }
     switch outcome {
-    case .compiled(let code, let metadata):
+    case .compiled(let native, let metadata):
       do throws(SystemError) {
-        let artifact = try environment.cache.keep(code, of: job.digest, metadata: metadata) {
+        let artifact = try environment.cache.keep(native, of: job.digest, metadata: metadata) {
           environment.note(.warn, $0)
         }
         for plugin in job.plugins { artifacts[plugin.name] = artifact }

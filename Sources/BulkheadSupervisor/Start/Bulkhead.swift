@@ -63,13 +63,9 @@ public enum Bulkhead {
     let socket = ControlSocket(path: loaded.configuration.controlSocket)
     try socket.claim()
 
-    do throws(SystemError) {
-      let loop = try EventLoop()
-      let inbox = Inbox(wakes: loop.poller.mailbox)
-      try run(setup, loop, inbox, log, socket, SharedSignals(signals))
-    } catch {
-      throw StartError(ExitCode.software, "\(error)")
-    }
+    let loop: EventLoop
+    do throws(SystemError) { loop = try EventLoop() } catch { throw StartError(ExitCode.software, "\(error)") }
+    try run(setup, loop, Inbox(wakes: loop.poller.mailbox), log, socket, SharedSignals(signals))
   }
 
   private static func run(

@@ -27,6 +27,13 @@ enum FileSystem {
     return slash == path.startIndex ? "/" : String(path[..<slash])
   }
 
+  /// The path without links and relative parts; as it is where it does not exist.
+  static func absolute(_ path: String) -> String {
+    guard let real = realpath(path, nil) else { return path }
+    defer { free(real) }
+    return String(cString: real)
+  }
+
   /// Fails where another user than root and this one could write there: what lies there would be theirs.
   static func requirePrivate(directory path: String) throws(SystemError) {
     var status = stat()

@@ -24,11 +24,14 @@ struct Installation: Equatable, Sendable {
   static func find(libexec: String?) throws(StartError) -> Installation {
     guard let executable = FileSystem.linkTarget("/proc/self/exe") else {
       throw StartError(
-        ExitCode.unavailable, "cannot read /proc/self/exe: mount /proc, or name the directory of the binaries: --libexec")
+        ExitCode.unavailable,
+        "cannot read /proc/self/exe: mount /proc, or name the directory of the binaries: --libexec")
     }
     let directory = FileSystem.directory(of: executable)
     let candidates = candidates(libexec: libexec, executableDirectory: directory)
     for candidate in candidates where names.allSatisfy({ FileSystem.isExecutable("\(candidate)/\($0)") }) {
+      // Children start in another directory.
+      let candidate = FileSystem.absolute(candidate)
       return Installation(
         front: "\(candidate)/bulkhead-front", worker: "\(candidate)/bulkhead-worker",
         compiler: "\(candidate)/bulkhead-compiler", shippedPolicies: "\(directory)/../share/bulkhead/policies")

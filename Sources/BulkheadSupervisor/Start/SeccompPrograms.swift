@@ -13,7 +13,8 @@ struct SeccompPrograms: Sendable {
   /// that is built in.
   ///
   /// - Throws: `StartError` (configuration) with file and place where a profile is there but cannot be used.
-  static func load(policyDirectories: [String], note: (LogLevel, String) -> Void) throws(StartError) -> SeccompPrograms {
+  static func load(policyDirectories: [String], note: (LogLevel, String) -> Void) throws(StartError) -> SeccompPrograms
+  {
     SeccompPrograms(
       worker: try load("worker.json", ShippedProfiles.worker, policyDirectories, note),
       compiler: try load("compiler.json", ShippedProfiles.compiler, policyDirectories, note))

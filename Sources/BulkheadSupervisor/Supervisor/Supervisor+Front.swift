@@ -61,7 +61,8 @@ extension Supervisor {
     let child = try ChildProcess(
       .init(process: "front", plugin: nil), executable: setup.installation.front, name: "bulkhead-front",
       descriptors: [message.raw, theirs.raw] + listeners.raw, namespaces: [], unprivilegedID: 65_534,
-      blockingReport: false, bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: 1_000), loop: loop, log: log)
+      blockingReport: false, bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: 1_000), loop: loop,
+      log: log)
     let front = FrontRuntime(child: child, control: ours, startedAt: loop.now)
     child.onExit = { [unowned self, unowned front] in frontEnded(front, $0) }
     child.onBrokenReport = { [unowned self, unowned front] in

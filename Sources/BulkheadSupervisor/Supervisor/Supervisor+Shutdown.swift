@@ -10,7 +10,8 @@ extension Supervisor {
     switch signal.signal {
     case SIGHUP:
       note(
-        .warn, "SIGHUP: reading the configuration again is not supported; to apply a changed one, check it with "
+        .warn,
+        "SIGHUP: reading the configuration again is not supported; to apply a changed one, check it with "
           + "bulkheadd --check and restart bulkheadd")
     default: shutDown(by: Signal.name(signal.signal))
     }
