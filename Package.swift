@@ -151,7 +151,10 @@ let package = Package(
       ["BulkheadSandbox", "BulkheadSystem", "BulkheadConfig", "BulkheadSupervisor", "bulkhead-probe"]),
     tests(
       "BulkheadProxyWasmTests",
-      ["BulkheadProxyWasm", "ProxyWasmABI", "BulkheadWire", "BulkheadWasmtime", "BulkheadCore"],
+      [
+        "BulkheadWorker", "BulkheadProxyWasm", "ProxyWasmABI", "BulkheadWire", "BulkheadWasmtime", "BulkheadRing",
+        "BulkheadCore",
+      ],
       linker: wasmtimeLinkage),
     tests("BulkheadConfigTests", ["BulkheadConfig", "BulkheadPolicy", "BulkheadCore"]),
     tests("BulkheadFrontTests", ["BulkheadFront", "BulkheadWire", "BulkheadRing", "BulkheadSystem"]),
