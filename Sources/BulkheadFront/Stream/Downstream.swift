@@ -170,7 +170,7 @@ final class Downstream: ChannelDuplexHandler {
       close()
       return
     }
-    let status: Int
+    let status: UInt64
     let reason: String
     switch error {
     case .headerOverflow:
@@ -192,7 +192,7 @@ final class Downstream: ChannelDuplexHandler {
       }
       exchange.closeAfter = true
       exchange.requestEnded = true
-      exchange.answer(status, "the request is refused: \(reason)", from: -1)
+      exchange.answer(Int(status), "the request is refused: \(reason)", from: -1)
       return
     }
     writeShort(status, "the request is refused: \(reason)")

@@ -20,7 +20,7 @@ enum PipeWatch {
           try channel.pipeline.syncOperations.addHandler(Handler(handler))
         }
       }
-      .takeOwnershipOfDescriptor(input: descriptor)
+      .takingOwnershipOfDescriptor(input: descriptor)
       .whenComplete { result in
         switch result {
         case .success(let channel): handler(.opened(channel))
