@@ -149,7 +149,10 @@ let package = Package(
     tests("BulkheadRingTests", ["BulkheadRing", "BulkheadSystem", "CBulkheadRing"]),
     tests(
       "BulkheadSandboxTests",
-      ["BulkheadSandbox", "BulkheadSystem", "BulkheadConfig", "BulkheadSupervisor", "bulkhead-probe"]),
+      [
+        "CBulkheadSys", "BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadSandbox", "BulkheadSupervisor",
+        "bulkhead-probe",
+      ]),
     tests(
       "BulkheadProxyWasmTests",
       ["BulkheadProxyWasm", "ProxyWasmABI", "BulkheadWire", "BulkheadWasmtime", "BulkheadCore"],

@@ -7,11 +7,13 @@ import Testing
 
 /// Starts `bulkhead-probe` as a worker is started: same namespaces, same descriptors, the shipped filter.
 enum Probe {
-  /// The probe beside the test bundle's executable, in the build directory.
-  static let path: String = {
+  static let path = sibling("bulkhead-probe")
+
+  /// A binary beside the test bundle's executable, in the build directory.
+  static func sibling(_ name: String) -> String {
     let executable = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
-    return URL(fileURLWithPath: executable).deletingLastPathComponent().appendingPathComponent("bulkhead-probe").path
-  }()
+    return URL(fileURLWithPath: executable).deletingLastPathComponent().appendingPathComponent(name).path
+  }
 
   static let policies = URL(fileURLWithPath: #filePath)
     .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
