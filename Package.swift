@@ -163,7 +163,12 @@ let package = Package(
     tests("BulkheadConfigTests", ["BulkheadConfig", "BulkheadPolicy", "BulkheadCore"]),
     tests("BulkheadFrontTests", ["BulkheadFront", "BulkheadWire", "BulkheadRing", "BulkheadSystem"]),
     tests("BulkheadCLITests", ["BulkheadCLI", "BulkheadControl"]),
-    tests("BulkheadSupervisorTests", ["BulkheadSupervisor", "BulkheadWire", "BulkheadConfig", "BulkheadPolicy"]),
+    tests(
+      "BulkheadSupervisorTests",
+      [
+        "BulkheadSupervisor", "BulkheadWire", "BulkheadConfig", "BulkheadPolicy", "BulkheadControl", "BulkheadRing",
+        "BulkheadSystem", "BulkheadCore",
+      ]),
     tests("IntegrationTests", ["BulkheadControl", "BulkheadCore"]),
   ],
   swiftLanguageModes: [.v6]

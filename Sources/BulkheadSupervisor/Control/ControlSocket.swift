@@ -22,7 +22,7 @@ struct ControlSocket: Sendable {
     let directory = FileSystem.directory(of: path)
     do throws(SystemError) {
       try FileSystem.makeDirectories(directory, mode: 0o755)
-      try FileSystem.requirePrivate(directory: directory)
+      try FileSystem.requirePrivate(directory: directory, orShared: true)
     } catch {
       throw StartError(
         error.code == ENOTDIR ? ExitCode.configuration : ExitCode.noPermission, "control socket: \(error)")

@@ -98,7 +98,7 @@ final class Compilation {
       return .refused("compiling it took more processor time or memory than a compiler may have (\(status))")
     case (_, .signaled(signal: SIGSYS, _)):
       return .refused("the compiler made a system call that its seccomp filter forbids (\(status))")
-    default: return .failed("the compiler \(status) without a result")
+    default: return .failed("the compiler gave no result: \(status)")
     }
   }
 }

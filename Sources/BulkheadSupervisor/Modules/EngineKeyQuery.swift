@@ -24,7 +24,7 @@ enum EngineKeyQuery {
       guard let output, status == .exited(code: 0) else {
         throw SystemError(
           operation: "ask for the engine of", subject: compiler, code: ETIMEDOUT,
-          advice: "it \(status) without an answer; is libwasmtime.so installed with it?")
+          advice: "no answer, \(status); is libwasmtime.so installed with it?")
       }
       let text = String(decoding: output, as: UTF8.self)
       guard let line = text.split(separator: "\n").first, let key = EngineKey(line) else {

@@ -30,6 +30,8 @@ final class ModulePreparation {
   private var finished: [Compilation] = []
   private var problems: [String] = []
   private var code = ExitCode.configuration
+  /// What the cache had, so that plugins of one module share one descriptor.
+  private var found: [Digest256: CompiledArtifact] = [:]
   /// By plugin name.
   private(set) var artifacts: [String: CompiledArtifact] = [:]
 
@@ -70,8 +72,9 @@ final class ModulePreparation {
     }
     if let index = jobs.firstIndex(where: { $0.digest == digest }) {
       jobs[index].plugins.append(plugin)
-    } else if let found = environment.cache.find(digest, problem: { environment.note(.warn, $0) }) {
-      artifacts[plugin.name] = found
+    } else if let artifact = found[digest] ?? environment.cache.find(digest, problem: { environment.note(.warn, $0) }) {
+      found[digest] = artifact
+      artifacts[plugin.name] = artifact
     } else {
       jobs.append(Job(digest: digest, plugins: [plugin]))
     }

@@ -35,13 +35,18 @@ enum FileSystem {
   }
 
   /// Fails where another user than root and this one could write there: what lies there would be theirs.
-  static func requirePrivate(directory path: String) throws(SystemError) {
+  ///
+  /// - Parameter shared: whether a directory will do that others can write to but where they cannot touch what is ours:
+  ///   one with the sticky bit, or one of this user's group.
+  static func requirePrivate(directory path: String, orShared shared: Bool = false) throws(SystemError) {
     var status = stat()
     guard stat(path, &status) == 0 else { throw SystemError(operation: "look at", subject: path, code: errno) }
     guard status.st_mode & S_IFMT == S_IFDIR else {
       throw SystemError(operation: "use the directory", subject: path, code: ENOTDIR)
     }
-    guard status.st_uid == geteuid() || status.st_uid == 0, status.st_mode & 0o022 == 0 else {
+    let others = status.st_mode & 0o022
+    let isSafe = others == 0 || (shared && (others == 0o020 || status.st_mode & S_ISVTX != 0))
+    guard status.st_uid == geteuid() || status.st_uid == 0, isSafe else {
       throw SystemError(
         operation: "use the directory", subject: path, code: EPERM,
         advice: "others than this user may write to it; run chown and chmod 0700 on it")
