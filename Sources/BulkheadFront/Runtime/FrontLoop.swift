@@ -25,6 +25,8 @@ final class FrontLoop: @unchecked Sendable {
   var active: [WorkerLink] = []
   /// Links with anything in their ledger: what the deadline timer looks at.
   var watched: [WorkerLink] = []
+  /// Links with records that their sleeping worker does not know of.
+  private var toBeWoken: [WorkerLink] = []
   /// Hosts with streams that wait for a worker.
   var waitingHosts: [PluginHost] = []
   private var pollIsScheduled = false
@@ -197,11 +199,29 @@ final class FrontLoop: @unchecked Sendable {
     eventLoop.execute { [unowned self] in self.scheduledPoll() }
   }
 
+  /// The worker is woken, where it sleeps, once the loop has done what it is doing: many records, one wake.
+  @inline(__always)
+  func wakeLater(_ link: WorkerLink) {
+    if !link.isToBeWoken {
+      link.isToBeWoken = true
+      toBeWoken.append(link)
+    }
+    schedulePoll()
+  }
+
+  private func wakeWorkers() {
+    guard !toBeWoken.isEmpty else { return }
+    for link in toBeWoken { link.wake() }
+    toBeWoken.removeAll(keepingCapacity: true)
+  }
+
   private func scheduledPoll() {
     pollIsScheduled = false
+    wakeWorkers()
     guard !active.isEmpty else { return }
     let before = active.count
     poll()
+    wakeWorkers()
     guard !active.isEmpty else {
       spin.hit()
       spinUntil = 0
@@ -224,6 +244,7 @@ final class FrontLoop: @unchecked Sendable {
       if index < active.count, !active[index].fallAsleep() { _ = active[index].poll() }
       index -= 1
     }
+    wakeWorkers()
     // A reply that came just now may have led to the next callback.
     if active.contains(where: { !$0.isAsleep }) { schedulePoll() }
   }
