@@ -257,7 +257,7 @@ public enum ProcessSpawner {
     _ request: SpawnRequest, obtained: NamespaceSet, refusals: [(asked: NamespaceSet, error: SystemError)]
   ) -> [LayerReport] {
     var layers = NamespaceSet.layers.map { namespace, layer in
-      if obtained.contains(namespace) { return LayerReport(layer: layer, holds: true, why: "its own since clone3") }
+      if obtained.contains(namespace) { return LayerReport(layer: layer, holds: true, why: "its own") }
       guard request.namespaces.contains(namespace) else {
         return LayerReport(layer: layer, holds: false, why: "not asked for")
       }
