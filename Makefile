@@ -17,7 +17,7 @@ mandir = $(DESTDIR)$(PREFIX)/share/man
 .PHONY: help run test build bench format lint install clean deps plugins
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: deps plugins ## the quickstart: a proxy, two plugins, three commands to try
 	@echo 'Building; the first time takes a few minutes.'

@@ -140,8 +140,8 @@ def main():
                 for server in reversed(started):
                     server.stop()
         lines = [
-            f"Machine: {machine()}. Medians of {chosen.rounds} rounds of {chosen.seconds} s, wrk with one thread, one nginx "
-            "worker, one proxy thread; a plugin reads one header and adds two.", ""]
+            f"Machine: {machine()}. Medians of {chosen.rounds} rounds of {chosen.seconds} s; wrk with one thread, one "
+            "nginx worker, one proxy thread; a plugin reads one header and adds two.", ""]
         lines += report.throughput_table(results, names, chosen.connections) + [""]
         lines += report.budget_table(results, chosen.connections) + [""]
         lines += report.memory_table(results)
