@@ -33,7 +33,7 @@ build: deps ## optimised binaries in .build/release
 
 bench: build plugins ## Bulkhead against Envoy on this machine; flags in BENCH, e.g. BENCH='--rounds 3'
 	.ci/deps --bench
-	python3 Tests/Bench/bench.py $(BENCH)
+	python3 -B Tests/Bench/bench.py $(BENCH)
 
 format: ## formats all Swift files in place
 	swift format -i -r -p Sources Tests examples Package.swift
