@@ -96,6 +96,7 @@ let package = Package(
         "CSeccomp", "BulkheadCore", "BulkheadPolicy", "BulkheadWire", "BulkheadSystem", "BulkheadSandbox",
         "BulkheadRing", "BulkheadConfig", "BulkheadControl",
         .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "HummingbirdCore", package: "hummingbird"),
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "Logging", package: "swift-log"),
@@ -148,7 +149,10 @@ let package = Package(
     tests("BulkheadRingTests", ["BulkheadRing", "BulkheadSystem", "CBulkheadRing"]),
     tests(
       "BulkheadSandboxTests",
-      ["BulkheadSandbox", "BulkheadSystem", "BulkheadConfig", "BulkheadSupervisor", "bulkhead-probe"]),
+      [
+        "CBulkheadSys", "BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadSandbox", "BulkheadSupervisor",
+        "bulkhead-probe",
+      ]),
     tests(
       "BulkheadProxyWasmTests",
       [
@@ -159,7 +163,12 @@ let package = Package(
     tests("BulkheadConfigTests", ["BulkheadConfig", "BulkheadPolicy", "BulkheadCore"]),
     tests("BulkheadFrontTests", ["BulkheadFront", "BulkheadWire", "BulkheadRing", "BulkheadSystem"]),
     tests("BulkheadCLITests", ["BulkheadCLI", "BulkheadControl"]),
-    tests("BulkheadSupervisorTests", ["BulkheadSupervisor", "BulkheadWire", "BulkheadConfig", "BulkheadPolicy"]),
+    tests(
+      "BulkheadSupervisorTests",
+      [
+        "BulkheadSupervisor", "BulkheadWire", "BulkheadConfig", "BulkheadPolicy", "BulkheadControl", "BulkheadRing",
+        "BulkheadSystem", "BulkheadCore",
+      ]),
     tests("IntegrationTests", ["BulkheadControl", "BulkheadCore"]),
   ],
   swiftLanguageModes: [.v6]

@@ -27,6 +27,8 @@ enum EmptyRoot {
     try SystemCall.make(
       "make a mount namespace", advice: "the kernel does not grant the right to; a user namespace would give it"
     ) { bh_unshare_mounts() }
+    // Looked up before anything covers its directory.
+    let source = locate(exception)
     try SystemCall.make("mount an empty file system", on: mountPoint) {
       // NOEXEC concerns this mount only: the file below comes on one of its own.
       bh_mount("bulkhead", mountPoint, "tmpfs", nosuid | nodev | noexec, "size=64k,nr_inodes=8,mode=0555")
@@ -34,7 +36,7 @@ enum EmptyRoot {
     let path =
       switch exception {
       case .nothing: ""
-      case .file(let descriptor): try expose(descriptor)
+      case .file(let descriptor): try expose(descriptor, locatedAt: source)
       }
     try SystemCall.make("enter the empty root", on: mountPoint) { bh_change_directory(mountPoint) }
     try SystemCall.make(
@@ -56,14 +58,24 @@ enum EmptyRoot {
   private static let remount: UInt64 = 32
   private static let bind: UInt64 = 4_096
 
-  /// Binds the file into the new root under its own name where that still leads to it; else the descriptors do.
+  /// The file by its own name in this mount namespace, as an O_PATH descriptor: -1 where the name leads to it no more.
   ///
-  /// The descriptor itself cannot be bound: it was opened in another mount namespace than this.
-  private static func expose(_ descriptor: Int32) throws(SystemError) -> String {
-    let link = "/proc/self/fd/\(descriptor)"
-    if let source = readLink(link), bh_same_file(source, descriptor) == 1 {
+  /// The descriptor that was handed over cannot be bound, for it was opened in another mount namespace.
+  private static func locate(_ exception: Exception) -> Int32 {
+    guard case .file(let descriptor) = exception, let name = readLink("/proc/self/fd/\(descriptor)") else { return -1 }
+    let pathOnly: Int32 = 0o10_000_000
+    let found = Int32(truncatingIfNeeded: bh_open(name, pathOnly, 0))
+    guard found >= 0, bh_same_file("/proc/self/fd/\(found)", descriptor) != 1 else { return found }
+    _ = bh_close(found)
+    return -1
+  }
+
+  /// Binds the file into the new root, or where its name does not lead to it, the directory of our descriptors.
+  private static func expose(_ descriptor: Int32, locatedAt source: Int32) throws(SystemError) -> String {
+    if source >= 0 {
+      defer { _ = bh_close(source) }
       let target = mountPoint + filePath
-      if bh_make_file(target) == 0, bh_bind_read_only(source, target) == 0,
+      if bh_make_file(target) == 0, bh_bind_read_only("/proc/self/fd/\(source)", target) == 0,
         bh_same_file(target, descriptor) == 1
       {
         return filePath
@@ -71,7 +83,7 @@ enum EmptyRoot {
     }
     let target = mountPoint + descriptorsPath
     try SystemCall.make("make a directory", on: target) { bh_make_directory(target) }
-    try SystemCall.make("keep the module reachable", on: link) { bh_bind_read_only("/proc/self/fd", target) }
+    try SystemCall.make("keep the module reachable", on: target) { bh_bind_read_only("/proc/self/fd", target) }
     return "\(descriptorsPath)/\(descriptor)"
   }
 

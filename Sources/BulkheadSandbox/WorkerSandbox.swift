@@ -14,7 +14,8 @@ public struct WorkerSandbox {
     public var headroom: UInt64 = 128 << 20
     /// Whom to become where the worker runs as the host's root.
     public var unprivilegedID: UInt32 = 65_534
-    /// The compiled module, or nil for a sandbox in which no file at all can be opened.
+    /// The compiled module, or nil for a sandbox in which no file at all can be opened. The file itself has to be readable
+    /// for everybody, for the worker is somebody else when it opens it; its directory need not be.
     public var module: Int32? = ChildDescriptor.Worker.module
     /// The read end of a pipe that only the supervisor holds open for writing.
     public var lifeline: Int32 = ChildDescriptor.Worker.lifeline
@@ -80,6 +81,22 @@ public struct WorkerSandbox {
   private init(layers: [LayerReport], modulePath: String) {
     self.layers = layers
     self.modulePath = modulePath
+  }
+
+  /// Fails where the module cannot be loaded, with what to do: Wasmtime's own words for it help nobody.
+  ///
+  /// - Throws: `SystemError`: EACCES where the file is not readable for whom the worker has become, or where its file
+  ///   system forbids executable mappings.
+  public func checkModule() throws(SystemError) {
+    let file = try Descriptor.open(
+      modulePath, .read, advice: "compiled modules in the cache have to be readable for everybody (mode 0444)")
+    let raw = file.raw
+    let noexec = try SystemCall.make("look at the mount of", on: modulePath) { bh_is_noexec(raw) }
+    guard noexec == 0 else {
+      throw SystemError(
+        operation: "run the code in", subject: modulePath, code: Errno.accessDenied,
+        advice: "the cache is on a file system that is mounted noexec; set `cache` to a directory on another")
+    }
   }
 
   /// Takes away the rest, once the module is loaded and configured: no file can be opened at all, and only the system

@@ -166,6 +166,8 @@ int64_t bh_landlock_restrict(const char *readable) {
       } __attribute__((packed)) rule = {.allowed = 1u << 2 /* reading a file */, .parent = file};
       outcome = result(syscall(SYS_landlock_add_rule, ruleset, 1 /* path beneath */, &rule, 0));
       close(file);
+      // Memory behind a descriptor is on no file system that Landlock decides about: it is readable without a rule.
+      if (outcome == -EBADFD) outcome = 0;
     }
   }
   if (outcome >= 0) outcome = result(syscall(SYS_landlock_restrict_self, ruleset, 0));
