@@ -4,10 +4,10 @@ import BulkheadWire
 import ProxyWasmABI
 import Testing
 
-/// A guest in Swift: memory, an allocator that never frees, and callbacks as closures.
+/// A guest in Swift: memory, an allocator that never frees, and callbacks as closures; one that gives nil stops it.
 final class FakeGuest: Guest {
   let bytes: UnsafeMutableRawBufferPointer
-  var callbacks: [GuestExport: (UInt32, UInt32, UInt32) throws(GuestStopped) -> UInt32] = [:]
+  var callbacks: [GuestExport: (UInt32, UInt32, UInt32) -> UInt32?] = [:]
   /// Names of what was called, in order, with the arguments.
   var calls: [String] = []
   private var top: UInt32 = 1_024
@@ -33,7 +33,8 @@ final class FakeGuest: Guest {
   func call(_ export: GuestExport, _ a: UInt32, _ b: UInt32, _ c: UInt32) throws(GuestStopped) -> UInt32 {
     guard let callback = callbacks[export] else { return 0 }
     if export != .malloc { calls.append("\(export.name)(\(a), \(b), \(c))") }
-    return try callback(a, b, c)
+    guard let result = callback(a, b, c) else { throw GuestStopped() }
+    return result
   }
 
   /// Puts bytes into the guest's memory.
