@@ -39,10 +39,13 @@ final class Compilation {
     onEnd: @escaping (Outcome) -> Void
   ) throws(SystemError) {
     let output = try OutputMemory(name: "compiled-module")
-    let program = try Memfd.message(name: "compiler-bootstrap", seccomp).takeDescriptor()
+    let bootstrap = CompilerBootstrap(
+      maximumInput: UInt64(ModuleSource.maximumBytes), maximumOutput: UInt64(ModuleCache.maximumCompiled),
+      seccompProgram: seccomp)
+    let message = try Memfd.message(name: "compiler-bootstrap", bootstrap.encoded()).takeDescriptor()
     child = try ChildProcess(
       .init(process: "compiler", plugin: plugin), executable: executable, name: "bulkhead-compiler",
-      descriptors: [program.raw, source.memory.raw, output.descriptor.raw], namespaces: .all, unprivilegedID: 65_534,
+      descriptors: [message.raw, source.memory.raw, output.descriptor.raw], namespaces: .all, unprivilegedID: 65_534,
       blockingReport: true, bounds: .init(frame: Limits.maximumCompilerFrame, linesPerSecond: 200), loop: loop, log: log
     )
     self.output = consume output
