@@ -100,7 +100,7 @@ final class Compilation {
     case (_, .signaled(signal: SIGXCPU, _)), (_, .signaled(signal: SIGKILL, _)):
       return .refused("compiling it took more processor time or memory than a compiler may have (\(status))")
     case (_, .signaled(signal: SIGSYS, _)):
-      return .refused("the compiler made a system call that its seccomp filter forbids (\(status))")
+      return .failed("the compiler made a system call that its seccomp filter forbids (\(status))")
     default: return .failed("the compiler gave no result: \(status)")
     }
   }
