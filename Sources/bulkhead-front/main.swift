@@ -1,1 +1,4 @@
-print("placeholder")
+import BulkheadFront
+import Glibc
+
+exit(FrontProcess.main())

@@ -1,0 +1,126 @@
+import BulkheadCore
+import BulkheadWire
+
+/// Does to the front's own headers what a plugin did to its copy.
+///
+/// What a plugin may not do is left out and counted: an invalid name or value, taking a pseudo-header away. Headers that
+/// say where a message ends belong to the front: edits of them are left out silently, since plugins commonly remove
+/// `content-length`.
+enum HeaderEdits {
+  enum Result: Equatable {
+    /// All but that many were done.
+    case applied(dropped: Int)
+    /// The map would have more entries or bytes than a header map may.
+    case outOfBounds
+  }
+
+  /// - Parameters:
+  ///   - request: the map that request edits go to; nil leaves them out.
+  ///   - response: the same for the response.
+  ///   - maximumBytes: of one map's names and values.
+  static func apply(
+    _ outcome: PluginOutcome, request: HeaderMap?, response: HeaderMap?, maximumBytes: Int
+  ) -> Result {
+    guard outcome.editCount > 0 else { return .applied(dropped: 0) }
+    var dropped = 0
+    var inBounds = true
+    outcome.forEachEdit { edit in
+      guard inBounds else { return }
+      switch edit.map {
+      case .requestHeaders:
+        guard let request else { return }
+        if !apply(edit, to: request, isRequest: true) { dropped += 1 }
+        inBounds = fits(request, maximumBytes)
+      case .responseHeaders:
+        guard let response else { return }
+        if !apply(edit, to: response, isRequest: false) { dropped += 1 }
+        inBounds = fits(response, maximumBytes)
+      }
+    }
+    return inBounds ? .applied(dropped: dropped) : .outOfBounds
+  }
+
+  private static func fits(_ map: HeaderMap, _ maximumBytes: Int) -> Bool {
+    map.entries.count <= Limits.maximumPairs && map.byteCount <= maximumBytes
+  }
+
+  /// - Returns: false where the edit is not one that may be done.
+  private static func apply(_ edit: HeaderEdit, to map: HeaderMap, isRequest: Bool) -> Bool {
+    switch edit.operation {
+    case .set: return replaceAll(of: map, with: edit.value, isRequest: isRequest)
+    case .add: return put(edit.key, edit.value, into: map, isRequest: isRequest, replacing: false)
+    case .replace: return put(edit.key, edit.value, into: map, isRequest: isRequest, replacing: true)
+    case .remove:
+      return withLowerCase(edit.key) { key in
+        let name = HeaderName(key)
+        if name.isPseudo { return false }
+        if name.isFraming { return true }
+        map.removeAll { map.key($0).equals(key) }
+        return true
+      }
+    }
+  }
+
+  private static func put(
+    _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, into map: HeaderMap, isRequest: Bool,
+    replacing: Bool
+  ) -> Bool {
+    withLowerCase(key) { key in
+      let name = HeaderName(key)
+      if name.isFraming { return true }
+      if name.isPseudo { return setPseudo(name, value, of: map, isRequest: isRequest) }
+      guard ASCII.isToken(key), ASCII.isFieldValue(value) else { return false }
+      guard replacing, let first = map.firstIndex(key) else {
+        map.append(key, value, name: name)
+        return true
+      }
+      map.setValue(at: first, value)
+      var seen = false
+      map.removeAll { entry in
+        guard map.key(entry).equals(key) else { return false }
+        defer { seen = true }
+        return seen
+      }
+      return true
+    }
+  }
+
+  private static func setPseudo(
+    _ name: HeaderName, _ value: UnsafeRawBufferPointer, of map: HeaderMap, isRequest: Bool
+  ) -> Bool {
+    switch name {
+    case .method where isRequest && ASCII.isToken(value) && !value.equals("CONNECT"):
+      map.set(.method, ":method", value)
+    case .scheme where isRequest && (value.equals("http") || value.equals("https")):
+      map.set(.scheme, ":scheme", value)
+    case .authority where isRequest && ASCII.isTarget(value):
+      map.set(.authority, ":authority", value)
+    case .path where isRequest && ASCII.isTarget(value) && (value.first == UInt8(ascii: "/") || value.equals("*")):
+      map.set(.path, ":path", value)
+    case .status where !isRequest:
+      guard value.count == 3, let status = ASCII.number(value), (200...599).contains(status) else { return false }
+      map.set(.status, ":status", value)
+    default: return false
+    }
+    return true
+  }
+
+  /// A new map: what the plugin may not touch stays as it is, the rest is as it says.
+  private static func replaceAll(of map: HeaderMap, with block: UnsafeRawBufferPointer, isRequest: Bool) -> Bool {
+    guard let pairs = try? PairsView(block) else { return false }
+    map.removeAll { !$0.name.isPseudo && !$0.name.isFraming }
+    var valid = true
+    pairs.forEach { key, value in
+      if !put(key, value, into: map, isRequest: isRequest, replacing: false) { valid = false }
+    }
+    return valid
+  }
+
+  private static func withLowerCase(_ key: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> Bool) -> Bool {
+    if key.allSatisfy({ ASCII.lower($0) == $0 }) { return body(key) }
+    return withUnsafeTemporaryAllocation(byteCount: key.count, alignment: 1) { copy in
+      for index in 0..<key.count { copy[index] = ASCII.lower(key[index]) }
+      return body(UnsafeRawBufferPointer(copy))
+    }
+  }
+}

@@ -1,0 +1,158 @@
+import BulkheadCore
+import BulkheadSystem
+import BulkheadWire
+import Glibc
+import NIOConcurrencyHelpers
+import NIOCore
+import NIOPosix
+
+/// The front proxy: accepts, runs the filter chain over rings, talks to upstreams.
+public final class Front: Sendable {
+  private let group: MultiThreadedEventLoopGroup
+  private let shared: FrontGroup
+  private let servers: NIOLockedValueBox<[any Channel]>
+  private let log: FrontLog
+  private let events: EventSink
+  private let exit: NIOLockedValueBox<Int32?>
+  private let finished: ConditionLock<Bool>
+  private let control: Int32
+
+  /// Why a front could not start.
+  public struct StartError: Error, CustomStringConvertible {
+    public var description: String
+    /// Of `ExitCode`.
+    public var exitCode: Int32
+  }
+
+  /// Starts a front in this process: when it returns, the listeners accept and `FrontEvent.serving` was sent.
+  ///
+  /// - Parameters:
+  ///   - bootstrap: what to do.
+  ///   - listeners: descriptors of listening sockets, one a listener of the bootstrap, in its order; taken over.
+  ///   - control: descriptor of the SOCK_SEQPACKET socket to the supervisor; it stays the caller's, and must stay open
+  ///     until `waitUntilFinished` has returned.
+  ///   - report: descriptor of the report pipe, non-blocking; -1 for none. It stays the caller's.
+  /// - Throws: `StartError` where the bootstrap does not fit the descriptors or a socket is none.
+  public static func run(
+    bootstrap: FrontBootstrap, listeners: [Int32], control: Int32, report: Int32
+  ) throws(StartError) -> Front {
+    guard listeners.count == bootstrap.listeners.count else {
+      throw StartError(
+        description: "\(bootstrap.listeners.count) listeners are configured, \(listeners.count) sockets were handed over",
+        exitCode: ExitCode.software)
+    }
+    guard let settings = FrontSettings(bootstrap) else {
+      throw StartError(description: "the ring sizes make no channel", exitCode: ExitCode.software)
+    }
+    let front = Front(settings: settings, control: control, report: report)
+    for (index, descriptor) in listeners.enumerated() {
+      do {
+        try front.listen(index, descriptor, settings)
+      } catch {
+        front.stop(code: ExitCode.unavailable)
+        throw StartError(
+          description: "listener \(bootstrap.listeners[index].name) cannot accept: \(error)",
+          exitCode: ExitCode.unavailable)
+      }
+    }
+    front.startControl(settings)
+    front.events.send(.serving)
+    return front
+  }
+
+  private init(settings: FrontSettings, control: Int32, report: Int32) {
+    self.control = control
+    log = FrontLog(descriptor: report, level: settings.bootstrap.logLevel)
+    events = EventSink(descriptor: control)
+    shared = FrontGroup(
+      maximumConnections: Int(clamping: settings.bootstrap.bounds.connections), events: events, log: log)
+    group = MultiThreadedEventLoopGroup(numberOfThreads: Int(settings.bootstrap.eventLoops))
+    servers = NIOLockedValueBox([])
+    exit = NIOLockedValueBox(nil)
+    finished = ConditionLock(value: false)
+    var loops: [FrontLoop] = []
+    for (index, eventLoop) in group.makeIterator().enumerated() {
+      loops.append(
+        FrontLoop(
+          index: index, eventLoop: eventLoop, settings: settings, log: log, events: events, group: shared))
+    }
+    shared.setLoops(loops)
+  }
+
+  private func listen(_ index: Int, _ descriptor: Int32, _ settings: FrontSettings) throws {
+    let shared = self.shared
+    let channel = try ServerBootstrap(group: group)
+      .serverChannelOption(.backlog, value: 1_024)
+      .serverChannelOption(.maxMessagesPerRead, value: 16)
+      .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
+      .childChannelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture {
+          guard let loop = shared.loop(of: channel.eventLoop) else { throw ChannelError.operationUnsupported }
+          try channel.pipeline.syncOperations.addHandler(Downstream(loop: loop, listener: index))
+        }
+      }
+      .withBoundSocket(descriptor)
+      .wait()
+    servers.withLockedValue { $0.append(channel) }
+  }
+
+  private func startControl(_ settings: FrontSettings) {
+    let link = ControlLink(
+      descriptor: control, group: shared, layout: settings.layout, plugins: settings.plugins.count, log: log,
+      events: events,
+      onDrain: { [self] milliseconds in drain(milliseconds: milliseconds) },
+      onEnd: { [self] in stop(code: ExitCode.unavailable) })
+    Self.detach { link.run() }
+  }
+
+  /// Stops accepting, finishes what is in flight, at most that long, then ends with code 0.
+  public func drain(milliseconds: UInt32) {
+    for server in servers.withLockedValue({ $0 }) { server.close(promise: nil) }
+    shared.drain(milliseconds: milliseconds) { [self] in
+      events.send(.drained)
+      stop(code: ExitCode.ok)
+    }
+  }
+
+  private func stop(code: Int32) {
+    exit.withLockedValue { if $0 == nil { $0 = code } }
+    finished.lock()
+    finished.unlock(withValue: true)
+  }
+
+  /// Blocks until the front is drained, or its supervisor is gone.
+  ///
+  /// - Returns: the exit code for the process: 0 after a drain, `ExitCode.unavailable` without a supervisor.
+  public func waitUntilFinished() -> Int32 {
+    finished.lock(whenValue: true)
+    finished.unlock()
+    // The supervisor may not have read `drained` yet: its socket keeps it.
+    _ = events.flush()
+    try? group.syncShutdownGracefully()
+    return exit.withLockedValue { $0 } ?? ExitCode.ok
+  }
+}
+
+extension Front {
+  /// Runs `work` on a thread of its own that nobody joins.
+  private static func detach(_ work: @escaping @Sendable () -> Void) {
+    final class Box {
+      let work: @Sendable () -> Void
+      init(_ work: @escaping @Sendable () -> Void) { self.work = work }
+    }
+    var thread = pthread_t()
+    let argument = Unmanaged.passRetained(Box(work)).toOpaque()
+    let code = pthread_create(
+      &thread, nil,
+      { argument in
+        if let argument { Unmanaged<Box>.fromOpaque(argument).takeRetainedValue().work() }
+        return nil
+      }, argument)
+    if code == 0 {
+      pthread_detach(thread)
+    } else {
+      // No thread, no commands: as if the supervisor were gone.
+      Unmanaged<Box>.fromOpaque(argument).release()
+    }
+  }
+}

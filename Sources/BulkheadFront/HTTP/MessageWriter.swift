@@ -1,0 +1,82 @@
+import NIOCore
+
+/// Writes parts of HTTP/1.1 messages into buffers.
+enum MessageWriter {
+  /// `name: value` and the line's end.
+  @inline(__always)
+  static func field(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, into out: inout ByteBuffer) {
+    let count = key.count &+ value.count &+ 4
+    out.writeWithUnsafeMutableBytes(minimumWritableBytes: count) { space in
+      guard let base = space.baseAddress, let keyBase = key.baseAddress else { return 0 }
+      base.copyMemory(from: keyBase, byteCount: key.count)
+      base.storeBytes(of: 0x203A as UInt16, toByteOffset: key.count, as: UInt16.self)
+      if let valueBase = value.baseAddress {
+        (base + key.count + 2).copyMemory(from: valueBase, byteCount: value.count)
+      }
+      base.storeBytes(of: 0x0A0D as UInt16, toByteOffset: key.count &+ 2 &+ value.count, as: UInt16.self)
+      return count
+    }
+  }
+
+  static func decimal(_ number: UInt64, into out: inout ByteBuffer) { out.writeString(String(number)) }
+
+  /// The line before a chunk's data.
+  static func chunkHead(_ count: Int, into out: inout ByteBuffer) {
+    out.writeString(String(count, radix: 16))
+    out.writeStaticString("\r\n")
+  }
+
+  /// The chunk of no bytes that ends a body, with the trailers.
+  static func lastChunk(_ trailers: Trailers, into out: inout ByteBuffer) {
+    out.writeStaticString("0\r\n")
+    for (name, value) in trailers {
+      var name = name
+      let known = name.withUTF8 { HeaderName(UnsafeRawBufferPointer($0)) }
+      // Framing and routing have no place behind the body (RFC 9110, 6.5.1).
+      guard !known.isFraming, !known.isPseudo else { continue }
+      out.writeString(name)
+      out.writeStaticString(": ")
+      out.writeString(value)
+      out.writeStaticString("\r\n")
+    }
+    out.writeStaticString("\r\n")
+  }
+
+  static func reason(_ status: UInt64) -> StaticString {
+    switch status {
+    case 200: "OK"
+    case 201: "Created"
+    case 202: "Accepted"
+    case 204: "No Content"
+    case 206: "Partial Content"
+    case 301: "Moved Permanently"
+    case 302: "Found"
+    case 303: "See Other"
+    case 304: "Not Modified"
+    case 307: "Temporary Redirect"
+    case 308: "Permanent Redirect"
+    case 400: "Bad Request"
+    case 401: "Unauthorized"
+    case 403: "Forbidden"
+    case 404: "Not Found"
+    case 405: "Method Not Allowed"
+    case 408: "Request Timeout"
+    case 409: "Conflict"
+    case 410: "Gone"
+    case 412: "Precondition Failed"
+    case 413: "Content Too Large"
+    case 417: "Expectation Failed"
+    case 418: "I'm a teapot"
+    case 422: "Unprocessable Content"
+    case 429: "Too Many Requests"
+    case 431: "Request Header Fields Too Large"
+    case 500: "Internal Server Error"
+    case 501: "Not Implemented"
+    case 502: "Bad Gateway"
+    case 503: "Service Unavailable"
+    case 504: "Gateway Timeout"
+    case 505: "HTTP Version Not Supported"
+    default: "Status"
+    }
+  }
+}

@@ -1,0 +1,94 @@
+import BulkheadCore
+import BulkheadRing
+import BulkheadSystem
+import BulkheadWire
+import Glibc
+
+/// The front's end of the control socket: a thread of its own takes the supervisor's commands, since descriptors come
+/// with them, and hands them to the event loops.
+final class ControlLink: Sendable {
+  private let descriptor: Int32
+  private let group: FrontGroup
+  private let layout: ChannelLayout
+  private let plugins: Int
+  private let log: FrontLog
+  private let events: EventSink
+  private let onDrain: @Sendable (UInt32) -> Void
+  private let onEnd: @Sendable () -> Void
+
+  /// - Parameters:
+  ///   - descriptor: SOCK_SEQPACKET; closed by whoever made it, after `onEnd`.
+  ///   - onDrain: the supervisor orders the end, within that many milliseconds. Called on the control thread.
+  ///   - onEnd: the supervisor is gone, or speaks another language. Called on the control thread, once.
+  init(
+    descriptor: Int32, group: FrontGroup, layout: ChannelLayout, plugins: Int, log: FrontLog, events: EventSink,
+    onDrain: @escaping @Sendable (UInt32) -> Void, onEnd: @escaping @Sendable () -> Void
+  ) {
+    self.descriptor = descriptor
+    self.group = group
+    self.layout = layout
+    self.plugins = plugins
+    self.log = log
+    self.events = events
+    self.onDrain = onDrain
+    self.onEnd = onEnd
+  }
+
+  /// Takes commands until the socket ends. Blocks its thread.
+  func run() {
+    while true {
+      do throws(SystemError) {
+        switch try MessageSocket.receive(
+          descriptor, maximumBytes: Limits.maximumControlMessage, maximumDescriptors: Limits.maximumEventLoops + 2)
+        {
+        case .end:
+          onEnd()
+          return
+        case .wouldWait:
+          // The socket is shared with the sender, which never waits: wait here for the next message.
+          var poll = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+          _ = Glibc.poll(&poll, 1, -1)
+        case .message(let message):
+          take(message)
+        }
+      } catch {
+        // A message too long or descriptors that do not fit concern that message alone.
+        guard error.code == Errno.messageTooLong else {
+          log.write(.error, "the control socket failed: \(error)")
+          onEnd()
+          return
+        }
+        log.write(.error, "a command of the supervisor was dropped: \(error)")
+      }
+    }
+  }
+
+  private func take(_ message: consuming ReceivedMessage) {
+    let bytes = message.bytes
+    var descriptors = message.takeDescriptors()
+    var parsed: Result<FrontCommand, WireError> = .failure(WireError(.truncated, "command"))
+    bytes.withUnsafeBytes { buffer in
+      do throws(WireError) { parsed = .success(try FrontCommand(buffer)) } catch { parsed = .failure(error) }
+    }
+    switch parsed {
+    case .failure(let error): log.write(.error, "a command of the supervisor was dropped: \(error)")
+    case .success(.addWorker(let worker, let plugin)):
+      guard plugin < UInt32(plugins) else {
+        log.write(.error, "worker \(worker) is refused: there is no plugin \(plugin)")
+        events.send(.workerGone(worker: worker))
+        return
+      }
+      do throws(SystemError) {
+        try group.addWorker(worker, plugin: Int(plugin), layout: layout, descriptors: &descriptors)
+      } catch {
+        log.write(.error, "worker \(worker) is refused: \(error)")
+        events.send(.workerFault(worker: worker, reason: .protocolViolation, detail: "\(error)"))
+        events.send(.workerGone(worker: worker))
+      }
+    case .success(.workerReady(let worker)): group.workerReady(worker)
+    case .success(.retireWorker(let worker)): group.retireWorker(worker)
+    case .success(.pluginState(let plugin, let state)): group.setPlugin(Int(plugin), state)
+    case .success(.drain(let milliseconds)): onDrain(milliseconds)
+    }
+  }
+}

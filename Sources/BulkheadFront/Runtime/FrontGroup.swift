@@ -1,0 +1,140 @@
+import BulkheadCore
+import BulkheadRing
+import BulkheadSystem
+import BulkheadWire
+import NIOConcurrencyHelpers
+import NIOCore
+import Synchronization
+
+/// What the event loops of one front have in common. Any thread.
+final class FrontGroup: Sendable {
+  private let connections = Atomic<Int>(0)
+  private let maximumConnections: Int
+  private let events: EventSink
+  private let log: FrontLog
+  private let state = NIOLockedValueBox(State())
+
+  private struct State {
+    var loops: [FrontLoop] = []
+    var draining = 0
+    var whenDrained: (@Sendable () -> Void)?
+  }
+
+  init(maximumConnections: Int, events: EventSink, log: FrontLog) {
+    self.maximumConnections = maximumConnections
+    self.events = events
+    self.log = log
+  }
+
+  /// The loops, set once before anything else is done.
+  func setLoops(_ loops: [FrontLoop]) { state.withLockedValue { $0.loops = loops } }
+
+  var loops: [FrontLoop] { state.withLockedValue { $0.loops } }
+
+  /// The loop that runs on that event loop.
+  func loop(of eventLoop: any EventLoop) -> FrontLoop? { loops.first { $0.eventLoop === eventLoop } }
+
+  // MARK: Connections
+
+  /// Counts a connection; every one that was counted is released, whatever the answer.
+  ///
+  /// - Returns: whether it may be served.
+  func admitConnection() -> Bool {
+    connections.add(1, ordering: .relaxed).newValue <= maximumConnections
+  }
+
+  func releaseConnection() { connections.subtract(1, ordering: .relaxed) }
+
+  // MARK: Workers
+
+  private func onEachLoop(_ work: @escaping @Sendable (FrontLoop) -> Void) {
+    for loop in loops { loop.eventLoop.execute { work(loop) } }
+  }
+
+  /// Maps a new worker's memory and gives every loop its end of the channel, doorbell and liveness pipe.
+  ///
+  /// - Throws: `SystemError` where the memory is not what it should be or a descriptor cannot be had; nothing is kept.
+  func addWorker(
+    _ worker: UInt64, plugin: Int, layout: ChannelLayout, descriptors: inout DescriptorList
+  ) throws(SystemError) {
+    guard let memory = descriptors.takeFirst(), let liveness = descriptors.takeFirst() else {
+      throw SystemError(operation: "attach worker \(worker)", code: Errno.invalid, advice: "descriptors are missing")
+    }
+    let loops = self.loops
+    guard descriptors.count == loops.count else {
+      throw SystemError(
+        operation: "attach worker \(worker)", code: Errno.invalid,
+        advice: "\(descriptors.count) doorbells came, \(loops.count) are needed")
+    }
+    let mapping = try WorkerMapping(worker: worker, plugin: plugin, layout: layout, memory: memory)
+    var handles: [(doorbell: Int32, liveness: Int32)] = []
+    for _ in loops {
+      guard let doorbell = descriptors.takeFirst() else { break }
+      let own: Descriptor
+      do throws(SystemError) {
+        own = try liveness.duplicate()
+      } catch {
+        for handle in handles {
+          RawDescriptor.close(handle.doorbell)
+          RawDescriptor.close(handle.liveness)
+        }
+        throw error
+      }
+      handles.append((doorbell.release(), own.release()))
+    }
+    for (loop, handle) in zip(loops, handles) {
+      loop.eventLoop.execute { loop.attach(mapping, doorbell: handle.doorbell, liveness: handle.liveness) }
+    }
+    events.send(.workerAttached(worker: worker))
+  }
+
+  func workerReady(_ worker: UInt64) {
+    onEachLoop { loop in for link in loop.links where link.worker == worker { link.becomeReady() } }
+  }
+
+  func retireWorker(_ worker: UInt64) {
+    onEachLoop { loop in for link in loop.links where link.worker == worker { link.retire() } }
+  }
+
+  func setPlugin(_ plugin: Int, _ new: PluginState) {
+    onEachLoop { loop in if plugin < loop.hosts.count { loop.hosts[plugin].setState(new) } }
+  }
+
+  /// One loop found a worker at fault: the others stop using it.
+  func condemn(worker: UInt64, reason: ExitReason, except origin: FrontLoop) {
+    for loop in loops where loop !== origin {
+      loop.eventLoop.execute { for link in loop.links where link.worker == worker { link.condemn(reason) } }
+    }
+  }
+
+  /// A loop has let go of a dead worker.
+  func letGo(of mapping: WorkerMapping) {
+    if mapping.letGo() { events.send(.workerGone(worker: mapping.worker)) }
+  }
+
+  // MARK: Drain
+
+  /// Lets every loop finish what is in flight; `done` is called once, when all have, or after the time.
+  func drain(milliseconds: UInt32, done: @escaping @Sendable () -> Void) {
+    let loops = state.withLockedValue { state in
+      state.draining = state.loops.count
+      state.whenDrained = done
+      return state.loops
+    }
+    for loop in loops {
+      loop.eventLoop.execute { loop.drain() }
+      loop.eventLoop.scheduleTask(in: .milliseconds(Int64(milliseconds))) { loop.closeAll() }
+    }
+  }
+
+  func loopIsDrained(_ loop: FrontLoop) {
+    let done = state.withLockedValue { state -> (@Sendable () -> Void)? in
+      guard state.draining > 0 else { return nil }
+      state.draining -= 1
+      guard state.draining == 0 else { return nil }
+      defer { state.whenDrained = nil }
+      return state.whenDrained
+    }
+    done?()
+  }
+}

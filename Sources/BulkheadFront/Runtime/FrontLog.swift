@@ -1,0 +1,90 @@
+import BulkheadCore
+import BulkheadSystem
+import BulkheadWire
+import NIOConcurrencyHelpers
+import Synchronization
+
+/// The front's log: frames on the report pipe, which the supervisor turns into lines.
+///
+/// The pipe never blocks: a line that does not fit is dropped and counted, and the count is reported before the next
+/// line that fits. Any thread.
+final class FrontLog: Sendable {
+  private struct State {
+    var dropped: UInt64 = 0
+    /// The second for which `lines` counts.
+    var second: UInt64 = 0
+    var lines = 0
+  }
+
+  private let descriptor: Int32
+  private let level: LogLevel
+  private let state = NIOLockedValueBox(State())
+
+  /// Lines of one second that are written; the others are dropped and counted.
+  private static let maximumLinesPerSecond = 200
+
+  /// - Parameter descriptor: of the report pipe, non-blocking; -1 to log nothing.
+  init(descriptor: Int32, level: LogLevel) {
+    self.descriptor = descriptor
+    self.level = level
+  }
+
+  /// Writes one line.
+  ///
+  /// - Parameter stream: the `x-request-id`, "" outside a stream.
+  func write(_ level: LogLevel, stream: String = "", _ message: @autoclosure () -> String) {
+    guard level >= self.level, descriptor >= 0 else { return }
+    let message = message()
+    state.withLockedValue { state in
+      let second = Clock.monotonicNanoseconds / 1_000_000_000
+      if second != state.second {
+        state.second = second
+        state.lines = 0
+      }
+      state.lines += 1
+      guard state.lines <= Self.maximumLinesPerSecond else {
+        state.dropped += 1
+        return
+      }
+      if state.dropped > 0 {
+        guard send(.dropped(lines: state.dropped)) else {
+          state.dropped += 1
+          return
+        }
+        state.dropped = 0
+      }
+      if !send(.log(level: level, stream: stream, message: message)) { state.dropped += 1 }
+    }
+  }
+
+  private func send(_ frame: ReportFrame) -> Bool {
+    let bytes = frame.encoded()
+    return bytes.withUnsafeBytes { buffer in
+      // A pipe that is gone is a supervisor that is gone: its control socket ends this process.
+      ((try? RawDescriptor.write(descriptor, buffer)) ?? nil) != nil
+    }
+  }
+}
+
+/// Lets a few lines of one kind through in a second, so that a plugin cannot fill the log. One event loop.
+struct LineLimiter {
+  private var second: UInt64 = 0
+  private var lines = 0
+  private(set) var suppressed: UInt64 = 0
+
+  /// - Returns: whether the line may be written, and how many were held back before it.
+  mutating func admit(now: UInt64) -> UInt64? {
+    let current = now / 1_000_000_000
+    if current != second {
+      second = current
+      lines = 0
+    }
+    lines += 1
+    guard lines <= 5 else {
+      suppressed += 1
+      return nil
+    }
+    defer { suppressed = 0 }
+    return suppressed
+  }
+}

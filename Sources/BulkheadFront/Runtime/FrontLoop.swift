@@ -1,0 +1,380 @@
+import BulkheadCore
+import BulkheadSystem
+import BulkheadWire
+import NIOCore
+
+/// All that one event loop owns: its connections, streams, upstream pools and channels to workers.
+///
+/// `@unchecked Sendable`: other threads hold a reference to it only to hand work to its event loop; every stored property
+/// that changes is touched on that loop alone.
+final class FrontLoop: @unchecked Sendable {
+  let index: Int
+  let eventLoop: any EventLoop
+  let settings: FrontSettings
+  let log: FrontLog
+  let events: EventSink
+  /// Shared by all loops: for what concerns the whole front.
+  let group: FrontGroup
+
+  /// One a plugin, in the order of the chain.
+  private(set) var hosts: [PluginHost] = []
+  private(set) var pools: [UpstreamPool] = []
+  var links: [WorkerLink] = []
+
+  /// Links that owe this loop a reply: what a poll looks at.
+  var active: [WorkerLink] = []
+  /// Links with anything in their ledger: what the deadline timer looks at.
+  var watched: [WorkerLink] = []
+  /// Links with records that their sleeping worker does not know of.
+  private var toBeWoken: [WorkerLink] = []
+  /// Hosts with streams that wait for a worker.
+  var waitingHosts: [PluginHost] = []
+  private var pollIsScheduled = false
+  private var isPolling = false
+  private var spin: SpinBudget
+  private var spinUntil: UInt64 = 0
+  private var armedFor: UInt64 = .max
+
+  /// Streams by slot; a slot belongs to a connection.
+  private(set) var exchanges: [Exchange?] = []
+  private var freeSlots: [Int] = []
+  private(set) var connections: [Downstream] = []
+  private var sweepTask: RepeatedTask?
+  private(set) var isDraining = false
+  private var saidDrained = false
+
+  /// Reused for every record.
+  var writer = WireWriter(capacity: 16 << 10)
+  /// Reused for every head: taken, written, and cleared.
+  var scratch = ByteBufferAllocator().buffer(capacity: 32 << 10)
+  var random = RandomIDs()
+  var editLines = LineLimiter()
+  var failureLines = LineLimiter()
+  private var nextConnection: UInt64 = 0
+
+  init(
+    index: Int, eventLoop: any EventLoop, settings: FrontSettings, log: FrontLog, events: EventSink, group: FrontGroup
+  ) {
+    self.index = index
+    self.eventLoop = eventLoop
+    self.settings = settings
+    self.log = log
+    self.events = events
+    self.group = group
+    spin = SpinBudget(maximum: settings.maximumSpin)
+    hosts = settings.plugins.indices.map { PluginHost(loop: self, place: $0) }
+    pools = settings.bootstrap.upstreams.map { UpstreamPool(loop: self, upstream: $0) }
+  }
+
+  // MARK: Connections and slots
+
+  func register(_ connection: Downstream) {
+    connection.place = connections.count
+    connections.append(connection)
+    if sweepTask == nil {
+      sweepTask = eventLoop.scheduleRepeatedTask(initialDelay: .milliseconds(50), delay: .milliseconds(50)) {
+        [unowned self] _ in self.sweep()
+      }
+    }
+  }
+
+  func unregister(_ connection: Downstream) {
+    let place = connection.place
+    guard place >= 0, place < connections.count else { return }
+    connection.place = -1
+    let last = connections.removeLast()
+    if last !== connection {
+      last.place = place
+      connections[place] = last
+    }
+    if connections.isEmpty {
+      sweepTask?.cancel()
+      sweepTask = nil
+      sayDrained()
+    }
+  }
+
+  /// A number that no other connection of this front has.
+  func connectionID() -> UInt64 {
+    nextConnection &+= 1
+    return nextConnection &* UInt64(settings.bootstrap.eventLoops) &+ UInt64(index)
+  }
+
+  func takeSlot(for exchange: Exchange) -> Int {
+    if let slot = freeSlots.popLast() {
+      exchanges[slot] = exchange
+      return slot
+    }
+    exchanges.append(exchange)
+    return exchanges.count - 1
+  }
+
+  func giveBack(slot: Int) {
+    guard exchanges.indices.contains(slot) else { return }
+    exchanges[slot] = nil
+    freeSlots.append(slot)
+  }
+
+  /// The stream of that number, or nil where it is over.
+  @inline(__always)
+  func exchange(_ stream: UInt32) -> Exchange? {
+    let slot = Int(stream & StreamID.slotMask)
+    guard slot < exchanges.count, let exchange = exchanges[slot], exchange.streamID == stream else { return nil }
+    return exchange
+  }
+
+  private func sweep() {
+    let now = Clock.monotonicNanoseconds
+    events.flush()
+    var index = connections.count - 1
+    while index >= 0 {
+      // A connection that ends takes its place away; the last one moves there and was looked at already.
+      if index < connections.count { connections[index].checkDeadline(now) }
+      index -= 1
+    }
+    for pool in pools { pool.checkDeadlines(now) }
+  }
+
+  /// Takes nothing new: idle connections close, the others after the response in flight.
+  func drain() {
+    isDraining = true
+    for connection in connections.reversed() { connection.drain() }
+    for pool in pools { pool.closeIdle() }
+    sayDrained()
+  }
+
+  private func sayDrained() {
+    guard isDraining, connections.isEmpty, !saidDrained else { return }
+    saidDrained = true
+    group.loopIsDrained(self)
+  }
+
+  /// Resets what is left.
+  func closeAll() {
+    for connection in connections.reversed() { connection.reset() }
+  }
+
+  // MARK: Workers
+
+  /// A worker's memory is mapped: this loop's end of it.
+  func attach(_ mapping: WorkerMapping, doorbell: Int32, liveness: Int32) {
+    guard let link = WorkerLink(loop: self, mapping: mapping) else {
+      RawDescriptor.close(doorbell)
+      RawDescriptor.close(liveness)
+      group.letGo(of: mapping)
+      return
+    }
+    links.append(link)
+    link.host.attach(link)
+    link.listen(doorbell: doorbell, liveness: liveness)
+  }
+
+  // MARK: Waiting for workers
+
+  /// Reads the replies that are there, without waiting; called whenever the loop is at work anyway.
+  @inline(__always)
+  func pollActive() {
+    if !active.isEmpty { poll() }
+  }
+
+  private func poll() {
+    guard !isPolling else { return }
+    isPolling = true
+    defer { isPolling = false }
+    var index = active.count - 1
+    while index >= 0 {
+      // A reply can take links out of the list and put others in: every index is checked.
+      if index < active.count { _ = active[index].poll() }
+      index -= 1
+    }
+  }
+
+  /// Something is outstanding: look for replies once the loop has done what it is doing.
+  @inline(__always)
+  func schedulePoll() {
+    guard !pollIsScheduled else { return }
+    pollIsScheduled = true
+    eventLoop.execute { [unowned self] in self.scheduledPoll() }
+  }
+
+  /// The worker is woken, where it sleeps, once the loop has done what it is doing: many records, one wake.
+  @inline(__always)
+  func wakeLater(_ link: WorkerLink) {
+    if !link.isToBeWoken {
+      link.isToBeWoken = true
+      toBeWoken.append(link)
+    }
+    schedulePoll()
+  }
+
+  private func wakeWorkers() {
+    guard !toBeWoken.isEmpty else { return }
+    for link in toBeWoken { link.wake() }
+    toBeWoken.removeAll(keepingCapacity: true)
+  }
+
+  private func scheduledPoll() {
+    pollIsScheduled = false
+    wakeWorkers()
+    guard !active.isEmpty else { return }
+    let before = active.count
+    poll()
+    wakeWorkers()
+    if spinUntil > 0, active.count < before { spin.hit() }
+    guard !active.isEmpty else {
+      spinUntil = 0
+      return
+    }
+    if spin.current > 0 {
+      let now = Clock.monotonicNanoseconds
+      if spinUntil == 0 || active.count < before { spinUntil = now &+ spin.current }
+      if now < spinUntil {
+        schedulePoll()
+        return
+      }
+      spin.miss()
+    } else {
+      spin.rest()
+    }
+    spinUntil = 0
+    var index = active.count - 1
+    while index >= 0 {
+      if index < active.count, !active[index].fallAsleep() { _ = active[index].poll() }
+      index -= 1
+    }
+    wakeWorkers()
+    // A reply that came just now may have led to the next callback.
+    if active.contains(where: { !$0.isAsleep }) { schedulePoll() }
+  }
+
+  /// Makes sure that the deadline timer looks at that time (CLOCK_MONOTONIC, ns) at the latest.
+  @inline(__always)
+  func arm(for time: UInt64, now: UInt64) {
+    if time < armedFor { schedule(time, now: now) }
+  }
+
+  @inline(never)
+  private func schedule(_ time: UInt64, now: UInt64) {
+    armedFor = time
+    let wait = time > now ? time - now : 0
+    eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(Int64(clamping: wait))) { [unowned self] in
+      self.checkDeadlines()
+    }
+  }
+
+  private func checkDeadlines() {
+    let now = Clock.monotonicNanoseconds
+    armedFor = .max
+    // Replies that are there already are in time.
+    pollActive()
+    var next = UInt64.max
+    var index = watched.count - 1
+    while index >= 0 {
+      if index < watched.count {
+        let link = watched[index]
+        if let again = link.checkDeadline(now: now) {
+          next = min(next, again)
+        } else {
+          unwatch(link)
+        }
+      }
+      index -= 1
+    }
+    for host in waitingHosts { next = min(next, host.checkWaiters(now: now)) }
+    waitingHosts.removeAll { !$0.hasWaiters }
+    if next != .max { arm(for: max(next, now &+ 500_000), now: now) }
+  }
+
+  func watch(_ link: WorkerLink) {
+    guard link.watchedAt < 0 else { return }
+    link.watchedAt = watched.count
+    watched.append(link)
+  }
+
+  func unwatch(_ link: WorkerLink) {
+    let place = link.watchedAt
+    guard place >= 0, place < watched.count else { return }
+    link.watchedAt = -1
+    let last = watched.removeLast()
+    if last !== link {
+      last.watchedAt = place
+      watched[place] = last
+    }
+  }
+
+  func activate(_ link: WorkerLink) {
+    guard link.activeAt < 0 else { return }
+    link.activeAt = active.count
+    active.append(link)
+  }
+
+  func deactivate(_ link: WorkerLink) {
+    let place = link.activeAt
+    guard place >= 0, place < active.count else { return }
+    link.activeAt = -1
+    let last = active.removeLast()
+    if last !== link {
+      last.activeAt = place
+      active[place] = last
+    }
+  }
+}
+
+/// A stream's number in records: the connection's slot and a generation, so that what comes late for a slot's last
+/// stream never reaches the next one.
+enum StreamID {
+  static let slotBits: UInt32 = 18
+  static let slotMask: UInt32 = (1 << slotBits) - 1
+  /// Generations run from 1 to this, without it.
+  static let generations: UInt32 = 1 << (32 - slotBits)
+  /// Connections of one loop: one slot each, and the last number stays free.
+  static let maximumSlots = Int(slotMask)
+  /// No stream's number.
+  static let none = UInt32.max
+
+  static func make(slot: Int, generation: UInt32) -> UInt32 {
+    (UInt32(truncatingIfNeeded: slot) & slotMask) | (generation << slotBits)
+  }
+}
+
+/// How long a loop looks for a reply before it sleeps: longer while that pays, less while it does not, and now and then a
+/// try once it was given up. Where other processes want the CPU, looking keeps the worker from running: it never pays
+/// there, and is soon given up.
+struct SpinBudget {
+  private let maximum: UInt64
+  /// ns.
+  private(set) var current: UInt64
+  private var rested = 0
+  private var patience = 32
+
+  init(maximum: UInt64) {
+    self.maximum = maximum
+    current = maximum
+  }
+
+  /// A reply came while the loop looked for one.
+  mutating func hit() {
+    current = min(maximum, current &* 2)
+    patience = 32
+  }
+
+  /// None came.
+  mutating func miss() {
+    current /= 2
+    if current < 1_000 {
+      current = 0
+      // Each try that fails makes the next one rarer.
+      patience = min(patience &* 2, 4_096)
+    }
+  }
+
+  /// The loop went to sleep without looking.
+  mutating func rest() {
+    guard maximum > 0 else { return }
+    rested &+= 1
+    if rested >= patience {
+      rested = 0
+      current = maximum / 4
+    }
+  }
+}

@@ -1,0 +1,61 @@
+import BulkheadCore
+import BulkheadRing
+import BulkheadWire
+
+/// What all event loops read and nobody changes: the bootstrap, worked out.
+struct FrontSettings: Sendable {
+  struct Plugin: Sendable {
+    var name: String
+    var strategy: FailStrategy
+    var callbacks: CallbackSet
+    /// ns.
+    var callbackDeadline: UInt64
+    /// ns.
+    var admissionWait: UInt64
+  }
+
+  var bootstrap: FrontBootstrap
+  var plugins: [Plugin]
+  var layout: ChannelLayout
+  /// ns.
+  var headerRead: UInt64
+  var idle: UInt64
+  var upstreamConnect: UInt64
+  var upstreamResponse: UInt64
+  /// ns; 0: a loop that waits for a worker sleeps at once.
+  var maximumSpin: UInt64
+  /// Whether any plugin exports a callback for the direction.
+  var hasRequestCallbacks: Bool
+  var hasResponseCallbacks: Bool
+
+  /// Streams of one plugin and event loop that may wait for a worker.
+  static let maximumWaiters = 10_000
+  /// Bytes of a body that are held while the other side does not take them.
+  static let bodyHighWater = 64 << 10
+  /// Bytes of body that are copied behind the head, or behind each other, for one write.
+  static let coalesced = 16 << 10
+
+  /// - Returns: nil where the ring sizes make no channel.
+  init?(_ bootstrap: FrontBootstrap) {
+    guard
+      let layout = ChannelLayout(
+        eventLoops: Int(bootstrap.eventLoops), callbackBytes: Int(bootstrap.ring.callbacks),
+        replyBytes: Int(bootstrap.ring.replies), answerBytes: Int(bootstrap.ring.answers))
+    else { return nil }
+    self.bootstrap = bootstrap
+    self.layout = layout
+    plugins = bootstrap.plugins.map {
+      Plugin(
+        name: $0.name, strategy: $0.failStrategy, callbacks: $0.callbacks,
+        callbackDeadline: UInt64(max($0.callbackDeadline, 1)) * 1_000_000,
+        admissionWait: UInt64($0.admissionWait) * 1_000_000)
+    }
+    headerRead = UInt64(bootstrap.timeouts.headerRead) * 1_000_000
+    idle = UInt64(bootstrap.timeouts.idle) * 1_000_000
+    upstreamConnect = UInt64(bootstrap.timeouts.upstreamConnect) * 1_000_000
+    upstreamResponse = UInt64(bootstrap.timeouts.upstreamResponse) * 1_000_000
+    maximumSpin = UInt64(bootstrap.maximumSpinMicroseconds) * 1_000
+    hasRequestCallbacks = plugins.contains { $0.callbacks.contains(.requestHeaders) }
+    hasResponseCallbacks = plugins.contains { $0.callbacks.contains(.responseHeaders) }
+  }
+}

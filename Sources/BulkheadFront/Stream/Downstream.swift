@@ -1,0 +1,360 @@
+import BulkheadSystem
+import BulkheadWire
+import NIOCore
+
+/// One client connection: it takes requests one at a time, holds back what comes early, and closes in the right moment.
+///
+/// The one handler of the connection's pipeline: bytes in, bytes out. One event loop.
+final class Downstream: ChannelDuplexHandler {
+  typealias InboundIn = ByteBuffer
+  typealias OutboundIn = ByteBuffer
+  typealias OutboundOut = ByteBuffer
+
+  private enum State {
+    /// Between requests, or in one.
+    case open
+    /// The last response is sent: input is thrown away until the client closes, so that it gets to read the response.
+    case lingering
+    case closed
+  }
+
+  private let loop: FrontLoop
+  private let listener: Int
+  /// Place in the loop's list, -1 outside.
+  var place = -1
+  private var slot = -1
+  private var exchange: Exchange?
+  private var context: ChannelHandlerContext?
+  private var state = State.open
+  private var address: [UInt8] = []
+  private var propertyBlock = WireWriter(capacity: 256)
+
+  /// What came and was not taken yet: the beginning of a head, or a later request while one is under way.
+  private var input = ByteBuffer()
+  /// How much of `input` was searched for the end of a head.
+  private var searched = 0
+  /// The body of the request under way; nil between requests.
+  private var body: BodyDecoder?
+  private var isTaking = false
+  private var readsAreSuspended = false
+  private var readIsHeldBack = false
+  /// Bytes of a request came, but not its whole head.
+  private var sawPart = false
+  /// CLOCK_MONOTONIC, ns; 0 for none. The time between requests, and for a head.
+  private var deadline: UInt64 = 0
+  private var isReadingHead = true
+
+  init(loop: FrontLoop, listener: Int) {
+    self.loop = loop
+    self.listener = listener
+  }
+
+  // MARK: Channel
+
+  func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+
+  func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
+
+  func channelActive(context: ChannelHandlerContext) {
+    address = Array((context.remoteAddress?.ipAddress ?? "unknown").utf8)
+    loop.register(self)
+    guard loop.group.admitConnection(), loop.connections.count < StreamID.maximumSlots else {
+      refuseConnection()
+      return
+    }
+    let upstream = Int(loop.settings.bootstrap.listeners[listener].upstream)
+    let exchange = Exchange(connection: self, loop: loop, pool: loop.pools[upstream])
+    self.exchange = exchange
+    slot = loop.takeSlot(for: exchange)
+    deadline = Clock.monotonicNanoseconds &+ loop.settings.headerRead
+    if loop.isDraining { close() }
+    context.fireChannelActive()
+  }
+
+  private func refuseConnection() {
+    loop.log.write(.warn, "a connection is refused: \(loop.settings.bootstrap.bounds.connections) are open")
+    writeShort(503, "too many connections are open")
+    linger()
+  }
+
+  func channelInactive(context: ChannelHandlerContext) {
+    guard state != .closed else { return }
+    state = .closed
+    if let exchange {
+      if exchange.phase != .idle {
+        exchange.flags |= ResponseFlags.downstreamReset
+        exchange.details = "downstream_remote_disconnect"
+        exchange.end()
+      }
+      loop.giveBack(slot: slot)
+      self.exchange = nil
+    }
+    input = ByteBuffer()
+    loop.unregister(self)
+    loop.group.releaseConnection()
+  }
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    guard state == .open, exchange != nil else { return }
+    var bytes = unwrapInboundIn(data)
+    if input.readableBytes == 0 {
+      input = bytes
+    } else {
+      input.writeBuffer(&bytes)
+    }
+    takeInput()
+    // Let go of the buffer that was read into, so that it can be read into again.
+    if input.readableBytes == 0 { input = ByteBuffer() }
+    // A later request waits for its turn, but not any number of them.
+    if input.readableBytes > Self.maximumEarly, body == nil, exchange?.phase != .idle { suspendReads() }
+  }
+
+  /// The most bytes of later requests that are read while one is under way.
+  private static let maximumEarly = 64 << 10
+
+  /// Takes what can be taken of the input. Called again by what it does: the outer call goes on.
+  private func takeInput() {
+    guard !isTaking else { return }
+    isTaking = true
+    defer { isTaking = false }
+    while state == .open, let exchange, body != nil ? takeBody(exchange) : takeHead(exchange) {}
+  }
+
+  /// - Returns: whether there may be more to take.
+  private func takeHead(_ exchange: Exchange) -> Bool {
+    guard exchange.phase == .idle else { return false }
+    // Empty lines before a request are passed over (RFC 9112, 2.2).
+    while input.getInteger(at: input.readerIndex, as: UInt16.self) == 0x0D0A {
+      input.moveReaderIndex(forwardBy: 2)
+      searched = 0
+    }
+    guard input.readableBytes > 0 else { return false }
+    let maximum = Int(loop.settings.bootstrap.bounds.headerBytes)
+    let from = searched
+    var fault: HTTPFault?
+    let end = input.withUnsafeReadableBytes { bytes -> Int? in
+      guard let end = HeadParser.end(of: bytes, from: from) else {
+        // What cannot become a request is not waited for.
+        if bytes.count > maximum { fault = Self.tooLarge } else if !ASCII.isToken(bytes[0]) { fault = Self.noRequest }
+        return nil
+      }
+      fault =
+        end > maximum ? Self.tooLarge : exchange.read(UnsafeRawBufferPointer(rebasing: bytes[..<end]), slot: slot)
+      return end
+    }
+    guard let end else {
+      searched = input.readableBytes
+      if let fault {
+        writeShort(UInt64(fault.status), "the request is refused: \(fault.reason)")
+        linger()
+      } else if !sawPart {
+        // Its time runs from here; that of a connection's first head from the connection's beginning.
+        sawPart = true
+        if !isReadingHead { deadline = Clock.monotonicNanoseconds &+ loop.settings.headerRead }
+        isReadingHead = true
+      }
+      return false
+    }
+    input.moveReaderIndex(forwardBy: end)
+    searched = 0
+    sawPart = false
+    isReadingHead = false
+    deadline = 0
+    if fault == nil, exchange.requestFraming != .none {
+      body = BodyDecoder(
+        exchange.requestFraming, trailerBytes: maximum,
+        trailerCount: Int(loop.settings.bootstrap.bounds.headerCount))
+    }
+    if exchange.phase == .idle { exchange.refuse(slot: slot) }
+    exchange.begin(fault)
+    return true
+  }
+
+  private static let tooLarge = HTTPFault(431, "its header is larger than limits.headerBytes allows")
+  private static let noRequest = HTTPFault(400, "it is not HTTP/1.1")
+
+  /// - Returns: whether there may be more to take.
+  private func takeBody(_ exchange: Exchange) -> Bool {
+    guard var decoder = body else { return false }
+    do throws(HTTPFault) {
+      let step = try decoder.next(&input)
+      body = decoder
+      switch step {
+      case .needMore: return false
+      case .data(let piece): exchange.receive(piece)
+      case .end:
+        body = nil
+        exchange.receiveEnd(decoder.trailers)
+      }
+      return true
+    } catch {
+      body = nil
+      // The broken bytes belong to the body of the request under way.
+      if exchange.responseHeadSent {
+        reset()
+      } else {
+        exchange.closeAfter = true
+        exchange.requestEnded = true
+        exchange.answer(error.status, "the request is refused: \(error.reason)", from: -1)
+      }
+      return false
+    }
+  }
+
+  func channelReadComplete(context: ChannelHandlerContext) {
+    if let exchange, exchange.phase == .upstream, !exchange.requestSent { exchange.pumpRequest() }
+    loop.pollActive()
+  }
+
+  func channelWritabilityChanged(context: ChannelHandlerContext) {
+    guard let exchange, exchange.phase == .responding else { return }
+    if context.channel.isWritable { exchange.upstream?.resumeReads() } else { exchange.upstream?.suspendReads() }
+  }
+
+  func read(context: ChannelHandlerContext) {
+    if readsAreSuspended { readIsHeldBack = true } else { context.read() }
+  }
+
+  func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    // The connection broke.
+    close()
+  }
+
+  // MARK: For the exchange
+
+  var isWritable: Bool { context?.channel.isWritable ?? false }
+
+  var listenerName: String { loop.settings.bootstrap.listeners[listener].name }
+
+  func withClientAddress(_ body: (UnsafeRawBufferPointer) -> Void) { address.withUnsafeBytes { body($0) } }
+
+  /// Whether a round of reading from the stream's upstream is under way, which ends with a call of `upstreamReadComplete`.
+  func isReadingUpstream(_ exchange: Exchange) -> Bool { exchange.upstream?.isReading ?? false }
+
+  func write(_ buffer: ByteBuffer) { context?.write(wrapOutboundOut(buffer), promise: nil) }
+
+  func flush() { context?.flush() }
+
+  func sendContinue() {
+    guard let context else { return }
+    context.writeAndFlush(wrapOutboundOut(ByteBuffer(staticString: "HTTP/1.1 100 Continue\r\n\r\n")), promise: nil)
+  }
+
+  func suspendReads() { readsAreSuspended = true }
+
+  func resumeReads() {
+    guard readsAreSuspended else { return }
+    readsAreSuspended = false
+    if readIsHeldBack {
+      readIsHeldBack = false
+      context?.read()
+    }
+  }
+
+  /// The whole response is written.
+  func responseIsSent(_ exchange: Exchange) {
+    let closes = exchange.closeAfter || loop.isDraining || !exchange.requestEnded
+    exchange.end()
+    if closes {
+      linger()
+    } else {
+      isReadingHead = false
+      sawPart = false
+      deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
+      resumeReads()
+      takeInput()
+    }
+  }
+
+  // MARK: Closing
+
+  /// Closes now, whatever is under way.
+  func reset() { close() }
+
+  private func close() { context?.close(promise: nil) }
+
+  /// Closes this side, and the whole once the client has closed, or after a second.
+  private func linger() {
+    guard state == .open, let context else { return }
+    state = .lingering
+    input = ByteBuffer()
+    body = nil
+    resumeReads()
+    deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
+    let written = context.eventLoop.makePromise(of: Void.self)
+    written.futureResult.assumeIsolated().whenComplete { _ in
+      // Only once all is with the kernel: a slow client has the time that its reading takes.
+      self.deadline = Clock.monotonicNanoseconds &+ 1_000_000_000
+    }
+    context.close(mode: .output, promise: written)
+  }
+
+  func drain() {
+    guard let exchange, exchange.phase != .idle else {
+      if state == .open { close() }
+      return
+    }
+    exchange.closeAfter = true
+  }
+
+  func checkDeadline(_ now: UInt64) {
+    switch state {
+    case .closed: break
+    case .lingering: if now >= deadline { close() }
+    case .open:
+      if let exchange, exchange.phase != .idle {
+        if exchange.deadline > 0, now >= exchange.deadline { exchange.timedOut() }
+      } else if deadline > 0, now >= deadline {
+        deadline = 0
+        if isReadingHead, sawPart {
+          writeShort(
+            408, "the request's header did not come within \(loop.settings.bootstrap.timeouts.headerRead) ms")
+          linger()
+        } else {
+          close()
+        }
+      }
+    }
+  }
+
+  /// A response outside any exchange.
+  private func writeShort(_ status: UInt64, _ text: String) {
+    guard let context else { return }
+    var out = ByteBuffer()
+    var id = ""
+    loop.random.withNewID { id = String(decoding: $0, as: UTF8.self) }
+    out.writeString("HTTP/1.1 \(status) \(MessageWriter.reason(status))\r\ncontent-type: text/plain; charset=utf-8\r\n")
+    out.writeString("x-request-id: \(id)\r\ncontent-length: \(text.utf8.count + 1)\r\nconnection: close\r\n\r\n\(text)\n")
+    context.writeAndFlush(wrapOutboundOut(out), promise: nil)
+  }
+
+  // MARK: Properties
+
+  /// The connection's properties as serialized pairs, made once.
+  func properties() -> UnsafeRawBufferPointer {
+    if propertyBlock.count == 0 { makeProperties() }
+    return propertyBlock.bytes
+  }
+
+  private func makeProperties() {
+    let remote = context?.channel.remoteAddress
+    let local = context?.channel.localAddress
+    func text(_ address: SocketAddress?) -> [UInt8] {
+      guard let address, let ip = address.ipAddress, let port = address.port else { return [] }
+      return Array((ip.contains(":") ? "[\(ip)]:\(port)" : "\(ip):\(port)").utf8)
+    }
+    func number(_ value: Int) -> [UInt8] { withUnsafeBytes(of: UInt64(clamping: value).littleEndian) { Array($0) } }
+    let name = loop.settings.bootstrap.listeners[listener].name
+    let pairs: [(String, [UInt8])] = [
+      ("source\0address", text(remote)), ("source\0port", number(remote?.port ?? 0)),
+      ("destination\0address", text(local)), ("destination\0port", number(local?.port ?? 0)),
+      ("connection\0id", number(Int(clamping: loop.connectionID()))), ("connection\0mtls", [0]),
+      ("listener_name", Array(name.utf8)), ("listener_direction", number(1)),
+    ]
+    var cursor = propertyBlock.beginPairs(count: pairs.count)
+    for (key, value) in pairs {
+      let keyBytes = Array(key.utf8)
+      keyBytes.withUnsafeBytes { key in value.withUnsafeBytes { propertyBlock.addPair(&cursor, key, $0) } }
+    }
+  }
+}

@@ -1,0 +1,332 @@
+import BulkheadSystem
+import NIOCore
+
+// The way of a request: from the parsed head to the upstream.
+extension Exchange {
+  /// Reads a request's head: the bytes are only looked at here, nothing is done yet.
+  ///
+  /// - Returns: what is wrong with it, nil where nothing is; for `begin`.
+  func read(_ head: UnsafeRawBufferPointer, slot: Int) -> HTTPFault? {
+    startAnew(slot: slot)
+    phase = .requestChain
+    isHead = false
+    isVersion10 = false
+    clientKeepsAlive = true
+    expectsContinue = false
+    requestFraming = .none
+    do throws(HTTPFault) {
+      try take(head)
+      return nil
+    } catch {
+      return error
+    }
+  }
+
+  /// A head that is too large to be read at all.
+  func refuse(slot: Int) {
+    startAnew(slot: slot)
+    phase = .requestChain
+    isHead = false
+    isVersion10 = false
+    clientKeepsAlive = false
+    requestFraming = .none
+  }
+
+  /// The head was read: the request goes its way.
+  func begin(_ fault: HTTPFault?) {
+    requestEnded = fault != nil || requestFraming == .none
+    if let fault {
+      closeAfter = true
+      flags |= ResponseFlags.badRequest
+      answer(fault.status, "the request is refused: \(fault.reason)", from: -1)
+    } else if loop.settings.hasRequestCallbacks {
+      advanceRequest()
+    } else {
+      forward()
+    }
+  }
+
+  /// Fills the header map and finds out where the body ends.
+  private func take(_ head: UnsafeRawBufferPointer) throws(HTTPFault) {
+    let line = try HeadParser.requestLine(head)
+    let map = request
+    isHead = line.method.equals("HEAD")
+    isVersion10 = line.isVersion10
+    clientKeepsAlive = !isVersion10
+    map.append(":method", line.method, name: .method)
+    map.append(":scheme", "http" as StaticString, name: .scheme)
+    map.append(":authority", "" as StaticString, name: .authority)
+    map.append(":path", line.target, name: .path)
+    var hosts = 0
+    var length: UInt64?
+    var isChunked = false
+    var hasHopByHop = false
+    var hasID = false
+    var forwardedFor = -1
+    var hasProto = false
+    let bounds = loop.settings.bootstrap.bounds
+    try HeadParser.fields(head, from: line.fields, limit: Int(bounds.headerCount)) { (key, value) throws(HTTPFault) in
+      switch map.appendParsed(key, value) {
+      case .other: break
+      case .authority:
+        hosts += 1
+        guard value.isEmpty || ASCII.isTarget(value) else { throw HTTPFault(400, "the host header is not a host") }
+        map.setValue(at: 2, value)
+        map.removeLast()
+      case .contentLength:
+        guard let number = ASCII.number(value) else { throw HTTPFault(400, "content-length is not a number") }
+        if let length {
+          guard length == number else { throw HTTPFault(400, "content-length is there twice") }
+          map.removeLast()
+        }
+        length = number
+      case .transferEncoding:
+        guard !isChunked, value.equalsIgnoringCase("chunked") else {
+          throw HTTPFault(501, "the only transfer-encoding that is understood is chunked")
+        }
+        isChunked = true
+        hasHopByHop = true
+      case .expect:
+        guard value.equalsIgnoringCase("100-continue") else {
+          throw HTTPFault(417, "the only expectation that is understood is 100-continue")
+        }
+        expectsContinue = !isVersion10
+        map.removeLast()
+      case .connection:
+        value.forEachListElement { element in
+          if element.equalsIgnoringCase("close") { clientKeepsAlive = false }
+          if element.equalsIgnoringCase("keep-alive"), isVersion10 { clientKeepsAlive = true }
+        }
+        hasHopByHop = true
+      case .requestID: hasID = true
+      case .forwardedFor: forwardedFor = map.entries.count - 1
+      case .forwardedProto: hasProto = true
+      // A request that may change the protocol is answered as if it did not ask.
+      case .upgrade, .keepAlive, .proxyConnection, .te, .trailer: hasHopByHop = true
+      case .method, .scheme, .path, .status: throw HTTPFault(400, "a header's name is malformed")
+      }
+    }
+    if isChunked, length != nil {
+      throw HTTPFault(400, "it has both content-length and transfer-encoding")
+    }
+    if isChunked, isVersion10 { throw HTTPFault(400, "HTTP/1.0 has no transfer-encoding") }
+    if line.method.equals("CONNECT") { throw HTTPFault(405, "CONNECT is not offered here") }
+    if hosts > 1 || (hosts == 0 && !isVersion10) {
+      throw HTTPFault(400, hosts > 1 ? "it has more than one host header" : "it has no host header")
+    }
+    try normaliseTarget()
+    if isChunked {
+      requestFraming = .chunked
+    } else if let length, length > 0 {
+      requestFraming = .length(length)
+    }
+    if bounds.bodyBytes > 0, case .length(let length) = requestFraming, length > bounds.bodyBytes {
+      throw HTTPFault(413, "its body is larger than limits.bodyBytes allows")
+    }
+    if hasHopByHop { map.removeHopByHop() }
+    if forwardedFor >= 0, hasHopByHop {
+      forwardedFor = map.entries.firstIndex { $0.name == .forwardedFor } ?? -1
+    }
+    addGatewayHeaders(hasID: hasID, forwardedFor: forwardedFor, hasProto: hasProto)
+  }
+
+  /// An absolute target (`GET http://host/path`) is taken apart: its host goes before the header's (RFC 9112, 3.2.2).
+  private func normaliseTarget() throws(HTTPFault) {
+    guard let target = request.value(of: .path) else { return }
+    guard ASCII.isTarget(target) else { throw HTTPFault(400, "its target is malformed") }
+    if target.first == UInt8(ascii: "/") { return }
+    if target.equals("*") {
+      let isOptions = request.value(of: .method)?.equals("OPTIONS") ?? false
+      guard isOptions else { throw HTTPFault(400, "only OPTIONS may ask for *") }
+      return
+    }
+    for scheme in ["http://", "https://"] as [StaticString] where target.count > scheme.utf8CodeUnitCount {
+      let prefix = UnsafeRawBufferPointer(rebasing: target.prefix(scheme.utf8CodeUnitCount))
+      guard prefix.equalsIgnoringCase(scheme) else { continue }
+      let text = [UInt8](target.dropFirst(scheme.utf8CodeUnitCount))
+      let end = text.firstIndex { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "?") } ?? text.count
+      guard end > 0 else { break }
+      text[..<end].withUnsafeBytes { request.set(.authority, ":authority", $0) }
+      var path = [UInt8](text[end...])
+      if path.first != UInt8(ascii: "/") { path.insert(UInt8(ascii: "/"), at: 0) }
+      path.withUnsafeBytes { request.set(.path, ":path", $0) }
+      return
+    }
+    throw HTTPFault(400, "its target is malformed")
+  }
+
+  private func addGatewayHeaders(hasID: Bool, forwardedFor: Int, hasProto: Bool) {
+    if !hasID { loop.random.withNewID { request.append("x-request-id", $0, name: .requestID) } }
+    connection.withClientAddress { address in
+      guard forwardedFor >= 0, forwardedFor < request.entries.count else {
+        request.append("x-forwarded-for", address, name: .forwardedFor)
+        return
+      }
+      let old = request.value(request.entries[forwardedFor])
+      let joined = [UInt8](old) + [UInt8(ascii: ","), 0x20] + [UInt8](address)
+      joined.withUnsafeBytes { request.setValue(at: forwardedFor, $0) }
+    }
+    if !hasProto { request.append("x-forwarded-proto", "http" as StaticString, name: .forwardedProto) }
+  }
+
+  // MARK: The body
+
+  /// A piece of the request's body arrived.
+  func receive(_ buffer: ByteBuffer) {
+    guard phase != .idle, !requestEnded else { return }
+    requestBodyBytes &+= UInt64(buffer.readableBytes)
+    let bound = loop.settings.bootstrap.bounds.bodyBytes
+    if bound > 0, requestBodyBytes > bound {
+      closeAfter = true
+      requestQueue.removeAll()
+      requestEnded = true
+      flags |= ResponseFlags.badRequest
+      answer(413, "the request is refused: its body is larger than \(bound) bytes", from: position)
+      return
+    }
+    // After an answer of our own the rest of the body is of no use.
+    if isAnswered { return }
+    requestQueue.append(buffer)
+    if requestQueue.byteCount > FrontSettings.bodyHighWater { connection.suspendReads() }
+  }
+
+  /// The request's end arrived.
+  func receiveEnd(_ trailers: Trailers) {
+    guard phase != .idle, !requestEnded else { return }
+    requestEnded = true
+    requestTrailers = trailers
+    if requestFraming != .none { pumpRequest() }
+  }
+
+  /// Whether the response no longer depends on an upstream.
+  var isAnswered: Bool { (phase == .responseChain || phase == .responding) && upstream == nil }
+
+  // MARK: To the upstream
+
+  /// The chain let the request pass.
+  func forward() {
+    phase = .upstream
+    if pool.isEcho {
+      beginEcho()
+      return
+    }
+    if expectsContinue, requestFraming != .none {
+      expectsContinue = false
+      connection.sendContinue()
+    }
+    deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
+    pool.acquire(self)
+  }
+
+  /// A connection to the upstream is there: the request goes out.
+  func upstreamIsReady(_ upstream: UpstreamConnection) {
+    self.upstream = upstream
+    waitsInPool = false
+    upstreamWasAskedForHead = request.value(of: .method)?.equals("HEAD") ?? false
+    upstream.willSend()
+    if requestFraming == .none || requestEnded || !requestQueue.isEmpty { pumpRequest() }
+    // Otherwise the head leaves with the first piece of the body, or when this round of reading is over.
+  }
+
+  /// Sends what there is of the request.
+  func pumpRequest() {
+    guard let upstream, upstream.isBusy, !requestSent,
+      phase == .upstream || phase == .responseChain || phase == .responding
+    else {
+      if phase == .upstream, pool.isEcho { pumpEcho() }
+      return
+    }
+    guard upstream.isWritable || !requestHeadSent else { return }
+    var out = ByteBuffer()
+    swap(&out, &loop.scratch)
+    out.clear()
+    if !requestHeadSent {
+      requestHeadSent = true
+      writeRequestHead(into: &out)
+    }
+    while var piece = requestQueue.popFirst() {
+      upstream.write(&piece, framing: requestFraming, into: &out)
+    }
+    if requestFraming == .none || requestEnded {
+      if requestFraming == .chunked { MessageWriter.lastChunk(requestTrailers, into: &out) }
+      requestSent = true
+      deadline = Clock.monotonicNanoseconds &+ loop.settings.upstreamResponse
+    } else {
+      deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
+    }
+    if out.readableBytes > 0 { upstream.send(out) }
+    upstream.flush()
+    swap(&out, &loop.scratch)
+    if self.upstream === upstream, upstream.isWritable { connection.resumeReads() } else if !requestSent { connection.suspendReads() }
+  }
+
+  private func writeRequestHead(into out: inout ByteBuffer) {
+    let map = request
+    if let method = map.value(of: .method) { out.writeBytes(method) }
+    out.writeInteger(UInt8(0x20))
+    if let path = map.value(of: .path) { out.writeBytes(path) }
+    out.writeStaticString(" HTTP/1.1\r\nhost: ")
+    if let authority = map.value(of: .authority) { out.writeBytes(authority) }
+    out.writeStaticString("\r\n")
+    for entry in map.entries where !entry.name.isPseudo {
+      MessageWriter.field(map.key(entry), map.value(entry), into: &out)
+    }
+    if requestFraming == .chunked { out.writeStaticString("transfer-encoding: chunked\r\n") }
+    out.writeStaticString("\r\n")
+  }
+
+  // MARK: What goes wrong there
+
+  /// No connection to the upstream could be had.
+  func upstreamFailed(_ status: Int, _ reason: String, flag: UInt64) {
+    guard phase == .upstream else { return }
+    upstream = nil
+    waitsInPool = false
+    flags |= flag
+    details = "upstream_failure"
+    loop.log.write(.warn, stream: requestID, "upstream \(pool.name): \(reason)")
+    answer(status, "upstream \(pool.name) \(reason)", from: plugins.count - 1)
+  }
+
+  /// The connection to the upstream broke, or said something that is no HTTP.
+  func upstreamBroke(_ reason: String, wasReused: Bool, sawBytes: Bool) {
+    upstream = nil
+    switch phase {
+    case .upstream where wasReused && !sawBytes && !wasRetried && isReplayable:
+      // The upstream closed an idle connection while the request was on its way: nobody has acted on it.
+      wasRetried = true
+      requestHeadSent = false
+      requestSent = false
+      pool.acquire(self, fresh: true)
+    case .upstream:
+      upstreamFailed(502, reason, flag: ResponseFlags.upstreamReset)
+    case .responseChain, .responding:
+      guard !responseEnded else { return }
+      flags |= ResponseFlags.upstreamReset
+      if responseHeadSent {
+        loop.log.write(.warn, stream: requestID, "upstream \(pool.name): \(reason), in the middle of its response")
+        reset()
+      } else {
+        details = "upstream_failure"
+        answer(502, "upstream \(pool.name) \(reason)", from: position)
+      }
+    case .idle, .requestChain: break
+    }
+  }
+
+  private var isReplayable: Bool {
+    guard requestFraming == .none, let method = request.value(of: .method) else { return false }
+    return method.equals("GET") || method.equals("HEAD") || method.equals("OPTIONS") || method.equals("PUT")
+      || method.equals("DELETE") || method.equals("TRACE")
+  }
+}
+
+/// The bits of Envoy's `response.flags` that have a meaning here.
+enum ResponseFlags {
+  static let upstreamReset: UInt64 = 1 << 6  // UpstreamRemoteReset
+  static let upstreamConnect: UInt64 = 1 << 5  // UpstreamConnectionFailure
+  static let upstreamTimeout: UInt64 = 1 << 2
+  static let upstreamOverflow: UInt64 = 1 << 7
+  static let downstreamReset: UInt64 = 1 << 16
+  static let badRequest: UInt64 = 1 << 18
+}

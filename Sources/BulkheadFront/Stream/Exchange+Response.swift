@@ -1,0 +1,319 @@
+import BulkheadSystem
+import BulkheadWire
+import NIOCore
+
+// The way of a response: from the upstream, or made here, to the client.
+extension Exchange {
+  // MARK: From the upstream
+
+  /// What a response's head says of the connection that it came on.
+  struct UpstreamHead {
+    var framing = BodyFraming.none
+    var keepsAlive = true
+    /// A 1xx: the head of the response is still to come.
+    var isInterim = false
+  }
+
+  /// Reads a response's head: the bytes are only looked at here, nothing is done yet.
+  ///
+  /// - Throws: `HTTPFault` where it is no head of HTTP/1.1.
+  func readUpstreamHead(_ bytes: UnsafeRawBufferPointer) throws(HTTPFault) -> UpstreamHead {
+    var head = UpstreamHead()
+    let line = try HeadParser.statusLine(bytes)
+    guard line.status != 101 else { throw HTTPFault(502, "it changes the protocol without being asked to") }
+    head.isInterim = line.status < 200
+    head.keepsAlive = !line.isVersion10
+    let map = response
+    map.reset()
+    map.append(":status", UnsafeRawBufferPointer(rebasing: bytes[9..<12]), name: .status)
+    var length: UInt64?
+    var isChunked = false
+    var hasHopByHop = false
+    try HeadParser.fields(bytes, from: line.fields, limit: 1_000) { (key, value) throws(HTTPFault) in
+      switch map.appendParsed(key, value) {
+      case .contentLength:
+        guard let number = ASCII.number(value), length == nil || length == number else {
+          throw HTTPFault(502, "its content-length is none")
+        }
+        if length != nil { map.removeLast() }
+        length = number
+      case .transferEncoding:
+        guard !isChunked, value.equalsIgnoringCase("chunked") else {
+          throw HTTPFault(502, "the only transfer-encoding that is understood is chunked")
+        }
+        isChunked = true
+        hasHopByHop = true
+      case .connection:
+        value.forEachListElement { element in
+          if element.equalsIgnoringCase("close") { head.keepsAlive = false }
+          if element.equalsIgnoringCase("keep-alive"), line.isVersion10 { head.keepsAlive = true }
+        }
+        hasHopByHop = true
+      case .keepAlive, .proxyConnection, .te, .trailer, .upgrade: hasHopByHop = true
+      case .method, .scheme, .authority, .path, .status:
+        // `host` in a response means nothing; a name with a colon cannot be.
+        map.removeLast()
+      case .other, .expect, .requestID, .forwardedFor, .forwardedProto: break
+      }
+    }
+    if hasHopByHop { map.removeHopByHop() }
+    if head.isInterim || upstreamWasAskedForHead || line.status == 204 || line.status == 304 {
+      head.framing = .none
+    } else if isChunked {
+      map.removeAll { $0.name == .contentLength }
+      head.framing = .chunked
+    } else if let length {
+      head.framing = length == 0 ? .none : .length(length)
+    } else {
+      head.framing = .untilClose
+      head.keepsAlive = false
+    }
+    return head
+  }
+
+  /// The upstream's head was read: the response goes its way.
+  func upstreamHead(_ head: UpstreamHead) {
+    guard phase == .upstream else { return }
+    switch head.framing {
+    case .none: responseFraming = .none
+    case .length: responseFraming = isHead ? .none : head.framing
+    // Where the end of the connection ended the body, or a chunk did, the client is told by chunks, if it knows them.
+    case .chunked, .untilClose: responseFraming = isHead ? .none : isVersion10 ? .untilClose : .chunked
+    }
+    phase = .responseChain
+    deadline = 0
+    position = plugins.count - 1
+    if loop.settings.hasResponseCallbacks { advanceResponse() } else { respond() }
+  }
+
+  /// A piece of the upstream's body arrived.
+  func upstreamBody(_ buffer: ByteBuffer) {
+    guard phase == .responseChain || phase == .responding, !responseEnded, responseFraming != .none else { return }
+    responseQueue.append(buffer)
+    if responseQueue.byteCount > FrontSettings.bodyHighWater { upstream?.suspendReads() }
+  }
+
+  /// The upstream's end arrived.
+  ///
+  /// - Parameter keepsAlive: its connection may take another request.
+  func upstreamEnd(_ trailers: Trailers, keepsAlive: Bool) {
+    guard phase == .responseChain || phase == .responding, !responseEnded else { return }
+    responseEnded = true
+    responseTrailers = trailers
+    if let upstream {
+      self.upstream = nil
+      // A request that was not sent to its end leaves the connection in the middle of a message.
+      if keepsAlive, requestSent { upstream.giveBack() } else { upstream.abandon() }
+    }
+    if !requestEnded, requestFraming != .none { closeAfter = true }
+    pumpResponse()
+  }
+
+  /// This round of reading from the upstream is over.
+  func upstreamReadComplete() { pumpResponse() }
+
+  // MARK: Made here
+
+  /// Answers with a short text. After the response's head went out it resets the stream.
+  ///
+  /// - Parameter from: the place in the chain where the response's way back begins; -1 for none.
+  func answer(_ status: Int, _ text: String, from: Int) {
+    guard !responseHeadSent, phase != .responding else {
+      reset()
+      return
+    }
+    var body = ByteBuffer(string: text)
+    body.writeStaticString("\n")
+    beginAnswer(status: UInt64(status))
+    response.append("content-type", "text/plain; charset=utf-8" as StaticString)
+    if let id = request.value(of: .requestID) {
+      let copy = [UInt8](id)
+      copy.withUnsafeBytes { response.append("x-request-id", $0, name: .requestID) }
+    }
+    finishAnswer(body, from: from)
+  }
+
+  /// Answers as a plugin asked (proxy-wasm.md 11).
+  func answer(_ local: LocalResponse, of place: Int) {
+    guard !responseHeadSent, phase != .responding else {
+      reset()
+      return
+    }
+    // Its own response callback is done where it answers from there.
+    let from = phase == .responseChain ? min(place, position) - (place >= position ? 1 : 0) : place
+    beginAnswer(status: UInt64(local.status))
+    details = "local_response"
+    local.headers.forEach { key, value in
+      let lower = key.map { ASCII.lower($0) }
+      lower.withUnsafeBytes { key in
+        let name = HeaderName(key)
+        guard !name.isPseudo, !name.isFraming, ASCII.isToken(key), ASCII.isFieldValue(value) else { return }
+        response.append(key, value, name: name)
+      }
+    }
+    if (0...16).contains(local.grpcStatus) {
+      response.append("grpc-status", String(local.grpcStatus))
+    }
+    var body = ByteBuffer()
+    body.writeBytes(local.body)
+    if body.readableBytes > 0, !response.entries.contains(where: { response.key($0).equals("content-type") }) {
+      response.append("content-type", "text/plain" as StaticString)
+    }
+    finishAnswer(body, from: from)
+  }
+
+  /// Gives up what was under way and begins a response of our own.
+  func beginAnswer(status: UInt64) {
+    awaiting = .nothing
+    redispatches = 0
+    leaveUpstream()
+    requestQueue.removeAll()
+    responseQueue.removeAll()
+    responseTrailers = []
+    response.reset()
+    response.append(":status", String(status), name: .status)
+    connection.resumeReads()
+  }
+
+  func finishAnswer(_ body: ByteBuffer, from: Int) {
+    let status = response.value(of: .status).flatMap { ASCII.number($0) } ?? 0
+    let hasNoBody = status == 204 || status == 304
+    if !hasNoBody { response.append("content-length", String(body.readableBytes), name: .contentLength) }
+    if hasNoBody || isHead || body.readableBytes == 0 {
+      responseFraming = .none
+    } else {
+      responseFraming = .length(UInt64(body.readableBytes))
+      responseQueue.append(body)
+    }
+    responseEnded = true
+    if !requestEnded, requestFraming != .none { closeAfter = true }
+    phase = .responseChain
+    deadline = 0
+    position = min(from, plugins.count - 1)
+    advanceResponse()
+  }
+
+  // MARK: To the client
+
+  /// The chain let the response pass.
+  func respond() {
+    phase = .responding
+    deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
+    // A plugin may have changed the status to one that has no body, or back.
+    status = response.value(of: .status).flatMap { ASCII.number($0) } ?? 0
+    if status == 204 || status == 304, responseFraming != .none {
+      responseQueue.removeAll()
+      responseFraming = .none
+      if upstream != nil {
+        // What still comes of the body has no place to go.
+        leaveUpstream()
+        responseEnded = true
+      }
+    }
+    if responseFraming == .none, !isHead, status != 304 {
+      // What has no body says so; 204 says it by itself. A plugin may have changed the method or the status.
+      if status == 204 {
+        response.removeAll { $0.name == .contentLength }
+      } else {
+        response.set(.contentLength, "content-length", ("0" as StaticString).bytes)
+      }
+    }
+    if responseFraming == .untilClose || !clientKeepsAlive || loop.isDraining { closeAfter = true }
+    // The head waits for the first bytes of the body, to leave with them; the end of this round of reading sends it.
+    if responseEnded || !responseQueue.isEmpty || !connection.isReadingUpstream(self) { pumpResponse() }
+  }
+
+  /// Sends what there is of the response.
+  func pumpResponse() {
+    guard phase == .responding else { return }
+    var out = ByteBuffer()
+    swap(&out, &loop.scratch)
+    out.clear()
+    if !responseHeadSent {
+      responseHeadSent = true
+      writeResponseHead(into: &out)
+    } else if responseQueue.isEmpty, !responseEnded {
+      swap(&out, &loop.scratch)
+      return
+    }
+    while var piece = responseQueue.popFirst() {
+      responseBodyBytes &+= UInt64(piece.readableBytes)
+      if responseFraming == .chunked { MessageWriter.chunkHead(piece.readableBytes, into: &out) }
+      if piece.readableBytes <= FrontSettings.coalesced {
+        out.writeBuffer(&piece)
+      } else {
+        connection.write(out)
+        out.clear()
+        connection.write(piece)
+      }
+      if responseFraming == .chunked { out.writeStaticString("\r\n") }
+    }
+    if responseEnded, responseFraming == .chunked { MessageWriter.lastChunk(responseTrailers, into: &out) }
+    deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
+    if out.readableBytes > 0 { connection.write(out) }
+    connection.flush()
+    out.clear()
+    swap(&out, &loop.scratch)
+    guard phase == .responding else { return }
+    if responseEnded {
+      connection.responseIsSent(self)
+    } else if connection.isWritable {
+      upstream?.resumeReads()
+    } else {
+      upstream?.suspendReads()
+    }
+  }
+
+  private func writeResponseHead(into out: inout ByteBuffer) {
+    out.writeStaticString("HTTP/1.1 ")
+    if let status = response.value(of: .status) { out.writeBytes(status) }
+    out.writeInteger(UInt8(0x20))
+    out.writeStaticString(MessageWriter.reason(status))
+    out.writeStaticString("\r\n")
+    for entry in response.entries where !entry.name.isPseudo {
+      MessageWriter.field(response.key(entry), response.value(entry), into: &out)
+    }
+    if responseFraming == .chunked { out.writeStaticString("transfer-encoding: chunked\r\n") }
+    if closeAfter {
+      out.writeStaticString("connection: close\r\n")
+    } else if isVersion10 {
+      out.writeStaticString("connection: keep-alive\r\n")
+    }
+    out.writeStaticString("\r\n")
+  }
+
+  // MARK: The end
+
+  /// Ends the stream without a whole response: what HTTP/1.1 has for that is to close the connection.
+  func reset() { connection.reset() }
+
+  /// The time for what is under way is over.
+  func timedOut() {
+    deadline = 0
+    switch phase {
+    case .idle: break
+    case .requestChain, .responseChain:
+      guard case .resumption = awaiting else { return }
+      let name = loop.hosts[position].settings.name
+      details = "plugin_paused"
+      let limit = loop.settings.bootstrap.timeouts.upstreamResponse
+      answer(
+        504, "plugin \(name) paused the stream and did not resume it within \(limit) ms",
+        from: phase == .responseChain ? position - 1 : position)
+    case .upstream:
+      flags |= ResponseFlags.upstreamTimeout
+      let timeouts = loop.settings.bootstrap.timeouts
+      if pool.isEcho || (!requestSent && upstream?.isWritable ?? true && !waitsInPool && requestHeadSent) {
+        closeAfter = true
+        answer(408, "the request's body did not come within \(timeouts.idle) ms", from: plugins.count - 1)
+      } else if requestSent {
+        upstreamFailed(
+          504, "did not answer within \(timeouts.upstreamResponse) ms", flag: ResponseFlags.upstreamTimeout)
+      } else {
+        upstreamFailed(504, "did not take the request within \(timeouts.idle) ms", flag: ResponseFlags.upstreamTimeout)
+      }
+    case .responding:
+      reset()
+    }
+  }
+}

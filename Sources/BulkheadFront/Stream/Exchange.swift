@@ -1,0 +1,177 @@
+import BulkheadCore
+import BulkheadSystem
+import BulkheadWire
+import NIOCore
+
+/// One request and its response: the walk through the filter chain, the way to the upstream and back.
+///
+/// A connection owns one exchange and uses it for one request after the other, so that a request allocates little. Its
+/// event loop alone touches it.
+final class Exchange {
+  enum Phase {
+    /// No request.
+    case idle
+    /// The request's headers go through the chain.
+    case requestChain
+    /// The request is on its way, or the response's head is awaited.
+    case upstream
+    /// The response's headers go back through the chain.
+    case responseChain
+    /// The response goes to the client.
+    case responding
+  }
+
+  /// What the chain waits for.
+  enum Awaiting {
+    case nothing
+    case callback(WorkerLink, sequence: UInt64)
+    /// A ready worker of the plugin at `position`.
+    case admission
+    /// The plugin at `position` paused the stream and must resume it.
+    case resumption
+  }
+
+  /// One plugin as this stream has met it.
+  struct PluginState {
+    enum Meeting {
+      case unseen
+      /// A worker has a context for the stream, or is about to.
+      case open
+      /// The plugin failed the stream, which goes on without it.
+      case dead
+    }
+    var meeting = Meeting.unseen
+    var link: WorkerLink?
+    /// A callback was completed there: the VM has state of this stream.
+    var hasState = false
+  }
+
+  let loop: FrontLoop
+  unowned let connection: Downstream
+  private var generation: UInt32 = 0
+  private(set) var streamID = StreamID.none
+
+  var phase = Phase.idle
+  var awaiting = Awaiting.nothing
+  /// The place in the chain of the plugin whose turn it is.
+  var position = 0
+  var plugins: [PluginState]
+  /// Whether any of `plugins` was met.
+  var hasMetPlugins = false
+  var redispatches = 0
+
+  let request = HeaderMap()
+  let response = HeaderMap()
+
+  // The request
+  var isHead = false
+  var isVersion10 = false
+  var clientKeepsAlive = true
+  var expectsContinue = false
+  var requestFraming = BodyFraming.none
+  var requestEnded = false
+  var requestQueue = ByteQueue()
+  var requestTrailers: Trailers = []
+  var requestBodyBytes: UInt64 = 0
+  /// ns, the real-time clock.
+  var startedAt: UInt64 = 0
+  /// ns, the monotonic clock.
+  var startedMonotonic: UInt64 = 0
+
+  // The upstream
+  let pool: UpstreamPool
+  var upstream: UpstreamConnection?
+  var waitsInPool = false
+  /// Until when it waits there: CLOCK_MONOTONIC, ns.
+  var poolDeadline: UInt64 = 0
+  var upstreamWasAskedForHead = false
+  var requestHeadSent = false
+  var requestSent = false
+  var wasRetried = false
+  var connectAttempts = 0
+
+  /// What the embedded echo upstream has taken of the body.
+  var echoBody = ByteBuffer()
+
+  // The response
+  var responseFraming = BodyFraming.none
+  var responseEnded = false
+  var responseQueue = ByteQueue()
+  var responseTrailers: Trailers = []
+  var responseHeadSent = false
+  var responseBodyBytes: UInt64 = 0
+  var status: UInt64 = 0
+  var flags: UInt64 = 0
+  var details: StaticString = "via_upstream"
+  /// The client connection closes after this response.
+  var closeAfter = false
+
+  /// When the stream must have moved on: CLOCK_MONOTONIC, ns; 0 for no limit.
+  var deadline: UInt64 = 0
+
+  init(connection: Downstream, loop: FrontLoop, pool: UpstreamPool) {
+    self.connection = connection
+    self.loop = loop
+    self.pool = pool
+    plugins = Array(repeating: PluginState(), count: loop.settings.plugins.count)
+  }
+
+  var requestID: String { request.text(of: .requestID) ?? "" }
+
+  // MARK: Beginning and end
+
+  /// Everything back to where a request finds it.
+  func startAnew(slot: Int) {
+    generation = generation &+ 1 < StreamID.generations ? generation &+ 1 : 1
+    streamID = StreamID.make(slot: slot, generation: generation)
+    request.reset()
+    response.reset()
+    redispatches = 0
+    position = 0
+    awaiting = .nothing
+    requestEnded = false
+    requestTrailers = []
+    requestBodyBytes = 0
+    upstreamWasAskedForHead = false
+    requestHeadSent = false
+    requestSent = false
+    wasRetried = false
+    connectAttempts = 0
+    responseFraming = .none
+    responseEnded = false
+    responseTrailers = []
+    responseHeadSent = false
+    responseBodyBytes = 0
+    status = 0
+    flags = 0
+    details = "via_upstream"
+    closeAfter = false
+    startedMonotonic = Clock.monotonicNanoseconds
+    startedAt = Clock.realtimeNanoseconds
+    deadline = 0
+  }
+
+  /// The stream is over, however it ended: the upstream goes back or away, and each plugin that has a context is told.
+  func end() {
+    guard phase != .idle else { return }
+    phase = .idle
+    awaiting = .nothing
+    deadline = 0
+    leaveUpstream()
+    requestQueue.removeAll()
+    responseQueue.removeAll()
+    if echoBody.readableBytes > 0 { echoBody.clear() }
+    if hasMetPlugins { sayDone() }
+    // From here on nothing that comes for the old number finds this stream.
+    streamID = StreamID.none
+  }
+
+  /// Lets go of the upstream in the middle of whatever is going on there.
+  func leaveUpstream() {
+    if waitsInPool { pool.forget(self) }
+    if let upstream {
+      self.upstream = nil
+      upstream.abandon()
+    }
+  }
+}

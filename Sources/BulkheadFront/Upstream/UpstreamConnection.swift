@@ -1,0 +1,246 @@
+import BulkheadSystem
+import NIOCore
+
+/// One connection to an endpoint of an upstream: one request at a time.
+///
+/// The one handler of its pipeline: bytes in, bytes out. One event loop.
+final class UpstreamConnection: ChannelDuplexHandler {
+  typealias InboundIn = ByteBuffer
+  typealias OutboundIn = ByteBuffer
+  typealias OutboundOut = ByteBuffer
+
+  let pool: UpstreamPool
+  let endpoint: Int
+  private var context: ChannelHandlerContext?
+
+  /// Whose request is under way.
+  var exchange: Exchange?
+  /// It has served a request before.
+  private(set) var wasReused = false
+  private var sawBytes = false
+  private var keepsAlive = true
+  /// A request may be written, or its response is on its way.
+  private(set) var isBusy = false
+  /// The response was whole; the connection is free once this round of reading has shown that nothing follows it.
+  private var isReturning = false
+  private var isClosed = false
+  private(set) var isReading = false
+  private var readsAreSuspended = false
+  private var readIsHeldBack = false
+  private var error = ""
+
+  /// What came of a response and was not taken yet.
+  private var input = ByteBuffer()
+  /// How much of `input` was searched for the end of a head.
+  private var searched = 0
+  /// The body of the response under way; nil before its head.
+  private var body: BodyDecoder?
+
+  init(pool: UpstreamPool, endpoint: Int) {
+    self.pool = pool
+    self.endpoint = endpoint
+  }
+
+  func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+  func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
+
+  // MARK: For the exchange
+
+  var isWritable: Bool { context?.channel.isWritable ?? false }
+  var isUsable: Bool { !isClosed && (context?.channel.isActive ?? false) }
+
+  /// A request is about to be written.
+  func willSend() {
+    body = nil
+    searched = 0
+    isBusy = true
+    sawBytes = false
+    keepsAlive = true
+  }
+
+  /// Writes a piece of a body: a small one into `out`, a large one by itself after what is in `out`.
+  func write(_ piece: inout ByteBuffer, framing: BodyFraming, into out: inout ByteBuffer) {
+    let isChunked = framing == .chunked
+    if isChunked { MessageWriter.chunkHead(piece.readableBytes, into: &out) }
+    if piece.readableBytes <= FrontSettings.coalesced {
+      out.writeBuffer(&piece)
+    } else {
+      send(out)
+      out.clear()
+      send(piece)
+    }
+    if isChunked { out.writeStaticString("\r\n") }
+  }
+
+  func send(_ buffer: ByteBuffer) { context?.write(wrapOutboundOut(buffer), promise: nil) }
+
+  func flush() { context?.flush() }
+
+  func suspendReads() { readsAreSuspended = true }
+
+  func resumeReads() {
+    guard readsAreSuspended else { return }
+    readsAreSuspended = false
+    if readIsHeldBack {
+      readIsHeldBack = false
+      context?.read()
+    }
+  }
+
+  /// The response is whole and the connection as it was: another request may take it.
+  func giveBack() {
+    exchange = nil
+    isBusy = false
+    wasReused = true
+    resumeReads()
+    if !keepsAlive || !isUsable { close() } else { isReturning = true }
+  }
+
+  /// The exchange has no use for the rest: a connection in the middle of a message is of no use to anybody.
+  func abandon() {
+    exchange = nil
+    if isBusy || isClosed { close() } else { resumeReads() }
+  }
+
+  func close() {
+    exchange = nil
+    context?.close(promise: nil)
+  }
+
+  // MARK: Channel
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    isReading = true
+    sawBytes = true
+    var bytes = unwrapInboundIn(data)
+    guard isBusy else {
+      // Nobody asked for anything: whatever this is, it must not be taken for the answer to the next request.
+      fail("said something that nobody asked for")
+      return
+    }
+    if input.readableBytes == 0 {
+      input = bytes
+    } else {
+      input.writeBuffer(&bytes)
+    }
+    while isBusy, let exchange, body != nil ? takeBody(exchange) : takeHead(exchange) {}
+    // Let go of the buffer that was read into, so that it can be read into again.
+    if input.readableBytes == 0 { input = ByteBuffer() }
+  }
+
+  /// - Returns: whether there may be more to take.
+  private func takeHead(_ exchange: Exchange) -> Bool {
+    let maximum = Int(pool.loop.settings.bootstrap.bounds.headerBytes)
+    let from = searched
+    var head = Exchange.UpstreamHead()
+    var fault: HTTPFault?
+    let end = input.withUnsafeReadableBytes { bytes -> Int? in
+      guard let end = HeadParser.end(of: bytes, from: from), end <= maximum else {
+        if bytes.count > maximum { fault = HTTPFault(502, "its header is larger than limits.headerBytes allows") }
+        return nil
+      }
+      do throws(HTTPFault) {
+        head = try exchange.readUpstreamHead(UnsafeRawBufferPointer(rebasing: bytes[..<end]))
+      } catch { fault = error }
+      return end
+    }
+    if let fault {
+      fail("answered with something that is not taken (\(fault.reason))")
+      return false
+    }
+    guard let end else {
+      searched = input.readableBytes
+      return false
+    }
+    input.moveReaderIndex(forwardBy: end)
+    searched = 0
+    if head.isInterim { return true }
+    keepsAlive = head.keepsAlive
+    body = BodyDecoder(head.framing, trailerBytes: maximum, trailerCount: 1_000)
+    exchange.upstreamHead(head)
+    return true
+  }
+
+  /// - Returns: whether there may be more to take.
+  private func takeBody(_ exchange: Exchange) -> Bool {
+    guard var decoder = body else { return false }
+    do throws(HTTPFault) {
+      let step = try decoder.next(&input)
+      body = decoder
+      switch step {
+      case .needMore: return false
+      case .data(let piece): exchange.upstreamBody(piece)
+      case .end: end(exchange, decoder.trailers)
+      }
+      return true
+    } catch {
+      fail("answered with a body that is not taken (\(error.reason))")
+      return false
+    }
+  }
+
+  private func end(_ exchange: Exchange, _ trailers: Trailers) {
+    body = nil
+    isBusy = false
+    isReading = false
+    // What follows a whole response belongs to none.
+    let isClean = input.readableBytes == 0
+    input.clear()
+    exchange.upstreamEnd(trailers, keepsAlive: keepsAlive && isClean)
+  }
+
+  private func fail(_ reason: String) {
+    error = reason
+    context?.close(promise: nil)
+  }
+
+  func channelReadComplete(context: ChannelHandlerContext) {
+    isReading = false
+    exchange?.upstreamReadComplete()
+    if isReturning {
+      isReturning = false
+      pool.release(self)
+    }
+    pool.loop.pollActive()
+  }
+
+  func read(context: ChannelHandlerContext) {
+    if readsAreSuspended { readIsHeldBack = true } else { context.read() }
+  }
+
+  func channelWritabilityChanged(context: ChannelHandlerContext) {
+    guard let exchange else { return }
+    if context.channel.isWritable {
+      exchange.pumpRequest()
+    } else {
+      exchange.connection.suspendReads()
+    }
+  }
+
+  func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    if self.error.isEmpty, let error = error as? IOError {
+      self.error = "broke the connection: \(SystemError.reason(error.errnoCode))"
+    }
+    context.close(promise: nil)
+  }
+
+  func channelInactive(context: ChannelHandlerContext) {
+    guard !isClosed else { return }
+    isClosed = true
+    isReturning = false
+    isReading = false
+    pool.closed(self)
+    guard let exchange else { return }
+    if isBusy, error.isEmpty, let body, body.endsWithConnection {
+      keepsAlive = false
+      end(exchange, [])
+      return
+    }
+    self.exchange = nil
+    let reason =
+      !error.isEmpty
+      ? error
+      : body != nil ? "closed the connection in the middle of its response" : "closed the connection before it answered"
+    exchange.upstreamBroke(reason, wasReused: wasReused, sawBytes: sawBytes)
+  }
+}

@@ -1,0 +1,198 @@
+import BulkheadSystem
+import BulkheadWire
+import NIOCore
+import NIOPosix
+
+/// One event loop's connections to one upstream: round robin over its endpoints, idle connections used again, the last
+/// one first.
+final class UpstreamPool {
+  unowned let loop: FrontLoop
+  let name: String
+  let nameBytes: [UInt8]
+  let isEcho: Bool
+  private let endpoints: [Endpoint]
+  private let maximum: Int
+  private var idle: [[UpstreamConnection]]
+  private var connections = 0
+  private var turn = 0
+  /// Streams that wait for a connection, since there may be no more of them.
+  private var waiting: [Exchange] = []
+
+  private static let maximumWaiting = 4_096
+
+  private struct Endpoint {
+    var text: String
+    var host: String
+    var port: Int
+    /// Where the host is a literal address.
+    var address: SocketAddress?
+  }
+
+  init(loop: FrontLoop, upstream: FrontBootstrap.Upstream) {
+    self.loop = loop
+    name = upstream.name
+    nameBytes = Array(upstream.name.utf8)
+    isEcho = upstream.isEcho
+    endpoints = upstream.endpoints.compactMap { text in
+      guard let address = ListenAddress(text) else { return nil }
+      return Endpoint(
+        text: text, host: address.host, port: Int(address.port),
+        address: try? SocketAddress(ipAddress: address.host, port: Int(address.port)))
+    }
+    maximum = Int(clamping: max(loop.settings.bootstrap.bounds.upstreamConnections, 1))
+    idle = Array(repeating: [], count: endpoints.count)
+  }
+
+  /// Gets the exchange a connection: it is told by `upstreamIsReady` or `upstreamFailed`, at once or later.
+  ///
+  /// - Parameter fresh: not an idle one.
+  func acquire(_ exchange: Exchange, fresh: Bool = false) {
+    guard !endpoints.isEmpty else {
+      exchange.upstreamFailed(503, "has no endpoint", flag: ResponseFlags.upstreamConnect)
+      return
+    }
+    let endpoint = turn
+    turn = turn + 1 < endpoints.count ? turn + 1 : 0
+    if !fresh {
+      for offset in 0..<endpoints.count {
+        // Another endpoint's idle connection only where no further one may be opened.
+        if offset > 0, connections < maximum { break }
+        let index = (endpoint + offset) % endpoints.count
+        while let connection = idle[index].popLast() {
+          guard connection.isUsable else { continue }
+          connection.exchange = exchange
+          exchange.upstreamIsReady(connection)
+          return
+        }
+      }
+    }
+    guard connections < maximum else {
+      guard waiting.count < Self.maximumWaiting else {
+        exchange.upstreamFailed(
+          503, "has \(maximum) connections in use and too many requests wait", flag: ResponseFlags.upstreamOverflow)
+        return
+      }
+      exchange.waitsInPool = true
+      exchange.poolDeadline = Clock.monotonicNanoseconds &+ loop.settings.upstreamConnect
+      waiting.append(exchange)
+      return
+    }
+    connect(endpoint, for: exchange)
+  }
+
+  /// The exchange does not wait any more.
+  func forget(_ exchange: Exchange) {
+    exchange.waitsInPool = false
+    waiting.removeAll { $0 === exchange }
+  }
+
+  private func connect(_ endpoint: Int, for exchange: Exchange) {
+    connections += 1
+    exchange.connectAttempts += 1
+    let target = endpoints[endpoint]
+    let connection = UpstreamConnection(pool: self, endpoint: endpoint)
+    connection.exchange = exchange
+    exchange.upstream = connection
+    let handler = NIOLoopBound(connection, eventLoop: loop.eventLoop)
+    let bootstrap = ClientBootstrap(group: loop.eventLoop)
+      .connectTimeout(.nanoseconds(Int64(clamping: loop.settings.upstreamConnect)))
+      .channelOption(.socketOption(.tcp_nodelay), value: 1)
+      .channelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture {
+          try channel.pipeline.syncOperations.addHandler(handler.value)
+        }
+      }
+    let future =
+      if let address = target.address { bootstrap.connect(to: address) } else {
+        bootstrap.connect(host: target.host, port: target.port)
+      }
+    future.assumeIsolated().whenComplete { result in
+      switch result {
+      case .success: self.connected(connection)
+      case .failure(let error): self.connectFailed(connection, error)
+      }
+    }
+  }
+
+  private func connected(_ connection: UpstreamConnection) {
+    guard let exchange = connection.exchange else {
+      // Who wanted it is gone: the next one finds it.
+      release(connection)
+      return
+    }
+    exchange.upstreamIsReady(connection)
+  }
+
+  private func connectFailed(_ connection: UpstreamConnection, _ error: any Error) {
+    connections -= 1
+    let target = endpoints[connection.endpoint]
+    defer { serveWaiting() }
+    guard let exchange = connection.exchange else { return }
+    connection.exchange = nil
+    exchange.upstream = nil
+    let isTimeout: Bool
+    if case .connectTimeout? = error as? ChannelError { isTimeout = true } else { isTimeout = false }
+    if !isTimeout, exchange.connectAttempts < min(endpoints.count, 3), connections < maximum {
+      // The next endpoint may be there.
+      connect((connection.endpoint + 1) % endpoints.count, for: exchange)
+      return
+    }
+    if isTimeout {
+      let limit = loop.settings.bootstrap.timeouts.upstreamConnect
+      exchange.upstreamFailed(
+        504, "(\(target.text)) did not take a connection within \(limit) ms", flag: ResponseFlags.upstreamConnect)
+    } else {
+      exchange.upstreamFailed(
+        502, "(\(target.text)) cannot be reached: \(Self.describe(error))", flag: ResponseFlags.upstreamConnect)
+    }
+  }
+
+  private static func describe(_ error: any Error) -> String {
+    if let error = error as? IOError { return SystemError.reason(error.errnoCode) }
+    if let error = error as? NIOConnectionError {
+      if let first = error.connectionErrors.first { return describe(first.error) }
+      return "its name cannot be resolved"
+    }
+    return "\(error)"
+  }
+
+  /// A connection is free.
+  func release(_ connection: UpstreamConnection) {
+    if loop.isDraining, waiting.isEmpty {
+      connection.close()
+      return
+    }
+    idle[connection.endpoint].append(connection)
+    serveWaiting()
+  }
+
+  /// A connection is gone.
+  func closed(_ connection: UpstreamConnection) {
+    connections -= 1
+    if let index = idle[connection.endpoint].lastIndex(where: { $0 === connection }) {
+      idle[connection.endpoint].remove(at: index)
+    }
+    serveWaiting()
+  }
+
+  private func serveWaiting() {
+    guard !waiting.isEmpty, connections < maximum || idle.contains(where: { !$0.isEmpty }) else { return }
+    let exchange = waiting.removeFirst()
+    exchange.waitsInPool = false
+    acquire(exchange)
+  }
+
+  func checkDeadlines(_ now: UInt64) {
+    while let first = waiting.first, now >= first.poolDeadline {
+      waiting.removeFirst()
+      first.waitsInPool = false
+      first.upstreamFailed(
+        503, "has all of its \(maximum) connections in use", flag: ResponseFlags.upstreamOverflow)
+    }
+  }
+
+  func closeIdle() {
+    let all = idle
+    for connection in all.joined() { connection.close() }
+  }
+}

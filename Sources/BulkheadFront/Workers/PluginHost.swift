@@ -1,0 +1,111 @@
+import BulkheadCore
+import BulkheadSystem
+
+/// One plugin as one event loop sees it: which worker takes new streams, and who waits for one.
+final class PluginHost {
+  private unowned let loop: FrontLoop
+  /// Place in the chain.
+  let place: Int
+  let settings: FrontSettings.Plugin
+  private(set) var state = PluginState.starting
+  /// All workers of the plugin that this loop knows, the oldest first.
+  private var links: [WorkerLink] = []
+  /// The newest ready worker: it takes the streams that are new to the plugin.
+  private(set) var current: WorkerLink?
+  private var waiters: [Waiter] = []
+  private var firstWaiter = 0
+
+  private struct Waiter {
+    var stream: UInt32
+    /// CLOCK_MONOTONIC, ns.
+    var until: UInt64
+  }
+
+  init(loop: FrontLoop, place: Int) {
+    self.loop = loop
+    self.place = place
+    settings = loop.settings.plugins[place]
+  }
+
+  var isQuarantined: Bool { state == .quarantined }
+  var hasWaiters: Bool { firstWaiter < waiters.count }
+
+  func attach(_ link: WorkerLink) { links.append(link) }
+
+  func detach(_ link: WorkerLink) {
+    links.removeAll { $0 === link }
+    reconsider()
+  }
+
+  /// Chooses again who takes new streams, and lets those go on that waited for it.
+  func reconsider() {
+    current = links.last { $0.state == .ready }
+    admitWaiters()
+  }
+
+  func setState(_ new: PluginState) {
+    state = new
+    guard new == .quarantined, current == nil else { return }
+    // Nobody comes: whoever waits is told at once.
+    while let exchange = nextWaiter() { exchange.admissionFailed(place, "it is quarantined after repeated crashes") }
+  }
+
+  /// Lets the stream wait for a worker.
+  ///
+  /// - Returns: false where too many wait already.
+  func wait(_ exchange: Exchange) -> Bool {
+    guard waiters.count - firstWaiter < FrontSettings.maximumWaiters else { return false }
+    let now = Clock.monotonicNanoseconds
+    let until = now &+ settings.admissionWait
+    if !hasWaiters { loop.waitingHosts.append(self) }
+    waiters.append(Waiter(stream: exchange.streamID, until: until))
+    loop.arm(for: until, now: now)
+    return true
+  }
+
+  private func popWaiter() -> Waiter? {
+    guard firstWaiter < waiters.count else { return nil }
+    let waiter = waiters[firstWaiter]
+    firstWaiter += 1
+    if firstWaiter == waiters.count {
+      waiters.removeAll(keepingCapacity: true)
+      firstWaiter = 0
+    } else if firstWaiter > 256, firstWaiter > waiters.count / 2 {
+      waiters.removeFirst(firstWaiter)
+      firstWaiter = 0
+    }
+    return waiter
+  }
+
+  /// The stream that has waited longest and still waits.
+  private func nextWaiter() -> Exchange? {
+    while let waiter = popWaiter() {
+      if let exchange = loop.exchange(waiter.stream), exchange.waitsForAdmission(place) { return exchange }
+    }
+    return nil
+  }
+
+  private func admitWaiters() {
+    // Only those that wait now: one whose callback fails at once may come to wait again.
+    var left = waiters.count - firstWaiter
+    while left > 0, current != nil, let exchange = nextWaiter() {
+      left -= 1
+      exchange.admitted(place)
+    }
+  }
+
+  /// Fails the streams that have waited long enough.
+  ///
+  /// - Returns: when to look again, `UInt64.max` for not at all.
+  func checkWaiters(now: UInt64) -> UInt64 {
+    while firstWaiter < waiters.count {
+      let waiter = waiters[firstWaiter]
+      if waiter.until > now { return waiter.until }
+      _ = popWaiter()
+      if let exchange = loop.exchange(waiter.stream), exchange.waitsForAdmission(place) {
+        exchange.admissionFailed(place, "no worker became ready within \(settings.admissionWait / 1_000_000) ms")
+      }
+    }
+    return .max
+  }
+}

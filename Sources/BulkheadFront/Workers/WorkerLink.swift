@@ -1,0 +1,370 @@
+import BulkheadCore
+import BulkheadRing
+import BulkheadSystem
+import BulkheadWire
+import NIOCore
+
+/// One event loop's end of one worker: the channel, what is outstanding on it, and the worker's life as this loop sees it.
+/// Its event loop alone touches it.
+final class WorkerLink {
+  enum State {
+    /// Mapped; the worker has not said that it serves.
+    case attached
+    case ready
+    /// Takes no new streams; those that it has go on.
+    case retired
+    /// Nothing is sent to it and nothing read from it any more.
+    case lost
+  }
+
+  private unowned let loop: FrontLoop
+  let host: PluginHost
+  let mapping: WorkerMapping
+  private let channel: FrontChannel
+  private(set) var state = State.attached
+  private var ledger = ChannelLedger()
+  private var sequence: UInt64 = 0
+  private(set) var isAsleep = false
+  /// `streamDone` records that found the ring full: they go before anything else, since the stream's number may be
+  /// used again after them.
+  private var owed: [[UInt8]] = []
+
+  /// Something was published and the worker not woken yet.
+  var isToBeWoken = false
+  /// Places in the loop's lists, -1 outside.
+  var activeAt = -1
+  var watchedAt = -1
+
+  private var doorbell: (any Channel)?
+  private var liveness: (any Channel)?
+
+  var worker: UInt64 { mapping.worker }
+
+  /// - Returns: nil where the layout has no such loop.
+  init?(loop: FrontLoop, mapping: WorkerMapping) {
+    guard mapping.plugin < loop.hosts.count,
+      let channel = FrontChannel(memory: mapping.base, layout: mapping.layout, loop: loop.index)
+    else { return nil }
+    self.loop = loop
+    self.mapping = mapping
+    self.channel = channel
+    host = loop.hosts[mapping.plugin]
+    isAsleep = channel.fallAsleep()
+  }
+
+  /// Whether a stream that it has already may go on with it.
+  var isAlive: Bool { state == .ready || state == .retired }
+
+  func becomeReady() {
+    guard state == .attached else { return }
+    state = .ready
+    host.reconsider()
+  }
+
+  func retire() {
+    guard state == .attached || state == .ready else { return }
+    state = .retired
+    host.reconsider()
+  }
+
+  // MARK: Sending
+
+  enum Sent {
+    case sent(sequence: UInt64)
+    case ringIsFull
+    /// The worker broke the ring; it is lost by now.
+    case lost
+  }
+
+  /// The sequence of the next record.
+  var nextSequence: UInt64 { sequence &+ 1 }
+
+  /// Sends the callback record in the loop's writer; it carries `nextSequence`.
+  func send(kind: CallbackKind, stream: UInt32, plugin: Int, hasState: Bool) -> Sent {
+    do throws(RingError) {
+      guard try payOwed(), try channel.publish(loop.writer.bytes) else { return .ringIsFull }
+    } catch {
+      lose(.protocolViolation, "\(error)", failHead: true)
+      return .lost
+    }
+    sequence &+= 1
+    let now = Clock.monotonicNanoseconds
+    note(kind: kind, stream: stream, plugin: plugin, hasState: hasState, now: now)
+    loop.activate(self)
+    if isAsleep {
+      isAsleep = false
+      channel.wakeUp()
+    }
+    loop.wakeLater(self)
+    return .sent(sequence: sequence)
+  }
+
+  @inline(__always)
+  private func note(kind: CallbackKind, stream: UInt32, plugin: Int, hasState: Bool, now: UInt64) {
+    if ledger.isEmpty { loop.arm(for: now &+ host.settings.callbackDeadline, now: now) }
+    ledger.append(
+      ChannelLedger.Entry(
+        sequence: sequence, stream: stream, kind: kind, plugin: UInt32(truncatingIfNeeded: plugin),
+        position: channel.callbackPosition, hasState: hasState),
+      now: now)
+    loop.watch(self)
+  }
+
+  /// Sends the `streamDone` record in the loop's writer, or keeps it until there is room.
+  func sendDone(stream: UInt32, plugin: Int) {
+    guard isAlive else { return }
+    do throws(RingError) {
+      sequence &+= 1
+      if try payOwed(), try channel.publish(loop.writer.bytes) {
+        note(kind: .streamDone, stream: stream, plugin: plugin, hasState: true, now: Clock.monotonicNanoseconds)
+        loop.wakeLater(self)
+      } else {
+        owed.append(loop.writer.array)
+        loop.watch(self)
+      }
+    } catch {
+      lose(.protocolViolation, "\(error)", failHead: true)
+    }
+  }
+
+  private func payOwed() throws(RingError) -> Bool {
+    guard !owed.isEmpty else { return true }
+    var paid = 0
+    defer { owed.removeFirst(paid) }
+    for record in owed {
+      var sent: Result<Bool, RingError> = .success(false)
+      record.withUnsafeBytes { bytes in
+        do throws(RingError) { sent = .success(try channel.publish(bytes)) } catch { sent = .failure(error) }
+      }
+      guard try sent.get() else { return false }
+      loop.wakeLater(self)
+      paid += 1
+    }
+    return true
+  }
+
+  /// Lets the worker know of what was published, where it sleeps.
+  func wake() {
+    isToBeWoken = false
+    if state != .lost { channel.wakeWorker() }
+  }
+
+  // MARK: Receiving
+
+  /// Reads all replies that are there.
+  ///
+  /// - Returns: whether there was one.
+  func poll() -> Bool {
+    guard state != .lost, channel.hasReply else {
+      if ledger.awaited == 0 { settle() }
+      return false
+    }
+    let now = Clock.monotonicNanoseconds
+    do throws(RingError) {
+      while state != .lost, let bytes = try channel.nextReply() { take(bytes, now: now) }
+    } catch {
+      lose(.protocolViolation, "\(error)", failHead: true)
+    }
+    if ledger.awaited == 0 { settle() }
+    return true
+  }
+
+  /// Nothing is awaited: off the list of those that are polled, and the doorbell on again, for what a plugin does with a
+  /// paused stream later.
+  private func settle() {
+    loop.deactivate(self)
+    guard state != .lost, !isAsleep else { return }
+    isAsleep = channel.fallAsleep()
+    if !isAsleep {
+      loop.activate(self)
+      loop.schedulePoll()
+    }
+  }
+
+  /// Says that the loop is about to sleep.
+  ///
+  /// - Returns: false where a reply is there.
+  func fallAsleep() -> Bool {
+    guard !isAsleep else { return true }
+    isAsleep = channel.fallAsleep()
+    return isAsleep
+  }
+
+  private func take(_ bytes: UnsafeRawBufferPointer, now: UInt64) {
+    do throws(WireError) {
+      var reply = try ReplyRecord(bytes)
+      let outcome = try PluginOutcome(&reply)
+      switch reply.kind {
+      case .callbackDone:
+        let entry: ChannelLedger.Entry
+        do throws(ChannelLedger.Violation) {
+          entry = try ledger.answer(sequence: reply.sequence, stream: reply.stream, now: now)
+        } catch {
+          lose(.protocolViolation, error.description, failHead: true)
+          return
+        }
+        // The stream may be over, or may have been answered by another plugin: then nobody cares.
+        guard let exchange = loop.exchange(entry.stream) else { return }
+        if !exchange.callbackAnswered(Int(entry.plugin), sequence: entry.sequence, outcome) {
+          lose(.protocolViolation, "its edits of stream \(entry.stream) leave the bounds of a header map")
+        }
+      case .streamAction:
+        guard reply.sequence == 0 else { throw WireError(.unknownValue, "reply.sequence") }
+        guard let exchange = loop.exchange(reply.stream) else { return }
+        guard exchange.isAdmitted(host.place, to: self) else {
+          lose(.protocolViolation, "it acted on stream \(reply.stream), which is not one of its own")
+          return
+        }
+        if !exchange.streamAction(host.place, outcome) {
+          lose(.protocolViolation, "its edits of stream \(reply.stream) leave the bounds of a header map")
+        }
+      }
+    } catch {
+      lose(.protocolViolation, "a reply: \(error)", failHead: true)
+    }
+  }
+
+  // MARK: Deadlines
+
+  /// Judges the first outstanding callback.
+  ///
+  /// - Returns: when to look again; nil where nothing is outstanding.
+  func checkDeadline(now: UInt64) -> UInt64? {
+    guard state != .lost else { return nil }
+    do throws(RingError) {
+      _ = try payOwed()
+      try ledger.complete(now: now) { (position) throws(RingError) in try channel.isDealtWith(position) }
+    } catch {
+      lose(.protocolViolation, "\(error)", failHead: true)
+      return nil
+    }
+    guard
+      let lateness = ledger.lateness(
+        now: now, deadline: host.settings.callbackDeadline, running: running,
+        loops: Int(loop.settings.bootstrap.eventLoops))
+    else { return owed.isEmpty ? nil : now &+ 10_000_000 }
+    switch lateness {
+    case .waits(let until): return until
+    case .overdue(let workedOn):
+      let limit = host.settings.callbackDeadline / 1_000_000
+      let what = ledger.head?.kind.name ?? "a callback"
+      lose(
+        .deadline,
+        workedOn ? "\(what) ran longer than \(limit) ms" : "\(what) was not answered within \(limit) ms",
+        failHead: true)
+      return nil
+    }
+  }
+
+  private var running: ChannelLedger.Running {
+    let status = channel.status
+    guard status.callback != 0 else { return .nothing }
+    if Int(status.eventLoop) == loop.index, let head = ledger.head, status.sequence == head.sequence { return .mine }
+    return Int(status.eventLoop) == loop.index && status.sequence != 0
+      ? .nothing : .other(since: status.startedNanoseconds)
+  }
+
+  // MARK: The end
+
+  /// This loop found the worker at fault: it says so to the supervisor and to the other loops.
+  private func lose(_ reason: ExitReason, _ detail: String, failHead: Bool = false) {
+    guard state != .lost else { return }
+    loop.events.send(.workerFault(worker: worker, reason: reason, detail: detail))
+    loop.group.condemn(worker: worker, reason: reason, except: loop)
+    condemn(reason, failHead: failHead)
+  }
+
+  /// The worker is lost: settles what was outstanding by the failure table.
+  ///
+  /// - Parameter failHead: the first callback fails whatever the status page says: it is past its deadline.
+  func condemn(_ reason: ExitReason?, failHead: Bool = false) {
+    guard state != .lost else { return }
+    if reason == nil {
+      // It died: what it answered before still counts.
+      while state != .lost, channel.hasReply {
+        guard poll() else { break }
+      }
+      guard state != .lost else { return }
+    }
+    try? ledger.complete(now: 0) { (position) throws(RingError) in try channel.isDealtWith(position) }
+    var running: UInt64?
+    if failHead {
+      running = ledger.head?.sequence
+    } else if self.running == .mine {
+      running = ledger.head?.sequence
+    }
+    let wasRetired = state == .retired
+    state = .lost
+    owed = []
+    let outstanding = ledger.abandon(running: running)
+    loop.deactivate(self)
+    loop.unwatch(self)
+    host.reconsider()
+    let why =
+      switch reason {
+      case .deadline: "its callback ran past the deadline"
+      case .protocolViolation: "its worker broke the protocol"
+      case .none where wasRetired: "its worker was replaced"
+      default: "its worker died"
+      }
+    for (entry, fate) in outstanding {
+      guard let exchange = loop.exchange(entry.stream) else { continue }
+      exchange.workerLost(Int(entry.plugin), link: self, sequence: entry.sequence, fate: fate, why: why)
+    }
+    // Streams that it paused would wait for ever.
+    for case let exchange? in loop.exchanges { exchange.workerLostWhilePaused(self, why: why) }
+  }
+
+  // MARK: Doorbell and liveness
+
+  /// Watches both descriptors in the loop's selector; takes them over.
+  func listen(doorbell: Int32, liveness: Int32) {
+    let link = NIOLoopBound(self, eventLoop: loop.eventLoop)
+    PipeWatch.open(doorbell, on: loop.eventLoop) { event in
+      switch event {
+      case .opened(let channel): link.value.opened(doorbell: channel)
+      case .bytes: link.value.rung()
+      case .end: break
+      }
+    }
+    PipeWatch.open(liveness, on: loop.eventLoop) { event in
+      switch event {
+      case .opened(let channel): link.value.opened(liveness: channel)
+      case .bytes: break
+      case .end: link.value.died()
+      }
+    }
+  }
+
+  private var isGone = false
+
+  private func opened(doorbell channel: any Channel) {
+    if isGone { channel.close(promise: nil) } else { doorbell = channel }
+  }
+
+  private func opened(liveness channel: any Channel) {
+    if isGone { channel.close(promise: nil) } else { liveness = channel }
+  }
+
+  private func rung() {
+    // The worker has taken the sleep word down.
+    isAsleep = false
+    if ledger.awaited > 0 { loop.activate(self) }
+    _ = poll()
+    if ledger.awaited > 0 { loop.schedulePoll() }
+  }
+
+  /// The liveness pipe is at its end: the worker is dead. The loop lets go of it.
+  private func died() {
+    guard !isGone else { return }
+    isGone = true
+    condemn(nil)
+    doorbell?.close(promise: nil)
+    liveness?.close(promise: nil)
+    doorbell = nil
+    liveness = nil
+    host.detach(self)
+    loop.links.removeAll { $0 === self }
+    loop.group.letGo(of: mapping)
+  }
+}

@@ -1,0 +1,38 @@
+import BulkheadCore
+import BulkheadRing
+import BulkheadSystem
+import Synchronization
+
+/// The memory that all event loops share with one worker, mapped once.
+///
+/// Each loop holds a reference; the memory is unmapped when the last one lets go. It is never written as a whole: each
+/// loop has a section of its own, so nothing here needs a lock.
+///
+/// `@unchecked Sendable`: the mapping is immutable, and the memory behind it is only reached through the sections of
+/// `FrontChannel`, each used by one event loop.
+final class WorkerMapping: @unchecked Sendable {
+  let worker: UInt64
+  let plugin: Int
+  let layout: ChannelLayout
+  private let mapping: Mapping
+  private let holders: Atomic<Int>
+
+  /// Checks size and seals, then maps.
+  ///
+  /// - Throws: `SystemError` where the memory is too small, could be shrunk under us, or cannot be mapped.
+  init(worker: UInt64, plugin: Int, layout: ChannelLayout, memory: borrowing Descriptor) throws(SystemError) {
+    self.worker = worker
+    self.plugin = plugin
+    self.layout = layout
+    try Memfd.verify(memory.raw, size: layout.totalBytes)
+    mapping = try Mapping(memory.raw, size: layout.totalBytes, writable: true)
+    holders = Atomic(layout.eventLoops)
+  }
+
+  var base: UnsafeMutableRawPointer { mapping.base }
+
+  /// One event loop has let go for good.
+  ///
+  /// - Returns: whether it was the last one.
+  func letGo() -> Bool { holders.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 }
+}
