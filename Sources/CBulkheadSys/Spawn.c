@@ -23,9 +23,6 @@
 #ifndef SYS_pidfd_send_signal
 #define SYS_pidfd_send_signal 424
 #endif
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
 #define BH_CLOSE_RANGE_CLOEXEC 4U
 #define BH_P_PIDFD 3
 
@@ -273,7 +270,6 @@ int64_t bh_pidfd_signal_value(int pidfd, int signal, uint32_t value) {
   return result(syscall(SYS_pidfd_send_signal, pidfd, signal, &info, 0));
 }
 
-int64_t bh_pidfd_open(int pid) { return result(syscall(SYS_pidfd_open, pid, 0)); }
 
 int64_t bh_wait(int pidfd, int block, int *code, int *status) {
   siginfo_t info;
