@@ -41,7 +41,6 @@ final class Downstream: ChannelDuplexHandler {
   private var roundHadParts = false
   /// Bytes of a request came, but not its whole head.
   private var sawPart = false
-  private var hasServed = false
   /// CLOCK_MONOTONIC, ns; 0 for none. The time between requests, and for a head.
   private var deadline: UInt64 = 0
   private var isReadingHead = true
@@ -114,7 +113,6 @@ final class Downstream: ChannelDuplexHandler {
       sawPart = false
       isReadingHead = false
       deadline = 0
-      hasServed = true
       exchange.begin(head, slot: slot)
     case .body(let buffer):
       if !skipsToEnd { exchange.receive(buffer) }
@@ -181,7 +179,8 @@ final class Downstream: ChannelDuplexHandler {
     case .invalidEOFState:
       close()
       return
-    default: (status, reason) = (400, "it is not HTTP/1.1 (\(error))")
+    case .unknown, .paused, .invalidInternalState: (status, reason) = (400, "it is not well-formed HTTP/1.1")
+    default: (status, reason) = (400, "it is not well-formed HTTP/1.1 (\(error))")
     }
     if let exchange, exchange.phase != .idle {
       // The broken bytes belong to the body of the request under way, or to what follows it.
@@ -222,7 +221,8 @@ final class Downstream: ChannelDuplexHandler {
   func suspendReads() { readsAreSuspended = true }
 
   func resumeReads() {
-    guard readsAreSuspended else { return }
+    // Requests that came early are served first: who sends faster than it reads must not fill the memory.
+    guard readsAreSuspended, !isTakingEarly, early.isEmpty else { return }
     readsAreSuspended = false
     if readIsHeldBack {
       readIsHeldBack = false
@@ -254,7 +254,7 @@ final class Downstream: ChannelDuplexHandler {
   /// Goes on with what came while a request was under way. Called again by what it does: the outer call goes on.
   private func takeEarly() {
     guard !isTakingEarly, !early.isEmpty else {
-      if early.isEmpty { resumeReads() }
+      resumeReads()
       return
     }
     isTakingEarly = true
@@ -269,8 +269,8 @@ final class Downstream: ChannelDuplexHandler {
     isTakingEarly = false
     if state == .open {
       early = Array(parts[index...]) + early
-      if early.isEmpty { resumeReads() }
     }
+    resumeReads()
   }
 
   // MARK: Closing
