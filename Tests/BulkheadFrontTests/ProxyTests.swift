@@ -314,13 +314,13 @@ import Testing
     let gate = Counter()
     let upstream = try TestUpstream { peer, _ in
       _ = peer.read(until: "\r\n\r\n")
-      while gate.value == 0 { _ = peer }
+      waitUntil { gate.value > 0 }
       peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
     }
     let front = try TestFront(upstreams: [.at(upstream.port)])
     let client = try TestClient(port: front.ports[0])
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-    while upstream.connectionCount == 0 {}
+    waitUntil { upstream.connectionCount > 0 }
     let idle = try TestClient(port: front.ports[0])
     try front.command(.drain(milliseconds: 10_000))
     #expect(idle.readToEnd().isEmpty)
@@ -337,7 +337,7 @@ import Testing
     let front = try TestFront(upstreams: [.at(upstream.port)])
     let client = try TestClient(port: front.ports[0])
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-    while upstream.connectionCount == 0 {}
+    waitUntil { upstream.connectionCount > 0 }
     try front.command(.drain(milliseconds: 100))
     #expect(client.readToEnd().isEmpty)
     try front.waitForEvent { $0 == .drained }

@@ -343,3 +343,8 @@ final class Counter: Sendable {
     return last
   }
 }
+
+/// Waits, at most twenty seconds, until the condition holds.
+func waitUntil(_ condition: () -> Bool) {
+  for _ in 0..<10_000 where !condition() { usleep(2_000) }
+}
