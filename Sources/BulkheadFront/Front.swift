@@ -44,6 +44,8 @@ public final class Front: Sendable {
     guard let settings = FrontSettings(bootstrap) else {
       throw StartError(description: "the ring sizes make no channel", exitCode: ExitCode.software)
     }
+    // Events are sent from event loops, which never wait; commands are awaited with poll().
+    _ = fcntl(control, F_SETFL, fcntl(control, F_GETFL) | O_NONBLOCK)
     let front = Front(settings: settings, control: control, report: report)
     for (index, descriptor) in listeners.enumerated() {
       do {

@@ -152,7 +152,7 @@ extension Exchange {
   func sayDone() {
     hasMetPlugins = false
     for place in plugins.indices {
-      if plugins[place].meeting == .open || plugins[place].link != nil, let link = plugins[place].link, link.isAlive {
+      if let link = plugins[place].link, link.isAlive {
         let callbacks = loop.hosts[place].settings.callbacks
         loop.writer.reset()
         loop.writer.callbackHead(.streamDone, flags: [], stream: streamID, sequence: link.nextSequence)
@@ -171,6 +171,11 @@ extension Exchange {
       }
       plugins[place] = PluginState()
     }
+  }
+
+  /// The worker is dead and settled: a stream that has met it keeps only the fact.
+  func forget(_ link: WorkerLink, place: Int) {
+    if place < plugins.count, plugins[place].link === link { plugins[place].link = nil }
   }
 
   // MARK: What comes back

@@ -57,7 +57,7 @@ final class HeaderMap {
 
   /// The first value of a name that the front knows; nil where there is none.
   func value(of name: HeaderName) -> UnsafeRawBufferPointer? {
-    for entry in entries where entry.name == name { return value(entry) }
+    for index in 0..<entries.count where entries[index].name == name { return value(entries[index]) }
     return nil
   }
 
@@ -76,7 +76,7 @@ final class HeaderMap {
     if !blockIsCurrent {
       block.reset()
       var cursor = block.beginPairs(count: entries.count)
-      for entry in entries { block.addPair(&cursor, key(entry), value(entry)) }
+      for index in 0..<entries.count { block.addPair(&cursor, key(entries[index]), value(entries[index])) }
       blockIsCurrent = true
     }
     return block.bytes

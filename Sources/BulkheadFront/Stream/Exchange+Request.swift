@@ -257,7 +257,9 @@ extension Exchange {
     if out.readableBytes > 0 { upstream.send(out) }
     upstream.flush()
     swap(&out, &loop.scratch)
-    if self.upstream === upstream, upstream.isWritable { connection.resumeReads() } else if !requestSent { connection.suspendReads() }
+    // A failed write may have taken the upstream away.
+    guard self.upstream === upstream else { return }
+    if upstream.isWritable { connection.resumeReads() } else if !requestSent { connection.suspendReads() }
   }
 
   private func writeRequestHead(into out: inout ByteBuffer) {

@@ -126,10 +126,11 @@ extension Exchange {
     body.writeStaticString("\n")
     beginAnswer(status: UInt64(status))
     response.append("content-type", "text/plain; charset=utf-8" as StaticString)
-    if let id = request.value(of: .requestID) {
-      let copy = [UInt8](id)
-      copy.withUnsafeBytes { response.append("x-request-id", $0, name: .requestID) }
+    // A request that was refused early has none yet.
+    if request.value(of: .requestID) == nil {
+      loop.random.withNewID { request.append("x-request-id", $0, name: .requestID) }
     }
+    if let id = request.value(of: .requestID) { response.append("x-request-id", id, name: .requestID) }
     finishAnswer(body, from: from)
   }
 

@@ -25,6 +25,8 @@ final class UpstreamConnection: ChannelDuplexHandler {
   private var isReturning = false
   private var isClosed = false
   private(set) var isReading = false
+  /// Since when nobody uses it: CLOCK_MONOTONIC, ns.
+  var idleSince: UInt64 = 0
   private var readsAreSuspended = false
   private var readIsHeldBack = false
   private var error = ""

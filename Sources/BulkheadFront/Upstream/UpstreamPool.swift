@@ -162,6 +162,7 @@ final class UpstreamPool {
       connection.close()
       return
     }
+    connection.idleSince = Clock.monotonicNanoseconds
     idle[connection.endpoint].append(connection)
     serveWaiting()
   }
@@ -188,6 +189,13 @@ final class UpstreamPool {
       first.waitsInPool = false
       first.upstreamFailed(
         503, "has all of its \(maximum) connections in use", flag: ResponseFlags.upstreamOverflow)
+    }
+    for endpoint in idle.indices {
+      // The one that is idle the longest stands first.
+      while let first = idle[endpoint].first, now > first.idleSince, now - first.idleSince >= loop.settings.idle {
+        idle[endpoint].removeFirst()
+        first.close()
+      }
     }
   }
 

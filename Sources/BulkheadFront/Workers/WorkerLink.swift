@@ -364,6 +364,8 @@ final class WorkerLink {
     doorbell = nil
     liveness = nil
     host.detach(self)
+    // Streams that go on without it must not hold its memory.
+    for case let exchange? in loop.exchanges { exchange.forget(self, place: host.place) }
     loop.links.removeAll { $0 === self }
     loop.group.letGo(of: mapping)
   }

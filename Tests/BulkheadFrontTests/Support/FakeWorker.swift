@@ -1,0 +1,205 @@
+import BulkheadCore
+import BulkheadRing
+import BulkheadSystem
+import BulkheadWire
+import Glibc
+import Synchronization
+
+/// What came in a callback record, copied.
+struct SeenCallback: Sendable {
+  var kind: CallbackKind
+  var flags: CallbackRecord.Flags
+  var stream: UInt32
+  var sequence: UInt64
+  /// Pairs as `key=value`; NULs in keys are dots.
+  var connection: [String]
+  var properties: [String]
+  var request: [String]
+  var response: [String]
+
+  init(_ record: CallbackRecord) {
+    kind = record.kind
+    flags = record.flags
+    stream = record.stream
+    sequence = record.sequence
+    func lines(_ pairs: PairsView) -> [String] {
+      pairs.strings.map { key, value in
+        String(key.map { $0 == "\0" ? "." : $0 }) + "=" + value
+      }
+    }
+    connection = lines(record.connectionProperties)
+    properties = lines(record.streamProperties)
+    request = lines(record.requestHeaders)
+    response = lines(record.responseHeaders)
+  }
+}
+
+/// The worker's end of a channel, in a thread of this process, which does to each callback what the test says.
+final class FakeWorker: @unchecked Sendable {
+  // Everything but `seen` (locked) and the flags (atomic) belongs to the worker's thread once it runs.
+  enum Action: Sendable {
+    /// Continue, with edits.
+    case goOn([(HeaderEdit.Operation, EditedMap, String, String)] = [])
+    case pause
+    case respond(status: UInt32, body: String, headers: [(String, String)] = [], grpc: Int32 = -1)
+    case close
+    /// These bytes as the reply.
+    case raw([UInt8])
+    /// The process dies in the middle of the callback.
+    case die
+    /// The process dies before it says that it has begun.
+    case dieUnseen
+    /// The callback never ends.
+    case hang
+    /// Nothing is answered, and the worker says that it is idle.
+    case keepQuiet
+  }
+
+  typealias Behaviour = @Sendable (SeenCallback, Int) -> Action
+
+  let number: UInt64
+  private let mapping: UnsafeMutableRawPointer
+  private let channel: WorkerChannel
+  private let memory: Int32
+  private let livenessRead: Int32
+  private let livenessWrite: Int32
+  private let doorbells: [Int32]
+  private let isStopped = Atomic(false)
+  private let behaviour: Behaviour
+  private let lock = pthread_mutex_box()
+  private var seenCallbacks: [SeenCallback] = []
+  private var actions: [[UInt8]] = []
+
+  init(number: UInt64, layout: ChannelLayout, _ behaviour: @escaping Behaviour) throws {
+    self.number = number
+    self.behaviour = behaviour
+    memory = try Memfd.shared(name: "test", size: layout.totalBytes).takeDescriptor().release()
+    // Never unmapped: the thread may still look at it.
+    mapping = try Mapping(memory, size: layout.totalBytes, writable: true).leak()
+    let pipe = try Pipe()
+    livenessRead = try pipe.read.duplicate().release()
+    livenessWrite = try pipe.write.duplicate().release()
+    var doorbells: [Int32] = []
+    for _ in 0..<layout.eventLoops { doorbells.append(try EventDescriptor().takeDescriptor().release()) }
+    self.doorbells = doorbells
+    guard let channel = WorkerChannel(memory: mapping, layout: layout, doorbells: doorbells) else {
+      throw TestError(description: "no channel")
+    }
+    self.channel = channel
+    thread { [self] in run() }
+  }
+
+  var descriptorsForFront: [Int32] { [memory, livenessRead] + doorbells }
+
+  func closeFrontsDescriptors() { close(livenessRead) }
+
+  var seen: [SeenCallback] { lock.locked { seenCallbacks } }
+
+  /// Waits until that many callbacks have come.
+  func waitForSeen(_ count: Int, where fits: (SeenCallback) -> Bool = { _ in true }) throws {
+    for _ in 0..<2_000 {
+      if seen.count(where: fits) >= count { return }
+      usleep(5_000)
+    }
+    throw TestError(description: "only \(seen.count(where: fits)) of \(count) callbacks came")
+  }
+
+  /// Sends an action on a stream, outside any callback, from the worker's thread.
+  func act(_ record: [UInt8]) { lock.locked { actions.append(record) } }
+
+  func act(stream: UInt32, flags: ReplyRecord.Flags) {
+    var writer = WireWriter()
+    let at = writer.replyHead(.streamAction, stream: stream, sequence: 0)
+    writer.replyCounts(at: at, flags: flags, edits: 0)
+    act(writer.array)
+  }
+
+  /// Dies as a killed process does.
+  func die() { isStopped.store(true, ordering: .relaxed) }
+
+  func stop() { die() }
+
+  private func run() {
+    defer { close(livenessWrite) }
+    var index = 0
+    while !isStopped.load(ordering: .relaxed) {
+      let waiting = lock.locked {
+        defer { actions = [] }
+        return actions
+      }
+      for record in waiting { send(record, loop: 0) }
+      guard let next = try? channel.nextCallback() else {
+        channel.sleep(timeoutNanoseconds: 5_000_000)
+        continue
+      }
+      guard let record = try? CallbackRecord(next.record) else { return }
+      let callback = SeenCallback(record)
+      let action: Action = callback.kind == .streamDone ? .goOn() : behaviour(callback, index)
+      if callback.kind != .streamDone { index += 1 }
+      if case .dieUnseen = action { return }
+      channel.begin(
+        callback: callback.kind.rawValue, loop: next.loop, stream: callback.stream, sequence: callback.sequence,
+        nowNanoseconds: Clock.monotonicNanoseconds)
+      lock.locked { seenCallbacks.append(callback) }
+      var writer = WireWriter()
+      switch action {
+      case .die: return
+      case .hang:
+        while !isStopped.load(ordering: .relaxed) { usleep(2_000) }
+        return
+      case .raw(let bytes): send(bytes, loop: next.loop)
+      case .keepQuiet: break
+      case .goOn, .pause, .respond, .close, .dieUnseen:
+        if callback.kind != .streamDone {
+          write(action, for: callback, into: &writer)
+          send(writer.array, loop: next.loop)
+        }
+      }
+      channel.end(memoryBytes: 0, droppedLogLines: 0)
+      channel.finish(loop: next.loop)
+    }
+  }
+
+  private func write(_ action: Action, for callback: SeenCallback, into writer: inout WireWriter) {
+    let at = writer.replyHead(.callbackDone, stream: callback.stream, sequence: callback.sequence)
+    switch action {
+    case .goOn(let edits):
+      for (operation, map, key, value) in edits {
+        Array(key.utf8).withUnsafeBytes { key in
+          Array(value.utf8).withUnsafeBytes { value in writer.edit(operation, map, key: key, value: value) }
+        }
+      }
+      writer.replyCounts(at: at, flags: [], edits: edits.count)
+    case .pause: writer.replyCounts(at: at, flags: .pause, edits: 0)
+    case .close: writer.replyCounts(at: at, flags: .closeStream, edits: 0)
+    case .respond(let status, let body, let headers, let grpc):
+      writer.replyCounts(at: at, flags: .localResponse, edits: 0)
+      var pairs = WireWriter()
+      pairs.pairs(headers)
+      let none = UnsafeRawBufferPointer(start: nil, count: 0)
+      Array(body.utf8).withUnsafeBytes { body in
+        writer.localResponse(
+          status: status, grpcStatus: grpc, details: none, body: body, serializedHeaders: pairs.bytes)
+      }
+    case .raw, .die, .dieUnseen, .hang, .keepQuiet: break
+    }
+  }
+
+  private func send(_ record: [UInt8], loop: Int) {
+    record.withUnsafeBytes { bytes in
+      while !isStopped.load(ordering: .relaxed), (try? channel.reply(bytes, loop: loop)) == false { usleep(1_000) }
+    }
+  }
+}
+
+/// A lock of its own address.
+final class pthread_mutex_box: @unchecked Sendable {
+  private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+  init() { pthread_mutex_init(mutex, nil) }
+  deinit { mutex.deallocate() }
+  func locked<Result>(_ body: () -> Result) -> Result {
+    pthread_mutex_lock(mutex)
+    defer { pthread_mutex_unlock(mutex) }
+    return body()
+  }
+}
