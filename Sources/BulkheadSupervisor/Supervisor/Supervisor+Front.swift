@@ -182,7 +182,9 @@ extension Supervisor {
       note(.info, "front ended [\(status)]")
       return stopWorkers()
     }
-    note(.error, "front ended: \(front.cause.map { "\($0.detail) [\(status)]" } ?? "\(status)"); all workers are replaced with it")
+    note(
+      .error,
+      "front ended: \(front.cause.map { "\($0.detail) [\(status)]" } ?? "\(status)"); all workers are replaced with it")
     // Their channels ended with it. It is none of their doing, so it counts against no plugin.
     for worker in workers.values {
       kill(worker, ExitCause(reason: .requested, detail: "replaced together with the front"))
