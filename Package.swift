@@ -155,7 +155,10 @@ let package = Package(
       ]),
     tests(
       "BulkheadProxyWasmTests",
-      ["BulkheadProxyWasm", "ProxyWasmABI", "BulkheadWire", "BulkheadWasmtime", "BulkheadCore"],
+      [
+        "BulkheadWorker", "BulkheadProxyWasm", "ProxyWasmABI", "BulkheadWire", "BulkheadWasmtime", "BulkheadRing",
+        "BulkheadCore",
+      ],
       linker: wasmtimeLinkage),
     tests("BulkheadConfigTests", ["BulkheadConfig", "BulkheadPolicy", "BulkheadCore"]),
     tests("BulkheadFrontTests", ["BulkheadFront", "BulkheadWire", "BulkheadRing", "BulkheadSystem"]),

@@ -1,10 +1,6 @@
 import BulkheadCore
 import BulkheadWire
 
-#if canImport(Glibc)
-  import Glibc
-#endif
-
 /// The worker's own copy of one header map.
 ///
 /// It keeps the block of serialized pairs as it came, and walks its lengths to find a name: a plugin that reads one
@@ -158,7 +154,8 @@ final class HeaderMap {
   ///
   /// - Returns: false where the map would outgrow `Limits`.
   func replace(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool {
-    guard hasRoom(name.count &+ value.count &+ 10, entries: 1) else { return false }
+    let isNew = first(named: name) == nil
+    guard hasRoom(name.count &+ value.count &+ 10, entries: isNew ? 1 : 0) else { return false }
     index()
     guard let first = entries.firstIndex(where: { has($0, name) }) else {
       append(name, value)
