@@ -61,13 +61,10 @@ private struct TestServer: Sendable {
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     let (bound, bell) = AsyncStream.makeStream(of: Void.self)
     let path = path
-    try await withThrowingTaskGroup(of: Void.self) { tasks in
-      tasks.addTask { try? await server.run(path: path, group: group) { bell.finish() } }
-      for await _ in bound {}
-      try await body(path)
-      tasks.cancelAll()
-    }
-    try await group.shutdownGracefully()
+    // It stays until the test process ends: NIO traps where a server is cancelled between accepting and handling.
+    Task.detached { try? await server.run(path: path, group: group) { bell.finish() } }
+    for await _ in bound {}
+    try await body(path)
   }
 }
 
