@@ -43,6 +43,8 @@ public enum Worker {
 
     do throws(WorkerStop) {
       let started = try StartedPlugin(bootstrap, reporter: reporter, modulePath: sandbox.modulePath)
+      // Never given back: tearing the VM down at the end would take system calls that the filter kills for.
+      _ = Unmanaged.passRetained(started)
       try started.seal(sandbox, bootstrap)
       reporter.send(.ready)
       try ServeLoop(started, bootstrap).run()
