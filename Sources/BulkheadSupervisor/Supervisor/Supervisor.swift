@@ -34,6 +34,8 @@ final class Supervisor {
   static let drainTime = Duration.seconds(10)
   /// A second signal that comes so soon after the first says nothing new.
   static let signalTwin = Duration.milliseconds(300)
+  /// The longest from the spawn of a front to its serving.
+  static let frontStartDeadline = Duration.seconds(10)
   /// A front that fails so often without ever having served will not serve at the next attempt either.
   static let hopelessFronts = 5
   /// How a front that dies is replaced: at once after a stable time, then slower, but never given up.
