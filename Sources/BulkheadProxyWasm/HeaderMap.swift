@@ -62,7 +62,8 @@ final class HeaderMap {
     guard lengths.count == 8 else { return nil }
     let nameLength = Int(UInt32(littleEndian: lengths.loadUnaligned(as: UInt32.self)))
     let valueLength = Int(UInt32(littleEndian: lengths.loadUnaligned(fromByteOffset: 4, as: UInt32.self)))
-    let entry = Entry(name: walk.at, nameLength: nameLength, value: walk.at &+ nameLength &+ 1, valueLength: valueLength)
+    let entry = Entry(
+      name: walk.at, nameLength: nameLength, value: walk.at &+ nameLength &+ 1, valueLength: valueLength)
     walk.at = entry.value &+ valueLength &+ 1
     return entry
   }

@@ -16,7 +16,6 @@ final class StartedPlugin {
   let host: PluginHost
   private let guest: WasmGuest
   private let bridge: HostBridge
-  private let marker: String
 
   /// Maps the channel, loads the module and starts the plugin.
   ///
@@ -25,7 +24,6 @@ final class StartedPlugin {
     self.reporter = reporter
     channel = try Self.mapChannel(bootstrap)
     services = WorkerServices(reporter: reporter, channel: channel)
-    marker = bootstrap.abi
 
     let engine: Engine
     let module: Module
@@ -110,13 +108,13 @@ final class StartedPlugin {
   private func warmUp() throws(WorkerStop) {
     let couldCall: Bool
     do throws(GuestFault) {
-      couldCall = try guest.warmUp(marker: marker)
+      couldCall = try guest.warmUp()
     } catch {
       throw stop(error)
     }
     guard couldCall else {
       throw WorkerStop(
-        reason: .configure, detail: "the module's marker \(marker) is no function without parameters")
+        reason: .configure, detail: "the module's \(ABIVersion.markerPrefix)* is no function without parameters")
     }
   }
 

@@ -21,12 +21,14 @@ final class WasmGuest: Guest {
 
   /// Calls the ABI's marker, which does nothing, so that the first run of the guest's code lies behind.
   ///
-  /// - Returns: false where the marker cannot be called.
-  func warmUp(marker: String) throws(GuestFault) -> Bool {
-    for hasResult in [false, true] {
-      if let function = (try? instance.function(marker, parameters: 0, hasResult: hasResult)) ?? nil {
-        _ = try instance.call(function)
-        return true
+  /// - Returns: false where the module has no marker that can be called.
+  func warmUp() throws(GuestFault) -> Bool {
+    for marker in ABIVersion.allCases {
+      for hasResult in [false, true] {
+        if let function = (try? instance.function(marker.rawValue, parameters: 0, hasResult: hasResult)) ?? nil {
+          _ = try instance.call(function)
+          return true
+        }
       }
     }
     return false

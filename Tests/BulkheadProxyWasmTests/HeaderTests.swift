@@ -83,7 +83,7 @@ import Testing
   @Test(arguments: [
     ("", "x"), ("a b", "x"), ("a:", "x"), ("ok", "a\nb"), ("ok", "a\rb"), ("ok", "a\0b"), (":status", "200"),
     (":method", ""), (":method", "GET /"), (":path", "/a b"), (":path", ""), (":authority", "a b"), (":scheme", "ftp"),
-    (":other", "x"),
+    (":other", "x"), (":method", "CONNECT"), (":path", "a"), ("ok", "\u{1}"),
   ])
   func entriesThatNoRequestCanHaveAreRefused(pair: (String, String)) throws {
     let harness = try Harness()

@@ -213,7 +213,8 @@ import Testing
   @Test func timeIsTold() throws {
     let harness = try Harness()
     #expect(harness.call(.getCurrentTimeNanoseconds, harness.out) == .ok)
-    #expect(harness.guest.bytes.loadUnaligned(fromByteOffset: Int(harness.out), as: UInt64.self) == 1_700_000_000_000_000_000)
+    #expect(
+      harness.guest.bytes.loadUnaligned(fromByteOffset: Int(harness.out), as: UInt64.self) == 1_700_000_000_000_000_000)
     #expect(harness.call(.getCurrentTimeNanoseconds, UInt32(harness.guest.bytes.count) - 7) == .invalidMemoryAccess)
   }
 
@@ -319,7 +320,8 @@ import Testing
     #expect(names.count == HostImport.all.count)
     #expect(names.contains("env.proxy_get_log_level"))
     #expect(names.contains("wasi_unstable.fd_write"))
-    #expect(HostImport.unknown(among: ["env.proxy_log", "env.proxy_lag", "x.proxy_log"]) == ["env.proxy_lag", "x.proxy_log"])
+    #expect(
+      HostImport.unknown(among: ["env.proxy_log", "env.proxy_lag", "x.proxy_log"]) == ["env.proxy_lag", "x.proxy_log"])
     #expect(
       HostImport.unimplemented(among: ["env.proxy_log", "env.proxy_http_call", "wasi_unstable.fd_read"])
         == ["env.proxy_http_call"])
@@ -327,8 +329,8 @@ import Testing
   }
 
   @Test func theAbiIsTheMarker() throws {
-    #expect(try ABIVersion.detect(exports: ["memory", "proxy_abi_version_0_2_0"]) == .v0_2_0)
-    #expect(try ABIVersion.detect(exports: ["proxy_abi_version_0_2_1", "proxy_abi_version_0_2_0"]) == .v0_2_1)
+    #expect(try ABIVersion.detect(exports: ["memory", "proxy_abi_version_0_2_0"]) == .version020)
+    #expect(try ABIVersion.detect(exports: ["proxy_abi_version_0_2_1", "proxy_abi_version_0_2_0"]) == .version021)
     #expect(throws: ABIError.noMarker) { try ABIVersion.detect(exports: ["memory"]) }
     #expect(throws: ABIError.unsupported(["proxy_abi_version_0_1_0"])) {
       try ABIVersion.detect(exports: ["proxy_abi_version_0_1_0"])

@@ -7,7 +7,9 @@ import Testing
 @Suite struct LifecycleTests {
   @Test func theRootContextComesFirstThenTheTwoConfigurations() throws {
     let harness = try Harness()
-    for export in [GuestExport.initialize, .main, .start, .contextCreate] { harness.guest.callbacks[export] = { _, _, _ in 0 } }
+    for export in [GuestExport.initialize, .main, .start, .contextCreate] {
+      harness.guest.callbacks[export] = { _, _, _ in 0 }
+    }
     for export in [GuestExport.vmStart, .configure] { harness.guest.callbacks[export] = { _, _, _ in 1 } }
     try harness.start()
     #expect(
