@@ -235,8 +235,8 @@ def start_ext_proc(directory, upstream, _plugins):
     directory.mkdir()
     processor, binary = directory / "processor", directory / "ext_proc"
     done = subprocess.run(
-        [shutil.which("cc") or "clang", "-O2", "-o", str(binary), str(ROOT / "Tests/Bench/ext_proc.c")], capture_output=True, text=True,
-        check=False)
+        [shutil.which("cc") or "clang", "-O2", "-o", str(binary), str(ROOT / "Tests/Bench/ext_proc.c")],
+        capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise BenchError(f"the ext_proc server does not compile:\n{done.stderr}")
     peer = Server("ext_proc", [binary, processor], 0, directory)
