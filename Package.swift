@@ -12,7 +12,7 @@ let strict = Context.environment["BULKHEAD_STRICT"] != nil
 
 let swiftSettings: [SwiftSetting] =
   [
-    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("ExistentialAny")
   ] + (strict ? [.treatAllWarnings(as: .error)] : [])
 
 let cSettings: [CSetting] = strict ? [.treatAllWarnings(as: .error)] : []
@@ -141,7 +141,8 @@ let package = Package(
     // tests
     executable("bulkhead-probe", ["BulkheadSandbox", "BulkheadSystem", "CBulkheadSys"], path: "Tests/Probe"),
     executable(
-      "bulkhead-ringbench", ["BulkheadRing", "BulkheadSystem", "CBulkheadRing", "CBulkheadSys"], path: "Tests/RingBench"),
+      "bulkhead-ringbench", ["BulkheadRing", "BulkheadSystem", "CBulkheadRing", "CBulkheadSys"], path: "Tests/RingBench"
+    ),
     tests("BulkheadCoreTests", ["BulkheadCore"]),
     tests("BulkheadPolicyTests", ["BulkheadPolicy"]),
     tests("BulkheadWireTests", ["BulkheadWire", "BulkheadCore"]),

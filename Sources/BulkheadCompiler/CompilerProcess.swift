@@ -22,6 +22,7 @@ public enum CompilerProcess {
     case .failure(let problem): return fail(problem.text, ExitCode.software)
     }
 
+    LastWords.install(memory: ByteCount(bytes: bootstrap.memory))
     var limits = CompilerSandbox.Configuration()
     limits.memory = bootstrap.memory
     limits.cpuSeconds = bootstrap.cpuSeconds

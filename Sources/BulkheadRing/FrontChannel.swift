@@ -38,6 +38,14 @@ public final class FrontChannel {
     return true
   }
 
+  /// Publishes one callback record; a worker that sleeps learns of it by `wakeWorker`. So that a loop with much to send
+  /// wakes the worker once.
+  ///
+  /// - Returns: false where the ring is full.
+  /// - Throws: `RingError` where the worker's cursor cannot be.
+  @inline(__always)
+  public func publish(_ record: UnsafeRawBufferPointer) throws(RingError) -> Bool { try callbacks.write(record) }
+
   /// The cursor behind the last callback record, for `isDealtWith`.
   public var callbackPosition: UInt32 { callbacks.position }
 
@@ -58,8 +66,9 @@ public final class FrontChannel {
     return true
   }
 
+  /// Wakes the worker where it sleeps.
   @inline(__always)
-  private func wakeWorker() {
+  public func wakeWorker() {
     bh_fence_seq()
     if bh_load_relaxed(memory) != 0, bh_exchange_seq(memory, 0) != 0 { bh_futex_wake(memory) }
   }

@@ -55,6 +55,7 @@ def configurations(patterns):
     known = [(f"bulkhead-{count}", count, servers.start_bulkhead) for count in CHAINS]
     if servers.ENVOY.exists():
         known += [(f"envoy-{count}", count, servers.start_envoy) for count in CHAINS]
+        known.append(("envoy-ext_proc", 1, servers.start_ext_proc))
     else:
         say("Envoy is not here (make bench fetches it where there is one for this machine): Bulkhead alone")
     wanted = [entry for entry in known if any(fnmatch.fnmatch(entry[0], pattern) for pattern in patterns.split(","))]
@@ -140,8 +141,8 @@ def main():
                 for server in reversed(started):
                     server.stop()
         lines = [
-            f"Machine: {machine()}. Medians of {chosen.rounds} rounds of {chosen.seconds} s, wrk with one thread, one nginx "
-            "worker, one proxy thread; a plugin reads one header and adds two.", ""]
+            f"Machine: {machine()}. Medians of {chosen.rounds} rounds of {chosen.seconds} s; wrk with one thread, one "
+            "nginx worker, one proxy thread; a plugin reads one header and adds two.", ""]
         lines += report.throughput_table(results, names, chosen.connections) + [""]
         lines += report.budget_table(results, chosen.connections) + [""]
         lines += report.memory_table(results)

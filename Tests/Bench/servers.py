@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -40,6 +41,8 @@ class Server:
     def __init__(self, name, command, port, directory):
         self.name, self.port, self.directory = name, port, directory
         self.log = directory / "log"
+        # Servers that live and end with this one.
+        self.companions = []
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory,
@@ -97,6 +100,8 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(15)
+        for companion in self.companions:
+            companion.stop()
 
 
 def pss_bytes(pid):
@@ -223,3 +228,43 @@ def run_envoy(name, directory, configuration):
         name,
         [ENVOY, "-c", directory / "envoy.json", "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"],
         port, directory)
+
+
+def start_ext_proc(directory, upstream, _plugins):
+    """Envoy with one worker thread that asks a gRPC server on a Unix socket, which does what the plugin does."""
+    directory.mkdir()
+    processor, binary = directory / "processor", directory / "ext_proc"
+    done = subprocess.run(
+        [shutil.which("cc") or "clang", "-O2", "-o", str(binary), str(ROOT / "Tests/Bench/ext_proc.c")],
+        capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BenchError(f"the ext_proc server does not compile:\n{done.stderr}")
+    peer = Server("ext_proc", [binary, processor], 0, directory)
+    deadline = time.monotonic() + 10
+    while not processor.exists():
+        if time.monotonic() > deadline:
+            raise BenchError(f"the ext_proc server makes no socket:\n{peer.tail()}")
+        time.sleep(0.05)
+    cluster = {
+        "name": "processor", "type": "STATIC", "connect_timeout": "5s",
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": {}}}},
+        "load_assignment": {"cluster_name": "processor", "endpoints": [{
+            "lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": str(processor)}}}}]}]},
+    }
+    ext_proc = {
+        "name": "envoy.filters.http.ext_proc",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor",
+            "grpc_service": {"envoy_grpc": {"cluster_name": "processor"}}, "message_timeout": "5s",
+            "processing_mode": {
+                "request_header_mode": "SEND", "response_header_mode": "SEND", "request_body_mode": "NONE",
+                "response_body_mode": "NONE", "request_trailer_mode": "SKIP", "response_trailer_mode": "SKIP"},
+        },
+    }
+    server = run_envoy(
+        "envoy-ext_proc", directory / "envoy",
+        lambda port: envoy_configuration(port, upstream, [ext_proc], [cluster]))
+    server.companions.append(peer)
+    return server

@@ -55,10 +55,13 @@ import Testing
     #expect(outcome.refusal?.hasSuffix("more than 512 B") == true, "\(outcome)")
   }
 
-  @Test func memoryOverTheBoundIsTheEndOfTheCompilerAlone() throws {
+  @Test(arguments: [6, 8, 12, 16, 24] as [UInt64]) func aModuleThatTakesTooMuchMemoryIsRefused(_ mebibytes: UInt64)
+    throws
+  {
     let module = WasmModule(exports: ["proxy_abi_version_0_2_1"], functions: 20_000)
-    let outcome = try Compiler.run(module.bytes) { $0.memory = 8 << 20 }
-    #expect(outcome.status != .exited(code: ExitCode.ok))
+    let outcome = try Compiler.run(module.bytes) { $0.memory = mebibytes << 20 }
+    #expect(outcome.status == .exited(code: ExitCode.dataError), "\(outcome.status) \(outcome.errors)")
+    #expect(outcome.refusal != nil, "\(outcome.frames)")
     #expect(outcome.output.isEmpty)
   }
 

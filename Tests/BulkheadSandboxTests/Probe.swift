@@ -1,6 +1,7 @@
 import BulkheadCore
 import BulkheadSupervisor
 import BulkheadSystem
+import CBulkheadSys
 import Foundation
 import Glibc
 import Testing
@@ -85,6 +86,8 @@ enum Probe {
     let lifelineEnd: Descriptor? = lifelineOpen ? try lifeline.write.duplicate() : nil
     let lifelineRead = lifeline.takeRead()
     request.descriptors[8] = lifelineRead.raw
+    // A child that another test starts at this moment holds a copy of the write end until its exec.
+    if !lifelineOpen { #expect(bh_poll(lifelineRead.raw, 0, 10_000) > 0) }
     let child = try ProcessSpawner.spawn(request)
     let output = report.takeRead()
 

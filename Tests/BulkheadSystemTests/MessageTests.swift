@@ -41,7 +41,7 @@ import Testing
       }
       #expect(message.descriptors.count == 1)
     }
-    #expect(try RawDescriptor.isHungUp(read.raw))
+    #expect(hangsUp(read.raw))
   }
 
   @Test(arguments: [(sent: 1, room: 0), (2, 1), (5, 4), (8, 1)])
@@ -56,7 +56,7 @@ import Testing
     } catch {
       #expect(error.code == EMSGSIZE)
     }
-    #expect(try RawDescriptor.isHungUp(read.raw), "a descriptor of the refused message is still open")
+    #expect(hangsUp(read.raw), "a descriptor of the refused message is still open")
   }
 
   @Test func aMessageThatIsLongerThanTheRoomIsAnError() throws {
@@ -71,7 +71,7 @@ import Testing
       #expect(error.code == EMSGSIZE)
       #expect(error.operation == "receive a message")
     }
-    #expect(try RawDescriptor.isHungUp(read.raw))
+    #expect(hangsUp(read.raw))
   }
 
   @Test func anEmptySocketWouldWaitAndAClosedOneIsAtItsEnd() throws {
@@ -113,6 +113,10 @@ import Testing
     #expect(peer.uid == geteuid())
     #expect(peer.gid == getegid())
   }
+
+  /// Whether the other end goes. A child that another test starts at this moment holds a copy until its exec, so this
+  /// waits for the end instead of looking once.
+  private func hangsUp(_ raw: Int32) -> Bool { bh_poll(raw, 0, 10_000) & 0x10 != 0 }
 
   private func send(_ raw: Int32, _ text: String, _ descriptors: [Int32]) throws(SystemError) -> Bool {
     let bytes = Array(text.utf8)

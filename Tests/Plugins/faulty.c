@@ -7,9 +7,9 @@
 // The environment variable FAULT_VM_START names one for proxy_on_vm_start, the configuration {"configure": "FAULT"} one
 // for proxy_on_configure. Where nothing fails, request and response get `x-faulty: ok`.
 //
-// Faults: trap, exit (proc_exit), loop, memory (grow until refused, then trap), grow (the same, but live on and say how far it went
-// in x-grown-pages), div0, stackoverflow, oob, badcall, log-flood, log-huge, slow:N (busy for N milliseconds), refuse (in
-// the two start callbacks: say no).
+// Faults: trap, exit (proc_exit), loop, memory (grow until refused, then trap), grow (the same, but live on and say how
+// far it went in x-grown-pages), div0, stackoverflow, oob, badcall, log-flood, log-huge, slow:N (busy for N
+// milliseconds), refuse (in the two start callbacks: say no).
 #include "proxy_wasm.h"
 
 enum { FAULT_NAME = 32, STREAMS = 1024 };

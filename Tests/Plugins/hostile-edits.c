@@ -1,7 +1,7 @@
 // Makes edits that no honest plugin makes, as the request header `x-hostile` (in the request callback) or
-// `x-hostile-response` (in the response callback) names them; without either: crlf and name in both. What gets through would
-// be a header `x-injected`. The status of the last hostcall is reported in the response header `x-hostile-status`, as far
-// as that survives.
+// `x-hostile-response` (in the response callback) names them; without either: crlf and name in both. What gets through
+// would be a header `x-injected`. The status of the last hostcall is reported in the response header
+// `x-hostile-status`, as far as that survives.
 //
 //   many     5000 headers                 huge      a value of 1 MiB
 //   crlf     a line break in a value      name      a line break and a blank in a name

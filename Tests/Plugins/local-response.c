@@ -1,6 +1,7 @@
-// Answers requests itself: 403, or what the request header `x-local` says; `x-local: pass` lets the request through, and
-// `x-local-response: STATUS` answers from the response callback instead; `x-local-return: continue` makes the callback return CONTINUE instead of PAUSE; `x-local-grpc: N` sets the gRPC
-// status; `x-local-twice` sends a second answer and reports its status. Every response that passes gets `x-local-seen`.
+// Answers requests itself: 403, or what the request header `x-local` says; `x-local: pass` lets the request through,
+// and `x-local-response: STATUS` answers from the response callback instead; `x-local-return: continue` makes the
+// callback return CONTINUE instead of PAUSE; `x-local-grpc: N` sets the gRPC status; `x-local-twice` sends a second
+// answer and reports its status. Every response that passes gets `x-local-seen`.
 #include "proxy_wasm.h"
 
 // {"x-local-header": "yes", "content-type": "text/plain"}

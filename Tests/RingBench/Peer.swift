@@ -2,8 +2,8 @@ import BulkheadRing
 import BulkheadSystem
 import Glibc
 
-/// The other process: answers every message until it is told to go. Its descriptors are 3 the memory, 4 the eventfd that
-/// wakes it, 5 the one that it wakes the first process with.
+/// The other process: answers every message until it is told to go. Its descriptors are 3 the memory, 4 the eventfd
+/// that wakes it, 5 the one that it wakes the first process with.
 struct PeerArguments {
   static let mark = "--peer"
 

@@ -25,6 +25,8 @@ final class FrontLoop: @unchecked Sendable {
   var active: [WorkerLink] = []
   /// Links with anything in their ledger: what the deadline timer looks at.
   var watched: [WorkerLink] = []
+  /// Links with records that their sleeping worker does not know of.
+  private var toBeWoken: [WorkerLink] = []
   /// Hosts with streams that wait for a worker.
   var waitingHosts: [PluginHost] = []
   private var pollIsScheduled = false
@@ -180,13 +182,11 @@ final class FrontLoop: @unchecked Sendable {
     isPolling = true
     defer { isPolling = false }
     var index = active.count - 1
-    var progress = false
     while index >= 0 {
       // A reply can take links out of the list and put others in: every index is checked.
-      if index < active.count, active[index].poll() { progress = true }
+      if index < active.count { _ = active[index].poll() }
       index -= 1
     }
-    if progress { spinUntil = 0 }
   }
 
   /// Something is outstanding: look for replies once the loop has done what it is doing.
@@ -197,13 +197,31 @@ final class FrontLoop: @unchecked Sendable {
     eventLoop.execute { [unowned self] in self.scheduledPoll() }
   }
 
+  /// The worker is woken, where it sleeps, once the loop has done what it is doing: many records, one wake.
+  @inline(__always)
+  func wakeLater(_ link: WorkerLink) {
+    if !link.isToBeWoken {
+      link.isToBeWoken = true
+      toBeWoken.append(link)
+    }
+    schedulePoll()
+  }
+
+  private func wakeWorkers() {
+    guard !toBeWoken.isEmpty else { return }
+    for link in toBeWoken { link.wake() }
+    toBeWoken.removeAll(keepingCapacity: true)
+  }
+
   private func scheduledPoll() {
     pollIsScheduled = false
+    wakeWorkers()
     guard !active.isEmpty else { return }
     let before = active.count
     poll()
+    wakeWorkers()
+    if spinUntil > 0, active.count < before { spin.hit() }
     guard !active.isEmpty else {
-      spin.hit()
       spinUntil = 0
       return
     }
@@ -224,6 +242,7 @@ final class FrontLoop: @unchecked Sendable {
       if index < active.count, !active[index].fallAsleep() { _ = active[index].poll() }
       index -= 1
     }
+    wakeWorkers()
     // A reply that came just now may have led to the next callback.
     if active.contains(where: { !$0.isAsleep }) { schedulePoll() }
   }
@@ -318,32 +337,42 @@ enum StreamID {
   }
 }
 
-/// How long a loop looks for a reply before it sleeps: the whole time while that pays, less while it does not, and now
-/// and then a try once it was given up.
+/// How long a loop looks for a reply before it sleeps: longer while that pays, less while it does not, and now and then a
+/// try once it was given up. Where other processes want the CPU, looking keeps the worker from running: it never pays
+/// there, and is soon given up.
 struct SpinBudget {
   private let maximum: UInt64
+  /// ns.
   private(set) var current: UInt64
   private var rested = 0
+  private var patience = 32
 
   init(maximum: UInt64) {
     self.maximum = maximum
     current = maximum
   }
 
-  /// A reply came while it spun.
-  mutating func hit() { current = maximum }
+  /// A reply came while the loop looked for one.
+  mutating func hit() {
+    current = min(maximum, current &* 2)
+    patience = 32
+  }
 
   /// None came.
   mutating func miss() {
     current /= 2
-    if current < 2_000 { current = 0 }
+    if current < 1_000 {
+      current = 0
+      // Each try that fails makes the next one rarer.
+      patience = min(patience &* 2, 4_096)
+    }
   }
 
-  /// The loop went to sleep without spinning.
+  /// The loop went to sleep without looking.
   mutating func rest() {
     guard maximum > 0 else { return }
-    rested += 1
-    if rested >= 64 {
+    rested &+= 1
+    if rested >= patience {
       rested = 0
       current = maximum / 4
     }

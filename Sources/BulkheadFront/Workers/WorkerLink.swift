@@ -29,6 +29,8 @@ final class WorkerLink {
   /// used again after them.
   private var owed: [[UInt8]] = []
 
+  /// Something was published and the worker not woken yet.
+  var isToBeWoken = false
   /// Places in the loop's lists, -1 outside.
   var activeAt = -1
   var watchedAt = -1
@@ -80,7 +82,7 @@ final class WorkerLink {
   /// Sends the callback record in the loop's writer; it carries `nextSequence`.
   func send(kind: CallbackKind, stream: UInt32, plugin: Int, hasState: Bool) -> Sent {
     do throws(RingError) {
-      guard try payOwed(), try channel.send(loop.writer.bytes) else { return .ringIsFull }
+      guard try payOwed(), try channel.publish(loop.writer.bytes) else { return .ringIsFull }
     } catch {
       lose(.protocolViolation, "\(error)", failHead: true)
       return .lost
@@ -93,7 +95,7 @@ final class WorkerLink {
       isAsleep = false
       channel.wakeUp()
     }
-    loop.schedulePoll()
+    loop.wakeLater(self)
     return .sent(sequence: sequence)
   }
 
@@ -113,8 +115,9 @@ final class WorkerLink {
     guard isAlive else { return }
     do throws(RingError) {
       sequence &+= 1
-      if try payOwed(), try channel.send(loop.writer.bytes) {
+      if try payOwed(), try channel.publish(loop.writer.bytes) {
         note(kind: .streamDone, stream: stream, plugin: plugin, hasState: true, now: Clock.monotonicNanoseconds)
+        loop.wakeLater(self)
       } else {
         owed.append(loop.writer.array)
         loop.watch(self)
@@ -131,12 +134,19 @@ final class WorkerLink {
     for record in owed {
       var sent: Result<Bool, RingError> = .success(false)
       record.withUnsafeBytes { bytes in
-        do throws(RingError) { sent = .success(try channel.send(bytes)) } catch { sent = .failure(error) }
+        do throws(RingError) { sent = .success(try channel.publish(bytes)) } catch { sent = .failure(error) }
       }
       guard try sent.get() else { return false }
+      loop.wakeLater(self)
       paid += 1
     }
     return true
+  }
+
+  /// Lets the worker know of what was published, where it sleeps.
+  func wake() {
+    isToBeWoken = false
+    if state != .lost { channel.wakeWorker() }
   }
 
   // MARK: Receiving

@@ -13,7 +13,6 @@ final class ControlServerTask: Sendable {
 
   private let socket: ControlSocket
   private let start: StartBox
-  private let task: Task<Void, Never>
 
   private final class StartBox: Sendable {
     let value = Mutex(Start.pending)
@@ -29,14 +28,13 @@ final class ControlServerTask: Sendable {
     logger.logLevel = max(.warning, logger.logLevel)
     let server = ControlServer(backend: ControlBackend(inbox), logger: logger)
     let path = socket.temporaryPath
-    task = Task.detached {
+    Task.detached {
       let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
       do {
         try await server.run(path: path, group: group) {
           start.value.withLock { $0 = .bound }
           inbox.post { _ in }
         }
-      } catch is CancellationError {
       } catch {
         start.value.withLock { if case .pending = $0 { $0 = .failed("\(error)") } }
         inbox.post { $0.note(.error, "the control server ended: \(error)") }
@@ -65,9 +63,6 @@ final class ControlServerTask: Sendable {
     }
   }
 
-  /// Ends it and takes the socket away.
-  func stop() {
-    task.cancel()
-    socket.remove()
-  }
+  /// Takes the socket away. The server itself ends with the process.
+  func stop() { socket.remove() }
 }

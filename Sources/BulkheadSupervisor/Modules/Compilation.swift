@@ -39,10 +39,13 @@ final class Compilation {
     onEnd: @escaping (Outcome) -> Void
   ) throws(SystemError) {
     let output = try OutputMemory(name: "compiled-module")
-    let program = try Memfd.message(name: "compiler-bootstrap", seccomp).takeDescriptor()
+    let bootstrap = CompilerBootstrap(
+      maximumInput: UInt64(ModuleSource.maximumBytes), maximumOutput: UInt64(ModuleCache.maximumCompiled),
+      seccompProgram: seccomp)
+    let message = try Memfd.message(name: "compiler-bootstrap", bootstrap.encoded()).takeDescriptor()
     child = try ChildProcess(
       .init(process: "compiler", plugin: plugin), executable: executable, name: "bulkhead-compiler",
-      descriptors: [program.raw, source.memory.raw, output.descriptor.raw], namespaces: .all, unprivilegedID: 65_534,
+      descriptors: [message.raw, source.memory.raw, output.descriptor.raw], namespaces: .all, unprivilegedID: 65_534,
       blockingReport: true, bounds: .init(frame: Limits.maximumCompilerFrame, linesPerSecond: 200), loop: loop, log: log
     )
     self.output = consume output
@@ -97,7 +100,7 @@ final class Compilation {
     case (_, .signaled(signal: SIGXCPU, _)), (_, .signaled(signal: SIGKILL, _)):
       return .refused("compiling it took more processor time or memory than a compiler may have (\(status))")
     case (_, .signaled(signal: SIGSYS, _)):
-      return .refused("the compiler made a system call that its seccomp filter forbids (\(status))")
+      return .failed("the compiler made a system call that its seccomp filter forbids (\(status))")
     default: return .failed("the compiler gave no result: \(status)")
     }
   }

@@ -7,7 +7,7 @@ import Crypto
 /// the sidecar vouches for it, and a damaged entry is as good as none.
 struct ModuleCache {
   /// A larger compiled module is refused.
-  static let maximumCompiled = 1 << 30
+  static let maximumCompiled = 512 << 20
 
   let directory: String
   let engine: EngineKey

@@ -5,7 +5,7 @@ import Crypto
 /// was checked even where the file changes meanwhile.
 final class ModuleSource {
   /// A larger module is refused.
-  static let maximumBytes = 256 << 20
+  static let maximumBytes = 64 << 20
 
   let digest: Digest256
   let memory: SharedDescriptor

@@ -139,6 +139,12 @@ enum ShippedProfiles {
           "errnoRet": 13
         },
         {
+          "comment": "Wasmtime asks whether standard error is a terminal: it is none.",
+          "names": ["ioctl"],
+          "action": "SCMP_ACT_ERRNO",
+          "errnoRet": 25
+        },
+        {
           "comment": "The untrusted module.",
           "names": ["pread64"],
           "action": "SCMP_ACT_ALLOW",
