@@ -17,7 +17,7 @@ mandir = $(DESTDIR)$(PREFIX)/share/man
 .PHONY: help run test build bench format lint install clean deps plugins
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: deps plugins ## the quickstart: a proxy, two plugins, three commands to try
 	@echo 'Building; the first time takes a few minutes.'
@@ -33,7 +33,7 @@ build: deps ## optimised binaries in .build/release
 
 bench: build plugins ## Bulkhead against Envoy on this machine; flags in BENCH, e.g. BENCH='--rounds 3'
 	.ci/deps --bench
-	python3 Tests/Bench/bench.py $(BENCH)
+	python3 -B Tests/Bench/bench.py $(BENCH)
 
 format: ## formats all Swift files in place
 	swift format -i -r -p Sources Tests examples Package.swift

@@ -12,7 +12,7 @@ let strict = Context.environment["BULKHEAD_STRICT"] != nil
 
 let swiftSettings: [SwiftSetting] =
   [
-    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("ExistentialAny")
   ] + (strict ? [.treatAllWarnings(as: .error)] : [])
 
 let cSettings: [CSetting] = strict ? [.treatAllWarnings(as: .error)] : []
@@ -96,6 +96,7 @@ let package = Package(
         "CSeccomp", "BulkheadCore", "BulkheadPolicy", "BulkheadWire", "BulkheadSystem", "BulkheadSandbox",
         "BulkheadRing", "BulkheadConfig", "BulkheadControl",
         .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "HummingbirdCore", package: "hummingbird"),
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "Logging", package: "swift-log"),
@@ -140,7 +141,8 @@ let package = Package(
     // tests
     executable("bulkhead-probe", ["BulkheadSandbox", "BulkheadSystem", "CBulkheadSys"], path: "Tests/Probe"),
     executable(
-      "bulkhead-ringbench", ["BulkheadRing", "BulkheadSystem", "CBulkheadRing", "CBulkheadSys"], path: "Tests/RingBench"),
+      "bulkhead-ringbench", ["BulkheadRing", "BulkheadSystem", "CBulkheadRing", "CBulkheadSys"], path: "Tests/RingBench"
+    ),
     tests("BulkheadCoreTests", ["BulkheadCore"]),
     tests("BulkheadPolicyTests", ["BulkheadPolicy"]),
     tests("BulkheadWireTests", ["BulkheadWire", "BulkheadCore"]),
@@ -148,15 +150,26 @@ let package = Package(
     tests("BulkheadRingTests", ["BulkheadRing", "BulkheadSystem", "CBulkheadRing"]),
     tests(
       "BulkheadSandboxTests",
-      ["BulkheadSandbox", "BulkheadSystem", "BulkheadConfig", "BulkheadSupervisor", "bulkhead-probe"]),
+      [
+        "CBulkheadSys", "BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadSandbox", "BulkheadSupervisor",
+        "bulkhead-probe",
+      ]),
     tests(
       "BulkheadProxyWasmTests",
-      ["BulkheadProxyWasm", "ProxyWasmABI", "BulkheadWire", "BulkheadWasmtime", "BulkheadCore"],
+      [
+        "BulkheadWorker", "BulkheadProxyWasm", "ProxyWasmABI", "BulkheadWire", "BulkheadWasmtime", "BulkheadRing",
+        "BulkheadCore",
+      ],
       linker: wasmtimeLinkage),
     tests("BulkheadConfigTests", ["BulkheadConfig", "BulkheadPolicy", "BulkheadCore"]),
     tests("BulkheadFrontTests", ["BulkheadFront", "BulkheadWire", "BulkheadRing", "BulkheadSystem"]),
     tests("BulkheadCLITests", ["BulkheadCLI", "BulkheadControl"]),
-    tests("BulkheadSupervisorTests", ["BulkheadSupervisor", "BulkheadWire", "BulkheadConfig", "BulkheadPolicy"]),
+    tests(
+      "BulkheadSupervisorTests",
+      [
+        "BulkheadSupervisor", "BulkheadWire", "BulkheadConfig", "BulkheadPolicy", "BulkheadControl", "BulkheadRing",
+        "BulkheadSystem", "BulkheadCore",
+      ]),
     tests("IntegrationTests", ["BulkheadControl", "BulkheadCore"]),
   ],
   swiftLanguageModes: [.v6]

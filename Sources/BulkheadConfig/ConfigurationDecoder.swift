@@ -45,7 +45,7 @@ struct ConfigurationDecoder {
     var listeners: [Configuration.Listener] = []
     for field in fields.prefix(Limits.maximumListeners) {
       guard let section = field.section(["name", "address", "upstream"]) else { continue }
-      let name = decodeName(of: section, a: "listener", seen: &names)
+      let name = decodeName(of: section, what: "listener", seen: &names)
       let place = section.required("address", "host:port to listen on")
       let address = place.flatMap { decodeAddress($0, ports: 0...65_535) }
       if let address, address.port != 0, let other = addresses.updateValue(name ?? "", forKey: address) {
@@ -80,7 +80,7 @@ struct ConfigurationDecoder {
 
   private func decodeUpstream(_ field: Field, seen: inout [String: SourceLocation]) -> Configuration.Upstream? {
     guard let section = field.section(["name", "endpoints", "builtin"]) else { return nil }
-    let name = decodeName(of: section, a: "upstream", seen: &seen)
+    let name = decodeName(of: section, what: "upstream", seen: &seen)
     let kind: Configuration.Upstream.Kind?
     switch (section["endpoints"], section["builtin"]) {
     case (let endpoints?, nil):
@@ -103,12 +103,12 @@ struct ConfigurationDecoder {
     return .init(name: name, kind: kind ?? .echo, location: field.location)
   }
 
-  private func decodeName(of section: Section, a what: String, seen: inout [String: SourceLocation]) -> String? {
+  private func decodeName(of section: Section, what: String, seen: inout [String: SourceLocation]) -> String? {
     guard let field = section.required("name", "the \(what)'s name"), let name = field.nonEmptyString() else {
       return nil
     }
     if let first = seen[name] {
-      field.report("there is already a \(what) '\(name)', at \(first)")
+      field.report("the \(what) '\(name)' is there already, at \(first)")
     } else {
       seen[name] = field.location
     }
@@ -162,7 +162,7 @@ struct ConfigurationDecoder {
     guard let section = section["limits"]?.section(keys) else { return bounds }
     if let bytes = section["headerBytes"]?.byteCount(1_024...65_536) { bounds.headerBytes = bytes }
     if let count = section["headerCount"]?.integer(1...1_000) { bounds.headerCount = count }
-    if let bytes = section["bodyBytes"]?.byteCount(0...UInt64(Int64.max)) { bounds.bodyBytes = bytes }
+    if let bytes = section["bodyBytes"]?.byteCount(0...(1 << 50)) { bounds.bodyBytes = bytes }
     if let count = section["connections"]?.integer(1...1_000_000) { bounds.connections = count }
     if let count = section["upstreamConnections"]?.integer(1...65_535) { bounds.upstreamConnections = count }
     return bounds

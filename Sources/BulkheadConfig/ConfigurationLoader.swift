@@ -23,7 +23,8 @@ public enum ConfigurationLoader {
     guard let documents = read(source) else { return nil }
     guard let document = documents.first, documents.count == 1 else {
       let what = documents.isEmpty ? "is empty: 'listeners' at least are needed" : "holds more than one document"
-      source.report(line: documents.dropFirst().first?.line, what)
+      let second = documents.dropFirst().first
+      source.report(line: second?.line, column: second?.column, what)
       return nil
     }
     guard let result = ConfigurationDecoder(source: source).decode(document) else { return nil }

@@ -8,7 +8,7 @@ enum NearestName {
     var best: (distance: Int, candidate: String)?
     for candidate in candidates {
       let known = Array(candidate.lowercased().unicodeScalars)
-      let allowed = max(1, min(3, max(known.count, typed.count) / 3))
+      let allowed = max(1, min(3, (max(known.count, typed.count) + 1) / 3))
       let distance = distance(typed, known)
       if distance <= allowed, distance < best?.distance ?? .max { best = (distance, candidate) }
     }

@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 
 /// The JSON of the control API: keys sorted, slashes as they are, no insignificant blanks unless asked for.
 public enum ControlJSON {

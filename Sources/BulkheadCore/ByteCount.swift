@@ -23,8 +23,7 @@ public struct ByteCount: Hashable, Comparable, Sendable, CustomStringConvertible
   public var description: String {
     for (unit, name) in [(UInt64(1) << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")] where bytes >= unit {
       if bytes % unit == 0 { return "\(bytes / unit) \(name)" }
-      let tenths = bytes / (unit / 10)
-      return "\(tenths / 10).\(tenths % 10) \(name)"
+      return "\(bytes / unit).\(bytes % unit * 10 / unit) \(name)"
     }
     return "\(bytes) B"
   }

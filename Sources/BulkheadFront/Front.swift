@@ -4,7 +4,6 @@ import BulkheadWire
 import Glibc
 import NIOConcurrencyHelpers
 import NIOCore
-import NIOHTTP1
 import NIOPosix
 
 /// The front proxy: accepts, runs the filter chain over rings, talks to upstreams.
@@ -84,7 +83,6 @@ public final class Front: Sendable {
 
   private func listen(_ index: Int, _ descriptor: Int32, _ settings: FrontSettings) throws {
     let shared = self.shared
-    let limits = settings.decoderLimits
     let channel = try ServerBootstrap(group: group)
       .serverChannelOption(.backlog, value: 1_024)
       .serverChannelOption(.maxMessagesPerRead, value: 16)
@@ -92,12 +90,7 @@ public final class Front: Sendable {
       .childChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
           guard let loop = shared.loop(of: channel.eventLoop) else { throw ChannelError.operationUnsupported }
-          let pipeline = channel.pipeline.syncOperations
-          try pipeline.addHandler(
-            ByteToMessageHandler(
-              HTTPRequestDecoder(
-                leftOverBytesStrategy: .dropBytes, informationalResponseStrategy: .drop, limitConfiguration: limits)))
-          try pipeline.addHandler(Downstream(loop: loop, listener: index))
+          try channel.pipeline.syncOperations.addHandler(Downstream(loop: loop, listener: index))
         }
       }
       .withBoundSocket(descriptor)

@@ -106,7 +106,8 @@ public struct RestartMachine: Sendable {
     case .configurationChanged(let policy): change(to: policy)
     case .end: end()
     }
-    if state != before { actions.append(.report(state)) }
+    // A plugin that is not wanted any more has no state to report.
+    if state != before, phase != .ended { actions.append(.report(state)) }
     return actions
   }
 

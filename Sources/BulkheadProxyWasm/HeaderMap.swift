@@ -1,10 +1,6 @@
 import BulkheadCore
 import BulkheadWire
 
-#if canImport(Glibc)
-  import Glibc
-#endif
-
 /// The worker's own copy of one header map.
 ///
 /// It keeps the block of serialized pairs as it came, and walks its lengths to find a name: a plugin that reads one
@@ -66,7 +62,8 @@ final class HeaderMap {
     guard lengths.count == 8 else { return nil }
     let nameLength = Int(UInt32(littleEndian: lengths.loadUnaligned(as: UInt32.self)))
     let valueLength = Int(UInt32(littleEndian: lengths.loadUnaligned(fromByteOffset: 4, as: UInt32.self)))
-    let entry = Entry(name: walk.at, nameLength: nameLength, value: walk.at &+ nameLength &+ 1, valueLength: valueLength)
+    let entry = Entry(
+      name: walk.at, nameLength: nameLength, value: walk.at &+ nameLength &+ 1, valueLength: valueLength)
     walk.at = entry.value &+ valueLength &+ 1
     return entry
   }
@@ -158,7 +155,8 @@ final class HeaderMap {
   ///
   /// - Returns: false where the map would outgrow `Limits`.
   func replace(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool {
-    guard hasRoom(name.count &+ value.count &+ 10, entries: 1) else { return false }
+    let isNew = first(named: name) == nil
+    guard hasRoom(name.count &+ value.count &+ 10, entries: isNew ? 1 : 0) else { return false }
     index()
     guard let first = entries.firstIndex(where: { has($0, name) }) else {
       append(name, value)

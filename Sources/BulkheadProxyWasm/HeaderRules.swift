@@ -1,3 +1,5 @@
+import BulkheadWire
+
 /// What a plugin may put into a header map. The front checks again: it trusts no worker. Here a plugin's mistake is
 /// answered where it was made, instead of costing it its life as a broken record.
 enum HeaderRules {
@@ -31,7 +33,7 @@ enum HeaderRules {
     guard isPseudo(name) else {
       guard !name.isEmpty, name.count <= 1 << 16 else { return false }
       for byte in name where !isToken(byte) { return false }
-      for byte in value where byte == 0 || byte == 10 || byte == 13 { return false }
+      for byte in value where (byte < 0x20 && byte != 0x09) || byte == 0x7F { return false }
       return true
     }
     switch map {
@@ -39,11 +41,12 @@ enum HeaderRules {
     case .response: return name.equals(":status") && isStatus(value)
     case .request:
       guard !value.isEmpty else { return false }
-      if name.equals(":method") { return value.allSatisfy { isToken($0) } }
+      // A tunnel cannot be made of a request any more.
+      if name.equals(":method") { return value.allSatisfy { isToken($0) } && !value.equals("connect") }
       if name.equals(":scheme") { return value.equals("http") || value.equals("https") }
       guard name.equals(":path") || name.equals(":authority") else { return false }
-      for byte in value where byte <= 32 || byte == 127 { return false }
-      return true
+      for byte in value where byte <= 0x20 || byte == 0x7F { return false }
+      return !name.equals(":path") || value.first == UInt8(ascii: "/") || value.equals("*")
     }
   }
 
@@ -53,6 +56,12 @@ enum HeaderRules {
     }
     return value.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
   }
+}
+
+extension PairsView {
+  /// Calls `body` with each name and value, in order; they are borrowed.
+  @inline(__always)
+  func visit(_ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> Void) { forEach(body) }
 }
 
 extension UnsafeRawBufferPointer {

@@ -116,7 +116,7 @@ extension PluginHost {
     var pseudo: [(name: [UInt8], value: [UInt8])] = []
     var plain: [(name: [UInt8], value: [UInt8])] = []
     var isAllowed = true
-    pairs.forEach { name, value in
+    pairs.visit { name, value in
       isAllowed = isAllowed && HeaderRules.allows(name, value, in: target.rules)
       let pair = (name: name.map(\.lowercasedASCII), value: [UInt8](value))
       guard HeaderRules.isPseudo(name) else { return plain.append(pair) }

@@ -46,7 +46,7 @@ extension PluginHost {
 
     var headers: [(name: [UInt8], value: [UInt8])] = []
     var isAllowed = true
-    pairs.forEach { name, value in
+    pairs.visit { name, value in
       // The status is an argument of its own; some SDKs' callers put it here too.
       if HeaderRules.isPseudo(name) { return }
       isAllowed = isAllowed && HeaderRules.allows(name, value, in: .localResponse)

@@ -45,7 +45,8 @@ extension PluginHost {
     }
   }
 
-  private func storePair(_ first: UInt32, _ second: UInt32, _ a: HostcallArguments, _ memory: GuestMemory) -> WASIError {
+  private func storePair(_ first: UInt32, _ second: UInt32, _ a: HostcallArguments, _ memory: GuestMemory) -> WASIError
+  {
     memory.store32(first, at: a[0]) && memory.store32(second, at: a[1]) ? .success : .fault
   }
 

@@ -105,17 +105,6 @@ public final class PluginHost {
     try settle()
   }
 
-  /// Runs the guest's allocator once, so that the first call into the guest lies behind.
-  ///
-  /// - Throws: `PluginFailure.stopped`.
-  public func warmUp() throws(PluginFailure) {
-    if guest.exports(.memoryAllocate) {
-      try call(.memoryAllocate, 8)
-    } else if guest.exports(.malloc) {
-      try call(.malloc, 8)
-    }
-  }
-
   @discardableResult
   private func call(
     _ export: GuestExport, _ a: UInt32 = 0, _ b: UInt32 = 0, _ c: UInt32 = 0

@@ -99,7 +99,7 @@ final class StreamContext {
   ) -> UnsafeRawBufferPointer? {
     guard !block.isEmpty, let pairs = try? PairsView(block) else { return nil }
     var found: UnsafeRawBufferPointer?
-    pairs.forEach { key, value in
+    pairs.visit { key, value in
       if key.count == path.count, key.elementsEqual(path) { found = value }
     }
     return found

@@ -98,6 +98,12 @@ public final class WorkerChannel {
     bh_store_seq(memory, 0)
   }
 
+  /// Sleeps that long, or until a signal comes, whatever is in the rings: for a worker that waits for room.
+  public func pause(nanoseconds: UInt64) {
+    // The word is 0 while the worker is awake, so nobody wakes it.
+    bh_futex_wait(memory, 0, max(nanoseconds, 1))
+  }
+
   /// Waits up to that long for a callback without sleeping.
   ///
   /// - Returns: whether one came.

@@ -32,7 +32,8 @@ public enum CompilerSandbox {
     var layers = [SandboxStep.noNewPrivileges()]
     layers.append(
       .of(.emptyRoot) { () throws(SystemError) in
-        _ = try EmptyRoot.enter(.nothing)
+        var path = ""
+        try EmptyRoot.enter(.nothing, path: &path)
         return "empty and read-only"
       })
     layers += SandboxStep.credentials(identity)

@@ -21,9 +21,10 @@ enum EmptyRoot {
   /// It needs CAP_SYS_ADMIN over its mount namespace, and makes itself a new one first: whatever the supervisor got
   /// for it, the mounts that change here are surely nobody else's.
   ///
-  /// - Returns: the path at which the excepted file can be opened; "" where nothing is excepted.
+  /// - Parameter path: becomes the path at which the excepted file can be opened, "" where nothing is excepted, as soon as
+  ///   the root is another.
   /// - Throws: `SystemError`; some steps may have been done, all of them in its own mount namespace.
-  static func enter(_ exception: Exception) throws(SystemError) -> String {
+  static func enter(_ exception: Exception, path: inout String) throws(SystemError) {
     try SystemCall.make(
       "make a mount namespace", advice: "the kernel does not grant the right to; a user namespace would give it"
     ) { bh_unshare_mounts() }
@@ -33,7 +34,7 @@ enum EmptyRoot {
       // NOEXEC concerns this mount only: the file below comes on one of its own.
       bh_mount("bulkhead", mountPoint, "tmpfs", nosuid | nodev | noexec, "size=64k,nr_inodes=8,mode=0555")
     }
-    let path =
+    let pathInside =
       switch exception {
       case .nothing: ""
       case .file(let descriptor): try expose(descriptor, locatedAt: source)
@@ -42,10 +43,10 @@ enum EmptyRoot {
     try SystemCall.make(
       "make the empty root the root", advice: "a root on an initramfs cannot be left; boot from another"
     ) { bh_pivot_root_here() }
+    path = pathInside
     try SystemCall.make("make the empty root read-only") {
       bh_mount("", "/", "", remount | bind | readOnly | nosuid | nodev | noexec, nil)
     }
-    return path
   }
 
   /// Any directory that exists everywhere does: it is covered, in this namespace only.

@@ -57,7 +57,7 @@ public struct WorkerSandbox {
     var path = configuration.module.map { "/proc/self/fd/\($0)" } ?? ""
     layers.append(
       .of(.emptyRoot) { () throws(SystemError) in
-        path = try EmptyRoot.enter(configuration.module.map { .file($0) } ?? .nothing)
+        try EmptyRoot.enter(configuration.module.map { .file($0) } ?? .nothing, path: &path)
         return path.isEmpty ? "empty and read-only" : "empty and read-only but for \(path)"
       })
 

@@ -145,6 +145,25 @@ public enum RawDescriptor {
     return bytes
   }
 
+  /// Reads a file from its beginning, whatever its position, up to its end, by nothing but reads.
+  ///
+  /// - Returns: the bytes, or nil where there are more than `limit`.
+  /// - Throws: `SystemError` where it cannot be read.
+  public static func readAll(_ raw: Int32, atMost limit: Int) throws(SystemError) -> [UInt8]? {
+    let subject = "descriptor \(raw)"
+    var bytes: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 1 << 18)
+    while true {
+      let start = bytes.count
+      let count = try chunk.withMutableRawBytes { (buffer) throws(SystemError) in
+        Int(try Funnel.call("read", on: subject) { bh_pread(raw, buffer.baseAddress, buffer.count, Int64(start)) })
+      }
+      if count == 0 { return bytes }
+      guard count <= limit - start else { return nil }
+      bytes.append(contentsOf: chunk.prefix(count))
+    }
+  }
+
   /// Closes a number that the process found open at its start.
   public static func close(_ raw: Int32) { _ = bh_close(raw) }
 

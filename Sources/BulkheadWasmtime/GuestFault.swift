@@ -72,7 +72,8 @@ public struct GuestFault: Error, Sendable, Equatable, CustomStringConvertible {
     var lines: [String] = []
     for index in 0..<min(frames.size, maximumFrames) {
       guard let frame = data[index] else { continue }
-      let name = wasmtime_frame_func_name(frame).map { String($0.pointee) } ?? "<function \(wasm_frame_func_index(frame))>"
+      let name =
+        wasmtime_frame_func_name(frame).map { String($0.pointee) } ?? "<function \(wasm_frame_func_index(frame))>"
       lines.append("\(index): \(name) at 0x\(String(wasm_frame_module_offset(frame), radix: 16))")
     }
     if frames.size > maximumFrames { lines.append("... \(frames.size - maximumFrames) frames more") }
@@ -80,8 +81,9 @@ public struct GuestFault: Error, Sendable, Equatable, CustomStringConvertible {
   }
 }
 
-extension String {
-  fileprivate var trimmingSpaces: String {
+extension StringProtocol {
+  /// Without the spaces at both ends.
+  var trimmingSpaces: String {
     var part = self[...]
     while part.first == " " { part.removeFirst() }
     while part.last == " " { part.removeLast() }

@@ -24,6 +24,7 @@ public final class Instance {
   private var module: Module?
   private var instance = wasmtime_instance_t()
   private var guestMemory = wasmtime_memory_t()
+  private var hasMemory = false
   private unowned(unsafe) var host: (any HostFunctions)?
   private var depth = 0
   private var pendingExit: Int32?
@@ -32,6 +33,8 @@ public final class Instance {
   public let memoryLimit: UInt64
   /// Stands for the callback that runs, for `Engine.installInterrupt`.
   public var callbackSequence: UInt64 = 0
+  /// Whether the guest's code has run: the first call makes what a sandbox may forbid later (an alternate signal stack).
+  public private(set) var hasRun = false
   /// What ended the guest, if anything has.
   public private(set) var fault: GuestFault?
 
@@ -85,6 +88,7 @@ public final class Instance {
       throw .refused(WasmtimeError(action: "instantiate the module", reason: "it exports no memory named \"memory\""))
     }
     guestMemory = item.of.memory
+    hasMemory = true
     wasmtime_extern_delete(&item)
   }
 
@@ -147,10 +151,12 @@ public final class Instance {
     return ExportedFunction(function: function, parameters: parameters, hasResult: hasResult)
   }
 
-  /// The guest's linear memory as it is now: read it again after anything that may have run the guest.
+  /// The guest's linear memory as it is now: read it again after anything that may have run the guest. It is empty while
+  /// the module is being instantiated.
   @inline(__always)
   public var memory: UnsafeMutableRawBufferPointer {
-    UnsafeMutableRawBufferPointer(
+    guard hasMemory else { return UnsafeMutableRawBufferPointer(start: nil, count: 0) }
+    return UnsafeMutableRawBufferPointer(
       start: wasmtime_memory_data(context, &guestMemory), count: wasmtime_memory_data_size(context, &guestMemory))
   }
 
@@ -182,6 +188,7 @@ public final class Instance {
     }
     leave()
     if trap != nil || error != nil, let fault = conclude(trap: trap, error: error) { throw fault }
+    hasRun = true
     return result
   }
 

@@ -49,7 +49,8 @@ public final class Module {
       guard let entry = data[index] else { return nil }
       let (kind, type) = Self.describe(wasm_importtype_type(entry))
       return ModuleImport(
-        module: String(wasm_importtype_module(entry)), name: String(wasm_importtype_name(entry)), kind: kind, type: type)
+        module: String(wasm_importtype_module(entry)), name: String(wasm_importtype_name(entry)), kind: kind, type: type
+      )
     }
   }
 

@@ -19,13 +19,17 @@ public struct WasmtimeError: Error, Equatable, CustomStringConvertible {
     guard let error else { return nil }
     var message = wasm_name_t()
     wasmtime_error_message(error, &message)
-    self.init(action: action, reason: String(message))
+    self.init(action: action, reason: String(message).oneLine)
     wasm_byte_vec_delete(&message)
     wasmtime_error_delete(error)
   }
 }
 
 extension String {
+  /// The lines of Wasmtime's messages in one: what failed, then its causes.
+  var oneLine: String {
+    split(separator: "\n").map(\.trimmingSpaces).filter { !$0.isEmpty && $0 != "Caused by:" }.joined(separator: ": ")
+  }
   /// The bytes as UTF-8, repaired where they are not; a NUL at their end is left out.
   init(_ bytes: wasm_byte_vec_t) {
     guard let data = bytes.data else {

@@ -93,8 +93,6 @@ int64_t bh_mount(const char *source, const char *target, const char *type, uint6
   return result(mount(source, target, type, flags, data));
 }
 
-int64_t bh_unmount(const char *target) { return result(umount2(target, MNT_DETACH)); }
-
 int64_t bh_bind_read_only(const char *source, const char *target) {
   if (mount(source, target, NULL, MS_BIND, NULL) < 0) return -(int64_t)errno;
   // mount_setattr only adds: a remount would have to repeat the flags that a user namespace locks.

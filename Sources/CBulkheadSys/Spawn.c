@@ -23,9 +23,6 @@
 #ifndef SYS_pidfd_send_signal
 #define SYS_pidfd_send_signal 424
 #endif
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
 #define BH_CLOSE_RANGE_CLOEXEC 4U
 #define BH_P_PIDFD 3
 
@@ -171,6 +168,24 @@ static void kill_and_reap(int pidfd) {
   }
 }
 
+/// A child that is a copy of this process, with its pidfd; 0 in the child.
+static long clone_process(uint64_t namespaces, int *pidfd, int fail_error) {
+  struct clone_args arguments;
+  memset(&arguments, 0, sizeof(arguments));
+  arguments.flags = CLONE_PIDFD | namespaces;
+  arguments.pidfd = (uint64_t)(uintptr_t)pidfd;
+  arguments.exit_signal = SIGCHLD;
+  long pid = -1;
+  if (fail_error == 0) {
+    pid = syscall(SYS_clone3, &arguments, sizeof(arguments));
+  } else {
+    errno = fail_error;
+  }
+  // Container runtimes pretend that clone3 is missing, for they cannot filter its flags.
+  if (pid < 0 && errno == ENOSYS) pid = syscall(SYS_clone, CLONE_PIDFD | namespaces | SIGCHLD, NULL, pidfd, 0, 0);
+  return pid;
+}
+
 int64_t bh_spawn_process(const struct bh_spawn *request, struct bh_spawned *spawned) {
   *spawned = (struct bh_spawned){.pid = -1, .pidfd = -1, .failed_step = BH_SPAWN_PIPES};
   if (request->fail_step == BH_SPAWN_PIPES) return -request->fail_error;
@@ -185,22 +200,11 @@ int64_t bh_spawn_process(const struct bh_spawn *request, struct bh_spawned *spaw
 
   spawned->failed_step = BH_SPAWN_CLONE;
   int pidfd = -1;
-  struct clone_args arguments;
-  memset(&arguments, 0, sizeof(arguments));
-  arguments.flags = CLONE_PIDFD | request->namespaces;
-  arguments.pidfd = (uint64_t)(uintptr_t)&pidfd;
-  arguments.exit_signal = SIGCHLD;
-
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  long pid;
-  if (request->fail_step == BH_SPAWN_CLONE) {
-    errno = request->fail_error;
-    pid = -1;
-  } else {
-    pid = syscall(SYS_clone3, &arguments, sizeof(arguments));
-  }
+  int fail_error = request->fail_step == BH_SPAWN_CLONE ? request->fail_error : 0;
+  long pid = clone_process(request->namespaces, &pidfd, fail_error);
   if (pid == 0) {
     child_run((struct child){.request = request,
                              .failure_write = failures[1],
@@ -266,7 +270,6 @@ int64_t bh_pidfd_signal_value(int pidfd, int signal, uint32_t value) {
   return result(syscall(SYS_pidfd_send_signal, pidfd, signal, &info, 0));
 }
 
-int64_t bh_pidfd_open(int pid) { return result(syscall(SYS_pidfd_open, pid, 0)); }
 
 int64_t bh_wait(int pidfd, int block, int *code, int *status) {
   siginfo_t info;

@@ -1,7 +1,7 @@
 /// The versions of the ABI that Bulkhead speaks. A module says which one it wants by exporting a marker function.
 public enum ABIVersion: String, Sendable, CaseIterable {
-  case v0_2_0 = "proxy_abi_version_0_2_0"
-  case v0_2_1 = "proxy_abi_version_0_2_1"
+  case version020 = "proxy_abi_version_0_2_0"
+  case version021 = "proxy_abi_version_0_2_1"
 
   /// What every marker begins with.
   public static let markerPrefix = "proxy_abi_version_"

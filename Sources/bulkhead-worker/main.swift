@@ -1,1 +1,3 @@
-print("placeholder")
+import BulkheadWorker
+
+Worker.run()

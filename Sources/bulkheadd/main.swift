@@ -1,1 +1,56 @@
-print("placeholder")
+import ArgumentParser
+import BulkheadSupervisor
+
+struct BulkheadDaemon: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "bulkheadd",
+    abstract: "Runs Proxy-Wasm plugins, each in a process of its own, behind an HTTP proxy.",
+    discussion: """
+      It starts bulkhead-front, which takes the traffic, and a bulkhead-worker for each plugin, and replaces what dies. \
+      SIGTERM drains and stops. Exit codes follow sysexits.h: 64 usage, 69 unavailable, 70 internal, 77 permission, 78 \
+      configuration.
+      """,
+    version: "bulkheadd \(SupervisorOptions.version)")
+
+  @Option(help: ArgumentHelp("The configuration to run.", valueName: "file"))
+  var config = SupervisorOptions.defaultConfiguration
+
+  @Flag(
+    help: "Validate everything, compile every module, list what each exports and imports, and exit with 0 or 78.")
+  var check = false
+
+  @Option(help: ArgumentHelp("How log lines are written: text or json.", valueName: "format"), transform: logFormat)
+  var logFormat = LogFormat.text
+
+  @Option(
+    help: ArgumentHelp(
+      "The least level that is logged: \(SupervisorOptions.logLevelNames.joined(separator: ", ")).",
+      valueName: "level"))
+  var logLevel = "info"
+
+  @Option(
+    help: ArgumentHelp(
+      "Where bulkhead-front, bulkhead-worker and bulkhead-compiler are; around this executable unless given.",
+      valueName: "dir"))
+  var libexec: String?
+
+  private static func logFormat(_ text: String) throws -> LogFormat {
+    guard let format = LogFormat(rawValue: text) else { throw ValidationError("'\(text)' is neither text nor json.") }
+    return format
+  }
+
+  private func options() throws -> SupervisorOptions {
+    var options = SupervisorOptions(configuration: config, check: check, logFormat: logFormat, libexec: libexec)
+    guard options.setLogLevel(named: logLevel) else {
+      throw ValidationError(
+        "'\(logLevel)' is no log level; there are \(SupervisorOptions.logLevelNames.joined(separator: ", ")).")
+    }
+    return options
+  }
+
+  func validate() throws { _ = try options() }
+
+  func run() throws { throw ExitCode(Bulkhead.run(try options())) }
+}
+
+BulkheadDaemon.main()

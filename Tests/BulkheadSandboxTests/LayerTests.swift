@@ -81,6 +81,51 @@ import Testing
         + "everybody (mode 0444)")
   }
 
+  @Test(arguments: [
+    ("set no_new_privs", "noNewPrivileges"),
+    ("make a mount namespace", "emptyRoot"),
+    ("mount an empty file system", "emptyRoot"),
+    ("enter the empty root", "emptyRoot"),
+    ("make the empty root the root", "emptyRoot"),
+    ("make the empty root read-only", "emptyRoot"),
+    ("count the supplementary groups", "supplementaryGroups"),
+    ("drop the capabilities", "capabilities"),
+    ("read the capabilities", "capabilities"),
+    ("set a limit", "resourceLimits"),
+    ("restrict with Landlock", "landlock"),
+    ("load the seccomp filter", "seccomp"),
+  ])
+  func aStepThatFailsIsReportedAndTheOthersAreDone(_ operation: String, _ layer: String) throws {
+    let outcome = try Probe.run(["layers", operation])
+    #expect(outcome.lines.last == "end", "\(outcome.lines)")
+    let report = outcome["layer \(layer)"]
+    #expect(report?.hasPrefix("false cannot \(operation)") == true, "\(report ?? "not reported")")
+    #expect(report?.contains("numerical argument out of domain (EDOM)") == true, "\(report ?? "not reported")")
+    #expect(outcome["finished"] == (layer == "seccomp" || layer == "noNewPrivileges" ? "false" : "true"))
+    // Landlock and the filter stand on no_new_privs; nothing else stands on anything.
+    let dependent = layer == "noNewPrivileges" ? ["landlock", "seccomp"] : []
+    for other in [
+      "noNewPrivileges", "emptyRoot", "supplementaryGroups", "capabilities", "resourceLimits", "landlock", "seccomp",
+    ] where other != layer && !dependent.contains(other) {
+      #expect(outcome["layer \(other)"]?.hasPrefix("true") == true, "\(other)")
+    }
+  }
+
+  @Test(arguments: ["hide the process's memory", "arm the parent-death signal", "poll"])
+  func aWorkerThatCouldOutliveItsSupervisorDoesNotGoOn(_ operation: String) throws {
+    let outcome = try Probe.run(["layers", operation])
+    #expect(
+      outcome.lines.last?.hasPrefix("failed the worker could outlive its supervisor: cannot \(operation)") == true,
+      "\(outcome.lines)")
+  }
+
+  @Test func spawnsThatFailLeaveNeitherDescriptorsNorProcesses() throws {
+    let outcome = try Probe.run(["spawns"])
+    #expect(outcome["failures"].flatMap { Int($0) }.map { $0 > 0 } == true, "\(outcome.lines)")
+    #expect(outcome["descriptors-left"] == "0")
+    #expect(outcome["processes-left"] == "0")
+  }
+
   @Test func aWorkerWhoseSupervisorIsGoneDoesNotGoOn() throws {
     let outcome = try Probe.run(["layers"], lifelineOpen: false)
     #expect(outcome.lines.last == "failed the supervisor is gone")

@@ -1,17 +1,20 @@
 import BulkheadCore
 import BulkheadSupervisor
 import BulkheadSystem
+import CBulkheadSys
 import Foundation
 import Glibc
 import Testing
 
 /// Starts `bulkhead-probe` as a worker is started: same namespaces, same descriptors, the shipped filter.
 enum Probe {
-  /// The probe beside the test bundle's executable, in the build directory.
-  static let path: String = {
+  static let path = sibling("bulkhead-probe")
+
+  /// A binary beside the test bundle's executable, in the build directory.
+  static func sibling(_ name: String) -> String {
     let executable = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
-    return URL(fileURLWithPath: executable).deletingLastPathComponent().appendingPathComponent("bulkhead-probe").path
-  }()
+    return URL(fileURLWithPath: executable).deletingLastPathComponent().appendingPathComponent(name).path
+  }
 
   static let policies = URL(fileURLWithPath: #filePath)
     .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
@@ -83,6 +86,8 @@ enum Probe {
     let lifelineEnd: Descriptor? = lifelineOpen ? try lifeline.write.duplicate() : nil
     let lifelineRead = lifeline.takeRead()
     request.descriptors[8] = lifelineRead.raw
+    // A child that another test starts at this moment holds a copy of the write end until its exec.
+    if !lifelineOpen { #expect(bh_poll(lifelineRead.raw, 0, 10_000) > 0) }
     let child = try ProcessSpawner.spawn(request)
     let output = report.takeRead()
 

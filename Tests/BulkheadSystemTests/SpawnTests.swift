@@ -55,6 +55,15 @@ import Testing
     #expect(mount.holds == (geteuid() == 0))
   }
 
+  @Test func aKernelWithoutClone3StartsProcessesAllTheSame() throws {
+    var request = Shell.request("exit 3")
+    request.namespaces = .all
+    request.failingStep = (.clone, ENOSYS)
+    let child = try ProcessSpawner.spawn(request)
+    for layer in child.layers { #expect(layer.holds, "\(layer.layer): \(layer.why)") }
+    #expect(try child.wait() == .exited(code: 3))
+  }
+
   @Test func everyNamespaceIsItsOwn() throws {
     var request = Shell.request(
       "readlink /proc/self/ns/user /proc/self/ns/mnt /proc/self/ns/pid /proc/self/ns/net /proc/self/ns/ipc /proc/self/ns/uts"

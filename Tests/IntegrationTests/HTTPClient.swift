@@ -40,8 +40,8 @@ final class HTTPConnection: @unchecked Sendable {
       }
     }
     guard connected == 0 else {
+      // All is initialised, so `deinit` closes the descriptor.
       let why = String(cString: strerror(errno))
-      close(descriptor)
       throw ClientError("cannot connect to port \(port): \(why)")
     }
     var on: Int32 = 1
@@ -60,8 +60,8 @@ final class HTTPConnection: @unchecked Sendable {
       }
     }
     guard connected == 0 else {
+      // All is initialised, so `deinit` closes the descriptor.
       let why = String(cString: strerror(errno))
-      close(descriptor)
       throw ClientError("cannot connect to \(path): \(why)")
     }
     setTimeout(seconds: 30)

@@ -109,9 +109,9 @@ import Testing
   }
 
   @Test func anUpstreamThatIsNotThereIsA502WithAReason() throws {
-    let free = try ScriptedUpstream { _ in }.port
-    let bulkhead = try Bulkhead(plugins: [], upstream: "{name: up, endpoints: [\"127.0.0.1:\(free)\"]}")
-    // The listener of the scripted upstream is gone with the object; nothing accepts there any more.
+    let gone = try ScriptedUpstream { _ in }
+    gone.stop()
+    let bulkhead = try Bulkhead(plugins: [], upstream: "{name: up, endpoints: [\"127.0.0.1:\(gone.port)\"]}")
     let answer = try bulkhead.get()
     #expect([502, 504].contains(answer.status), "\(answer)")
     #expect(answer.text.contains("up"), "it names the upstream: \(answer)")

@@ -54,7 +54,8 @@ final class ScriptedUpstream: @unchecked Sendable {
   }
 
   init(_ script: @escaping @Sendable (Peer) -> Void) throws {
-    listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    self.listener = listener
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
     address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
@@ -66,7 +67,6 @@ final class ScriptedUpstream: @unchecked Sendable {
     }
     guard bound else { throw ClientError("cannot listen: \(String(cString: strerror(errno)))") }
     port = Int(UInt16(bigEndian: address.sin_port))
-    let listener = listener
     Thread { [self] in
       while true {
         let descriptor = accept(listener, nil, nil)
@@ -82,7 +82,11 @@ final class ScriptedUpstream: @unchecked Sendable {
     }.start()
   }
 
-  deinit { shutdown(listener, Int32(SHUT_RDWR)) }
+  /// Listens no more: what connects from now on is refused.
+  func stop() {
+    shutdown(listener, Int32(SHUT_RDWR))
+    close(listener)
+  }
 
   fileprivate func count() {
     condition.lock()

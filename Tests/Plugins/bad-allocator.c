@@ -1,5 +1,5 @@
-// Its allocator answers with addresses that lie outside its memory: the host must not write there. Shows the status of such
-// a hostcall in `x-bad-allocator`.
+// Its allocator answers with addresses that lie outside its memory: the host must not write there. Shows the status of
+// such a hostcall in `x-bad-allocator`.
 #define PW_OWN_ALLOCATOR
 #include "proxy_wasm.h"
 

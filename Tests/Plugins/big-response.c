@@ -1,5 +1,5 @@
-// Answers with a local response as large as the request header `x-big` says (bytes of body), and `x-big-headers` headers of
-// 100 bytes each. Reports nothing: what arrives is the report.
+// Answers with a local response as large as the request header `x-big` says (bytes of body), and `x-big-headers`
+// headers of 100 bytes each. Reports nothing: what arrives is the report.
 #include "proxy_wasm.h"
 
 static void put(char *to, uint32_t value) { memcpy(to, &value, sizeof value); }

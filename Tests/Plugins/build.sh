@@ -14,8 +14,8 @@ resources="$(swiftc -print-target-info | sed -n 's/.*"runtimeResourcePath": "\(.
 clang="${resources%/lib/swift}/bin/clang"
 [ -x "$clang" ] || clang=clang
 
-# -fno-builtin keeps the loops of memcpy and memset from becoming calls to themselves. The name section stays (no -s), so
-# that a trap's backtrace has the names of functions.
+# -fno-builtin keeps the loops of memcpy and memset from becoming calls to themselves. The name section stays (no -s),
+# so that a trap's backtrace has the names of functions.
 flags=(
   --target=wasm32 -std=c11 -O2 -ffreestanding -fno-builtin -nostdlib
   -Wall -Wextra -Werror -Wno-unused-function

@@ -1,6 +1,6 @@
-// Says "not yet" in proxy_on_done and finishes each stream from its tick (10 ms) with proxy_done. Responses show what has
-// become of the streams before: x-done-pending, x-done-finished (proxy_done said OK), x-done-refused, x-done-logged and
-// x-done-deleted.
+// Says "not yet" in proxy_on_done and finishes each stream from its tick (10 ms) with proxy_done. Responses show what
+// has become of the streams before: x-done-pending, x-done-finished (proxy_done said OK), x-done-refused, x-done-logged
+// and x-done-deleted.
 #include "proxy_wasm.h"
 
 enum { STREAMS = 1024 };

@@ -7,9 +7,9 @@
 // The environment variable FAULT_VM_START names one for proxy_on_vm_start, the configuration {"configure": "FAULT"} one
 // for proxy_on_configure. Where nothing fails, request and response get `x-faulty: ok`.
 //
-// Faults: trap, abort, loop, memory (grow until refused, then trap), grow (the same, but live on and say how far it went
-// in x-grown-pages), div0, stackoverflow, oob, badcall, log-flood, log-huge, slow:N (busy for N milliseconds), refuse (in
-// the two start callbacks: say no).
+// Faults: trap, exit (proc_exit), loop, memory (grow until refused, then trap), grow (the same, but live on and say how
+// far it went in x-grown-pages), div0, stackoverflow, oob, badcall, log-flood, log-huge, slow:N (busy for N
+// milliseconds), refuse (in the two start callbacks: say no).
 #include "proxy_wasm.h"
 
 enum { FAULT_NAME = 32, STREAMS = 1024 };
@@ -88,7 +88,7 @@ PW_NOINLINE static void fault_slow(uint64_t milliseconds) {
 
 static void fail(const char *name, size_t size) {
   if (text_equal(name, size, "trap")) fault_trap();
-  if (text_equal(name, size, "abort")) wasi_proc_exit(3);
+  if (text_equal(name, size, "exit")) wasi_proc_exit(3);
   if (text_equal(name, size, "loop")) fault_loop();
   if (text_equal(name, size, "memory")) fault_memory();
   if (text_equal(name, size, "grow")) grow_until_refused();

@@ -7,9 +7,9 @@ PW_EXPORT(proxy_on_request_headers) uint32_t proxy_on_request_headers(uint32_t c
   char *value;
   size_t size;
   if (header_get(MAP_REQUEST, T("user-agent"), &value, &size)) {
-    header_add(MAP_REQUEST, T("x-plugin-request"), value, size);
+    header_add(MAP_REQUEST, T("x-bench-request"), value, size);
   } else {
-    header_add(MAP_REQUEST, T("x-plugin-request"), T("none"));
+    header_add(MAP_REQUEST, T("x-bench-request"), T("none"));
   }
   return CONTINUE;
 }
@@ -18,6 +18,6 @@ PW_EXPORT(proxy_on_response_headers)
 uint32_t proxy_on_response_headers(uint32_t context, uint32_t count, uint32_t end) {
   (void)context, (void)count, (void)end;
   arena_reset();
-  header_add(MAP_RESPONSE, T("x-plugin-response"), T("bulkhead"));
+  header_add(MAP_RESPONSE, T("x-bench-response"), T("bulkhead"));
   return CONTINUE;
 }

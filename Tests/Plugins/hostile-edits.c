@@ -1,6 +1,7 @@
 // Makes edits that no honest plugin makes, as the request header `x-hostile` (in the request callback) or
-// `x-hostile-response` (in the response callback) names them. The status of the last hostcall is reported in the response
-// header `x-hostile-status`, as far as that survives.
+// `x-hostile-response` (in the response callback) names them; without either: crlf and name in both. What gets through
+// would be a header `x-injected`. The status of the last hostcall is reported in the response header
+// `x-hostile-status`, as far as that survives.
 //
 //   many     5000 headers                 huge      a value of 1 MiB
 //   crlf     a line break in a value      name      a line break and a blank in a name
@@ -15,6 +16,7 @@
 static uint32_t last_status;
 static uint32_t pending_context;
 static struct text pending;
+static bool by_default;
 
 static void add(uint32_t map, const char *key, size_t key_size, const char *value, size_t value_size) {
   last_status = proxy_add_header_map_value(map, key, key_size, value, value_size);
@@ -39,9 +41,9 @@ static void edit(uint32_t map, const char *how, size_t size) {
     memset(value, 'v', 1 << 20);
     add(map, T("x-huge"), value, 1 << 20);
   } else if (text_equal(how, size, "crlf")) {
-    add(map, T("x-crlf"), T("one\r\nx-smuggled: yes\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n"));
+    add(map, T("x-crlf"), T("one\r\nx-injected: yes\r\n\r\nGET /injected HTTP/1.1\r\n\r\n"));
   } else if (text_equal(how, size, "name")) {
-    add(map, T("x bad\r\nx-smuggled"), T("yes"));
+    add(map, T("x bad\r\nx-injected"), T("yes"));
   } else if (text_equal(how, size, "empty")) {
     add(map, T(""), T("value"));
   } else if (text_equal(how, size, "nul")) {
@@ -53,8 +55,8 @@ static void edit(uint32_t map, const char *how, size_t size) {
   } else if (text_equal(how, size, "clear")) {
     last_status = proxy_set_header_map_pairs(map, NULL, 0);
   } else if (text_equal(how, size, "pseudo")) {
-    replace(map, T(":path"), T("no slash\r\nx-smuggled: yes"));
-    replace(map, T(":authority"), T("bad host\r\nx-smuggled: yes"));
+    replace(map, T(":path"), T("no slash\r\nx-injected: yes"));
+    replace(map, T(":authority"), T("bad host\r\nx-injected: yes"));
     replace(map, T(":status"), T("99999"));
     replace(map, T(":unknown"), T("what"));
     last_status = proxy_remove_header_map_value(map, T(":method"));
@@ -77,6 +79,11 @@ static void edit(uint32_t map, const char *how, size_t size) {
   }
 }
 
+static void edit_by_default(uint32_t map) {
+  edit(map, T("crlf"));
+  edit(map, T("name"));
+}
+
 PW_EXPORT(proxy_on_request_headers)
 uint32_t proxy_on_request_headers(uint32_t context, uint32_t count, uint32_t end) {
   (void)count, (void)end;
@@ -86,8 +93,17 @@ uint32_t proxy_on_request_headers(uint32_t context, uint32_t count, uint32_t end
   last_status = 0;
   pending.size = 0;
   pending_context = context;
-  if (header_get(MAP_REQUEST, T("x-hostile-response"), &how, &size)) text_add(&pending, how, size);
-  if (header_get(MAP_REQUEST, T("x-hostile"), &how, &size)) edit(MAP_REQUEST, how, size);
+  bool said = false;
+  if (header_get(MAP_REQUEST, T("x-hostile-response"), &how, &size)) {
+    said = true;
+    text_add(&pending, how, size);
+  }
+  if (header_get(MAP_REQUEST, T("x-hostile"), &how, &size)) {
+    said = true;
+    edit(MAP_REQUEST, how, size);
+  }
+  by_default = !said;
+  if (by_default) edit_by_default(MAP_REQUEST);
   return CONTINUE;
 }
 
@@ -96,6 +112,7 @@ uint32_t proxy_on_response_headers(uint32_t context, uint32_t count, uint32_t en
   (void)count, (void)end;
   arena_reset();
   if (pending_context == context) edit(MAP_RESPONSE, pending.data, pending.size);
+  if (by_default) edit_by_default(MAP_RESPONSE);
   header_add_number(MAP_RESPONSE, T("x-hostile-status"), last_status);
   return CONTINUE;
 }

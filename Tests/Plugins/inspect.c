@@ -4,8 +4,8 @@
 //   x-inspect-request   every header-map function on the request map, with statuses
 //   x-inspect-response  the same on the response map
 //
-// `x-inspect-property: a.b.c` asks for the property a, b, c (from the request and the response callback) and answers with
-// x-property-request-status, -value and -hex, and the same for -response-.
+// `x-inspect-property: a.b.c` asks for the property a, b, c (from the request and the response callback) and answers
+// with x-property-request-status, -value and -hex, and the same for -response-.
 #include "proxy_wasm.h"
 
 static struct text start_report, request_report, property_path;

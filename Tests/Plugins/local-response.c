@@ -1,6 +1,7 @@
-// Answers requests itself. `x-local: STATUS` answers from the request callback, `x-local-response: STATUS` from the response
-// callback; `x-local-return: continue` makes the callback return CONTINUE instead of PAUSE; `x-local-grpc: N` sets the gRPC
-// status; `x-local-twice` sends a second answer and reports its status. Every response that passes gets `x-local-seen`.
+// Answers requests itself: 403, or what the request header `x-local` says; `x-local: pass` lets the request through,
+// and `x-local-response: STATUS` answers from the response callback instead; `x-local-return: continue` makes the
+// callback return CONTINUE instead of PAUSE; `x-local-grpc: N` sets the gRPC status; `x-local-twice` sends a second
+// answer and reports its status. Every response that passes gets `x-local-seen`.
 #include "proxy_wasm.h"
 
 // {"x-local-header": "yes", "content-type": "text/plain"}
@@ -39,8 +40,10 @@ uint32_t proxy_on_request_headers(uint32_t context, uint32_t count, uint32_t end
     pending_response = (uint32_t)text_number(value, size);
     pending_context = context;
   }
-  if (header_get(MAP_REQUEST, T("x-local"), &value, &size)) return answer((uint32_t)text_number(value, size));
-  return CONTINUE;
+  if (pending_response != 0) return CONTINUE;
+  if (!header_get(MAP_REQUEST, T("x-local"), &value, &size)) return answer(403);
+  if (text_equal(value, size, "pass")) return CONTINUE;
+  return answer((uint32_t)text_number(value, size));
 }
 
 PW_EXPORT(proxy_on_response_headers)

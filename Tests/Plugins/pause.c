@@ -1,6 +1,7 @@
 // Pauses streams and lets them go from its tick (every 10 ms). The request header `x-pause` says how:
 //
-//   request   pause the request, continue it two ticks later
+//   no        not at all
+//   request   pause the request, continue it two ticks later (so too without the header)
 //   response  the same with the response
 //   both      both
 //   edit      pause the request; the tick adds `x-edited: tick` before it continues it
@@ -39,7 +40,11 @@ uint32_t proxy_on_request_headers(uint32_t context, uint32_t count, uint32_t end
   stream->pause_response = false;
   char *how;
   size_t size;
-  if (!header_get(MAP_REQUEST, T("x-pause"), &how, &size)) return CONTINUE;
+  if (!header_get(MAP_REQUEST, T("x-pause"), &how, &size)) {
+    plan(context, CONTINUE_REQUEST);
+    return PAUSE;
+  }
+  if (text_equal(how, size, "no")) return CONTINUE;
   stream->pause_response = text_equal(how, size, "response") || text_equal(how, size, "both");
   if (text_equal(how, size, "response")) return CONTINUE;
   if (text_equal(how, size, "request") || text_equal(how, size, "both")) plan(context, CONTINUE_REQUEST);

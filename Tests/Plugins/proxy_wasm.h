@@ -30,7 +30,12 @@ enum {
   STATUS_UNIMPLEMENTED = 12
 };
 enum { MAP_REQUEST = 0, MAP_REQUEST_TRAILERS = 1, MAP_RESPONSE = 2, MAP_RESPONSE_TRAILERS = 3, MAP_CALL_RESPONSE = 6 };
-enum { BUFFER_REQUEST_BODY = 0, BUFFER_RESPONSE_BODY = 1, BUFFER_VM_CONFIGURATION = 6, BUFFER_PLUGIN_CONFIGURATION = 7 };
+enum {
+  BUFFER_REQUEST_BODY = 0,
+  BUFFER_RESPONSE_BODY = 1,
+  BUFFER_VM_CONFIGURATION = 6,
+  BUFFER_PLUGIN_CONFIGURATION = 7
+};
 enum { STREAM_REQUEST = 0, STREAM_RESPONSE = 1, STREAM_DOWNSTREAM = 2, STREAM_UPSTREAM = 3 };
 
 // Lifecycle, logging, time.
@@ -53,7 +58,8 @@ PW_IMPORT(proxy_set_header_map_pairs) uint32_t proxy_set_header_map_pairs(uint32
 PW_IMPORT(proxy_get_header_map_value)
 uint32_t proxy_get_header_map_value(uint32_t map, const char *key, size_t key_size, char **value, size_t *value_size);
 PW_IMPORT(proxy_add_header_map_value)
-uint32_t proxy_add_header_map_value(uint32_t map, const char *key, size_t key_size, const char *value, size_t value_size);
+uint32_t proxy_add_header_map_value(
+    uint32_t map, const char *key, size_t key_size, const char *value, size_t value_size);
 PW_IMPORT(proxy_replace_header_map_value)
 uint32_t proxy_replace_header_map_value(
     uint32_t map, const char *key, size_t key_size, const char *value, size_t value_size);

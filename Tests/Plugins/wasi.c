@@ -11,8 +11,8 @@ PW_WASI(fd_prestat_get) uint32_t wasi_fd_prestat_get(uint32_t fd, char *stat);
 PW_WASI(fd_prestat_dir_name) uint32_t wasi_fd_prestat_dir_name(uint32_t fd, char *path, size_t size);
 PW_WASI(path_open)
 uint32_t wasi_path_open(
-    uint32_t fd, uint32_t flags, const char *path, size_t path_size, uint32_t open, uint64_t rights, uint64_t inheriting,
-    uint32_t fd_flags, uint32_t *opened);
+    uint32_t fd, uint32_t flags, const char *path, size_t path_size, uint32_t open, uint64_t rights,
+    uint64_t inheriting, uint32_t fd_flags, uint32_t *opened);
 PW_WASI(poll_oneoff) uint32_t wasi_poll_oneoff(const char *in, char *out, size_t count, size_t *events);
 PW_WASI(sched_yield) uint32_t wasi_sched_yield(void);
 PW_WASI(clock_res_get) uint32_t wasi_clock_res_get(uint32_t clock, uint64_t *resolution);

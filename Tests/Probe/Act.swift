@@ -7,14 +7,19 @@ enum Act {
 
   /// Set once by `prepare`; the probe has one thread.
   nonisolated(unsafe) static var page: UnsafeMutableRawPointer?
-  /// Set by the handler of SIGUSR1; the probe has one thread.
+  /// Set by the handler of SIGUSR1 to the value that came with the signal; the probe has one thread.
   nonisolated(unsafe) static let interrupted = UnsafeMutablePointer<UInt32>.allocate(capacity: 1)
 
   /// What has to be there before the filter: memory to try things on, and a handler.
   static func prepare() {
     page = mmap(nil, 8_192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
     interrupted.pointee = 0
-    signal(SIGUSR1) { _ in Act.interrupted.pointee = 1 }
+    var action = sigaction()
+    action.sa_flags = SA_SIGINFO
+    action.__sigaction_handler.sa_sigaction = { _, info, _ in
+      Act.interrupted.pointee = UInt32(truncatingIfNeeded: info?.pointee._sifields._rt.si_sigval.sival_int ?? 0)
+    }
+    sigaction(SIGUSR1, &action, nil)
   }
 
   static func call(
@@ -238,7 +243,7 @@ enum Act {
         _ = bh_raw_syscall(
           Int64(202.here(98)), Int64(Int(bitPattern: interrupted)), 0, 0, 0, 0, 0)
       }
-      return 0
+      return Int64(interrupted.pointee)
     },
     "allowed-heap": {
       // What the allocator does by itself: growth by brk and mmap, and giving back.

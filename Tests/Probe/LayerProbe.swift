@@ -9,13 +9,17 @@ enum LayerProbe {
   /// `ret ALLOW`: the filter that lets the other layers be seen.
   private static let allowAll: [UInt8] = [0x06, 0, 0, 0, 0, 0, 0xff, 0x7f]
 
-  static func run() -> Never {
+  /// - Parameter failing: the operation of the sandbox that fails on purpose.
+  static func run(failing: String?) -> Never {
     Probe.say("environment \(environmentCount())")
     Probe.say("descriptors-at-start \(list(Probe.openDescriptors()))")
     Probe.say("pid \(getpid())")
     Probe.say("session \(getsid(0))")
 
-    var sandbox = Probe.enter()
+    var sandbox =
+      failing.map { operation in
+        FaultInjection.failing(operation, with: EDOM) { Probe.enter() }
+      } ?? Probe.enter()
     Probe.say("uid \(getuid()) \(geteuid())")
     Probe.say("gid \(getgid()) \(getegid())")
     Probe.say("groups \(bh_group_count())")
@@ -37,7 +41,10 @@ enum LayerProbe {
     Probe.say("mount \(bh_mount("none", "/", "tmpfs", 0, nil))")
     Probe.say("thread \(fork())")
 
-    let finished = sandbox.finish(keeping: Probe.kept, seccomp: allowAll)
+    let finished =
+      failing.map { operation in
+        FaultInjection.failing(operation, with: EDOM) { sandbox.finish(keeping: Probe.kept, seccomp: allowAll) }
+      } ?? sandbox.finish(keeping: Probe.kept, seccomp: allowAll)
     Probe.say("finished \(finished)")
     Probe.say("module-serving \(open(sandbox.modulePath, [Int32(O_RDONLY)]))")
     Probe.say("descriptors-serving \(list(Probe.openDescriptors()))")

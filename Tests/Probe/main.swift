@@ -3,16 +3,17 @@
 import Glibc
 
 guard CommandLine.arguments.count >= 2 else {
-  Probe.say("usage: bulkhead-probe list | layers | act NAME")
+  Probe.say("usage: bulkhead-probe list | layers [FAILING OPERATION] | spawns | act NAME")
   _exit(64)
 }
 switch CommandLine.arguments[1] {
 case "list":
   for name in Act.all.keys.sorted() { Probe.say(name) }
   _exit(0)
-case "layers": LayerProbe.run()
+case "layers": LayerProbe.run(failing: CommandLine.arguments.dropFirst(2).first)
+case "spawns": SpawnProbe.run()
 case "act" where CommandLine.arguments.count >= 3: ActProbe.run(CommandLine.arguments[2])
 default:
-  Probe.say("usage: bulkhead-probe list | layers | act NAME")
+  Probe.say("usage: bulkhead-probe list | layers [FAILING OPERATION] | spawns | act NAME")
   _exit(64)
 }

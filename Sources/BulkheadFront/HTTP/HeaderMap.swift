@@ -143,31 +143,24 @@ final class HeaderMap {
     copy.withUTF8 { append(key.bytes, UnsafeRawBufferPointer($0), name: name) }
   }
 
-  /// Appends an entry as a parser gives it: the name is put into lower case. Pseudo-headers keep their own way in, so
-  /// that a client cannot send one. Returns the name's number.
+  /// Appends an entry as a parser gives it: the name, a valid token, is put into lower case. Returns its number.
   @inline(__always)
-  func appendParsed(_ key: String, _ value: String) -> HeaderName {
+  func appendParsed(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> HeaderName {
     blockIsCurrent = false
     let keyAt = used
-    var key = key
-    key.withUTF8 { bytes in
-      reserve(bytes.count)
-      for index in 0..<bytes.count { base.storeBytes(of: ASCII.lower(bytes[index]), toByteOffset: used &+ index, as: UInt8.self) }
-      used &+= bytes.count
+    reserve(key.count &+ value.count)
+    for index in 0..<key.count {
+      base.storeBytes(of: ASCII.lower(key[index]), toByteOffset: keyAt &+ index, as: UInt8.self)
     }
-    let keyCount = used &- keyAt
-    let name = HeaderName(UnsafeRawBufferPointer(start: base + keyAt, count: keyCount))
-    let valueAt = used
-    var value = value
-    value.withUTF8 { bytes in
-      _ = store(UnsafeRawBufferPointer(bytes))
-    }
-    let valueCount = used &- valueAt
-    byteCount &+= keyCount &+ valueCount
+    let valueAt = keyAt &+ key.count
+    if let source = value.baseAddress { (base + valueAt).copyMemory(from: source, byteCount: value.count) }
+    used = valueAt &+ value.count
+    byteCount &+= key.count &+ value.count
+    let name = HeaderName(UnsafeRawBufferPointer(start: base + keyAt, count: key.count))
     entries.append(
       Entry(
-        name: name, keyAt: UInt32(truncatingIfNeeded: keyAt), keyCount: UInt32(truncatingIfNeeded: keyCount),
-        valueAt: UInt32(truncatingIfNeeded: valueAt), valueCount: UInt32(truncatingIfNeeded: valueCount)))
+        name: name, keyAt: UInt32(truncatingIfNeeded: keyAt), keyCount: UInt32(truncatingIfNeeded: key.count),
+        valueAt: UInt32(truncatingIfNeeded: valueAt), valueCount: UInt32(truncatingIfNeeded: value.count)))
     return name
   }
 

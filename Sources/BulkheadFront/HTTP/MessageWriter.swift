@@ -1,5 +1,4 @@
 import NIOCore
-import NIOHTTP1
 
 /// Writes parts of HTTP/1.1 messages into buffers.
 enum MessageWriter {
@@ -28,19 +27,17 @@ enum MessageWriter {
   }
 
   /// The chunk of no bytes that ends a body, with the trailers.
-  static func lastChunk(_ trailers: HTTPHeaders?, into out: inout ByteBuffer) {
+  static func lastChunk(_ trailers: Trailers, into out: inout ByteBuffer) {
     out.writeStaticString("0\r\n")
-    if let trailers {
-      for (name, value) in trailers {
-        var lower = name.lowercased()
-        let known = lower.withUTF8 { HeaderName(UnsafeRawBufferPointer($0)) }
-        // Framing and routing have no place behind the body (RFC 9110, 6.5.1).
-        guard !known.isFraming, !known.isPseudo else { continue }
-        out.writeString(lower)
-        out.writeStaticString(": ")
-        out.writeString(value)
-        out.writeStaticString("\r\n")
-      }
+    for (name, value) in trailers {
+      var name = name
+      let known = name.withUTF8 { HeaderName(UnsafeRawBufferPointer($0)) }
+      // Framing and routing have no place behind the body (RFC 9110, 6.5.1).
+      guard !known.isFraming, !known.isPseudo else { continue }
+      out.writeString(name)
+      out.writeStaticString(": ")
+      out.writeString(value)
+      out.writeStaticString("\r\n")
     }
     out.writeStaticString("\r\n")
   }

@@ -1,7 +1,6 @@
 import BulkheadCore
 import BulkheadRing
 import BulkheadWire
-import NIOHTTP1
 
 /// What all event loops read and nobody changes: the bootstrap, worked out.
 struct FrontSettings: Sendable {
@@ -58,14 +57,5 @@ struct FrontSettings: Sendable {
     maximumSpin = UInt64(bootstrap.maximumSpinMicroseconds) * 1_000
     hasRequestCallbacks = plugins.contains { $0.callbacks.contains(.requestHeaders) }
     hasResponseCallbacks = plugins.contains { $0.callbacks.contains(.responseHeaders) }
-  }
-
-  /// What the parser of requests enforces.
-  var decoderLimits: NIOHTTPDecoderLimitConfiguration {
-    var limits = NIOHTTPDecoderLimitConfiguration()
-    limits.maxHeaderListSize = Int(bootstrap.bounds.headerBytes)
-    limits.maxHeaderFieldSize = Int(bootstrap.bounds.headerBytes)
-    limits.maxHeaderFieldCount = Int(bootstrap.bounds.headerCount)
-    return limits
   }
 }

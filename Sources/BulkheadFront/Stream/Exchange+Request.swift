@@ -1,43 +1,62 @@
 import BulkheadSystem
 import NIOCore
-import NIOHTTP1
 
 // The way of a request: from the parsed head to the upstream.
 extension Exchange {
-  /// A request's head arrived.
-  func begin(_ head: HTTPRequestHead, slot: Int) {
+  /// Reads a request's head: the bytes are only looked at here, nothing is done yet.
+  ///
+  /// - Returns: what is wrong with it, nil where nothing is; for `begin`.
+  func read(_ head: UnsafeRawBufferPointer, slot: Int) -> HTTPFault? {
     startAnew(slot: slot)
     phase = .requestChain
-    isHead = head.method == .HEAD
-    isVersion10 = head.version == .http1_0
-    clientKeepsAlive = head.isKeepAlive
+    isHead = false
+    isVersion10 = false
+    clientKeepsAlive = true
     expectsContinue = false
     requestFraming = .none
-    if let refusal = take(head) {
+    do throws(HTTPFault) {
+      try take(head)
+      return nil
+    } catch {
+      return error
+    }
+  }
+
+  /// A head that is too large to be read at all.
+  func refuse(slot: Int) {
+    startAnew(slot: slot)
+    phase = .requestChain
+    isHead = false
+    isVersion10 = false
+    clientKeepsAlive = false
+    requestFraming = .none
+  }
+
+  /// The head was read: the request goes its way.
+  func begin(_ fault: HTTPFault?) {
+    requestEnded = fault != nil || requestFraming == .none
+    if let fault {
       closeAfter = true
       flags |= ResponseFlags.badRequest
-      answer(refusal.status, "the request is refused: \(refusal.reason)", from: -1)
-      return
-    }
-    if loop.settings.hasRequestCallbacks {
+      answer(fault.status, "the request is refused: \(fault.reason)", from: -1)
+    } else if loop.settings.hasRequestCallbacks {
       advanceRequest()
     } else {
       forward()
     }
   }
 
-  struct Refusal {
-    var status: Int
-    var reason: String
-  }
-
   /// Fills the header map and finds out where the body ends.
-  private func take(_ head: HTTPRequestHead) -> Refusal? {
+  private func take(_ head: UnsafeRawBufferPointer) throws(HTTPFault) {
+    let line = try HeadParser.requestLine(head)
     let map = request
-    map.append(":method", head.method.rawValue, name: .method)
+    isHead = line.method.equals("HEAD")
+    isVersion10 = line.isVersion10
+    clientKeepsAlive = !isVersion10
+    map.append(":method", line.method, name: .method)
     map.append(":scheme", "http" as StaticString, name: .scheme)
     map.append(":authority", "" as StaticString, name: .authority)
-    map.append(":path", head.uri, name: .path)
+    map.append(":path", line.target, name: .path)
     var hosts = 0
     var length: UInt64?
     var isChunked = false
@@ -45,88 +64,81 @@ extension Exchange {
     var hasID = false
     var forwardedFor = -1
     var hasProto = false
-    for (name, value) in head.headers {
-      switch map.appendParsed(name, value) {
+    let bounds = loop.settings.bootstrap.bounds
+    try HeadParser.fields(head, from: line.fields, limit: Int(bounds.headerCount)) { (key, value) throws(HTTPFault) in
+      switch map.appendParsed(key, value) {
       case .other: break
       case .authority:
         hosts += 1
-        guard let entry = map.entries.last else { break }
-        guard map.key(entry).equals("host") else {
-          return Refusal(status: 400, reason: "a header's name is malformed")
-        }
-        let bytes = map.value(entry)
-        let isValid = bytes.isEmpty || ASCII.isTarget(bytes)
-        if isValid { map.setValue(at: 2, bytes) }
+        guard value.isEmpty || ASCII.isTarget(value) else { throw HTTPFault(400, "the host header is not a host") }
+        map.setValue(at: 2, value)
         map.removeLast()
-        guard isValid else { return Refusal(status: 400, reason: "the host header is not a host") }
       case .contentLength:
-        guard let entry = map.entries.last, let number = ASCII.number(map.value(entry)) else {
-          return Refusal(status: 400, reason: "content-length is not a number")
-        }
+        guard let number = ASCII.number(value) else { throw HTTPFault(400, "content-length is not a number") }
         if let length {
-          guard length == number else { return Refusal(status: 400, reason: "content-length is there twice") }
+          guard length == number else { throw HTTPFault(400, "content-length is there twice") }
           map.removeLast()
         }
         length = number
       case .transferEncoding:
-        guard let entry = map.entries.last else { break }
-        guard !isChunked, map.value(entry).equalsIgnoringCase("chunked") else {
-          return Refusal(status: 501, reason: "the only transfer-encoding that is understood is chunked")
+        guard !isChunked, value.equalsIgnoringCase("chunked") else {
+          throw HTTPFault(501, "the only transfer-encoding that is understood is chunked")
         }
         isChunked = true
         hasHopByHop = true
       case .expect:
-        guard let entry = map.entries.last else { break }
-        guard map.value(entry).equalsIgnoringCase("100-continue") else {
-          return Refusal(status: 417, reason: "the only expectation that is understood is 100-continue")
+        guard value.equalsIgnoringCase("100-continue") else {
+          throw HTTPFault(417, "the only expectation that is understood is 100-continue")
         }
         expectsContinue = !isVersion10
         map.removeLast()
-      case .upgrade:
-        // The parser stops at a request that may change the protocol; it is answered as if it did not ask.
-        closeAfter = true
+      case .connection:
+        value.forEachListElement { element in
+          if element.equalsIgnoringCase("close") { clientKeepsAlive = false }
+          if element.equalsIgnoringCase("keep-alive"), isVersion10 { clientKeepsAlive = true }
+        }
         hasHopByHop = true
       case .requestID: hasID = true
       case .forwardedFor: forwardedFor = map.entries.count - 1
       case .forwardedProto: hasProto = true
-      case .connection, .keepAlive, .proxyConnection, .te, .trailer: hasHopByHop = true
-      case .method, .scheme, .path, .status: return Refusal(status: 400, reason: "a header's name is malformed")
+      // A request that may change the protocol is answered as if it did not ask.
+      case .upgrade, .keepAlive, .proxyConnection, .te, .trailer: hasHopByHop = true
+      case .method, .scheme, .path, .status: throw HTTPFault(400, "a header's name is malformed")
       }
     }
     if isChunked, length != nil {
-      return Refusal(status: 400, reason: "it has both content-length and transfer-encoding")
+      throw HTTPFault(400, "it has both content-length and transfer-encoding")
     }
-    if isChunked, isVersion10 { return Refusal(status: 400, reason: "HTTP/1.0 has no transfer-encoding") }
-    if head.method == .CONNECT { return Refusal(status: 405, reason: "CONNECT is not offered here") }
+    if isChunked, isVersion10 { throw HTTPFault(400, "HTTP/1.0 has no transfer-encoding") }
+    if line.method.equals("CONNECT") { throw HTTPFault(405, "CONNECT is not offered here") }
     if hosts > 1 || (hosts == 0 && !isVersion10) {
-      return Refusal(status: 400, reason: hosts > 1 ? "it has more than one host header" : "it has no host header")
+      throw HTTPFault(400, hosts > 1 ? "it has more than one host header" : "it has no host header")
     }
-    if let refusal = normaliseTarget() { return refusal }
+    try normaliseTarget()
     if isChunked {
       requestFraming = .chunked
     } else if let length, length > 0 {
       requestFraming = .length(length)
     }
-    let bound = loop.settings.bootstrap.bounds.bodyBytes
-    if bound > 0, case .length(let length) = requestFraming, length > bound {
-      return Refusal(status: 413, reason: "its body is larger than \(bound) bytes")
+    if bounds.bodyBytes > 0, case .length(let length) = requestFraming, length > bounds.bodyBytes {
+      throw HTTPFault(413, "its body is larger than limits.bodyBytes allows")
     }
     if hasHopByHop { map.removeHopByHop() }
     if forwardedFor >= 0, hasHopByHop {
       forwardedFor = map.entries.firstIndex { $0.name == .forwardedFor } ?? -1
     }
     addGatewayHeaders(hasID: hasID, forwardedFor: forwardedFor, hasProto: hasProto)
-    return nil
   }
 
   /// An absolute target (`GET http://host/path`) is taken apart: its host goes before the header's (RFC 9112, 3.2.2).
-  private func normaliseTarget() -> Refusal? {
-    guard let target = request.value(of: .path) else { return nil }
-    guard ASCII.isTarget(target) else { return Refusal(status: 400, reason: "its target is malformed") }
-    if target.first == UInt8(ascii: "/") { return nil }
+  private func normaliseTarget() throws(HTTPFault) {
+    guard let target = request.value(of: .path) else { return }
+    guard ASCII.isTarget(target) else { throw HTTPFault(400, "its target is malformed") }
+    if target.first == UInt8(ascii: "/") { return }
     if target.equals("*") {
       let isOptions = request.value(of: .method)?.equals("OPTIONS") ?? false
-      return isOptions ? nil : Refusal(status: 400, reason: "only OPTIONS may ask for *")
+      guard isOptions else { throw HTTPFault(400, "only OPTIONS may ask for *") }
+      return
     }
     for scheme in ["http://", "https://"] as [StaticString] where target.count > scheme.utf8CodeUnitCount {
       let prefix = UnsafeRawBufferPointer(rebasing: target.prefix(scheme.utf8CodeUnitCount))
@@ -138,9 +150,9 @@ extension Exchange {
       var path = [UInt8](text[end...])
       if path.first != UInt8(ascii: "/") { path.insert(UInt8(ascii: "/"), at: 0) }
       path.withUnsafeBytes { request.set(.path, ":path", $0) }
-      return nil
+      return
     }
-    return Refusal(status: 400, reason: "its target is malformed")
+    throw HTTPFault(400, "its target is malformed")
   }
 
   private func addGatewayHeaders(hasID: Bool, forwardedFor: Int, hasProto: Bool) {
@@ -179,7 +191,7 @@ extension Exchange {
   }
 
   /// The request's end arrived.
-  func receiveEnd(_ trailers: HTTPHeaders?) {
+  func receiveEnd(_ trailers: Trailers) {
     guard phase != .idle, !requestEnded else { return }
     requestEnded = true
     requestTrailers = trailers
@@ -211,7 +223,7 @@ extension Exchange {
     self.upstream = upstream
     waitsInPool = false
     upstreamWasAskedForHead = request.value(of: .method)?.equals("HEAD") ?? false
-    upstream.willSend(isHead: upstreamWasAskedForHead)
+    upstream.willSend()
     if requestFraming == .none || requestEnded || !requestQueue.isEmpty { pumpRequest() }
     // Otherwise the head leaves with the first piece of the body, or when this round of reading is over.
   }

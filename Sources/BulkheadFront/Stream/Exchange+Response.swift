@@ -1,67 +1,89 @@
 import BulkheadSystem
 import BulkheadWire
 import NIOCore
-import NIOHTTP1
 
 // The way of a response: from the upstream, or made here, to the client.
 extension Exchange {
   // MARK: From the upstream
 
-  /// The upstream's head arrived.
-  func upstreamHead(_ head: HTTPResponseHead) {
-    guard phase == .upstream else { return }
+  /// What a response's head says of the connection that it came on.
+  struct UpstreamHead {
+    var framing = BodyFraming.none
+    var keepsAlive = true
+    /// A 1xx: the head of the response is still to come.
+    var isInterim = false
+  }
+
+  /// Reads a response's head: the bytes are only looked at here, nothing is done yet.
+  ///
+  /// - Throws: `HTTPFault` where it is no head of HTTP/1.1.
+  func readUpstreamHead(_ bytes: UnsafeRawBufferPointer) throws(HTTPFault) -> UpstreamHead {
+    var head = UpstreamHead()
+    let line = try HeadParser.statusLine(bytes)
+    guard line.status != 101 else { throw HTTPFault(502, "it changes the protocol without being asked to") }
+    head.isInterim = line.status < 200
+    head.keepsAlive = !line.isVersion10
     let map = response
     map.reset()
-    map.append(":status", String(head.status.code), name: .status)
+    map.append(":status", UnsafeRawBufferPointer(rebasing: bytes[9..<12]), name: .status)
     var length: UInt64?
     var isChunked = false
     var hasHopByHop = false
-    for (name, value) in head.headers {
-      switch map.appendParsed(name, value) {
+    try HeadParser.fields(bytes, from: line.fields, limit: 1_000) { (key, value) throws(HTTPFault) in
+      switch map.appendParsed(key, value) {
       case .contentLength:
-        guard let entry = map.entries.last, let number = ASCII.number(map.value(entry)), length == nil || length == number
-        else {
-          upstreamIsWrong("answered with a content-length that is none")
-          return
+        guard let number = ASCII.number(value), length == nil || length == number else {
+          throw HTTPFault(502, "its content-length is none")
         }
         if length != nil { map.removeLast() }
         length = number
       case .transferEncoding:
+        guard !isChunked, value.equalsIgnoringCase("chunked") else {
+          throw HTTPFault(502, "the only transfer-encoding that is understood is chunked")
+        }
         isChunked = true
         hasHopByHop = true
-      case .connection, .keepAlive, .proxyConnection, .te, .trailer, .upgrade: hasHopByHop = true
+      case .connection:
+        value.forEachListElement { element in
+          if element.equalsIgnoringCase("close") { head.keepsAlive = false }
+          if element.equalsIgnoringCase("keep-alive"), line.isVersion10 { head.keepsAlive = true }
+        }
+        hasHopByHop = true
+      case .keepAlive, .proxyConnection, .te, .trailer, .upgrade: hasHopByHop = true
       case .method, .scheme, .authority, .path, .status:
         // `host` in a response means nothing; a name with a colon cannot be.
         map.removeLast()
       case .other, .expect, .requestID, .forwardedFor, .forwardedProto: break
       }
     }
-    if head.status.code == 101 {
-      upstreamIsWrong("changed the protocol without being asked to")
-      return
-    }
     if hasHopByHop { map.removeHopByHop() }
-    if isHead || upstreamWasAskedForHead || head.status.code == 204 || head.status.code == 304 {
-      responseFraming = .none
+    if head.isInterim || upstreamWasAskedForHead || line.status == 204 || line.status == 304 {
+      head.framing = .none
     } else if isChunked {
       map.removeAll { $0.name == .contentLength }
-      responseFraming = isVersion10 ? .untilClose : .chunked
+      head.framing = .chunked
     } else if let length {
-      responseFraming = length == 0 ? .none : .length(length)
+      head.framing = length == 0 ? .none : .length(length)
     } else {
-      responseFraming = isVersion10 ? .untilClose : .chunked
+      head.framing = .untilClose
+      head.keepsAlive = false
+    }
+    return head
+  }
+
+  /// The upstream's head was read: the response goes its way.
+  func upstreamHead(_ head: UpstreamHead) {
+    guard phase == .upstream else { return }
+    switch head.framing {
+    case .none: responseFraming = .none
+    case .length: responseFraming = isHead ? .none : head.framing
+    // Where the end of the connection ended the body, or a chunk did, the client is told by chunks, if it knows them.
+    case .chunked, .untilClose: responseFraming = isHead ? .none : isVersion10 ? .untilClose : .chunked
     }
     phase = .responseChain
     deadline = 0
     position = plugins.count - 1
     if loop.settings.hasResponseCallbacks { advanceResponse() } else { respond() }
-  }
-
-  private func upstreamIsWrong(_ reason: String) {
-    let upstream = self.upstream
-    self.upstream = nil
-    upstream?.abandon()
-    upstreamFailed(502, reason, flag: ResponseFlags.upstreamReset)
   }
 
   /// A piece of the upstream's body arrived.
@@ -74,7 +96,7 @@ extension Exchange {
   /// The upstream's end arrived.
   ///
   /// - Parameter keepsAlive: its connection may take another request.
-  func upstreamEnd(_ trailers: HTTPHeaders?, keepsAlive: Bool) {
+  func upstreamEnd(_ trailers: Trailers, keepsAlive: Bool) {
     guard phase == .responseChain || phase == .responding, !responseEnded else { return }
     responseEnded = true
     responseTrailers = trailers
@@ -148,7 +170,7 @@ extension Exchange {
     leaveUpstream()
     requestQueue.removeAll()
     responseQueue.removeAll()
-    responseTrailers = nil
+    responseTrailers = []
     response.reset()
     response.append(":status", String(status), name: .status)
     connection.resumeReads()

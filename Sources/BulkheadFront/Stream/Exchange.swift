@@ -2,7 +2,6 @@ import BulkheadCore
 import BulkheadSystem
 import BulkheadWire
 import NIOCore
-import NIOHTTP1
 
 /// One request and its response: the walk through the filter chain, the way to the upstream and back.
 ///
@@ -72,7 +71,7 @@ final class Exchange {
   var requestFraming = BodyFraming.none
   var requestEnded = false
   var requestQueue = ByteQueue()
-  var requestTrailers: HTTPHeaders?
+  var requestTrailers: Trailers = []
   var requestBodyBytes: UInt64 = 0
   /// ns, the real-time clock.
   var startedAt: UInt64 = 0
@@ -98,7 +97,7 @@ final class Exchange {
   var responseFraming = BodyFraming.none
   var responseEnded = false
   var responseQueue = ByteQueue()
-  var responseTrailers: HTTPHeaders?
+  var responseTrailers: Trailers = []
   var responseHeadSent = false
   var responseBodyBytes: UInt64 = 0
   var status: UInt64 = 0
@@ -131,7 +130,7 @@ final class Exchange {
     position = 0
     awaiting = .nothing
     requestEnded = false
-    requestTrailers = nil
+    requestTrailers = []
     requestBodyBytes = 0
     upstreamWasAskedForHead = false
     requestHeadSent = false
@@ -140,7 +139,7 @@ final class Exchange {
     connectAttempts = 0
     responseFraming = .none
     responseEnded = false
-    responseTrailers = nil
+    responseTrailers = []
     responseHeadSent = false
     responseBodyBytes = 0
     status = 0

@@ -1,18 +1,16 @@
+import BulkheadSystem
 import NIOCore
-import NIOHTTP1
 
 /// One connection to an endpoint of an upstream: one request at a time.
 ///
-/// The last handler of its pipeline, behind the response decoder. Requests go out as bytes through `UpstreamOutlet`, in
-/// front of the decoder, which takes only HTTP parts. One event loop.
+/// The one handler of its pipeline: bytes in, bytes out. One event loop.
 final class UpstreamConnection: ChannelDuplexHandler {
-  typealias InboundIn = HTTPClientResponsePart
+  typealias InboundIn = ByteBuffer
   typealias OutboundIn = ByteBuffer
+  typealias OutboundOut = ByteBuffer
 
   let pool: UpstreamPool
   let endpoint: Int
-  let decoder: HTTPResponseDecoder
-  let outlet: UpstreamOutlet
   private var context: ChannelHandlerContext?
 
   /// Whose request is under way.
@@ -33,14 +31,16 @@ final class UpstreamConnection: ChannelDuplexHandler {
   private var readIsHeldBack = false
   private var error = ""
 
-  private static let headOfGet = HTTPClientRequestPart.head(HTTPRequestHead(version: .http1_1, method: .GET, uri: "/"))
-  private static let headOfHead = HTTPClientRequestPart.head(HTTPRequestHead(version: .http1_1, method: .HEAD, uri: "/"))
+  /// What came of a response and was not taken yet.
+  private var input = ByteBuffer()
+  /// How much of `input` was searched for the end of a head.
+  private var searched = 0
+  /// The body of the response under way; nil before its head.
+  private var body: BodyDecoder?
 
-  init(pool: UpstreamPool, endpoint: Int, decoder: HTTPResponseDecoder, outlet: UpstreamOutlet) {
+  init(pool: UpstreamPool, endpoint: Int) {
     self.pool = pool
     self.endpoint = endpoint
-    self.decoder = decoder
-    self.outlet = outlet
   }
 
   func handlerAdded(context: ChannelHandlerContext) { self.context = context }
@@ -52,9 +52,9 @@ final class UpstreamConnection: ChannelDuplexHandler {
   var isUsable: Bool { !isClosed && (context?.channel.isActive ?? false) }
 
   /// A request is about to be written.
-  func willSend(isHead: Bool) {
-    // The decoder must know whether the response will have a body.
-    decoder.write(data: isHead ? Self.headOfHead : Self.headOfGet)
+  func willSend() {
+    body = nil
+    searched = 0
     isBusy = true
     sawBytes = false
     keepsAlive = true
@@ -74,9 +74,9 @@ final class UpstreamConnection: ChannelDuplexHandler {
     if isChunked { out.writeStaticString("\r\n") }
   }
 
-  func send(_ buffer: ByteBuffer) { outlet.write(buffer) }
+  func send(_ buffer: ByteBuffer) { context?.write(wrapOutboundOut(buffer), promise: nil) }
 
-  func flush() { outlet.flush() }
+  func flush() { context?.flush() }
 
   func suspendReads() { readsAreSuspended = true }
 
@@ -114,18 +114,86 @@ final class UpstreamConnection: ChannelDuplexHandler {
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     isReading = true
     sawBytes = true
-    guard let exchange else { return }
-    switch unwrapInboundIn(data) {
-    case .head(let head):
-      keepsAlive = head.isKeepAlive
-      exchange.upstreamHead(head)
-    case .body(let buffer):
-      exchange.upstreamBody(buffer)
-    case .end(let trailers):
-      isBusy = false
-      isReading = false
-      exchange.upstreamEnd(trailers, keepsAlive: keepsAlive)
+    var bytes = unwrapInboundIn(data)
+    guard isBusy else {
+      // Nobody asked for anything: whatever this is, it must not be taken for the answer to the next request.
+      fail("said something that nobody asked for")
+      return
     }
+    if input.readableBytes == 0 {
+      input = bytes
+    } else {
+      input.writeBuffer(&bytes)
+    }
+    while isBusy, let exchange, body != nil ? takeBody(exchange) : takeHead(exchange) {}
+    // Let go of the buffer that was read into, so that it can be read into again.
+    if input.readableBytes == 0 { input = ByteBuffer() }
+  }
+
+  /// - Returns: whether there may be more to take.
+  private func takeHead(_ exchange: Exchange) -> Bool {
+    let maximum = Int(pool.loop.settings.bootstrap.bounds.headerBytes)
+    let from = searched
+    var head = Exchange.UpstreamHead()
+    var fault: HTTPFault?
+    let end = input.withUnsafeReadableBytes { bytes -> Int? in
+      guard let end = HeadParser.end(of: bytes, from: from), end <= maximum else {
+        if bytes.count > maximum { fault = HTTPFault(502, "its header is larger than limits.headerBytes allows") }
+        return nil
+      }
+      do throws(HTTPFault) {
+        head = try exchange.readUpstreamHead(UnsafeRawBufferPointer(rebasing: bytes[..<end]))
+      } catch { fault = error }
+      return end
+    }
+    if let fault {
+      fail("answered with something that is not taken (\(fault.reason))")
+      return false
+    }
+    guard let end else {
+      searched = input.readableBytes
+      return false
+    }
+    input.moveReaderIndex(forwardBy: end)
+    searched = 0
+    if head.isInterim { return true }
+    keepsAlive = head.keepsAlive
+    body = BodyDecoder(head.framing, trailerBytes: maximum, trailerCount: 1_000)
+    exchange.upstreamHead(head)
+    return true
+  }
+
+  /// - Returns: whether there may be more to take.
+  private func takeBody(_ exchange: Exchange) -> Bool {
+    guard var decoder = body else { return false }
+    do throws(HTTPFault) {
+      let step = try decoder.next(&input)
+      body = decoder
+      switch step {
+      case .needMore: return false
+      case .data(let piece): exchange.upstreamBody(piece)
+      case .end: end(exchange, decoder.trailers)
+      }
+      return true
+    } catch {
+      fail("answered with a body that is not taken (\(error.reason))")
+      return false
+    }
+  }
+
+  private func end(_ exchange: Exchange, _ trailers: Trailers) {
+    body = nil
+    isBusy = false
+    isReading = false
+    // What follows a whole response belongs to none.
+    let isClean = input.readableBytes == 0
+    input.clear()
+    exchange.upstreamEnd(trailers, keepsAlive: keepsAlive && isClean)
+  }
+
+  private func fail(_ reason: String) {
+    error = reason
+    context?.close(promise: nil)
   }
 
   func channelReadComplete(context: ChannelHandlerContext) {
@@ -152,12 +220,8 @@ final class UpstreamConnection: ChannelDuplexHandler {
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
-    if error is HTTPParserError || error is NIOHTTPDecoderError {
-      self.error =
-        (error as? HTTPParserError) == .invalidEOFState
-        ? "closed the connection in the middle of its response" : "answered with something that is not HTTP/1.1 (\(error))"
-    } else if let error = error as? IOError {
-      self.error = "broke the connection (\(error))"
+    if self.error.isEmpty, let error = error as? IOError {
+      self.error = "broke the connection: \(SystemError.reason(error.errnoCode))"
     }
     context.close(promise: nil)
   }
@@ -168,24 +232,17 @@ final class UpstreamConnection: ChannelDuplexHandler {
     isReturning = false
     isReading = false
     pool.closed(self)
-    if let exchange {
-      self.exchange = nil
-      let reason = error.isEmpty ? "closed the connection before it answered" : error
-      exchange.upstreamBroke(reason, wasReused: wasReused, sawBytes: sawBytes)
+    guard let exchange else { return }
+    if isBusy, error.isEmpty, let body, body.endsWithConnection {
+      keepsAlive = false
+      end(exchange, [])
+      return
     }
+    self.exchange = nil
+    let reason =
+      !error.isEmpty
+      ? error
+      : body != nil ? "closed the connection in the middle of its response" : "closed the connection before it answered"
+    exchange.upstreamBroke(reason, wasReused: wasReused, sawBytes: sawBytes)
   }
-}
-
-/// The first handler of an upstream connection's pipeline: lets bytes out past the response decoder.
-final class UpstreamOutlet: ChannelOutboundHandler {
-  typealias OutboundIn = ByteBuffer
-  typealias OutboundOut = ByteBuffer
-
-  private var context: ChannelHandlerContext?
-
-  func handlerAdded(context: ChannelHandlerContext) { self.context = context }
-  func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
-
-  func write(_ buffer: ByteBuffer) { context?.write(wrapOutboundOut(buffer), promise: nil) }
-  func flush() { context?.flush() }
 }

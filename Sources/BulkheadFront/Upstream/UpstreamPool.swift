@@ -1,7 +1,6 @@
 import BulkheadSystem
 import BulkheadWire
 import NIOCore
-import NIOHTTP1
 import NIOPosix
 
 /// One event loop's connections to one upstream: round robin over its endpoints, idle connections used again, the last
@@ -91,26 +90,16 @@ final class UpstreamPool {
     connections += 1
     exchange.connectAttempts += 1
     let target = endpoints[endpoint]
-    var limits = NIOHTTPDecoderLimitConfiguration()
-    limits.maxHeaderListSize = Int(loop.settings.bootstrap.bounds.headerBytes)
-    limits.maxHeaderFieldCount = 1_000
-    let decoder = HTTPResponseDecoder(
-      leftOverBytesStrategy: .dropBytes, informationalResponseStrategy: .drop, limitConfiguration: limits)
-    let outlet = UpstreamOutlet()
-    let connection = UpstreamConnection(pool: self, endpoint: endpoint, decoder: decoder, outlet: outlet)
+    let connection = UpstreamConnection(pool: self, endpoint: endpoint)
     connection.exchange = exchange
     exchange.upstream = connection
-    let handlers = NIOLoopBound((connection, decoder, outlet), eventLoop: loop.eventLoop)
+    let handler = NIOLoopBound(connection, eventLoop: loop.eventLoop)
     let bootstrap = ClientBootstrap(group: loop.eventLoop)
       .connectTimeout(.nanoseconds(Int64(clamping: loop.settings.upstreamConnect)))
       .channelOption(.socketOption(.tcp_nodelay), value: 1)
       .channelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
-          let (connection, decoder, outlet) = handlers.value
-          let pipeline = channel.pipeline.syncOperations
-          try pipeline.addHandler(outlet)
-          try pipeline.addHandler(ByteToMessageHandler(decoder))
-          try pipeline.addHandler(connection)
+          try channel.pipeline.syncOperations.addHandler(handler.value)
         }
       }
     let future =

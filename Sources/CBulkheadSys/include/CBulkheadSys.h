@@ -158,7 +158,6 @@ int64_t bh_spawn_process(const struct bh_spawn *request, struct bh_spawned *spaw
 int64_t bh_pidfd_signal(int pidfd, int signal);
 /// As sigqueue: the handler finds the value in its siginfo.
 int64_t bh_pidfd_signal_value(int pidfd, int signal, uint32_t value);
-int64_t bh_pidfd_open(int pid);
 /// 1 where it has ended (`*code` is CLD_*, `*status` the exit code or signal), 0 where it still runs.
 int64_t bh_wait(int pidfd, int block, int *code, int *status);
 #define BH_EXITED 1
@@ -181,7 +180,6 @@ int64_t bh_group_count(void);
 int64_t bh_become(uint32_t uid, uint32_t gid);
 int64_t bh_unshare_mounts(void);
 int64_t bh_mount(const char *source, const char *target, const char *type, uint64_t flags, const char *data);
-int64_t bh_unmount(const char *target);
 /// Binds the file or directory at `source` over `target`, read-only, without set-id and devices.
 int64_t bh_bind_read_only(const char *source, const char *target);
 int64_t bh_pivot_root_here(void);

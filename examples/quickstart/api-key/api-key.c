@@ -169,8 +169,8 @@ EXPORT(proxy_on_configure) uint32_t proxy_on_configure(uint32_t root, uint32_t s
   return 1;
 }
 
-// Whether the key is a known one. All keys are compared to their ends, so that the time says nothing about how much of a
-// guess was right.
+// Whether the key is a known one. All keys are compared to their ends, so that the time says nothing about how much of
+// a guess was right.
 static bool is_known(const char *key, size_t size) {
   bool known = false;
   for (size_t k = 0; k < key_count; k++) {

@@ -4,8 +4,8 @@
 //
 // and tells the upstream that it did, with `x-timed-by: timing` on the request.
 //
-// Embedded Swift against Proxy-Wasm 0.2.1: no SDK, no Foundation, 30 KB of WebAssembly. `heap.c` beside this file is the
-// memory that Swift's runtime asks for.
+// Embedded Swift against Proxy-Wasm 0.2.1: no SDK, no Foundation, 30 KB of WebAssembly. `heap.c` beside this file is
+// the memory that Swift's runtime asks for.
 
 // What the host offers.
 

@@ -1,0 +1,240 @@
+import BulkheadControl
+import BulkheadCore
+import BulkheadSystem
+import BulkheadWire
+
+/// A child with its report pipe and its standard error: reads both in bounds, passes its log on, and tells of its end.
+///
+/// It belongs to the loop's thread. Whatever the child writes, it costs the supervisor bounded memory and a bounded share
+/// of its time.
+final class ChildProcess {
+  /// Who it is, in the log.
+  struct Identity {
+    /// `front`, `worker` or `compiler`.
+    var process: String
+    var plugin: String?
+  }
+
+  /// How much it may say.
+  struct Bounds {
+    /// The largest frame on its report pipe, in bytes.
+    var frame: Int
+    /// Lines of log a second; twice as many may come at once.
+    var linesPerSecond: UInt32
+  }
+
+  /// The most bytes taken from one pipe at a time.
+  private static let chunk = 64 << 10
+  /// Bytes a second over both pipes, and at once; who writes more is read again when its time has come.
+  private static let bytesPerSecond: UInt32 = 1 << 20
+  private static let byteBurst: UInt32 = 4 << 20
+  /// What is read at most of a pipe whose writer is gone: more than a pipe holds.
+  private static let lastBytes = 2 << 20
+
+  let pid: Int32
+  /// What the supervisor knows of its sandbox, having made it.
+  let layers: [LayerReport]
+  private let identity: Identity
+  private let process: SpawnedProcess
+  private let report: Descriptor
+  private let errors: Descriptor
+  private let loop: EventLoop
+  private let log: LogWriter
+  private var assembler: FrameAssembler
+  private var lines = LineAssembler()
+  private var lineLimiter: LineLimiter
+  private var byteLimiter = LineLimiter(perSecond: bytesPerSecond, burst: byteBurst)
+  private var reportWatch: Poller.Token?
+  private var errorWatch: Poller.Token?
+  private var exitWatch: Poller.Token?
+  private var resumeTimer: TimerQueue.Token?
+  private var droppedTimer: TimerQueue.Token?
+  private var isReportBroken = false
+
+  /// Takes each frame that is not about its log.
+  var onFrame: (ReportFrame) -> Void = { _ in }
+  /// Called once where its report pipe carries what is no frame; nothing is read from it any more.
+  var onBrokenReport: (WireError) -> Void = { _ in }
+  /// Called once, when it is gone and collected, and all that it had written was taken.
+  var onExit: (ExitStatus) -> Void = { _ in }
+
+  /// Starts the process. `descriptors` become the child's from number 4 on; 0 and 1 are `/dev/null`, 2 and 3 its pipes.
+  ///
+  /// - Parameter blockingReport: whether the child waits where its report pipe is full.
+  /// - Throws: `SystemError` with the step that failed.
+  init(
+    _ identity: Identity, executable: String, name: String, descriptors: [Int32], namespaces: NamespaceSet,
+    unprivilegedID: UInt32, blockingReport: Bool, bounds: Bounds, loop: EventLoop, log: LogWriter
+  ) throws(SystemError) {
+    let null = try Descriptor.open("/dev/null", .readWrite)
+    let report = try Pipe(nonBlockingRead: true, nonBlockingWrite: !blockingReport)
+    let errors = try Pipe(nonBlockingRead: true)
+    var request = SpawnRequest(
+      executable: executable, arguments: [name],
+      descriptors: [null.raw, null.raw, errors.write.raw, report.write.raw] + descriptors, namespaces: namespaces)
+    request.unprivilegedID = unprivilegedID
+    process = try ProcessSpawner.spawn(request)
+    pid = process.pid
+    layers = process.layers
+    self.report = report.takeRead()
+    self.errors = errors.takeRead()
+    self.identity = identity
+    self.loop = loop
+    self.log = log
+    assembler = FrameAssembler(limit: bounds.frame)
+    lineLimiter = LineLimiter(
+      perSecond: bounds.linesPerSecond, burst: bounds.linesPerSecond.multipliedReportingOverflow(by: 2).partialValue)
+    watchPipes()
+    do throws(SystemError) {
+      exitWatch = try loop.poller.add(process.pidfd.raw) { [weak self] _ in self?.collect() }
+    } catch {
+      // A child whose end would go unseen must not live.
+      try? process.send(signal: 9)
+      _ = try? process.wait()
+      unwatchPipes()
+      throw error
+    }
+  }
+
+  /// Sends it a signal; one that has ended gets none.
+  func send(signal: Int32) { try? process.send(signal: signal) }
+
+  /// Writes a line to the log as if the child had; for what the supervisor says of it.
+  func note(_ level: LogLevel, _ message: String, stream: String? = nil) {
+    log.write(
+      LogLine(
+        at: .now, level: level, process: identity.process, plugin: identity.plugin, pid: pid, stream: stream,
+        message: message))
+  }
+
+  // MARK: reading
+
+  private func watchPipes() {
+    let failed = { [weak self] (error: SystemError) in
+      self?.note(.error, "its reports cannot be read: \(error)")
+      return
+    }
+    if reportWatch == nil, !isReportBroken {
+      do throws(SystemError) {
+        reportWatch = try loop.poller.add(report.raw) { [weak self] _ in self?.readReport() }
+      } catch { failed(error) }
+    }
+    if errorWatch == nil {
+      do throws(SystemError) {
+        errorWatch = try loop.poller.add(errors.raw) { [weak self] _ in self?.readErrors() }
+      } catch { failed(error) }
+    }
+  }
+
+  private func unwatch(_ token: inout Poller.Token?) {
+    if let watched = token { loop.poller.remove(watched) }
+    token = nil
+  }
+
+  private func unwatchPipes() {
+    unwatch(&reportWatch)
+    unwatch(&errorWatch)
+  }
+
+  /// Reads once: how many bytes came, 0 at the end, nil where there is nothing now.
+  private func readChunk(_ pipe: borrowing Descriptor, _ body: (UnsafeRawBufferPointer) -> Void) -> Int? {
+    withUnsafeTemporaryAllocation(byteCount: Self.chunk, alignment: 16) { buffer in
+      do throws(SystemError) {
+        guard let count = try pipe.read(into: buffer) else { return nil }
+        body(UnsafeRawBufferPointer(rebasing: buffer.prefix(count)))
+        return count
+      } catch {
+        return 0
+      }
+    }
+  }
+
+  private func readReport() {
+    guard let count = readChunk(report, { takeReport($0) }) else { return }
+    if count == 0 { unwatch(&reportWatch) } else { charge(count) }
+  }
+
+  private func readErrors() {
+    guard let count = readChunk(errors, { bytes in lines.append(bytes) { takeErrorLine($0) } }) else { return }
+    if count == 0 { unwatch(&errorWatch) } else { charge(count) }
+  }
+
+  /// Leaves the pipes alone for a while where too much comes.
+  private func charge(_ count: Int) {
+    guard byteLimiter.charge(count, at: loop.now), resumeTimer == nil else { return }
+    unwatchPipes()
+    resumeTimer = loop.after(.milliseconds(100)) { [weak self] in
+      self?.resumeTimer = nil
+      self?.watchPipes()
+    }
+  }
+
+  private func takeReport(_ bytes: UnsafeRawBufferPointer) {
+    guard !isReportBroken else { return }
+    assembler.append(bytes)
+    do throws(WireError) {
+      while !isReportBroken, let frame = try assembler.next() { take(frame) }
+    } catch {
+      isReportBroken = true
+      unwatch(&reportWatch)
+      onBrokenReport(error)
+    }
+  }
+
+  private func take(_ frame: ReportFrame) {
+    switch frame {
+    case .log(let level, let stream, let message):
+      takeLine(level, stream: stream.isEmpty ? nil : stream, message)
+    case .dropped(let lines): note(.warn, "\(lines) lines of log were dropped by the process itself")
+    default: onFrame(frame)
+    }
+  }
+
+  private func takeErrorLine(_ line: String) { takeLine(.warn, stream: nil, line) }
+
+  private func takeLine(_ level: LogLevel, stream: String?, _ message: String) {
+    guard level >= log.minimumLevel else { return }
+    if lineLimiter.take(at: loop.now) {
+      note(level, message, stream: stream)
+    } else if droppedTimer == nil {
+      droppedTimer = loop.after(.seconds(1)) { [weak self] in
+        self?.droppedTimer = nil
+        self?.sayDropped()
+      }
+    }
+  }
+
+  private func sayDropped() {
+    let dropped = lineLimiter.takeDropped()
+    if dropped > 0 { note(.warn, "\(dropped) lines dropped: more than \(Int(lineLimiter.rate)) a second came") }
+  }
+
+  // MARK: the end
+
+  private func collect() {
+    let ended: ExitStatus?
+    do throws(SystemError) {
+      ended = try process.poll()
+    } catch {
+      note(.error, "\(error)")
+      ended = .exited(code: ExitCode.software)
+    }
+    guard let status = ended else { return }
+    unwatch(&exitWatch)
+    unwatchPipes()
+    loop.cancel(&resumeTimer)
+    loop.cancel(&droppedTimer)
+    // Its last words, such as why it ends, may still be in the pipes.
+    drain(report) { takeReport($0) }
+    drain(errors) { bytes in lines.append(bytes) { takeErrorLine($0) } }
+    lines.flush { takeErrorLine($0) }
+    sayDropped()
+    loop.cancel(&droppedTimer)
+    onExit(status)
+  }
+
+  private func drain(_ pipe: borrowing Descriptor, _ body: (UnsafeRawBufferPointer) -> Void) {
+    var left = Self.lastBytes
+    while left > 0, let count = readChunk(pipe, body), count > 0 { left -= count }
+  }
+}

@@ -1,0 +1,127 @@
+import BulkheadConfig
+import BulkheadCore
+import BulkheadSystem
+import Foundation
+import Glibc
+import Logging
+import NIOPosix
+
+/// The whole of `bulkheadd` behind its command line.
+public enum Bulkhead {
+  /// Checks the configuration, or runs until a signal ends it. To be called once, from the process's main thread, before
+  /// any other thread is started.
+  ///
+  /// - Returns: one of `ExitCode`.
+  public static func run(_ options: SupervisorOptions) -> Int32 {
+    let signals: SignalDescriptor
+    do throws(SystemError) {
+      signal(SIGPIPE, SIG_IGN)
+      // Nothing that is made here is for others, unless its mode says so.
+      umask(0o077)
+      raiseDescriptorLimit()
+      // Before the first thread: threads inherit what is blocked.
+      signals = try SignalDescriptor([SIGTERM, SIGINT, SIGHUP])
+    } catch {
+      FileHandle.standardError.write(Data("bulkheadd: \(error)\n".utf8))
+      return ExitCode.software
+    }
+    let log = LogWriter(format: options.logFormat, minimumLevel: options.logLevel)
+    LoggingSystem.bootstrap { LogWriterHandler(log, process: $0) }
+    defer { log.flush() }
+    do throws(StartError) {
+      if options.check {
+        try Check(options: options, log: log).run()
+      } else {
+        try serve(options, log, signals)
+      }
+      return ExitCode.ok
+    } catch {
+      for line in error.lines {
+        log.write(LogLine(at: .now, level: .critical, process: "supervisor", message: line))
+      }
+      return error.code
+    }
+  }
+
+  private static func serve(
+    _ options: SupervisorOptions, _ log: LogWriter, _ signals: consuming SignalDescriptor
+  ) throws(StartError) {
+    let note = { (level: LogLevel, message: String) in
+      log.write(LogLine(at: .now, level: level, process: "supervisor", message: message))
+    }
+    note(.info, "bulkheadd \(SupervisorOptions.version), pid \(getpid()), configuration \(options.configuration)")
+    let loaded = try load(options)
+    let installation = try Installation.find(libexec: options.libexec)
+    let programs = try SeccompPrograms.load(
+      policyDirectories: [loaded.configuration.policiesDirectory, installation.shippedPolicies], note: note)
+    let processors = ProcessInfo.processInfo.activeProcessorCount
+    let setup = Supervisor.Setup(
+      loaded: loaded, installation: installation, programs: programs,
+      // Where there is one processor, whoever spins keeps the other side from running.
+      maximumSpinMicroseconds: processors > 1 ? 50 : 0, processors: processors)
+    try prepareCache(loaded.configuration.cacheDirectory)
+    let socket = ControlSocket(path: loaded.configuration.controlSocket)
+    try socket.claim()
+
+    let loop: EventLoop
+    do throws(SystemError) { loop = try EventLoop() } catch { throw StartError(ExitCode.software, "\(error)") }
+    try run(setup, loop, Inbox(wakes: loop.poller.mailbox), log, socket, SharedSignals(signals))
+  }
+
+  private static func run(
+    _ setup: Supervisor.Setup, _ loop: EventLoop, _ inbox: Inbox, _ log: LogWriter, _ socket: ControlSocket,
+    _ signals: SharedSignals
+  ) throws(StartError) {
+    let supervisor = try Supervisor(setup, loop: loop, log: log, inbox: inbox)
+    do throws(SystemError) {
+      _ = try loop.poller.add(signals.raw) { [unowned supervisor] _ in
+        while let arrival = signals.next() { supervisor.take(arrival) }
+      }
+    } catch {
+      throw StartError(ExitCode.software, "\(error)")
+    }
+    let server = ControlServerTask(socket: socket, inbox: inbox, log: log)
+    defer { server.stop() }
+    try supervisor.run(until: { server.isDecided })
+    try server.publish()
+    try supervisor.run()
+    supervisor.note(.info, "stopped")
+  }
+
+  static func load(_ options: SupervisorOptions) throws(StartError) -> LoadedConfiguration {
+    do throws(ConfigurationErrors) {
+      return try ConfigurationLoader.load(path: options.configuration)
+    } catch {
+      throw StartError(ExitCode.configuration, error.errors.map(\.description))
+    }
+  }
+
+  private static func prepareCache(_ path: String) throws(StartError) {
+    do throws(SystemError) {
+      try FileSystem.makeDirectories(path, mode: 0o700)
+      try FileSystem.requirePrivate(directory: path)
+    } catch {
+      let isPermission = [Errno.accessDenied, Errno.notPermitted, EROFS].contains(error.code)
+      throw StartError(isPermission ? ExitCode.noPermission : ExitCode.configuration, "cache: \(error)")
+    }
+  }
+
+  /// Each worker takes four descriptors here; the usual soft limit would end at some 250 plugins.
+  private static func raiseDescriptorLimit() {
+    var limit = rlimit()
+    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+    limit.rlim_cur = limit.rlim_max
+    setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+  }
+}
+
+/// The signal descriptor where closures can hold it.
+final class SharedSignals {
+  private let signals: SignalDescriptor
+  var raw: Int32 { signals.descriptor.raw }
+
+  init(_ signals: consuming SignalDescriptor) { self.signals = signals }
+
+  /// The next signal, or nil.
+  func next() -> SignalDescriptor.Arrival? { (try? signals.next()) ?? nil }
+}

@@ -1,0 +1,37 @@
+import BulkheadCore
+
+/// What the command line of `bulkheadd` says.
+public struct SupervisorOptions: Sendable {
+  public static let version = "0.1.0"
+  public static let defaultConfiguration = "/etc/bulkhead/bulkhead.yaml"
+
+  /// The path of `bulkhead.yaml`.
+  public var configuration: String
+  /// Validate and compile only.
+  public var check: Bool
+  public var logFormat: LogFormat
+  public var logLevel: LogLevel
+  /// The directory of the other binaries; nil looks around the executable.
+  public var libexec: String?
+
+  public init(
+    configuration: String = defaultConfiguration, check: Bool = false, logFormat: LogFormat = .text,
+    logLevel: LogLevel = .info, libexec: String? = nil
+  ) {
+    self.configuration = configuration
+    self.check = check
+    self.logFormat = logFormat
+    self.logLevel = logLevel
+    self.libexec = libexec
+  }
+
+  /// The names of the log levels, the least one first.
+  public static let logLevelNames = LogLevel.allCases.map(\.name)
+
+  /// Takes a log level by its name; false where there is none of that name.
+  public mutating func setLogLevel(named name: String) -> Bool {
+    guard let level = LogLevel(name: name) else { return false }
+    logLevel = level
+    return true
+  }
+}

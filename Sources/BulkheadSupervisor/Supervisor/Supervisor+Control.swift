@@ -1,0 +1,117 @@
+import BulkheadControl
+import BulkheadCore
+import BulkheadPolicy
+import BulkheadRing
+import BulkheadSystem
+import BulkheadWire
+import Glibc
+
+/// The answers to the control socket.
+extension Supervisor {
+  /// Answers a request; on the loop's thread.
+  func answer(_ route: ControlRoute) -> Result<ControlAnswer, ControlError> {
+    switch route {
+    case .status: return .success(.status(statusResponse))
+    case .plugins: return .success(.plugins(PluginsResponse(plugins: plugins.map(\.info))))
+    case .workers:
+      return .success(.workers(WorkersResponse(workers: plugins.compactMap { $0.worker.map(info) })))
+    case .restart(let name): return change(name) { plugin in restart(plugin) }
+    case .reset(let name):
+      return change(name) { plugin in
+        handle(.reset, plugin)
+        return nil
+      }
+    }
+  }
+
+  private func change(
+    _ name: String, _ body: (PluginRuntime) -> ControlError?
+  ) -> Result<ControlAnswer, ControlError> {
+    guard let plugin = plugins.first(where: { $0.name == name }) else {
+      let names = plugins.map(\.name).prefix(20).joined(separator: ", ")
+      return .failure(
+        ControlError(
+          code: .unknownPlugin,
+          message: "there is no plugin '\(name)'; " + (names.isEmpty ? "there are none" : "there are: \(names)")))
+    }
+    guard phase == .running else {
+      let why = phase == .starting ? "is still starting: try again in a moment" : "is stopping"
+      return .failure(ControlError(code: .unavailable, message: "the supervisor \(why)"))
+    }
+    if let error = body(plugin) { return .failure(error) }
+    return .success(.plugin(plugin.info))
+  }
+
+  private func restart(_ plugin: PluginRuntime) -> ControlError? {
+    guard plugin.machine.state != .quarantined else {
+      return ControlError(
+        code: .conflict,
+        message: "plugin '\(plugin.name)' is quarantined; forgive its failures with: bulkheadctl reset \(plugin.name)")
+    }
+    note(.info, "restart was asked for", plugin: plugin.name)
+    handle(.restart, plugin)
+    return nil
+  }
+
+  private var statusResponse: StatusResponse {
+    func count(_ state: PluginState) -> Int { plugins.count { $0.machine.state == state } }
+    return StatusResponse(
+      version: SupervisorOptions.version, pid: getpid(), uptimeSeconds: (loop.now - startedAt).inSeconds,
+      state: phase == .starting ? .starting : phase == .running ? .running : .draining,
+      front: .init(pid: front?.child.pid, state: frontState, restarts: frontMachine.restarts),
+      listeners: listeners.descriptions,
+      counts: .init(
+        plugins: plugins.count, ready: count(.ready), starting: count(.starting), backoff: count(.backoff),
+        quarantined: count(.quarantined), workers: workers.count))
+  }
+
+  private var frontState: StatusResponse.Front.State {
+    if phase == .draining || phase == .stopping { return .draining }
+    guard let front else { return phase == .starting ? .starting : .backoff }
+    return front.isServing ? .ready : .starting
+  }
+
+  private func info(_ worker: WorkerRuntime) -> WorkerInfo {
+    let status = worker.status()
+    return WorkerInfo(
+      plugin: worker.plugin.name, pid: worker.child.pid,
+      state: worker.state == .starting ? .starting : worker.state == .ready ? .ready : .stopping,
+      uptimeSeconds: (loop.now - worker.startedAt).inSeconds, callbacks: status?.callbacks ?? 0,
+      currentCallback: status.flatMap { Self.currentCallback($0, now: loop.now) },
+      // Asked for on the control server's thread: the kernel takes its time over it.
+      pssBytes: nil, isolation: worker.layers.map { .init($0) })
+  }
+
+  /// What a status page says is being run; a number that stands for nothing is shown as that number.
+  static func currentCallback(_ status: WorkerStatus, now: Duration) -> WorkerInfo.CurrentCallback? {
+    guard status.callback != 0 else { return nil }
+    let name = CallbackKind(rawValue: status.callback)?.name ?? "unknown (\(status.callback))"
+    let started = Duration.nanoseconds(Int64(clamping: status.startedNanoseconds))
+    return .init(name: name, milliseconds: started <= now ? (now - started).inSeconds * 1_000 : 0)
+  }
+}
+
+extension ControlBackend {
+  /// A backend that has the supervisor's loop answer, and gives up after a while.
+  init(_ inbox: Inbox, timeout: Duration = .seconds(5)) {
+    answer = { route in
+      let answer = try await withCheckedThrowingContinuation { continuation in
+        let once = OneAnswer(continuation)
+        let timer = Task {
+          guard (try? await Task.sleep(for: timeout)) != nil else { return }
+          once.resume(
+            .failure(ControlError(code: .unavailable, message: "the supervisor did not answer within \(timeout.text)")))
+        }
+        inbox.post { supervisor in
+          timer.cancel()
+          once.resume(supervisor.answer(route))
+        }
+      }
+      guard case .workers(var response) = answer else { return answer }
+      for index in response.workers.indices {
+        response.workers[index].pssBytes = try? ProcessMemory.proportionalSetSize(of: response.workers[index].pid)
+      }
+      return .workers(response)
+    }
+  }
+}

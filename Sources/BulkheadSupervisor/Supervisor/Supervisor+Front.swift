@@ -1,0 +1,216 @@
+import BulkheadCore
+import BulkheadPolicy
+import BulkheadSystem
+import BulkheadWire
+import Glibc
+
+/// Starting, hearing and replacing the front.
+extension Supervisor {
+  /// Tells the front's machine what happened and does what it says.
+  func handleFront(_ event: RestartMachine.Event) {
+    for action in frontMachine.handle(event, at: loop.now) {
+      switch action {
+      case .startWorker: startFront()
+      case .stopWorker: front?.child.send(signal: SIGKILL)
+      case .armTimer(let time):
+        loop.cancel(&frontTimer)
+        frontTimer = loop.at(time) { [unowned self] in
+          frontTimer = nil
+          handleFront(.timer)
+        }
+      case .disarmTimer: loop.cancel(&frontTimer)
+      case .report(.backoff):
+        let wait = frontMachine.nextStart.map { " in \(($0 - loop.now).text)" } ?? ""
+        note(.warn, "the next front starts\(wait); connections wait in the listening sockets")
+      case .report: break
+      }
+    }
+  }
+
+  /// Sends the front a command, with descriptors; nothing where there is no front: a new one is told everything.
+  func tellFront(_ command: FrontCommand, _ descriptors: [SharedDescriptor] = []) {
+    guard let front else { return }
+    attempt(front) { () throws(SystemError) in try front.send(command, descriptors) }
+  }
+
+  private func startFront() {
+    guard phase == .starting || phase == .running else { return }
+    do throws(SystemError) {
+      let front = try spawnFront()
+      self.front = front
+      note(.debug, "front started, pid \(front.child.pid)")
+      for plugin in plugins { tellFront(.pluginState(plugin: plugin.index, state: plugin.machine.state)) }
+      startQueued()
+    } catch {
+      note(.error, "the front cannot be started: \(error)")
+      // Not now: the machine is in the middle of an event.
+      loop.after(.zero) { [unowned self] in frontFailed() }
+    }
+  }
+
+  private func spawnFront() throws(SystemError) -> FrontRuntime {
+    let bootstrap = FrontBootstrap(
+      configuration,
+      plugins: plugins.map { ($0.manifest, $0.policy, $0.artifact?.callbacks ?? []) },
+      logLevel: log.minimumLevel, maximumSpinMicroseconds: setup.maximumSpinMicroseconds)
+    let message = try Memfd.message(name: "front-bootstrap", bootstrap.encoded()).takeDescriptor()
+    let pair = try MessageSocket.Pair()
+    let theirs = SharedDescriptor(try pair.second.duplicate())
+    try pair.first.setNonBlocking()
+    let ours = SharedDescriptor(pair.takeFirst())
+    let child = try ChildProcess(
+      .init(process: "front", plugin: nil), executable: setup.installation.front, name: "bulkhead-front",
+      descriptors: [message.raw, theirs.raw] + listeners.raw, namespaces: [], unprivilegedID: 65_534,
+      blockingReport: false, bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: 1_000), loop: loop,
+      log: log)
+    let front = FrontRuntime(child: child, control: ours, startedAt: loop.now)
+    child.onExit = { [unowned self, unowned front] in frontEnded(front, $0) }
+    child.onBrokenReport = { [unowned self, unowned front] in
+      kill(front, ExitCause(reason: .protocolViolation, detail: "its report pipe is broken: \($0)"))
+    }
+    child.onFrame = { [unowned child] frame in
+      if case .fault(_, let detail, let backtrace) = frame {
+        child.note(.error, detail)
+        for line in backtrace.split(separator: "\n") { child.note(.error, "  \(line)") }
+      }
+    }
+    front.watch = try loop.poller.add(ours.raw) { [unowned self, unowned front] in heard(front, $0) }
+    return front
+  }
+
+  private func attempt(_ front: FrontRuntime, _ body: () throws(SystemError) -> Void) {
+    do throws(SystemError) {
+      try body()
+    } catch {
+      // Too many descriptors under way: there is room again when the front has taken some.
+      if error.code == ETOOMANYREFS {
+        loop.after(.milliseconds(5)) { [weak self, weak front] in
+          guard let self, let front, front === self.front else { return }
+          attempt(front) { () throws(SystemError) in try front.flush() }
+        }
+      } else if error.code != EPIPE, error.code != ECONNRESET {
+        kill(front, ExitCause(reason: .protocolViolation, detail: "it cannot be told anything: \(error)"))
+      }
+      return
+    }
+    if front.isOverrun {
+      kill(front, ExitCause(reason: .protocolViolation, detail: "it does not read what it is told"))
+    } else if let watch = front.watch {
+      try? loop.poller.modify(watch, front.hasWaiting ? [.readable, .writable] : .readable)
+    }
+  }
+
+  private func kill(_ front: FrontRuntime, _ cause: ExitCause) {
+    if front.cause == nil { front.cause = cause }
+    front.child.send(signal: SIGKILL)
+  }
+
+  // MARK: hearing
+
+  private func heard(_ front: FrontRuntime, _ events: Poller.Events) {
+    if events.contains(.writable) { attempt(front) { () throws(SystemError) in try front.flush() } }
+    guard !events.isDisjoint(with: [.readable, .hangUp, .error]) else { return }
+    // In turns, so that a front that talks without end does not keep the rest waiting.
+    for _ in 0..<64 {
+      do throws(SystemError) {
+        switch try MessageSocket.receive(
+          front.control.raw, maximumBytes: Limits.maximumControlMessage, maximumDescriptors: 0)
+        {
+        case .wouldWait: return
+        case .end:
+          stopHearing(front)
+          return
+        case .message(let message):
+          guard take(message.bytes, from: front) else { return }
+        }
+      } catch {
+        stopHearing(front)
+        if error.code != ECONNRESET {
+          kill(front, ExitCause(reason: .protocolViolation, detail: "\(error)"))
+        }
+        return
+      }
+    }
+  }
+
+  private func stopHearing(_ front: FrontRuntime) {
+    if let watch = front.watch { loop.poller.remove(watch) }
+    front.watch = nil
+  }
+
+  /// Returns whether there is more to hear.
+  private func take(_ bytes: [UInt8], from front: FrontRuntime) -> Bool {
+    let event: FrontEvent
+    do throws(WireError) {
+      event = try FrontEvent(bytes)
+    } catch {
+      stopHearing(front)
+      kill(front, ExitCause(reason: .protocolViolation, detail: "it sent what is no event: \(error)"))
+      return false
+    }
+    switch event {
+    case .serving: serving(front)
+    case .workerFault(let id, let reason, let detail):
+      // A worker that is gone already has had its end explained.
+      if let worker = workers[id] { accused(worker, ExitAnalysis.verdict(reason, detail: detail)) }
+    case .workerGone(let id), .workerAttached(let id):
+      note(.trace, "front: \(event) (\(workers[id]?.plugin.name ?? "gone"))")
+    case .drained: note(.debug, "front: drained")
+    }
+    return true
+  }
+
+  private func serving(_ front: FrontRuntime) {
+    guard !front.isServing else { return }
+    front.isServing = true
+    failedFronts = 0
+    handleFront(.ready)
+    if !hasServed {
+      hasServed = true
+      if phase == .starting { phase = .running }
+    }
+    note(.info, "front serves, pid \(front.child.pid)")
+  }
+
+  // MARK: the end of a front
+
+  private func frontEnded(_ front: FrontRuntime, _ status: ExitStatus) {
+    stopHearing(front)
+    guard front === self.front else { return }
+    self.front = nil
+    if phase == .draining {
+      note(.info, "front ended [\(status)]")
+      return stopWorkers()
+    }
+    note(.error, "front ended: \(front.cause.map { "\($0.detail) [\(status)]" } ?? "\(status)"); all workers are replaced with it")
+    // Their channels ended with it. It is none of their doing, so it counts against no plugin.
+    for worker in workers.values {
+      kill(worker, ExitCause(reason: .requested, detail: "replaced together with the front"))
+    }
+    frontFailed()
+  }
+
+  private func frontFailed() {
+    if !hasServed {
+      failedFronts += 1
+      if failedFronts >= Self.hopelessFronts {
+        outcome = .failure(
+          StartError(
+            ExitCode.software, "the front failed \(failedFronts) times before it served; its own log lines say why"))
+        return
+      }
+    }
+    handleFront(.exited(.signal))
+  }
+}
+
+extension FrontEvent {
+  /// Reads a datagram.
+  fileprivate init(_ bytes: [UInt8]) throws(WireError) {
+    var result: Result<FrontEvent, WireError> = .failure(WireError(.truncated, "event"))
+    bytes.withUnsafeBytes { bytes in
+      do throws(WireError) { result = .success(try FrontEvent(bytes)) } catch { result = .failure(error) }
+    }
+    self = try result.get()
+  }
+}

@@ -1,0 +1,64 @@
+import BulkheadCore
+import BulkheadSystem
+import BulkheadWire
+import Glibc
+
+/// The way to the end.
+extension Supervisor {
+  /// Takes a signal that was sent to the supervisor.
+  func take(_ signal: SignalDescriptor.Arrival) {
+    switch signal.signal {
+    case SIGHUP:
+      note(
+        .warn,
+        "SIGHUP: reading the configuration again is not supported; to apply a changed one, check it with "
+          + "bulkheadd --check and restart bulkheadd")
+    default: shutDown(by: Signal.name(signal.signal))
+    }
+  }
+
+  /// Drains the front, then stops the workers; asked for a second time, without waiting for what is in flight.
+  private func shutDown(by name: String) {
+    switch phase {
+    case .starting where front == nil:
+      note(.info, "\(name): stopped before anything served")
+      phase = .stopping
+      stopWorkers()
+    case .starting, .running:
+      note(.info, "\(name): draining for at most \(Self.drainTime.text); a second one stops at once")
+      phase = .draining
+      listeners.close()
+      loop.cancel(&frontTimer)
+      guard front != nil else { return stopWorkers() }
+      tellFront(.drain(milliseconds: Self.drainTime.wholeMilliseconds))
+      shutdownTimer = loop.after(Self.drainTime + .seconds(2)) { [unowned self] in
+        shutdownTimer = nil
+        note(.warn, "the front did not drain in time: it is killed")
+        front?.child.send(signal: SIGKILL)
+      }
+    case .draining:
+      note(.info, "\(name) again: stopping at once")
+      loop.cancel(&shutdownTimer)
+      front?.child.send(signal: SIGKILL)
+    case .stopping: break
+    }
+  }
+
+  /// Ends all workers; the run is over when they are gone.
+  func stopWorkers() {
+    phase = .stopping
+    loop.cancel(&shutdownTimer)
+    startQueue = []
+    for plugin in plugins { loop.cancel(&plugin.timer) }
+    for worker in workers.values { kill(worker, ExitCause(reason: .requested, detail: "the supervisor stops")) }
+    if workers.isEmpty {
+      outcome = .success(())
+      return
+    }
+    // A process that SIGKILL does not end within that time hangs in the kernel; it goes when it can.
+    shutdownTimer = loop.after(.seconds(3)) { [unowned self] in
+      note(.warn, "\(workers.count) workers are not gone yet; they were killed and will not outlive this process long")
+      outcome = .success(())
+    }
+  }
+}

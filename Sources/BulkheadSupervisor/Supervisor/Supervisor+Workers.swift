@@ -1,0 +1,245 @@
+import BulkheadControl
+import BulkheadCore
+import BulkheadPolicy
+import BulkheadRing
+import BulkheadSystem
+import BulkheadWire
+import Glibc
+
+/// Starting, hearing, stopping and burying workers.
+extension Supervisor {
+  /// So many workers start at the same time: more would only make each later, up to its start deadline.
+  private var maximumStarting: Int { max(8, 4 * setup.processors) }
+
+  /// Starts workers that wait for their turn, as long as there is a front and room.
+  func startQueued() {
+    guard front != nil, phase != .stopping else { return }
+    var starting = workers.values.count { $0.state == .starting }
+    while starting < maximumStarting, !startQueue.isEmpty {
+      start(startQueue.removeFirst())
+      starting += 1
+    }
+  }
+
+  private func start(_ plugin: PluginRuntime) {
+    do throws(SystemError) {
+      try spawnWorker(of: plugin)
+    } catch {
+      note(.error, "its worker cannot be started: \(error)", plugin: plugin.name)
+      plugin.lastExit = .init(reason: .configure, detail: "the worker could not be started: \(error)", at: .now)
+      // Not now: the machine is in the middle of an event.
+      loop.after(.zero) { [unowned self] in handle(.exited(.configure), plugin) }
+    }
+  }
+
+  private func spawnWorker(of plugin: PluginRuntime) throws(SystemError) {
+    let ring = RingSizes()
+    guard let artifact = plugin.artifact,
+      let layout = ChannelLayout(
+        eventLoops: configuration.eventLoops, callbackBytes: Int(ring.callbacks), replyBytes: Int(ring.replies),
+        answerBytes: Int(ring.answers))
+    else { throw SystemError(operation: "lay out the channel of", subject: plugin.name, code: EINVAL) }
+
+    let bootstrap = WorkerBootstrap(
+      plugin: plugin.name, rootID: plugin.manifest.pluginName, vmID: "", abi: artifact.metadata.abi,
+      pluginConfiguration: plugin.manifest.pluginConfiguration, vmConfiguration: [],
+      environment: plugin.manifest.environment.map { ($0.name, $0.value) },
+      memoryLimit: plugin.policy.memoryLimit.bytes, logLevel: log.minimumLevel,
+      logLinesPerSecond: plugin.policy.logLinesPerSecond, eventLoops: UInt32(clamping: configuration.eventLoops),
+      ring: ring, maximumSpinMicroseconds: setup.maximumSpinMicroseconds, seccompProgram: setup.programs.worker,
+      layers: [])
+    let message = try Memfd.message(name: "worker-bootstrap", bootstrap.encoded()).takeDescriptor()
+    let channel = SharedDescriptor(
+      try Memfd.shared(name: "channel", size: layout.totalBytes).takeDescriptor())
+    var doorbells: [SharedDescriptor] = []
+    for _ in 0..<configuration.eventLoops {
+      doorbells.append(SharedDescriptor(try EventDescriptor().takeDescriptor()))
+    }
+    let liveness = try Pipe()
+    // What it says of its log is bounded by the worker itself; this bound is for one that does not keep to it.
+    let lines = max(200, plugin.policy.logLinesPerSecond.addingReportingOverflow(100).partialValue)
+    let child = try ChildProcess(
+      .init(process: "worker", plugin: plugin.name), executable: setup.installation.worker, name: "bulkhead-worker",
+      descriptors: [message.raw, artifact.descriptor.raw, channel.raw, liveness.write.raw, lifeline.read.raw]
+        + doorbells.map(\.raw),
+      namespaces: .all, unprivilegedID: plugin.hostID, blockingReport: false,
+      bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: lines), loop: loop, log: log)
+
+    let worker = WorkerRuntime(
+      id: nextWorker, plugin: plugin, child: child, channel: channel, startedAt: loop.now)
+    nextWorker += 1
+    workers[worker.id] = worker
+    plugin.worker = worker
+    child.onFrame = { [unowned self, unowned worker] in take($0, from: worker) }
+    child.onBrokenReport = { [unowned self, unowned worker] in
+      kill(worker, ExitCause(reason: .protocolViolation, detail: "its report pipe is broken: \($0)"))
+    }
+    child.onExit = { [unowned self, unowned worker] in ended(worker, $0) }
+    let deadline = plugin.policy.startDeadline
+    worker.timer = loop.after(deadline) { [unowned self, unowned worker] in
+      worker.timer = nil
+      interrupt(worker, ExitCause(reason: .deadline, detail: "it was not ready within \(deadline.text)"))
+    }
+    tellFront(
+      .addWorker(worker: worker.id, plugin: plugin.index), [channel, SharedDescriptor(liveness.takeRead())] + doorbells)
+    child.note(.debug, "started")
+  }
+
+  // MARK: hearing
+
+  private func take(_ frame: ReportFrame, from worker: WorkerRuntime) {
+    switch frame {
+    case .isolation(let layers):
+      worker.isolation = layers
+      if worker.state == .ready { announceGaps(worker) }
+    case .ready: ready(worker)
+    case .tickPeriod(let milliseconds):
+      worker.tickPeriod = milliseconds
+      armWatch()
+    case .fault(let reason, let detail, let backtrace): fault(worker, reason, detail, backtrace)
+    case .compiled, .refused:
+      kill(worker, ExitCause(reason: .protocolViolation, detail: "it reported what only a compiler reports"))
+    case .log, .dropped: break
+    }
+  }
+
+  private func ready(_ worker: WorkerRuntime) {
+    guard worker.state == .starting else { return }
+    worker.state = .ready
+    worker.wasReady = true
+    loop.cancel(&worker.timer)
+    worker.child.note(.info, "ready after \((loop.now - worker.startedAt).wholeMilliseconds) ms")
+    announceGaps(worker)
+    tellFront(.workerReady(worker: worker.id))
+    handle(.ready, worker.plugin)
+  }
+
+  /// Says which layers of the sandbox are missing, once for each set of them.
+  private func announceGaps(_ worker: WorkerRuntime) {
+    let gaps = worker.layers.filter { !$0.holds }.map { "\($0.layer.rawValue) (\($0.why))" }
+    guard !gaps.isEmpty, worker.plugin.announcedGaps.insert(gaps.joined()).inserted else { return }
+    worker.child.note(.warn, "layers of its sandbox that are missing here: \(gaps.joined(separator: "; "))")
+  }
+
+  private func fault(_ worker: WorkerRuntime, _ reason: ExitReason, _ detail: String, _ backtrace: String) {
+    let cause = ExitAnalysis.claim(reason, detail: detail)
+    worker.child.note(.error, "\(cause.reason.rawValue): \(cause.detail)")
+    for line in backtrace.split(separator: "\n") { worker.child.note(.error, "  \(line)") }
+    if let first = worker.cause {
+      // The interrupt that was asked for has found its place: that belongs to the first cause.
+      if first.reason == cause.reason, !first.detail.contains(detail), !detail.isEmpty {
+        worker.cause?.detail += "; \(detail)"
+      }
+    } else {
+      worker.cause = cause
+    }
+    if worker.state != .stopping { grace(worker) }
+  }
+
+  /// The front says that the worker must go.
+  func accused(_ worker: WorkerRuntime, _ cause: ExitCause) {
+    switch cause.reason {
+    case .deadline: interrupt(worker, cause)
+    default: kill(worker, cause)
+    }
+  }
+
+  // MARK: stopping
+
+  /// Interrupts what it runs, so that it can say where it was, and kills it when the grace time is over.
+  func interrupt(_ worker: WorkerRuntime, _ cause: ExitCause) {
+    guard worker.state != .stopping else { return }
+    if worker.cause == nil { worker.cause = cause }
+    worker.child.note(.warn, "\(cause.reason.rawValue): \(cause.detail): it is interrupted")
+    grace(worker)
+    worker.child.send(signal: SIGUSR1)
+  }
+
+  private func grace(_ worker: WorkerRuntime) {
+    worker.state = .stopping
+    tellFront(.retireWorker(worker: worker.id))
+    loop.cancel(&worker.timer)
+    let time = worker.plugin.policy.grace
+    worker.timer = loop.after(time) { [unowned self, unowned worker] in
+      worker.timer = nil
+      worker.child.note(.warn, "still there after \(time.text): it is killed")
+      kill(worker, ExitCause(reason: .deadline, detail: "it did not end"))
+    }
+  }
+
+  /// Kills it now.
+  func kill(_ worker: WorkerRuntime, _ cause: ExitCause) {
+    if worker.cause == nil { worker.cause = cause }
+    worker.state = .stopping
+    worker.wasKilled = true
+    loop.cancel(&worker.timer)
+    worker.child.send(signal: SIGKILL)
+  }
+
+  /// Lets the plugin's worker finish what it is at, then ends it; where there is none yet, none comes.
+  func stopWorker(of plugin: PluginRuntime) {
+    startQueue.removeAll { $0 === plugin }
+    guard let worker = plugin.worker else {
+      loop.after(.zero) { [unowned self] in handle(.exited(.requested), plugin) }
+      return
+    }
+    guard worker.state != .stopping else { return }
+    let wasServing = worker.state == .ready
+    worker.state = .stopping
+    if worker.cause == nil { worker.cause = ExitCause(reason: .requested, detail: "asked for") }
+    tellFront(.retireWorker(worker: worker.id))
+    loop.cancel(&worker.timer)
+    guard wasServing, front != nil else { return kill(worker, ExitCause(reason: .requested, detail: "asked for")) }
+    awaitIdle(worker, until: loop.now + plugin.policy.callbackDeadline, idleLooks: 0)
+  }
+
+  /// Kills a retired worker as soon as it has nothing more to do; it counts as idle when two looks in a row say so.
+  private func awaitIdle(_ worker: WorkerRuntime, until end: Duration, idleLooks: Int) {
+    worker.timer = loop.after(.milliseconds(10)) { [unowned self, unowned worker] in
+      worker.timer = nil
+      let looks = worker.status()?.callback == 0 ? idleLooks + 1 : 0
+      if looks >= 2 || loop.now >= end {
+        kill(worker, ExitCause(reason: .requested, detail: "asked for"))
+      } else {
+        awaitIdle(worker, until: end, idleLooks: looks)
+      }
+    }
+  }
+
+  // MARK: the end of a worker
+
+  private func ended(_ worker: WorkerRuntime, _ status: ExitStatus) {
+    let plugin = worker.plugin
+    loop.cancel(&worker.timer)
+    workers.removeValue(forKey: worker.id)
+    if plugin.worker === worker { plugin.worker = nil }
+    let cause = ExitAnalysis.cause(
+      .init(first: worker.cause, end: status, wasReady: worker.wasReady, wasKilled: worker.wasKilled))
+    worker.child.note(
+      cause.reason == .requested ? .info : .error, "ended (\(cause.reason.rawValue)): \(cause.detail) [\(status)]")
+    plugin.lastExit = .init(reason: cause.reason, detail: cause.detail, at: .now)
+    if phase == .stopping {
+      if workers.isEmpty { outcome = .success(()) }
+    } else {
+      handle(.exited(cause.reason), plugin)
+    }
+  }
+
+  // MARK: callbacks that no stream waits for
+
+  /// Looks at the status pages of workers that tick, for as long as there are some.
+  func armWatch() {
+    guard watchTimer == nil, workers.values.contains(where: { $0.tickPeriod > 0 }) else { return }
+    watchTimer = loop.after(.milliseconds(50)) { [unowned self] in
+      watchTimer = nil
+      for worker in workers.values where worker.tickPeriod > 0 && worker.state == .ready {
+        guard let status = worker.status(), let late = worker.watch.look(status, now: loop.now) else { continue }
+        let deadline = worker.plugin.policy.callbackDeadline
+        guard late.for >= deadline else { continue }
+        interrupt(
+          worker, ExitCause(reason: .deadline, detail: "\(late.kind.name) ran longer than \(deadline.text)"))
+      }
+      armWatch()
+    }
+  }
+}

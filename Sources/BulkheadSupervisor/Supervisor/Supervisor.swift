@@ -1,0 +1,180 @@
+import BulkheadConfig
+import BulkheadControl
+import BulkheadCore
+import BulkheadPolicy
+import BulkheadSystem
+import BulkheadWire
+import Glibc
+
+/// The supervisor while it runs: its processes, its plugins, and what it does about their ends.
+///
+/// Everything belongs to the thread that made it, the process's main thread: children get their parent-death signal when
+/// the thread that started them ends. Other threads reach it through `inbox` alone.
+final class Supervisor {
+  /// Where it stands.
+  enum Phase {
+    case starting
+    case running
+    /// The front finishes what is in flight.
+    case draining
+    /// The front is gone; the workers go.
+    case stopping
+  }
+
+  /// What it is made of.
+  struct Setup {
+    var loaded: LoadedConfiguration
+    var installation: Installation
+    var programs: SeccompPrograms
+    var maximumSpinMicroseconds: UInt32
+    var processors: Int
+  }
+
+  /// The longest that a drain takes before what is left is reset.
+  static let drainTime = Duration.seconds(10)
+  /// A front that fails so often without ever having served will not serve at the next attempt either.
+  static let hopelessFronts = 5
+  /// How a front that dies is replaced: at once after a stable time, then slower, but never given up.
+  static let frontPolicy = CrashPolicy(
+    name: "front", backoff: .init(initial: .milliseconds(50), factor: 2, maximum: .seconds(5)),
+    budget: .init(restarts: .max, interval: .seconds(1)))
+
+  let setup: Setup
+  let loop: EventLoop
+  let log: LogWriter
+  let inbox: Inbox
+  let listeners: ListenerSockets
+  /// In the order of the chain.
+  let plugins: [PluginRuntime]
+  /// The only writer of the lifeline is this process: workers see its end when it dies.
+  let lifeline: (read: SharedDescriptor, write: SharedDescriptor)
+  let startedAt: Duration
+
+  var phase = Phase.starting
+  var front: FrontRuntime?
+  var frontMachine = RestartMachine(policy: frontPolicy)
+  var frontTimer: TimerQueue.Token?
+  var failedFronts = 0
+  var hasServed = false
+  var workers: [UInt64: WorkerRuntime] = [:]
+  var nextWorker: UInt64 = 1
+  /// Plugins whose next worker waits for its turn, or for a front.
+  var startQueue: [PluginRuntime] = []
+  var watchTimer: TimerQueue.Token?
+  var shutdownTimer: TimerQueue.Token?
+  /// Why the run is over, once it is.
+  var outcome: Result<Void, StartError>?
+
+  /// - Throws: `StartError` where a listener cannot be bound or the process has no descriptors left.
+  init(_ setup: Setup, loop: EventLoop, log: LogWriter, inbox: Inbox) throws(StartError) {
+    self.setup = setup
+    self.loop = loop
+    self.log = log
+    self.inbox = inbox
+    startedAt = loop.now
+    listeners = try ListenerSockets(setup.loaded.configuration.listeners)
+    do throws(SystemError) {
+      let pipe = try Pipe()
+      lifeline = (SharedDescriptor(try pipe.read.duplicate()), SharedDescriptor(pipe.takeWrite()))
+    } catch {
+      throw StartError(ExitCode.unavailable, "\(error)")
+    }
+    let uidMap = FileSystem.readProcess("/proc/self/uid_map")
+    let manifests = setup.loaded.plugins
+    let hostIDs = HostIdentity.assign(manifests.map(\.name), uidMap: uidMap)
+    plugins = zip(manifests, hostIDs).enumerated().map { index, pair in
+      PluginRuntime(
+        index: UInt32(index), manifest: pair.0, policy: setup.loaded.policy(of: pair.0), hostID: pair.1)
+    }
+  }
+
+  var configuration: Configuration { setup.loaded.configuration }
+
+  /// Writes a line to the log.
+  func note(_ level: LogLevel, _ message: String, plugin: String? = nil) {
+    log.write(LogLine(at: .now, level: level, process: "supervisor", plugin: plugin, message: message))
+  }
+
+  /// Handles events until the condition holds or the run is over.
+  ///
+  /// - Throws: `StartError` where the loop itself fails.
+  func run(until isDone: () -> Bool) throws(StartError) {
+    do throws(SystemError) {
+      try loop.run(
+        until: { outcome != nil || isDone() },
+        afterEachRound: { for work in inbox.take() { work(self) } })
+    } catch {
+      throw StartError(ExitCode.software, "\(error)")
+    }
+  }
+
+  /// Compiles what has to be, starts front and workers, and stays until the end.
+  ///
+  /// - Throws: `StartError` where a module is refused, or the front will not run.
+  func run() throws(StartError) {
+    for listener in listeners.descriptions {
+      note(.info, "listener \(listener.name) on \(listener.address), upstream \(listener.upstream)")
+    }
+    try prepareModules()
+    if outcome == nil, phase == .starting {
+      handleFront(.begin)
+      for plugin in plugins { handle(.begin, plugin) }
+      try run(until: { false })
+    }
+    try outcome?.get()
+  }
+
+  private func prepareModules() throws(StartError) {
+    let key = try EngineKeyQuery.run(compiler: setup.installation.compiler)
+    let cache = ModuleCache(directory: configuration.cacheDirectory, engine: key, isWritable: true)
+    let preparation = ModulePreparation(
+      plugins.map(\.manifest),
+      .init(
+        compiler: setup.installation.compiler, seccomp: setup.programs.compiler, cache: cache,
+        parallel: setup.processors, loop: loop, log: log, note: { [unowned self] in note($0, $1) }))
+    try run(until: { preparation.isDone || phase != .starting })
+    guard preparation.isDone else {
+      preparation.cancel()
+      return try run(until: { preparation.isDone })
+    }
+    let artifacts = try preparation.result()
+    for plugin in plugins { plugin.artifact = artifacts[plugin.name] }
+  }
+
+  // MARK: the restart machine of a plugin
+
+  /// Tells a plugin's machine what happened and does what it says.
+  func handle(_ event: RestartMachine.Event, _ plugin: PluginRuntime) {
+    for action in plugin.machine.handle(event, at: loop.now) {
+      switch action {
+      case .startWorker: startQueue.append(plugin)
+      case .stopWorker: stopWorker(of: plugin)
+      case .armTimer(let time):
+        loop.cancel(&plugin.timer)
+        plugin.timer = loop.at(time) { [unowned self] in
+          plugin.timer = nil
+          handle(.timer, plugin)
+        }
+      case .disarmTimer: loop.cancel(&plugin.timer)
+      case .report(let state): report(state, plugin)
+      }
+    }
+    startQueued()
+  }
+
+  private func report(_ state: PluginState, _ plugin: PluginRuntime) {
+    tellFront(.pluginState(plugin: plugin.index, state: state))
+    switch state {
+    case .starting, .ready: note(.debug, "plugin is \(state.rawValue)", plugin: plugin.name)
+    case .backoff:
+      let wait = plugin.machine.nextStart.map { " in \(($0 - loop.now).text)" } ?? ""
+      note(.info, "the next worker starts\(wait)", plugin: plugin.name)
+    case .quarantined:
+      note(
+        .error,
+        "quarantined: \(plugin.policy.budget.restarts) restarts within \(plugin.policy.budget.interval.text) are used "
+          + "up; one more attempt follows in \(plugin.policy.stability.text), or now with: bulkheadctl reset \(plugin.name)",
+        plugin: plugin.name)
+    }
+  }
+}

@@ -1,0 +1,90 @@
+import BulkheadControl
+import BulkheadCore
+import BulkheadRing
+import BulkheadSystem
+
+/// One worker process as it stands. It belongs to the loop's thread.
+final class WorkerRuntime {
+  enum State {
+    case starting, ready, stopping
+  }
+
+  /// Its number on the wire; never used twice.
+  let id: UInt64
+  unowned let plugin: PluginRuntime
+  let child: ChildProcess
+  /// The channel's memory, for reading the status page; it is never mapped here.
+  let channel: SharedDescriptor
+  let startedAt: Duration
+  var state = State.starting
+  /// Whether it ever reported that it serves.
+  var wasReady = false
+  /// Why it ends, as it was known first.
+  var cause: ExitCause?
+  var wasKilled = false
+  /// What it reported of its sandbox.
+  var isolation: [LayerReport] = []
+  /// The period of its ticks in milliseconds, 0 for none.
+  var tickPeriod: UInt32 = 0
+  var watch = CallbackWatch()
+  /// The start deadline, then the grace time before a SIGKILL.
+  var timer: TimerQueue.Token?
+
+  init(id: UInt64, plugin: PluginRuntime, child: ChildProcess, channel: SharedDescriptor, startedAt: Duration) {
+    self.id = id
+    self.plugin = plugin
+    self.child = child
+    self.channel = channel
+    self.startedAt = startedAt
+  }
+
+  /// Its status page, read and not mapped; nil where it cannot be read. It is the worker's word.
+  func status() -> WorkerStatus? {
+    withUnsafeTemporaryAllocation(byteCount: WorkerStatus.byteCount, alignment: 64) { buffer in
+      guard let count = try? channel.read(into: buffer, at: UInt64(ChannelLayout.statusPage)),
+        count == WorkerStatus.byteCount, let page = buffer.baseAddress
+      else { return nil }
+      return WorkerStatus(page: page)
+    }
+  }
+
+  /// Its sandbox: what the supervisor knows because it made the process, then what the worker reported.
+  var layers: [LayerReport] {
+    let own = Set(child.layers.map(\.layer))
+    let all = child.layers + isolation.filter { !own.contains($0.layer) }
+    return IsolationLayer.allCases.compactMap { layer in all.first { $0.layer == layer } }
+  }
+}
+
+/// Tells how long a worker has been in one callback that no stream waits for, by looking at its status page now and then.
+///
+/// The page's own start time is not believed where it says less than what was seen: a worker that moves it would never be
+/// late.
+struct CallbackWatch: Equatable {
+  private var callback: UInt16 = 0
+  private var callbacks: UInt64 = 0
+  private var since: Duration?
+
+  /// The callbacks that only the supervisor watches; the front watches the others.
+  private static let watched: [CallbackKind] = [.tick, .vmStart, .configure]
+
+  /// Takes one look.
+  ///
+  /// - Returns: the callback and for how long it has run; nil where none of those runs.
+  mutating func look(_ status: WorkerStatus, now: Duration) -> (kind: CallbackKind, for: Duration)? {
+    guard let kind = CallbackKind(rawValue: status.callback), Self.watched.contains(kind) else {
+      self = CallbackWatch()
+      return nil
+    }
+    if since == nil || callback != status.callback || callbacks != status.callbacks {
+      callback = status.callback
+      callbacks = status.callbacks
+      since = now
+    }
+    let seen = now - (since ?? now)
+    let started = Duration.nanoseconds(Int64(clamping: status.startedNanoseconds))
+    // A start in the future, or before anything could have started, says nothing.
+    let said = started > .zero && started <= now ? now - started : .zero
+    return (kind, max(seen, said))
+  }
+}

@@ -1,0 +1,139 @@
+import BulkheadCore
+import CBulkheadSys
+import Glibc
+
+/// Starts processes. Any thread may call it, but the death signal is tied to the thread that did: a thread that ends
+/// takes its children with it.
+public enum ProcessSpawner {
+  /// Starts the process with as many of the namespaces as can be had.
+  ///
+  /// Where all of them together are refused, root tries again without the user namespace (the others then need no more
+  /// than its own capabilities), and at last it is tried with none; what is missing is reported in `layers`, with why.
+  ///
+  /// - Throws: `SystemError` that names the step that failed.
+  public static func spawn(_ request: SpawnRequest) throws(SystemError) -> SpawnedProcess {
+    let isRoot = geteuid() == 0
+    var attempts = [request.namespaces]
+    if isRoot, request.namespaces.contains(.user) { attempts.append(request.namespaces.subtracting(.user)) }
+    if !request.namespaces.isEmpty { attempts.append([]) }
+
+    var refusals: [(asked: NamespaceSet, error: SystemError)] = []
+    for (index, namespaces) in attempts.enumerated() {
+      do throws(SpawnFailure) {
+        let (pid, pidfd) = try attempt(request, namespaces, isRoot: isRoot)
+        return SpawnedProcess(
+          pid: pid, pidfd: Descriptor(owning: pidfd),
+          layers: report(request, obtained: namespaces, refusals: refusals))
+      } catch {
+        guard index < attempts.count - 1, error.mayBeNamespaces else { throw error.error }
+        refusals.append((namespaces, error.error))
+      }
+    }
+    throw SystemError(operation: "start", subject: request.executable, code: Errno.invalid)
+  }
+
+  private struct SpawnFailure: Error {
+    var step: SpawnStep
+    var error: SystemError
+
+    /// Whether fewer namespaces could help.
+    var mayBeNamespaces: Bool {
+      switch step {
+      case .clone: ![Errno.again, Errno.noMemory].contains(error.code)
+      case .setgroups, .uidMap, .gidMap: true
+      default: false
+      }
+    }
+  }
+
+  private static func attempt(
+    _ request: SpawnRequest, _ namespaces: NamespaceSet, isRoot: Bool
+  ) throws(SpawnFailure) -> (pid: Int32, pidfd: Int32) {
+    // Root of the namespace is whom we are; 1, where we may map it, is somebody with no rights at all.
+    let uidMap = isRoot ? "0 0 1\n1 \(request.unprivilegedID) 1\n" : "0 \(geteuid()) 1\n"
+    let gidMap = isRoot ? "0 0 1\n1 \(request.unprivilegedID) 1\n" : "0 \(getegid()) 1\n"
+    let environment = request.environment.map { "\($0.name)=\($0.value)" }
+    var spawned = bh_spawned()
+    let outcome = withCStrings(request.arguments) { arguments in
+      withCStrings(environment) { environment in
+        request.executable.withCString { path in
+          uidMap.withCString { uidMap in
+            gidMap.withCString { gidMap in
+              request.descriptors.withUnsafeBufferPointer { descriptors in
+                var raw = bh_spawn()
+                raw.path = path
+                raw.argv = arguments
+                raw.envp = environment
+                raw.descriptors = descriptors.baseAddress
+                raw.descriptor_count = descriptors.count
+                raw.namespaces = UInt64(namespaces.rawValue)
+                raw.uid_map = uidMap
+                raw.gid_map = gidMap
+                raw.deny_setgroups = isRoot ? 0 : 1
+                raw.death_signal = request.deathSignal
+                raw.fail_step = request.failingStep?.step.rawValue ?? 0
+                raw.fail_error = request.failingStep?.code ?? 0
+                return bh_spawn_process(&raw, &spawned)
+              }
+            }
+          }
+        }
+      }
+    }
+    if outcome < 0 {
+      let step = SpawnStep(rawValue: spawned.failed_step) ?? .clone
+      let code = Int32(truncatingIfNeeded: 0 &- outcome)
+      throw SpawnFailure(
+        step: step,
+        error: SystemError(
+          operation: step.operation, subject: request.executable, code: code, advice: advice(step, code)))
+    }
+    return (spawned.pid, spawned.pidfd)
+  }
+
+  private static func advice(_ step: SpawnStep, _ code: Int32) -> String {
+    switch (step, code) {
+    case (.clone, Errno.again): "the limit on processes is reached (TasksMax= or LimitNPROC= of the service)"
+    case (.exec, Errno.notFound): "it is not installed there"
+    case (.exec, Errno.accessDenied): "it is not executable for this user, or its file system is mounted noexec"
+    default: ""
+    }
+  }
+
+  private static func report(
+    _ request: SpawnRequest, obtained: NamespaceSet, refusals: [(asked: NamespaceSet, error: SystemError)]
+  ) -> [LayerReport] {
+    var layers = NamespaceSet.layers.map { namespace, layer in
+      if obtained.contains(namespace) { return LayerReport(layer: layer, holds: true, why: "its own") }
+      guard request.namespaces.contains(namespace) else {
+        return LayerReport(layer: layer, holds: false, why: "not asked for")
+      }
+      // The last refusal that asked for it says why it is missing.
+      let refusal = refusals.last { $0.asked.contains(namespace) }
+      return LayerReport(layer: layer, holds: false, why: refusal.map { "\($0.error)" } ?? "refused")
+    }
+    let empty = request.environment.isEmpty
+    layers.append(
+      LayerReport(
+        layer: .environment, holds: empty,
+        why: empty ? "empty" : "\(request.environment.count) variables were handed over"))
+    layers.append(
+      LayerReport(
+        layer: .descriptors, holds: true, why: "only 0 to \(request.descriptors.count - 1), which were handed over"))
+    layers.append(LayerReport(layer: .session, holds: true, why: "its own, without a terminal"))
+    return layers
+  }
+
+  /// Calls `body` with a NULL-terminated array of C strings.
+  private static func withCStrings<Result>(
+    _ strings: [String], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result
+  ) -> Result {
+    var pointers: [UnsafeMutablePointer<CChar>?] = strings.map { strdup($0) }
+    pointers.append(nil)
+    defer { for pointer in pointers { free(pointer) } }
+    return pointers.withUnsafeBufferPointer { buffer in
+      var none: UnsafeMutablePointer<CChar>?
+      return withUnsafePointer(to: &none) { body(buffer.baseAddress ?? $0) }
+    }
+  }
+}

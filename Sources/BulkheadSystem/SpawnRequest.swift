@@ -1,0 +1,85 @@
+import BulkheadCore
+import CBulkheadSys
+import Glibc
+
+/// Namespaces that a child gets of its own.
+public struct NamespaceSet: OptionSet, Sendable, Hashable {
+  public let rawValue: UInt32
+  public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+  public static let user = NamespaceSet(rawValue: BH_NAMESPACE_USER)
+  public static let mount = NamespaceSet(rawValue: BH_NAMESPACE_MOUNT)
+  public static let pid = NamespaceSet(rawValue: BH_NAMESPACE_PID)
+  public static let network = NamespaceSet(rawValue: BH_NAMESPACE_NETWORK)
+  public static let ipc = NamespaceSet(rawValue: BH_NAMESPACE_IPC)
+  public static let uts = NamespaceSet(rawValue: BH_NAMESPACE_UTS)
+  public static let all: NamespaceSet = [.user, .mount, .pid, .network, .ipc, .uts]
+
+  static let layers: [(NamespaceSet, IsolationLayer)] = [
+    (.user, .userNamespace), (.mount, .mountNamespace), (.pid, .pidNamespace), (.network, .networkNamespace),
+    (.ipc, .ipcNamespace), (.uts, .utsNamespace),
+  ]
+}
+
+/// The steps of a spawn, in their order; a spawn that fails names the step.
+public enum SpawnStep: Int32, Sendable, CaseIterable {
+  case pipes = 1
+  case clone = 2
+  case setgroups = 3
+  case uidMap = 4
+  case gidMap = 5
+  case signals = 6
+  case deathSignal = 7
+  case release = 8
+  case session = 9
+  case directory = 10
+  case descriptors = 11
+  case close = 12
+  case exec = 13
+
+  /// What the step does, so that it follows "cannot".
+  var operation: String {
+    switch self {
+    case .pipes: "make the pipes to start"
+    case .clone: "make a process for"
+    case .setgroups: "forgo setgroups in the user namespace of"
+    case .uidMap: "write the uid map of"
+    case .gidMap: "write the gid map of"
+    case .signals: "reset the signals of"
+    case .deathSignal: "arm the parent-death signal of"
+    case .release: "hold until its parent was ready"
+    case .session: "start a session for"
+    case .directory: "leave the working directory for"
+    case .descriptors: "arrange the descriptors of"
+    case .close: "close the other descriptors of"
+    case .exec: "execute"
+    }
+  }
+}
+
+/// A process to start.
+public struct SpawnRequest: Sendable {
+  /// The path of the binary.
+  public var executable: String
+  /// The whole argument list, the name included.
+  public var arguments: [String]
+  /// Empty unless said otherwise: children get nothing of ours.
+  public var environment: [(name: String, value: String)] = []
+  /// `descriptors[i]` becomes descriptor i of the child, all others are closed. They stay the caller's.
+  public var descriptors: [Int32]
+  /// The namespaces that are asked for; what cannot be had is reported, not an error.
+  public var namespaces: NamespaceSet = []
+  /// The host's uid and gid that a child in a user namespace of root can become (there they are 1).
+  public var unprivilegedID: UInt32 = 65_534
+  /// What the child gets when the thread that spawned it ends.
+  public var deathSignal: Int32 = SIGKILL
+  /// For tests: the step that fails, and with what errno.
+  public var failingStep: (step: SpawnStep, code: Int32)?
+
+  public init(executable: String, arguments: [String], descriptors: [Int32], namespaces: NamespaceSet = []) {
+    self.executable = executable
+    self.arguments = arguments
+    self.descriptors = descriptors
+    self.namespaces = namespaces
+  }
+}

@@ -1,0 +1,69 @@
+import BulkheadCore
+import BulkheadProxyWasm
+import BulkheadRing
+import BulkheadSandbox
+import BulkheadSystem
+import BulkheadWasmtime
+import BulkheadWire
+import Glibc
+import ProxyWasmABI
+
+/// The role of `bulkhead-worker`: one plugin's VM in a process that gives up all it does not need before it serves.
+///
+/// Start: bootstrap, sandbox, channel, module, instance, `proxy_on_vm_start`, `proxy_on_configure`, the rest of the
+/// sandbox with the seccomp filter, `ready`. Then it serves until it is killed.
+public enum Worker {
+  /// The most of a bootstrap that is read: the plugin's configuration is the large part of it.
+  private static let maximumBootstrap = 64 << 20
+
+  /// Runs the worker; never returns.
+  public static func run() -> Never {
+    let bootstrap: WorkerBootstrap
+    do {
+      let bytes = try RawDescriptor.readFile(ChildDescriptor.bootstrap, atMost: maximumBootstrap)
+      bootstrap = try bytes.withUnsafeBytes { try WorkerBootstrap($0) }
+    } catch {
+      let reporter = Reporter(linesPerSecond: 1)
+      reporter.send(.fault(reason: .configure, detail: "the bootstrap cannot be read: \(error)", backtrace: ""))
+      _exit(ExitCode.software)
+    }
+    RawDescriptor.close(ChildDescriptor.bootstrap)
+    let reporter = Reporter(linesPerSecond: bootstrap.logLinesPerSecond)
+
+    var configuration = WorkerSandbox.Configuration(guestMemory: bootstrap.memoryLimit)
+    configuration.module = ChildDescriptor.Worker.module
+    let sandbox: WorkerSandbox
+    do throws(WorkerSandbox.Refusal) {
+      sandbox = try WorkerSandbox.enter(configuration)
+    } catch {
+      reporter.send(.fault(reason: .configure, detail: "the sandbox: \(error)", backtrace: ""))
+      _exit(error.exitCode)
+    }
+    reporter.send(.isolation(Self.layers(bootstrap.layers, sandbox.layers)))
+
+    do throws(WorkerStop) {
+      let started = try StartedPlugin(bootstrap, reporter: reporter, modulePath: sandbox.modulePath)
+      // Never given back: tearing the VM down at the end would take system calls that the filter kills for.
+      _ = Unmanaged.passRetained(started)
+      try started.seal(sandbox, bootstrap)
+      reporter.send(.ready)
+      try ServeLoop(started, bootstrap).run()
+    } catch {
+      reporter.send(.fault(reason: error.reason, detail: error.detail, backtrace: error.backtrace))
+      // Not exit: what the runtime would do at its end, the filter forbids.
+      _exit(ExitCode.software)
+    }
+  }
+
+  /// The supervisor's layers and the worker's own, one report each: what was done last counts.
+  static func layers(_ outer: [LayerReport], _ own: [LayerReport]) -> [LayerReport] {
+    outer.filter { report in !own.contains { $0.layer == report.layer } } + own
+  }
+}
+
+/// Why a worker ends, as it reports it.
+struct WorkerStop: Error, Equatable {
+  var reason: ExitReason
+  var detail: String
+  var backtrace = ""
+}

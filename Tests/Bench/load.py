@@ -1,0 +1,52 @@
+"""One measurement with wrk, and the check that what is measured is what it is taken for."""
+
+import re
+import subprocess
+
+from servers import BenchError
+
+UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6}
+
+
+class Sample:
+    """What one run of wrk says: requests per second and the median latency in microseconds."""
+
+    def __init__(self, requests_per_second, median_microseconds):
+        self.requests_per_second = requests_per_second
+        self.median_microseconds = median_microseconds
+
+
+def run_wrk(server, connections, seconds):
+    command = [
+        "wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "--latency", "--timeout", "5s",
+        f"http://127.0.0.1:{server.port}/"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
+    if done.returncode != 0:
+        raise BenchError(f"wrk against {server.name} failed: {done.stderr or done.stdout}")
+    return parse(done.stdout, server.name)
+
+
+def parse(text, name):
+    """The figures of wrk's report. A run with an answer other than 2xx or 3xx, or with a broken connection, counts for
+    nothing: figures of errors are worse than none."""
+    failures = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
+    if failures:
+        raise BenchError(f"{name}: {failures.group(1)} answers were errors:\n{text}")
+    broken = re.search(r"Socket errors: (.*)", text)
+    if broken:
+        raise BenchError(f"{name}: connections broke ({broken.group(1)}):\n{text}")
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
+    median = re.search(r"^\s+50%\s+([\d.]+)(us|ms|s|m)\s*$", text, re.MULTILINE)
+    if not rate or not median or float(rate.group(1)) == 0:
+        raise BenchError(f"{name}: wrk's report has no figures:\n{text}")
+    return Sample(float(rate.group(1)), float(median.group(1)) * UNITS[median.group(2)])
+
+
+def check(server, plugins):
+    """Every plugin has to have changed the request and the response."""
+    def holds(status, headers, body):
+        stamps = sum(len(value.split(",")) for name, value in headers if name.lower() == "x-bench-response")
+        reached = body.startswith("request:") and (body.strip() != "request:") == (plugins > 0)
+        return status == 200 and stamps == plugins and reached
+
+    server.wait_until(holds, f"200 with {plugins} plugins' headers on request and response", 120)

@@ -1,0 +1,116 @@
+import BulkheadControl
+import BulkheadCore
+import Foundation
+import Testing
+
+@testable import BulkheadCLI
+
+@Suite struct ViewTests {
+  static let now = Timestamp(milliseconds: 1_769_860_800_000)
+  static let table = View(now: now, coloured: false, format: .table)
+
+  static let geo = PluginInfo(
+    name: "geo", state: .ready, failStrategy: .failClose, restarts: 12,
+    lastExit: .init(
+      reason: .trap, detail: "unreachable\nbacktrace", at: Timestamp(milliseconds: now.milliseconds - 65_000)),
+    workers: [4_711], policy: "default", phase: "AUTHN", priority: 10, module: "/m.wasm")
+
+  static let timing = PluginInfo(
+    name: "timing", state: .quarantined, failStrategy: .failOpen, restarts: 0, lastExit: nil, workers: [],
+    policy: "fail-fast", phase: "none", priority: -1, module: "/t.wasm")
+
+  @Test func pluginsStandInAlignedColumns() throws {
+    #expect(
+      try Self.table.show(PluginsResponse(plugins: [Self.geo, Self.timing])) == """
+        NAME    STATE        PHASE  PRIORITY  ON FAILURE  POLICY     RESTARTS  WORKERS  LAST EXIT
+        geo     ready        AUTHN        10  FAIL_CLOSE  default          12  4711     trap 1m5s ago: unreachable
+        timing  quarantined  none         -1  FAIL_OPEN   fail-fast         0  -        -
+        """)
+    #expect(try Self.table.show(PluginsResponse(plugins: [])) == "no plugins")
+  }
+
+  @Test func workersShowWhatTheyDoAndWhatTheyLack() throws {
+    let whole = WorkerInfo(
+      plugin: "geo", pid: 7, state: .ready, uptimeSeconds: 59.9, callbacks: 1_000,
+      currentCallback: .init(name: "proxy_on_tick", milliseconds: 12.34), pssBytes: 1 << 20,
+      isolation: [
+        .init(layer: .seccomp, holds: true, why: "loaded"), .init(layer: .landlock, holds: true, why: "ABI 4"),
+      ])
+    var lacking = whole
+    lacking.plugin = "timing"
+    lacking.pid = 12_345
+    lacking.state = .starting
+    lacking.currentCallback = nil
+    lacking.pssBytes = nil
+    lacking.isolation[1] = .init(layer: .landlock, holds: false, why: "this kernel has none (ENOSYS)")
+    #expect(
+      try Self.table.show(WorkersResponse(workers: [whole, lacking])) == """
+        PLUGIN    PID  STATE     UPTIME  CALLBACKS    PSS  ISOLATION  RUNNING
+        geo         7  ready        59s       1000  1 MiB  2/2        proxy_on_tick for 12.3 ms
+        timing  12345  starting     59s       1000      -  1/2        -
+
+        timing: without landlock: this kernel has none (ENOSYS)
+        """)
+    #expect(
+      try Self.table.show(WorkersResponse(workers: [lacking, lacking])).hasSuffix(
+        "\nall workers: without landlock: this kernel has none (ENOSYS)"))
+    #expect(try Self.table.show(WorkersResponse(workers: [])) == "no workers")
+  }
+
+  static let status = StatusResponse(
+    version: "0.1.0", pid: 1, uptimeSeconds: 90_061, state: .running,
+    front: .init(pid: 2, state: .ready, restarts: 1),
+    listeners: [.init(name: "edge", address: "127.0.0.1:8080", upstream: "echo")],
+    counts: .init(plugins: 3, ready: 1, starting: 0, backoff: 1, quarantined: 1, workers: 1))
+
+  @Test func theStatusIsReadable() throws {
+    #expect(
+      try Self.table.show(Self.status) == """
+        bulkheadd 0.1.0: running, pid 1, up 1d1h
+        front: ready, pid 2, 1 restart
+        plugins: 1 of 3 ready, 1 backoff, 1 quarantined; 1 worker
+
+        LISTENER  ADDRESS         UPSTREAM
+        edge      127.0.0.1:8080  echo
+        """)
+  }
+
+  @Test func coloursDoNotMoveColumns() throws {
+    let coloured = View(now: Self.now, coloured: true, format: .table)
+    let plugins = PluginsResponse(plugins: [Self.geo, Self.timing])
+    let text = try coloured.show(plugins)
+    #expect(text.contains("\u{1B}[32mready\u{1B}[0m") && text.contains("\u{1B}[31mquarantined\u{1B}[0m"))
+    var plain = text
+    for code in ["\u{1B}[32m", "\u{1B}[31m", "\u{1B}[33m", "\u{1B}[0m"] { plain = plain.replacing(code, with: "") }
+    #expect(try plain == Self.table.show(plugins))
+  }
+
+  @Test func whatAPluginSaidCannotSteerATerminal() throws {
+    var plugin = Self.geo
+    plugin.lastExit?.detail = "\u{1B}[2J\u{7}gone\u{202E}\u{9B}31m" + String(repeating: "x", count: 200)
+    let text = try Self.table.show(PluginsResponse(plugins: [plugin]))
+    #expect(text.unicodeScalars.allSatisfy { $0 == "\n" || (0x20...0x7E).contains($0.value) })
+    #expect(text.hasSuffix("xxx..."))
+  }
+
+  @Test func jsonIsTheAnswerItself() throws {
+    let view = View(now: Self.now, coloured: false, format: .json)
+    let plugins = PluginsResponse(plugins: [Self.geo, Self.timing])
+    let text = try view.show(plugins)
+    #expect(try ControlJSON.decode(PluginsResponse.self, from: text.utf8) == plugins)
+    #expect(text.contains("\"lastExit\" : null"))
+    #expect(try ControlJSON.decode(StatusResponse.self, from: view.show(Self.status).utf8) == Self.status)
+  }
+
+  @Test func numbersThatMakeNoSenseAreShownAsSuch() throws {
+    for seconds in [-1, .infinity, .nan, 1e300] { #expect(View.span(seconds) == "?") }
+    var worker = WorkerInfo(
+      plugin: "a", pid: -1, state: .stopping, uptimeSeconds: -.infinity, callbacks: .max, currentCallback: nil,
+      pssBytes: .max, isolation: [])
+    worker.currentCallback = .init(name: "x", milliseconds: .nan)
+    #expect(try Self.table.show(WorkersResponse(workers: [worker])).contains("x for ? ms"))
+    var plugin = Self.geo
+    plugin.lastExit?.at = Timestamp(milliseconds: .min)
+    _ = try Self.table.show(PluginsResponse(plugins: [plugin]))
+  }
+}

@@ -1,0 +1,154 @@
+import BulkheadControl
+import BulkheadCore
+import BulkheadSystem
+import Foundation
+import Logging
+import NIOCore
+import NIOPosix
+import Testing
+
+@testable import BulkheadSupervisor
+
+@Test(arguments: [
+  ("GET", "/v1/status", ControlRoute.status),
+  ("GET", "/v1/plugins?x=1", .plugins),
+  ("GET", "/v1/workers", .workers),
+  ("POST", "/v1/plugins/geo/restart", .restart(plugin: "geo")),
+  ("POST", "/v1/plugins/a%2Fb%20c/reset", .reset(plugin: "a/b c")),
+])
+func aRequestIsRead(method: String, target: String, route: ControlRoute) {
+  #expect(ControlRoute.parse(method: method, target: target) == .success(route))
+}
+
+@Test(arguments: [
+  "", "/", "v1/status", "/v2/status", "/v1", "/v1/", "/v1/status/", "/v1//plugins", "/v1/plugins/geo",
+  "/v1/plugins//restart", "/v1/plugins/geo/restart/x", "/v1/plugins/%/restart", "/v1/plugins/%zz/restart",
+  "/v1/plugins/%ff/restart", "http://x/v1/status",
+])
+func whatIsNoPathIsNotFound(target: String) {
+  for method in ["GET", "POST"] { #expect(ControlRoute.parse(method: method, target: target) == .failure(.notFound)) }
+}
+
+@Test(arguments: [
+  ("POST", "/v1/status", "GET"), ("DELETE", "/v1/plugins", "GET"), ("HEAD", "/v1/workers", "GET"),
+  ("GET", "/v1/plugins/geo/restart", "POST"), ("get", "/v1/status", "GET"),
+])
+func anotherMethodIsRefusedWithTheOneThatIsTaken(method: String, target: String, allow: String) {
+  #expect(ControlRoute.parse(method: method, target: target) == .failure(.methodNotAllowed(allow: allow)))
+}
+
+// MARK: over a socket
+
+/// A control server with a backend that knows nothing but `status`, on a socket in a directory of its own.
+private struct TestServer: Sendable {
+  let directory = NSTemporaryDirectory() + "bh-\(UUID().uuidString.prefix(8))"
+  var path: String { directory + "/c.sock" }
+
+  func run(_ body: @Sendable @escaping (String) async throws -> Void) async throws {
+    try FileSystem.makeDirectories(directory, mode: 0o700)
+    defer { try? FileManager.default.removeItem(atPath: directory) }
+    let backend = ControlBackend { route in
+      guard route == .status else { throw ControlError(code: .unknownPlugin, message: "there is no plugin 'x'") }
+      return .status(
+        StatusResponse(
+          version: "1", pid: 1, uptimeSeconds: 1, state: .running, front: .init(pid: nil, state: .starting, restarts: 0),
+          listeners: [],
+          counts: .init(plugins: 0, ready: 0, starting: 0, backoff: 0, quarantined: 0, workers: 0)))
+    }
+    let server = ControlServer(backend: backend, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+    let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    let (bound, bell) = AsyncStream.makeStream(of: Void.self)
+    let path = path
+    try await withThrowingTaskGroup(of: Void.self) { tasks in
+      tasks.addTask { try? await server.run(path: path, group: group) { bell.finish() } }
+      for await _ in bound {}
+      try await body(path)
+      tasks.cancelAll()
+    }
+    try await group.shutdownGracefully()
+  }
+}
+
+/// Sends the bytes and gives what comes until the peer closes.
+private func exchange(_ path: String, _ request: String) async throws -> String {
+  let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+  let channel = try await ClientBootstrap(group: group).connect(unixDomainSocketPath: path) { channel in
+    channel.eventLoop.makeCompletedFuture {
+      try NIOAsyncChannel<ByteBuffer, ByteBuffer>(wrappingChannelSynchronously: channel)
+    }
+  }
+  let answer = try await channel.executeThenClose { inbound, outbound in
+    try await outbound.write(ByteBuffer(string: request))
+    var answer = ""
+    for try await part in inbound { answer += String(buffer: part) }
+    return answer
+  }
+  try await group.shutdownGracefully()
+  return answer
+}
+
+@Test(.timeLimit(.minutes(1))) func theControlSocketSpeaksHTTPAndJSON() async throws {
+  try await TestServer().run { path in
+    let close = "Host: x\r\nConnection: close\r\n\r\n"
+    let status = try await exchange(path, "GET /v1/status HTTP/1.1\r\n\(close)")
+    #expect(status.hasPrefix("HTTP/1.1 200 OK\r\n"))
+    #expect(status.contains("application/json"))
+    let body = status.components(separatedBy: "\r\n\r\n").last ?? ""
+    #expect(try ControlJSON.decode(StatusResponse.self, from: Array(body.utf8)).version == "1")
+    #expect(body.hasSuffix("\n"))
+
+    let missing = try await exchange(path, "GET /v1/nothing HTTP/1.1\r\n\(close)")
+    #expect(missing.hasPrefix("HTTP/1.1 404"))
+    #expect(missing.contains("\"not_found\""))
+    let unknown = try await exchange(path, "POST /v1/plugins/x/restart HTTP/1.1\r\n\(close)")
+    #expect(unknown.hasPrefix("HTTP/1.1 404"))
+    #expect(unknown.contains("\"unknown_plugin\""))
+    let method = try await exchange(path, "POST /v1/status HTTP/1.1\r\n\(close)")
+    #expect(method.hasPrefix("HTTP/1.1 405"))
+    #expect(method.lowercased().contains("allow: get"))
+  }
+}
+
+// MARK: the socket's place
+
+@Test func aSocketThatNobodyAnswersOnIsReplacedAndOneThatAnswersIsNot() async throws {
+  let directory = NSTemporaryDirectory() + "bh-\(UUID().uuidString.prefix(8))"
+  defer { try? FileManager.default.removeItem(atPath: directory) }
+  let socket = ControlSocket(path: directory + "/c.sock")
+  try socket.claim()
+  #expect(FileManager.default.fileExists(atPath: directory))
+
+  try await TestServer().run { live in
+    let error = #expect(throws: StartError.self) { try ControlSocket(path: live).claim() }
+    #expect(error?.code == ExitCode.unavailable)
+    #expect(error?.description.contains("another process answers") == true)
+  }
+
+  // Left behind, as by a supervisor that was killed.
+  let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+  let channel = try await ServerBootstrap(group: group).bind(unixDomainSocketPath: socket.path).get()
+  try await channel.close()
+  try await group.shutdownGracefully()
+  #expect(FileSystem.exists(socket.path))
+  try socket.claim()
+}
+
+@Test func aPathThatIsTooLongForASocketIsRefused() {
+  let error = #expect(throws: StartError.self) {
+    try ControlSocket(path: "/tmp/" + String(repeating: "x", count: 120)).claim()
+  }
+  #expect(error?.code == ExitCode.configuration)
+}
+
+@Test func aSocketIsPublishedWithRightsForItsOwnerAlone() async throws {
+  try await TestServer().run { path in
+    let place = ControlSocket(path: FileSystem.directory(of: path) + "/real.sock")
+    try FileManager.default.moveItem(atPath: path, toPath: place.temporaryPath)
+    try place.publish()
+    let attributes = try FileManager.default.attributesOfItem(atPath: place.path)
+    #expect((attributes[.posixPermissions] as? NSNumber)?.intValue == 0o600)
+    #expect(!FileSystem.exists(place.temporaryPath))
+    place.remove()
+    #expect(!FileSystem.exists(place.path))
+  }
+}

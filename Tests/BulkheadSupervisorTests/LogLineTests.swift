@@ -1,0 +1,111 @@
+import BulkheadControl
+import BulkheadCore
+import Foundation
+import Testing
+
+@testable import BulkheadSupervisor
+
+/// 2026-01-02T03:04:05.678Z.
+private let moment = Timestamp(milliseconds: 1_767_323_045_678)
+
+@Test func aLineOfTextHasTimeLevelFieldsAndMessageInThatOrder() {
+  let line = LogLine(
+    at: moment, level: .warn, process: "worker", plugin: "geo", pid: 123, stream: "abc", message: "message")
+  #expect(
+    line.formatted(.text) == "2026-01-02T03:04:05.678Z warn process=worker plugin=geo pid=123 stream=abc message")
+}
+
+@Test func fieldsThatAreNotThereAreLeftOut() {
+  let line = LogLine(at: moment, level: .info, process: "supervisor", message: "listening")
+  #expect(line.formatted(.text) == "2026-01-02T03:04:05.678Z info process=supervisor listening")
+  #expect(
+    line.formatted(.json)
+      == #"{"time":"2026-01-02T03:04:05.678Z","level":"info","process":"supervisor","message":"listening"}"#)
+}
+
+@Test(arguments: [
+  ("two\nlines", "two\\nlines"),
+  ("carriage\rreturn\ttab", "carriage\\rreturn\\ttab"),
+  ("\u{1b}[31mred", "\\u{1b}[31mred"),
+  ("c1 \u{9b}31m", "c1 \\u{9b}31m"),
+  ("separator\u{2028}end", "separator\\u{2028}end"),
+  ("nul\0", "nul\\u{0}"),
+  ("reversed \u{202e}txt", "reversed \\u{202e}txt"),
+  ("quotes \" and \\ stay", "quotes \" and \\ stay"),
+  ("ümläut 🦀", "ümläut 🦀"),
+  ("process=front forged", "\"process=front forged\""),
+  ("stream=\"x\"", "\"stream=\\\"x\\\"\""),
+])
+func aMessageStaysOneLineThatSpeaksToNoTerminal(message: String, written: String) {
+  let line = LogLine(at: moment, level: .info, process: "worker", message: message)
+  #expect(line.formatted(.text) == "2026-01-02T03:04:05.678Z info process=worker \(written)")
+}
+
+@Test(arguments: [
+  ("plain-1.2_3:4/5@6+7", "plain-1.2_3:4/5@6+7"),
+  ("with blank", "\"with blank\""),
+  ("", "\"\""),
+  ("a\" b=\"c", "\"a\\\" b=\\\"c\""),
+  ("line\nbreak", "\"line\\nbreak\""),
+])
+func aFieldsValueCannotPassForAnotherField(stream: String, written: String) {
+  let line = LogLine(at: moment, level: .info, process: "front", stream: stream, message: "m")
+  #expect(line.formatted(.text).hasSuffix(" stream=\(written) m"))
+}
+
+@Test(arguments: ["plain", "\"quoted\" \\ back", "\n\r\t\0\u{1b}\u{7f}\u{9b}", "ümläut 🦀 \u{2028}\u{2029}\u{202e}"])
+func aLineOfJSONReadsBackAsWhatItWas(text: String) throws {
+  let line = LogLine(
+    at: moment, level: .error, process: "worker", plugin: text, pid: 7, stream: text, message: text
+  ).formatted(.json)
+  #expect(!line.contains("\n"))
+  let object = try #require(try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
+  #expect(object["plugin"] as? String == text)
+  #expect(object["stream"] as? String == text)
+  #expect(object["message"] as? String == text)
+  #expect(object["pid"] as? Int == 7)
+  #expect(object["level"] as? String == "error")
+}
+
+@Test func bytesOfStandardErrorAreCutIntoLines() {
+  var assembler = LineAssembler()
+  var lines: [String] = []
+  assembler.append(Array("first\nsec".utf8)) { lines.append($0) }
+  assembler.append(Array("ond\r\n\n\nthird".utf8)) { lines.append($0) }
+  #expect(lines == ["first", "second"])
+  assembler.flush { lines.append($0) }
+  #expect(lines == ["first", "second", "third"])
+}
+
+@Test func aLineWithoutEndIsCutAndTheNextOneIsWhole() {
+  var assembler = LineAssembler()
+  var lines: [String] = []
+  assembler.append([UInt8](repeating: 0x61, count: 100_000) + Array("\nnext\n".utf8)) { lines.append($0) }
+  #expect(lines == [String(repeating: "a", count: LineAssembler.maximumLine) + " [cut]", "next"])
+}
+
+@Test func bytesThatAreNotTextAreRepaired() {
+  var assembler = LineAssembler()
+  var lines: [String] = []
+  assembler.append([0xFF, 0xFE, 0x41, 0x0A]) { lines.append($0) }
+  #expect(lines == ["\u{FFFD}\u{FFFD}A"])
+}
+
+@Test func linesOverTheRateAreCountedAndComeBackWithTime() {
+  var limiter = LineLimiter(perSecond: 10, burst: 20)
+  let passed = (0..<50).count { _ in limiter.take(at: .seconds(1)) }
+  #expect(passed == 20)
+  #expect(limiter.takeDropped() == 30)
+  #expect(limiter.takeDropped() == 0)
+  #expect((0..<50).count { _ in limiter.take(at: .milliseconds(1_500)) } == 5)
+  // A clock that goes back gives nothing.
+  #expect(!limiter.take(at: .zero))
+  #expect((0..<50).count { _ in limiter.take(at: .seconds(100)) } == 20)
+}
+
+@Test func aChargeOverTheRateLeavesADebtThatTimePays() {
+  var limiter = LineLimiter(perSecond: 100, burst: 100)
+  #expect(!limiter.charge(100, at: .zero))
+  #expect(limiter.charge(50, at: .zero))
+  #expect(!limiter.charge(0, at: .milliseconds(500)))
+}

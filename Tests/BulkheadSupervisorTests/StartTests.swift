@@ -1,0 +1,161 @@
+import BulkheadConfig
+import BulkheadCore
+import BulkheadPolicy
+import BulkheadSystem
+import BulkheadWire
+import Foundation
+import Testing
+
+@testable import BulkheadSupervisor
+
+@Test(arguments: [("worker", ShippedProfiles.worker), ("compiler", ShippedProfiles.compiler)])
+func theBuiltInProfileIsTheFileOfTheRepository(name: String, text: String) throws {
+  let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    .deletingLastPathComponent()
+  let file = try String(contentsOf: root.appendingPathComponent("policies/seccomp/\(name).json"), encoding: .utf8)
+  #expect(text == file)
+}
+
+@Test func theBuiltInProfilesCompile() throws {
+  let programs = try SeccompPrograms.load(policyDirectories: ["/nonexistent"]) { _, _ in }
+  for program in [programs.worker, programs.compiler] {
+    #expect(!program.isEmpty)
+    #expect(program.count % 8 == 0)
+  }
+}
+
+@Test func aProfileOfTheConfigurationComesBeforeTheBuiltInOne() throws {
+  let directory = NSTemporaryDirectory() + "bulkhead-policies-\(UUID().uuidString)"
+  try FileManager.default.createDirectory(atPath: directory + "/seccomp", withIntermediateDirectories: true)
+  defer { try? FileManager.default.removeItem(atPath: directory) }
+  try Data("{".utf8).write(to: URL(fileURLWithPath: directory + "/seccomp/worker.json"))
+  let error = #expect(throws: StartError.self) {
+    _ = try SeccompPrograms.load(policyDirectories: [directory]) { _, _ in }
+  }
+  #expect(error?.code == ExitCode.configuration)
+  #expect(error?.lines.first?.contains("\(directory)/seccomp/worker.json") == true)
+}
+
+@Test func binariesAreLookedForAroundTheExecutableUnlessNamed() {
+  #expect(Installation.candidates(libexec: "/x", executableDirectory: "/usr/bin") == ["/x"])
+  #expect(
+    Installation.candidates(libexec: nil, executableDirectory: "/usr/bin") == [
+      "/usr/bin", "/usr/bin/../libexec/bulkhead", "/usr/bin/../lib/bulkhead",
+    ])
+}
+
+@Test func missingBinariesAreNamed() {
+  let error = #expect(throws: StartError.self) { _ = try Installation.find(libexec: "/nonexistent") }
+  #expect(error?.code == ExitCode.unavailable)
+  #expect(error?.description.contains("/nonexistent") == true)
+}
+
+@Test func logLevelsAreTakenByTheirNames() {
+  var options = SupervisorOptions()
+  for name in SupervisorOptions.logLevelNames { #expect(options.setLogLevel(named: name)) }
+  #expect(options.logLevel == .critical)
+  #expect(!options.setLogLevel(named: "loud"))
+  #expect(options.logLevel == .critical)
+}
+
+// MARK: user ids
+
+private let allIDs = "         0          0 4294967295\n"
+
+@Test func eachPluginHasAUserOfItsOwnThatDependsOnItsNameAlone() {
+  let names = (0..<2_000).map { "plugin-\($0)" }
+  let ids = HostIdentity.assign(names, uidMap: allIDs)
+  #expect(Set(ids).count == names.count)
+  #expect(ids.allSatisfy { $0 >= HostIdentity.first && $0 < HostIdentity.first + HostIdentity.count })
+  #expect(HostIdentity.assign(["geo"], uidMap: allIDs) == HostIdentity.assign(["geo"], uidMap: allIDs))
+}
+
+@Test(arguments: ["", "0 100000 65536\n", "0 0 x\n", "garbage", "1900000000 0 10\n"])
+func whereTheRangeIsNotMappedAllAreNobody(map: String) {
+  #expect(HostIdentity.assign(["a", "b"], uidMap: map) == [65_534, 65_534])
+}
+
+// MARK: listeners
+
+@Test func aPortThatIsTakenIsNamedWithListenerAndPlace() throws {
+  let taken = try ListeningSocket(ListenAddress(host: "127.0.0.1", port: 0))
+  let listener = Configuration.Listener(
+    name: "edge", address: SocketAddress(host: "127.0.0.1", port: taken.address.port), upstream: "echo",
+    location: SourceLocation(file: "bulkhead.yaml", line: 3, column: 5))
+  let error = #expect(throws: StartError.self) { _ = try ListenerSockets([listener]) }
+  #expect(error?.code == ExitCode.unavailable)
+  let line = error?.lines.first ?? ""
+  for part in ["bulkhead.yaml:3:5", "'edge'", "EADDRINUSE", "127.0.0.1:\(taken.address.port)"] {
+    #expect(line.contains(part), "\(line)")
+  }
+}
+
+@Test func portZeroIsReportedAsThePortThatItBecame() throws {
+  let listener = Configuration.Listener(
+    name: "edge", address: SocketAddress(host: "127.0.0.1", port: 0), upstream: "echo",
+    location: SourceLocation(file: "bulkhead.yaml"))
+  let sockets = try ListenerSockets([listener])
+  let address = try #require(sockets.descriptions.first?.address)
+  #expect(address.hasPrefix("127.0.0.1:"))
+  #expect(!address.hasSuffix(":0"))
+  #expect(sockets.raw.count == 1)
+  sockets.close()
+  #expect(sockets.raw.isEmpty)
+}
+
+// MARK: the front's bootstrap
+
+@Test(arguments: [
+  (Duration.milliseconds(100), UInt32(100)), (.seconds(5), 5_000), (.microseconds(1), 1), (.zero, 0), (.seconds(-1), 0),
+  (.seconds(Int64.max), .max),
+])
+func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
+  #expect(time.wholeMilliseconds == milliseconds)
+}
+
+@Test func theFrontIsToldTheConfigurationInTheOrderOfTheChain() {
+  let place = SourceLocation(file: "bulkhead.yaml")
+  var configuration = Configuration(
+    file: "bulkhead.yaml",
+    listeners: [
+      .init(name: "edge", address: SocketAddress(host: "::1", port: 80), upstream: "app", location: place)
+    ],
+    upstreams: [
+      .init(name: "echo", kind: .echo, location: place),
+      .init(name: "app", kind: .endpoints([SocketAddress(host: "::1", port: 9_000)]), location: place),
+    ], pluginsDirectory: "/p", policiesDirectory: "/q", eventLoops: 3)
+  configuration.timeouts.idle = .seconds(7)
+  configuration.bounds.bodyBytes = .mebibytes(1)
+  let manifests = ["b", "a"].map { PluginManifest(name: $0, location: place, modulePath: "/\($0).wasm") }
+  let bootstrap = FrontBootstrap(
+    configuration, plugins: manifests.map { ($0, CrashPolicy(), [.requestHeaders]) }, logLevel: .warn,
+    maximumSpinMicroseconds: 50)
+  #expect(bootstrap.listeners.map(\.upstream) == [1])
+  #expect(bootstrap.upstreams.map(\.endpoints) == [[], ["[::1]:9000"]])
+  #expect(bootstrap.plugins.map(\.name) == ["b", "a"])
+  #expect(bootstrap.plugins.first?.callbackDeadline == 100)
+  #expect(bootstrap.timeouts.idle == 7_000)
+  #expect(bootstrap.bounds.bodyBytes == 1 << 20)
+  #expect(bootstrap.eventLoops == 3)
+}
+
+// MARK: frames
+
+@Test func randomBytesOnAReportPipeGiveFramesOrAnErrorAndBoundedMemory() {
+  var generator = SystemRandomNumberGenerator()
+  for round in 0..<2_000 {
+    var assembler = FrameAssembler(limit: Limits.maximumReportFrame)
+    var bytes = (0..<Int.random(in: 0..<300, using: &generator)).map { _ in UInt8.random(in: 0...255, using: &generator) }
+    // Half of them with a length that could be one, so that the frames themselves are reached.
+    if round % 2 == 0, bytes.count > 8 {
+      bytes.replaceSubrange(0..<4, with: [UInt8(bytes.count - 4), 0, 0, 0])
+      bytes[4] = UInt8.random(in: 0...9, using: &generator)
+    }
+    bytes.withUnsafeBytes { assembler.append($0) }
+    do throws(WireError) {
+      while try assembler.next() != nil {}
+    } catch {
+      #expect(!error.description.isEmpty)
+    }
+  }
+}
