@@ -57,7 +57,8 @@ import Testing
       try front.addWorker(plugin: plugin) { callback, _ in
         if callback.kind == .requestHeaders, plugin == 1 {
           return .respond(
-            status: 401, body: "no key", headers: [("WWW-Authenticate", "x"), ("content-length", "999"), ("bad name", "")],
+            status: 401, body: "no key",
+            headers: [("WWW-Authenticate", "x"), ("content-length", "999"), ("bad name", "")],
             grpc: 16)
         }
         return callback.kind == .responseHeaders ? .goOn([(.add, .responseHeaders, "trace", "\(plugin)")]) : .goOn()

@@ -28,11 +28,12 @@ import Testing
     #expect(ledger.awaited == 0)
   }
 
-  @Test(arguments: [
-    (UInt64(2), UInt32(20), ChannelLedger.Violation.wrongSequence(expected: 1, received: 2)),
-    (1, 11, .wrongStream(expected: 10, received: 11)),
-    (0, 10, .wrongSequence(expected: 1, received: 0)),
-  ] as [(UInt64, UInt32, ChannelLedger.Violation)])
+  @Test(
+    arguments: [
+      (UInt64(2), UInt32(20), ChannelLedger.Violation.wrongSequence(expected: 1, received: 2)),
+      (1, 11, .wrongStream(expected: 10, received: 11)),
+      (0, 10, .wrongSequence(expected: 1, received: 0)),
+    ] as [(UInt64, UInt32, ChannelLedger.Violation)])
   func aReplyOutOfTurnIsAViolation(sequence: UInt64, stream: UInt32, expected: ChannelLedger.Violation) {
     var ledger = ledger([entry(1), entry(2)])
     #expect(throws: expected) { try ledger.answer(sequence: sequence, stream: stream, now: 0) }
@@ -61,14 +62,18 @@ import Testing
     #expect(ledger.head?.sequence == 3)
   }
 
-  @Test(arguments: [
-    // running, has state of each, expected fate of each
-    (UInt64?.some(1), [false, false, true], [ChannelLedger.Fate.fail(workedOn: true), .redispatch, .fail(workedOn: false)]),
-    (nil, [false, true], [.redispatch, .fail(workedOn: false)]),
-    // What a worker claims about a record that cannot have been started is not believed.
-    (2, [false, false], [.redispatch, .redispatch]),
-    (99, [true], [.fail(workedOn: false)]),
-  ] as [(UInt64?, [Bool], [ChannelLedger.Fate])])
+  @Test(
+    arguments: [
+      // running, has state of each, expected fate of each
+      (
+        UInt64?.some(1), [false, false, true],
+        [ChannelLedger.Fate.fail(workedOn: true), .redispatch, .fail(workedOn: false)]
+      ),
+      (nil, [false, true], [.redispatch, .fail(workedOn: false)]),
+      // What a worker claims about a record that cannot have been started is not believed.
+      (2, [false, false], [.redispatch, .redispatch]),
+      (99, [true], [.fail(workedOn: false)]),
+    ] as [(UInt64?, [Bool], [ChannelLedger.Fate])])
   func aLostWorkersCallbacksMeetTheFateOfTheTable(running: UInt64?, states: [Bool], fates: [ChannelLedger.Fate]) {
     var ledger = ledger(states.enumerated().map { entry(UInt64($0 + 1), hasState: $1) })
     #expect(ledger.abandon(running: running).map(\.1) == fates)
@@ -83,17 +88,18 @@ import Testing
     #expect(fates.map(\.1) == [.redispatch])
   }
 
-  @Test(arguments: [
-    (UInt64(99), ChannelLedger.Running.mine, ChannelLedger.Lateness.waits(until: 100 * millisecond)),
-    (100, .mine, .overdue(workedOn: true)),
-    (100, .nothing, .overdue(workedOn: false)),
-    // Another loop's callback runs: that loop watches it.
-    (100, .other(since: 80 * millisecond), .waits(until: 100 * millisecond + 100 * millisecond / 8)),
-    // A claim that is older than any callback may be is none.
-    (140, .other(since: 10 * millisecond), .overdue(workedOn: false)),
-    // Nor is one that lasts longer than all turns together.
-    (300, .other(since: 299 * millisecond), .overdue(workedOn: false)),
-  ] as [(UInt64, ChannelLedger.Running, ChannelLedger.Lateness)])
+  @Test(
+    arguments: [
+      (UInt64(99), ChannelLedger.Running.mine, ChannelLedger.Lateness.waits(until: 100 * millisecond)),
+      (100, .mine, .overdue(workedOn: true)),
+      (100, .nothing, .overdue(workedOn: false)),
+      // Another loop's callback runs: that loop watches it.
+      (100, .other(since: 80 * millisecond), .waits(until: 100 * millisecond + 100 * millisecond / 8)),
+      // A claim that is older than any callback may be is none.
+      (140, .other(since: 10 * millisecond), .overdue(workedOn: false)),
+      // Nor is one that lasts longer than all turns together.
+      (300, .other(since: 299 * millisecond), .overdue(workedOn: false)),
+    ] as [(UInt64, ChannelLedger.Running, ChannelLedger.Lateness)])
   func theFirstCallbackIsJudgedByItsOwnTime(
     milliseconds: UInt64, running: ChannelLedger.Running, expected: ChannelLedger.Lateness
   ) {

@@ -192,26 +192,35 @@ import Testing
     ("edits that are not there", { reply(stream: $0.stream, sequence: $0.sequence, edits: 3) }),
     ("too many edits", { reply(stream: $0.stream, sequence: $0.sequence, edits: .max) }),
     ("bytes left over", { reply(stream: $0.stream, sequence: $0.sequence, rest: [1, 2, 3]) }),
-    ("an edit's length", {
-      reply(stream: $0.stream, sequence: $0.sequence, edits: 1, rest: [1, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0])
-    }),
-    ("a local response that is none", { reply(flags: 2, stream: $0.stream, sequence: $0.sequence) }),
-    ("a status out of range", {
-      reply(
-        flags: 2, stream: $0.stream, sequence: $0.sequence,
-        rest: [0, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
-    }),
-    ("an action with a sequence", { reply(2, flags: 4, stream: $0.stream, sequence: 7) }),
-    ("edits that outgrow a map", { callback in
-      var writer = WireWriter()
-      let at = writer.replyHead(.callbackDone, stream: callback.stream, sequence: callback.sequence)
-      let none = UnsafeRawBufferPointer(start: nil, count: 0)
-      for index in 0..<1_100 {
-        Array("k\(index)".utf8).withUnsafeBytes { writer.edit(.add, .requestHeaders, key: $0, value: none) }
+    (
+      "an edit's length",
+      {
+        reply(stream: $0.stream, sequence: $0.sequence, edits: 1, rest: [1, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0])
       }
-      writer.replyCounts(at: at, flags: [], edits: 1_100)
-      return writer.array
-    }),
+    ),
+    ("a local response that is none", { reply(flags: 2, stream: $0.stream, sequence: $0.sequence) }),
+    (
+      "a status out of range",
+      {
+        reply(
+          flags: 2, stream: $0.stream, sequence: $0.sequence,
+          rest: [0, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+      }
+    ),
+    ("an action with a sequence", { reply(2, flags: 4, stream: $0.stream, sequence: 7) }),
+    (
+      "edits that outgrow a map",
+      { callback in
+        var writer = WireWriter()
+        let at = writer.replyHead(.callbackDone, stream: callback.stream, sequence: callback.sequence)
+        let none = UnsafeRawBufferPointer(start: nil, count: 0)
+        for index in 0..<1_100 {
+          Array("k\(index)".utf8).withUnsafeBytes { writer.edit(.add, .requestHeaders, key: $0, value: none) }
+        }
+        writer.replyCounts(at: at, flags: [], edits: 1_100)
+        return writer.array
+      }
+    ),
   ]
 
   @Test(arguments: FailureTests.lies.indices)

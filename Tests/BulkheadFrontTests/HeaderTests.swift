@@ -57,7 +57,9 @@ private func lines(_ map: HeaderMap) -> [String] { map.strings.map { "\($0)=\($1
   }
 
   @Test func aConnectionHeaderCannotTakeAwayWhatHoldsTheMessageTogether() {
-    let map = map([(":path", "/"), ("connection", "content-length, :path, x-request-id, host"), ("content-length", "3")])
+    let map = map([
+      (":path", "/"), ("connection", "content-length, :path, x-request-id, host"), ("content-length", "3"),
+    ])
     map.removeHopByHop()
     #expect(lines(map) == [":path=/", "content-length=3"])
   }
@@ -85,7 +87,9 @@ private func lines(_ map: HeaderMap) -> [String] { map.strings.map { "\($0)=\($1
     var writer = WireWriter()
     let at = writer.replyHead(.callbackDone, stream: 1, sequence: 1)
     for edit in edits {
-      bytes(edit.key) { key in bytes(edit.value) { value in writer.edit(edit.operation, edit.map, key: key, value: value) } }
+      bytes(edit.key) { key in
+        bytes(edit.value) { value in writer.edit(edit.operation, edit.map, key: key, value: value) }
+      }
     }
     writer.replyCounts(at: at, flags: [], edits: edits.count)
     let array = writer.array
@@ -136,8 +140,10 @@ private func lines(_ map: HeaderMap) -> [String] { map.strings.map { "\($0)=\($1
     Edit(operation: .add, key: "c", value: "x\r\nInjected: 1"), Edit(operation: .replace, key: "c", value: "a\u{0}b"),
     Edit(operation: .add, key: ":unknown", value: "x"), Edit(operation: .remove, key: ":path"),
     Edit(operation: .replace, key: ":path", value: "no slash"), Edit(operation: .replace, key: ":path", value: "/a b"),
-    Edit(operation: .replace, key: ":path", value: "/a\r\nX: 1"), Edit(operation: .replace, key: ":method", value: "G T"),
-    Edit(operation: .replace, key: ":method", value: "CONNECT"), Edit(operation: .replace, key: ":status", value: "200"),
+    Edit(operation: .replace, key: ":path", value: "/a\r\nX: 1"),
+    Edit(operation: .replace, key: ":method", value: "G T"),
+    Edit(operation: .replace, key: ":method", value: "CONNECT"),
+    Edit(operation: .replace, key: ":status", value: "200"),
     Edit(operation: .replace, key: ":authority", value: "a b"), Edit(operation: .replace, key: "host", value: ""),
     Edit(operation: .replace, key: ":scheme", value: "ftp"),
   ])

@@ -9,7 +9,7 @@ import Testing
   /// Sends requests on a few connections at once, each in a thread; returns the statuses by number.
   private func load(_ front: TestFront, connections: Int, requests: Int) -> [Int: Int] {
     let done = Counter()
-    let lock = pthread_mutex_box()
+    let lock = TestLock()
     final class Tally: @unchecked Sendable { var counts: [Int: Int] = [:] }
     // Touched under the lock alone.
     let tally = Tally()
@@ -21,7 +21,8 @@ import Testing
           let head = client?.read(until: "\r\n\r\n") ?? ""
           let response = TestResponse(head)
           // The body may come with the head or behind it.
-          let length = head.split(separator: "\r\n").first { $0.hasPrefix("content-length: ") }
+          let length =
+            head.split(separator: "\r\n").first { $0.hasPrefix("content-length: ") }
             .flatMap { Int($0.dropFirst(16)) } ?? 0
           var body = response.body.utf8.count
           while body < length, let some = client?.readSome(), !some.isEmpty { body += some.count }
@@ -42,13 +43,14 @@ import Testing
     let other = try front.addWorker(plugin: 1) { _, _ in .goOn([(.add, .responseHeaders, "x-other", "1")]) }
     let finished = Counter()
     let crashes = Counter()
-    let supervisor = pthread_mutex_box()
+    let supervisor = TestLock()
     thread {
       // Stands in for the supervisor: a fresh worker for each that dies.
       while finished.value == 0 {
         guard
           let worker = supervisor.locked({
-            try? front.addWorker(plugin: 0) { _, index in index >= 150 ? (index % 2 == 0 ? .die : .dieUnseen) : .goOn() }
+            try? front.addWorker(plugin: 0) { _, index in index >= 150 ? (index % 2 == 0 ? .die : .dieUnseen) : .goOn()
+            }
           })
         else { return }
         while finished.value == 0 {

@@ -59,7 +59,9 @@ import Testing
     defer { front.stop() }
     let head = "POST / HTTP/1.1\r\nHost: a\r\n"
     #expect(try front.exchange(head + "Content-Length: 11\r\n\r\n").status == 413)
-    #expect(try front.exchange(head + "Transfer-Encoding: chunked\r\n\r\n14\r\n01234567890123456789\r\n0\r\n\r\n").status == 413)
+    #expect(
+      try front.exchange(head + "Transfer-Encoding: chunked\r\n\r\n14\r\n01234567890123456789\r\n0\r\n\r\n").status
+        == 413)
     #expect(try front.exchange(head + "Connection: close\r\nContent-Length: 10\r\n\r\n0123456789").status == 200)
   }
 
@@ -79,7 +81,8 @@ import Testing
     defer { front.stop() }
     let requests = (0..<200).map { index in
       index % 2 == 0
-        ? "GET /\(index) HTTP/1.1\r\nHost: a\r\n\r\n" : "POST /\(index) HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"
+        ? "GET /\(index) HTTP/1.1\r\nHost: a\r\n\r\n"
+        : "POST /\(index) HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"
     }
     let text = try front.exchange(requests.joined() + "GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").text
     let paths = text.split(separator: "\n").filter { $0.contains("\"path\"") }
@@ -138,9 +141,12 @@ import Testing
       while true {
         let request = peer.read(until: "\r\n\r\n")
         guard !request.isEmpty else { return }
-        let status = request.contains("/204") ? "204 No Content" : request.contains("/304") ? "304 Not Modified" : "200 OK"
+        let status =
+          request.contains("/204") ? "204 No Content" : request.contains("/304") ? "304 Not Modified" : "200 OK"
         let hasBody = request.hasPrefix("GET") && status == "200 OK"
-        peer.send("HTTP/1.1 \(status)\r\n\(status == "204 No Content" ? "" : "Content-Length: 4\r\n")\r\n\(hasBody ? "body" : "")")
+        peer.send(
+          "HTTP/1.1 \(status)\r\n\(status == "204 No Content" ? "" : "Content-Length: 4\r\n")\r\n\(hasBody ? "body" : "")"
+        )
       }
     }
     let front = try TestFront(upstreams: [.at(upstream.port)])

@@ -1,13 +1,12 @@
 import BulkheadSystem
 import BulkheadWire
 import NIOCore
-import NIOHTTP1
 
 /// One client connection: it takes requests one at a time, holds back what comes early, and closes in the right moment.
 ///
-/// The last handler of the connection's pipeline, behind the request decoder; writes go out as bytes. One event loop.
+/// The one handler of the connection's pipeline: bytes in, bytes out. One event loop.
 final class Downstream: ChannelDuplexHandler {
-  typealias InboundIn = HTTPServerRequestPart
+  typealias InboundIn = ByteBuffer
   typealias OutboundIn = ByteBuffer
   typealias OutboundOut = ByteBuffer
 
@@ -30,15 +29,15 @@ final class Downstream: ChannelDuplexHandler {
   private var address: [UInt8] = []
   private var propertyBlock = WireWriter(capacity: 256)
 
-  /// What came of later requests while one is under way.
-  private var early: [HTTPServerRequestPart] = []
+  /// What came and was not taken yet: the beginning of a head, or a later request while one is under way.
+  private var input = ByteBuffer()
+  /// How much of `input` was searched for the end of a head.
+  private var searched = 0
+  /// The body of the request under way; nil between requests.
+  private var body: BodyDecoder?
+  private var isTaking = false
   private var readsAreSuspended = false
   private var readIsHeldBack = false
-  private var isTakingEarly = false
-  /// The rest of a message that was answered already.
-  private var skipsToEnd = false
-  /// This round of reading gave a part of a request.
-  private var roundHadParts = false
   /// Bytes of a request came, but not its whole head.
   private var sawPart = false
   /// CLOCK_MONOTONIC, ns; 0 for none. The time between requests, and for a head.
@@ -90,62 +89,120 @@ final class Downstream: ChannelDuplexHandler {
       loop.giveBack(slot: slot)
       self.exchange = nil
     }
-    early.removeAll()
+    input = ByteBuffer()
     loop.unregister(self)
     loop.group.releaseConnection()
   }
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-    let part = unwrapInboundIn(data)
-    roundHadParts = true
-    guard state == .open, let exchange else { return }
-    if isTakingEarly || !early.isEmpty || (exchange.phase != .idle && (exchange.requestEnded || skipsToEnd)) {
-      early.append(part)
-      if early.count > 16 { suspendReads() }
-      return
+    guard state == .open, exchange != nil else { return }
+    var bytes = unwrapInboundIn(data)
+    if input.readableBytes == 0 {
+      input = bytes
+    } else {
+      input.writeBuffer(&bytes)
     }
-    take(part, exchange)
+    takeInput()
+    // Let go of the buffer that was read into, so that it can be read into again.
+    if input.readableBytes == 0 { input = ByteBuffer() }
+    // A later request waits for its turn, but not any number of them.
+    if input.readableBytes > Self.maximumEarly, body == nil, exchange?.phase != .idle { suspendReads() }
   }
 
-  private func take(_ part: HTTPServerRequestPart, _ exchange: Exchange) {
-    switch part {
-    case .head(let head):
-      sawPart = false
-      isReadingHead = false
-      deadline = 0
-      exchange.begin(head, slot: slot)
-    case .body(let buffer):
-      if !skipsToEnd { exchange.receive(buffer) }
-    case .end(let trailers):
-      if skipsToEnd {
-        skipsToEnd = false
-      } else if exchange.phase != .idle {
-        exchange.receiveEnd(trailers)
+  /// The most bytes of later requests that are read while one is under way.
+  private static let maximumEarly = 64 << 10
+
+  /// Takes what can be taken of the input. Called again by what it does: the outer call goes on.
+  private func takeInput() {
+    guard !isTaking else { return }
+    isTaking = true
+    defer { isTaking = false }
+    while state == .open, let exchange, body != nil ? takeBody(exchange) : takeHead(exchange) {}
+  }
+
+  /// - Returns: whether there may be more to take.
+  private func takeHead(_ exchange: Exchange) -> Bool {
+    guard exchange.phase == .idle else { return false }
+    // Empty lines before a request are passed over (RFC 9112, 2.2).
+    while input.getInteger(at: input.readerIndex, as: UInt16.self) == 0x0D0A {
+      input.moveReaderIndex(forwardBy: 2)
+      searched = 0
+    }
+    guard input.readableBytes > 0 else { return false }
+    let maximum = Int(loop.settings.bootstrap.bounds.headerBytes)
+    let from = searched
+    var fault: HTTPFault?
+    let end = input.withUnsafeReadableBytes { bytes -> Int? in
+      guard let end = HeadParser.end(of: bytes, from: from) else {
+        // What cannot become a request is not waited for.
+        if bytes.count > maximum { fault = Self.tooLarge } else if !ASCII.isToken(bytes[0]) { fault = Self.noRequest }
+        return nil
       }
-      finishIfIdle(exchange)
+      fault =
+        end > maximum ? Self.tooLarge : exchange.read(UnsafeRawBufferPointer(rebasing: bytes[..<end]), slot: slot)
+      return end
     }
+    guard let end else {
+      searched = input.readableBytes
+      if let fault {
+        writeShort(UInt64(fault.status), "the request is refused: \(fault.reason)")
+        linger()
+      } else if !sawPart {
+        // Its time runs from here; that of a connection's first head from the connection's beginning.
+        sawPart = true
+        if !isReadingHead { deadline = Clock.monotonicNanoseconds &+ loop.settings.headerRead }
+        isReadingHead = true
+      }
+      return false
+    }
+    input.moveReaderIndex(forwardBy: end)
+    searched = 0
+    sawPart = false
+    isReadingHead = false
+    deadline = 0
+    if fault == nil, exchange.requestFraming != .none {
+      body = BodyDecoder(
+        exchange.requestFraming, trailerBytes: maximum,
+        trailerCount: Int(loop.settings.bootstrap.bounds.headerCount))
+    }
+    if exchange.phase == .idle { exchange.refuse(slot: slot) }
+    exchange.begin(fault)
+    return true
   }
 
-  /// The request that was answered before its end came is now whole: the next one may come.
-  private func finishIfIdle(_ exchange: Exchange) {
-    if exchange.phase == .idle, state == .open { awaitRequest() }
+  private static let tooLarge = HTTPFault(431, "its header is larger than limits.headerBytes allows")
+  private static let noRequest = HTTPFault(400, "it is not HTTP/1.1")
+
+  /// - Returns: whether there may be more to take.
+  private func takeBody(_ exchange: Exchange) -> Bool {
+    guard var decoder = body else { return false }
+    do throws(HTTPFault) {
+      let step = try decoder.next(&input)
+      body = decoder
+      switch step {
+      case .needMore: return false
+      case .data(let piece): exchange.receive(piece)
+      case .end:
+        body = nil
+        exchange.receiveEnd(decoder.trailers)
+      }
+      return true
+    } catch {
+      body = nil
+      // The broken bytes belong to the body of the request under way.
+      if exchange.responseHeadSent {
+        reset()
+      } else {
+        exchange.closeAfter = true
+        exchange.requestEnded = true
+        exchange.answer(error.status, "the request is refused: \(error.reason)", from: -1)
+      }
+      return false
+    }
   }
 
   func channelReadComplete(context: ChannelHandlerContext) {
-    if let exchange {
-      switch exchange.phase {
-      case .idle:
-        // Something came that is no whole head yet: its time runs.
-        if state == .open, !sawPart, !roundHadParts {
-          sawPart = true
-          if !isReadingHead || deadline == 0 { deadline = Clock.monotonicNanoseconds &+ loop.settings.headerRead }
-          isReadingHead = true
-        }
-      case .upstream where !exchange.requestSent: exchange.pumpRequest()
-      default: break
-      }
-    }
-    roundHadParts = false
+    if let exchange, exchange.phase == .upstream, !exchange.requestSent { exchange.pumpRequest() }
     loop.pollActive()
   }
 
@@ -159,43 +216,8 @@ final class Downstream: ChannelDuplexHandler {
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
-    guard state == .open else {
-      close()
-      return
-    }
-    guard let error = error as? HTTPParserError else {
-      // The connection broke.
-      close()
-      return
-    }
-    let status: UInt64
-    let reason: String
-    switch error {
-    case .headerOverflow:
-      status = 431
-      let bounds = loop.settings.bootstrap.bounds
-      reason = "its header is larger than \(bounds.headerBytes) bytes or has more than \(bounds.headerCount) fields"
-    case .invalidVersion: (status, reason) = (505, "its HTTP version is not 1.0 or 1.1")
-    case .invalidEOFState:
-      close()
-      return
-    case .unknown, .paused, .invalidInternalState: (status, reason) = (400, "it is not well-formed HTTP/1.1")
-    default: (status, reason) = (400, "it is not well-formed HTTP/1.1 (\(error))")
-    }
-    if let exchange, exchange.phase != .idle {
-      // The broken bytes belong to the body of the request under way, or to what follows it.
-      if exchange.requestEnded || exchange.responseHeadSent {
-        early.removeAll()
-        if exchange.requestEnded { exchange.closeAfter = true } else { reset() }
-        return
-      }
-      exchange.closeAfter = true
-      exchange.requestEnded = true
-      exchange.answer(Int(status), "the request is refused: \(reason)", from: -1)
-      return
-    }
-    writeShort(status, "the request is refused: \(reason)")
-    linger()
+    // The connection broke.
+    close()
   }
 
   // MARK: For the exchange
@@ -221,8 +243,7 @@ final class Downstream: ChannelDuplexHandler {
   func suspendReads() { readsAreSuspended = true }
 
   func resumeReads() {
-    // Requests that came early are served first: who sends faster than it reads must not fill the memory.
-    guard readsAreSuspended, !isTakingEarly, early.isEmpty else { return }
+    guard readsAreSuspended else { return }
     readsAreSuspended = false
     if readIsHeldBack {
       readIsHeldBack = false
@@ -232,45 +253,17 @@ final class Downstream: ChannelDuplexHandler {
 
   /// The whole response is written.
   func responseIsSent(_ exchange: Exchange) {
-    let requestIsWhole = exchange.requestEnded || exchange.requestFraming == .none
-    // A request without a body still has its end part to come, unless it came already.
-    skipsToEnd = !exchange.requestEnded
-    let closes = exchange.closeAfter || loop.isDraining || !requestIsWhole
+    let closes = exchange.closeAfter || loop.isDraining || !exchange.requestEnded
     exchange.end()
     if closes {
       linger()
-    } else if !skipsToEnd {
-      awaitRequest()
-    }
-  }
-
-  private func awaitRequest() {
-    isReadingHead = false
-    sawPart = false
-    deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
-    takeEarly()
-  }
-
-  /// Goes on with what came while a request was under way. Called again by what it does: the outer call goes on.
-  private func takeEarly() {
-    guard !isTakingEarly, !early.isEmpty else {
+    } else {
+      isReadingHead = false
+      sawPart = false
+      deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
       resumeReads()
-      return
+      takeInput()
     }
-    isTakingEarly = true
-    var index = 0
-    var parts: [HTTPServerRequestPart] = []
-    swap(&parts, &early)
-    while index < parts.count, state == .open, let exchange {
-      if exchange.phase != .idle, exchange.requestEnded || skipsToEnd { break }
-      take(parts[index], exchange)
-      index += 1
-    }
-    isTakingEarly = false
-    if state == .open {
-      early = Array(parts[index...]) + early
-    }
-    resumeReads()
   }
 
   // MARK: Closing
@@ -284,7 +277,8 @@ final class Downstream: ChannelDuplexHandler {
   private func linger() {
     guard state == .open, let context else { return }
     state = .lingering
-    early.removeAll()
+    input = ByteBuffer()
+    body = nil
     resumeReads()
     deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
     let written = context.eventLoop.makePromise(of: Void.self)

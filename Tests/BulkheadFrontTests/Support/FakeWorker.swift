@@ -66,7 +66,7 @@ final class FakeWorker: @unchecked Sendable {
   private let doorbells: [Int32]
   private let isStopped = Atomic(false)
   private let behaviour: Behaviour
-  private let lock = pthread_mutex_box()
+  private let lock = TestLock()
   private var seenCallbacks: [SeenCallback] = []
   private var actions: [[UInt8]] = []
 
@@ -193,7 +193,7 @@ final class FakeWorker: @unchecked Sendable {
 }
 
 /// A lock of its own address.
-final class pthread_mutex_box: @unchecked Sendable {
+final class TestLock: @unchecked Sendable {
   private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
   init() { pthread_mutex_init(mutex, nil) }
   deinit { mutex.deallocate() }
