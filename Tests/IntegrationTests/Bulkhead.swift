@@ -56,7 +56,7 @@ final class Bulkhead: @unchecked Sendable {
 
   init(
     plugins: [TestPlugin], upstream: String = "{name: up, builtin: echo}", extra: String = "", eventLoops: Int = 1,
-    waitForReady: Bool = true, arguments: [String] = []
+    waitForReady: Bool = true, arguments: [String] = [], files others: [String: String] = [:]
   ) throws {
     directory = FileManager.default.temporaryDirectory.appending(path: "bulkhead-\(UUID().uuidString.prefix(8))")
     let files = FileManager.default
@@ -91,6 +91,11 @@ final class Bulkhead: @unchecked Sendable {
         vmConfig: {env: \(plugin.environment)}
       """.write(
         to: directory.appending(path: "plugins.d/\(plugin.name).yaml"), atomically: true, encoding: .utf8)
+    }
+    for (path, text) in others {
+      let file = directory.appending(path: path)
+      try files.createDirectory(at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
+      try text.write(to: file, atomically: true, encoding: .utf8)
     }
     log = directory.appending(path: "log")
     _ = files.createFile(atPath: log.path, contents: nil)

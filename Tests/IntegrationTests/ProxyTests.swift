@@ -99,10 +99,10 @@ import Testing
       }
     }
     let answer = try bulkhead.get(
-      "/", [("connection", "x-mine"), ("x-mine", "1"), ("te", "trailers"), ("proxy-authorization", "a"), ("x-kept", "1")])
+      "/", [("connection", "x-mine"), ("x-mine", "1"), ("te", "trailers"), ("proxy-connection", "keep-alive"), ("x-kept", "1")])
     #expect(answer.text.contains("x-kept: 1"))
     #expect(!answer.text.contains("x-mine"))
-    #expect(!answer.text.contains("proxy-authorization"))
+    #expect(!answer.text.contains("proxy-connection"))
     #expect(answer.text.contains("x-request-id: "))
     #expect(answer.header("x-private") == nil)
     #expect(answer.header("keep-alive") == nil)

@@ -45,6 +45,7 @@ extension Exchange {
   private func goOn() {
     awaiting = .nothing
     redispatches = 0
+    admissionUntil = 0
     switch phase {
     case .requestChain:
       position += 1
@@ -69,11 +70,16 @@ extension Exchange {
     case .unseen:
       if let link = host.current { return send(kind, to: link, isFirst: true) }
       if host.isQuarantined { return fail("it is quarantined after repeated crashes") }
-      guard host.wait(self) else { return fail("too many requests wait for a worker") }
-      awaiting = .admission
-      deadline = 0
-      return .waits
+      return wait(host, "too many requests wait for a worker")
     }
+  }
+
+  /// Waits for a worker, or for room on its ring, up to the admission wait.
+  private func wait(_ host: PluginHost, _ otherwise: String) -> Step {
+    guard host.wait(self) else { return fail(otherwise) }
+    awaiting = .admission
+    deadline = 0
+    return .waits
   }
 
   private func send(_ kind: CallbackKind, to link: WorkerLink, isFirst: Bool) -> Step {
@@ -89,9 +95,10 @@ extension Exchange {
       plugins[position].link = link
       hasMetPlugins = true
       deadline = 0
+      admissionUntil = 0
       return .waits
     case .ringIsFull:
-      return fail("its ring is full")
+      return wait(loop.hosts[position], "its ring is full")
     case .lost:
       return fail("its worker broke the protocol")
     }

@@ -281,7 +281,10 @@ final class FrontLoop: @unchecked Sendable {
       index -= 1
     }
     for host in waitingHosts { next = min(next, host.checkWaiters(now: now)) }
-    waitingHosts.removeAll { !$0.hasWaiters }
+    waitingHosts.removeAll { host in
+      if !host.hasWaiters { host.isWatched = false }
+      return !host.hasWaiters
+    }
     if next != .max { arm(for: max(next, now &+ 500_000), now: now) }
   }
 

@@ -202,7 +202,10 @@ final class Downstream: ChannelDuplexHandler {
   }
 
   func channelReadComplete(context: ChannelHandlerContext) {
-    if let exchange, exchange.phase == .upstream, !exchange.requestSent { exchange.pumpRequest() }
+    // The response may be on its way already while the request's body still comes.
+    if let exchange, !exchange.requestSent, exchange.phase != .idle, exchange.phase != .requestChain {
+      exchange.pumpRequest()
+    }
     loop.pollActive()
   }
 

@@ -59,6 +59,9 @@ final class Exchange {
   /// Whether any of `plugins` was met.
   var hasMetPlugins = false
   var redispatches = 0
+  /// How long the stream may wait for the plugin at `position` to take its callback: CLOCK_MONOTONIC, ns; 0 where it does
+  /// not wait.
+  var admissionUntil: UInt64 = 0
 
   let request = HeaderMap()
   let response = HeaderMap()
@@ -127,6 +130,7 @@ final class Exchange {
     request.reset()
     response.reset()
     redispatches = 0
+    admissionUntil = 0
     position = 0
     awaiting = .nothing
     requestEnded = false

@@ -14,6 +14,8 @@ final class PluginHost {
   private(set) var current: WorkerLink?
   private var waiters: [Waiter] = []
   private var firstWaiter = 0
+  /// It is in the loop's list of hosts with waiters; it stays there until the timer finds none.
+  var isWatched = false
 
   private struct Waiter {
     var stream: UInt32
@@ -56,8 +58,13 @@ final class PluginHost {
   func wait(_ exchange: Exchange) -> Bool {
     guard waiters.count - firstWaiter < FrontSettings.maximumWaiters else { return false }
     let now = Clock.monotonicNanoseconds
-    let until = now &+ settings.admissionWait
-    if !hasWaiters { loop.waitingHosts.append(self) }
+    // One that came back, since the ring was full again, has no more time than it had.
+    if exchange.admissionUntil == 0 { exchange.admissionUntil = now &+ settings.admissionWait }
+    let until = exchange.admissionUntil
+    if !isWatched {
+      isWatched = true
+      loop.waitingHosts.append(self)
+    }
     waiters.append(Waiter(stream: exchange.streamID, until: until))
     loop.arm(for: until, now: now)
     return true
@@ -85,12 +92,26 @@ final class PluginHost {
     return nil
   }
 
+  /// The worker has dealt with records: those that waited for room on its ring may go on.
+  @inline(__always)
+  func roomWasMade() {
+    if hasWaiters { admitWaiters() }
+  }
+
   private func admitWaiters() {
     // Only those that wait now: one whose callback fails at once may come to wait again.
     var left = waiters.count - firstWaiter
-    while left > 0, current != nil, let exchange = nextWaiter() {
+    while left > 0, current != nil, let waiter = popWaiter() {
       left -= 1
+      guard let exchange = loop.exchange(waiter.stream), exchange.waitsForAdmission(place) else { continue }
       exchange.admitted(place)
+      guard exchange.streamID == waiter.stream, exchange.waitsForAdmission(place),
+        waiters.last?.stream == waiter.stream
+      else { continue }
+      // The ring is full again: it stays the first one, and nobody behind it fits either.
+      waiters.removeLast()
+      waiters.insert(waiter, at: firstWaiter)
+      return
     }
   }
 

@@ -166,6 +166,7 @@ final class WorkerLink {
       lose(.protocolViolation, "\(error)", failHead: true)
     }
     if ledger.awaited == 0 { settle() }
+    host.roomWasMade()
     return true
   }
 
