@@ -38,7 +38,8 @@ public final class Front: Sendable {
   ) throws(StartError) -> Front {
     guard listeners.count == bootstrap.listeners.count else {
       throw StartError(
-        description: "\(bootstrap.listeners.count) listeners are configured, \(listeners.count) sockets were handed over",
+        description:
+          "\(bootstrap.listeners.count) listeners are configured, \(listeners.count) sockets were handed over",
         exitCode: ExitCode.software)
     }
     guard let settings = FrontSettings(bootstrap) else {
