@@ -87,7 +87,7 @@ public final class Front: Sendable {
     let channel = try ServerBootstrap(group: group)
       .serverChannelOption(.backlog, value: 1_024)
       .serverChannelOption(.maxMessagesPerRead, value: 16)
-      .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
+      .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
       .childChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
           guard let loop = shared.loop(of: channel.eventLoop) else { throw ChannelError.operationUnsupported }

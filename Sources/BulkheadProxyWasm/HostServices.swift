@@ -33,9 +33,13 @@ public struct PluginConfiguration: Sendable {
   public var rootID: String
   /// `plugin_vm_id`.
   public var vmID: String
+  /// Buffer 7, told to `proxy_on_configure`.
   public var pluginConfiguration: [UInt8]
+  /// Buffer 6, told to `proxy_on_vm_start`.
   public var vmConfiguration: [UInt8]
+  /// What WASI's `environ_get` gives.
   public var environment: [(name: String, value: String)]
+  /// Lines below it are taken and not passed on.
   public var logLevel: LogLevel
   /// The largest reply record, in bytes.
   public var maximumRecord: Int

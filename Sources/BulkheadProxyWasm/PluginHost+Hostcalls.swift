@@ -60,7 +60,8 @@ extension PluginHost {
     case .notifyMemoryGrowth: return .ok
     case .setBufferBytes, .httpCall, .grpcCall, .grpcStream, .grpcSend, .grpcCancel, .grpcClose, .setSharedData,
       .getSharedData, .registerSharedQueue, .resolveSharedQueue, .enqueueSharedQueue, .dequeueSharedQueue,
-      .defineMetric, .recordMetric, .incrementMetric, .getMetric, .callForeignFunction:
+      .defineMetric, .recordMetric, .incrementMetric, .getMetric, .callForeignFunction, .clearRouteCache,
+      .getConfiguration, .continueRequest, .continueResponse:
       return .unimplemented
     }
   }

@@ -5,6 +5,7 @@ import CWasmtime
 /// It is used from one thread; the interrupt (`installInterrupt`) is the only thing that touches it from a signal handler.
 public final class Engine {
   let pointer: OpaquePointer
+  /// What it was made with.
   public let settings: EngineSettings
 
   /// - Throws: `WasmtimeError` where there is no memory for it or the machine is not supported.

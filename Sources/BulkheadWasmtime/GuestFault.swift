@@ -2,6 +2,7 @@ import CWasmtime
 
 /// Why a guest's run came to its end: it cannot be used again.
 public struct GuestFault: Error, Sendable, Equatable, CustomStringConvertible {
+  /// What ended it.
   public enum Kind: Sendable, Equatable {
     /// A Wasm trap; its text names it.
     case trap(TrapCode)
@@ -13,6 +14,7 @@ public struct GuestFault: Error, Sendable, Equatable, CustomStringConvertible {
     case host
   }
 
+  /// What ended it.
   public var kind: Kind
   /// What happened, one line.
   public var message: String
@@ -96,9 +98,13 @@ public struct TrapCode: RawRepresentable, Sendable, Hashable {
   public var rawValue: UInt8
   public init(rawValue: UInt8) { self.rawValue = rawValue }
 
+  /// The native stack that a guest may use is full.
   public static let stackOverflow = TrapCode(rawValue: 0)
+  /// A load or store outside the linear memory.
   public static let memoryOutOfBounds = TrapCode(rawValue: 1)
+  /// What compilers make of an abort or a panic.
   public static let unreachable = TrapCode(rawValue: 9)
+  /// The epoch ended: a signal interrupted the guest.
   public static let interrupt = TrapCode(rawValue: 10)
 
   private static let texts: [UInt8: String] = [

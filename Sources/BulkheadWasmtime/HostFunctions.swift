@@ -23,8 +23,11 @@ public protocol HostFunctions: AnyObject {
 
 /// A function that the host offers to guests.
 public struct HostFunction: Sendable {
+  /// The name of the import module, for example `env`.
   public var module: String
+  /// The name of the import.
   public var name: String
+  /// A module that imports it with another type is refused.
   public var type: FunctionType
   /// What `HostFunctions.call` is given.
   public var number: UInt32

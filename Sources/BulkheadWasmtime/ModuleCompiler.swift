@@ -3,7 +3,9 @@ import CWasmtime
 /// What came out of a compilation: the native code, owned, and what the module asks for and offers.
 public struct CompiledCode: ~Copyable {
   private var vector: wasm_byte_vec_t
+  /// What the module asks for.
   public let imports: [ModuleImport]
+  /// What it offers.
   public let exports: [ModuleExport]
 
   fileprivate init(taking vector: wasm_byte_vec_t, imports: [ModuleImport], exports: [ModuleExport]) {

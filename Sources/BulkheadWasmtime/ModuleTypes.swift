@@ -70,7 +70,9 @@ public enum ValueKind: Sendable, Equatable, CaseIterable {
 
 /// A function's parameters and results.
 public struct FunctionType: Sendable, Equatable, CustomStringConvertible {
+  /// In their order.
   public var parameters: [ValueKind]
+  /// In their order; the ABI knows at most one.
   public var results: [ValueKind]
 
   public init(_ parameters: [ValueKind], _ results: [ValueKind]) {
@@ -116,8 +118,11 @@ public struct FunctionType: Sendable, Equatable, CustomStringConvertible {
 
 /// Something that a module wants from the host.
 public struct ModuleImport: Sendable, Equatable {
+  /// The name of the module that it wants it from.
   public var module: String
+  /// What it is called there.
   public var name: String
+  /// What kind of thing it is.
   public var kind: ExternKind
   /// The type, where it is a function.
   public var type: FunctionType?
@@ -125,7 +130,9 @@ public struct ModuleImport: Sendable, Equatable {
 
 /// Something that a module gives to the host.
 public struct ModuleExport: Sendable, Equatable {
+  /// What it is called.
   public var name: String
+  /// What kind of thing it is.
   public var kind: ExternKind
   /// The type, where it is a function.
   public var type: FunctionType?

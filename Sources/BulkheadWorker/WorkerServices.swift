@@ -13,7 +13,7 @@ final class WorkerServices: HostServices {
   private(set) var broken: String?
 
   /// How long the front may leave a reply ring full before it counts as gone.
-  private static let fullRingPatience: UInt64 = 1_000_000_000
+  private static let fullRingPatience: UInt64 = 10_000_000_000
 
   init(reporter: Reporter, channel: WorkerChannel) {
     self.reporter = reporter
@@ -43,7 +43,7 @@ final class WorkerServices: HostServices {
       pause = min(pause &* 2, 1_000_000)
       if try channel.reply(record, loop: loop) { return }
     } while Clock.monotonicNanoseconds < end
-    broken = "the front left the reply ring of event loop \(loop) full for a second"
+    broken = "the front left the reply ring of event loop \(loop) full for ten seconds"
   }
 
   func tickPeriodChanged(milliseconds: UInt32) {

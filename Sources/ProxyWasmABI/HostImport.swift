@@ -26,6 +26,7 @@ public enum HostImport: Sendable, Equatable {
     }
   }
 
+  /// The type that a module must import it with.
   public var signature: Signature {
     switch self {
     case .hostcall(let call): call.signature

@@ -1,5 +1,5 @@
-/// The functions that a plugin can import from `env`: the hostcalls of ABI 0.2.0 and 0.2.1, and the one of Emscripten that
-/// its standalone modules import.
+/// The functions that a plugin can import from `env`: the hostcalls of ABI 0.2.0 and 0.2.1, those of 0.1.0
+/// that some later modules still name, and the one of Emscripten that its standalone modules import.
 public enum Hostcall: UInt32, Sendable, CaseIterable {
   case log = 0
   case getLogLevel = 1
@@ -40,7 +40,11 @@ public enum Hostcall: UInt32, Sendable, CaseIterable {
   case incrementMetric = 36
   case getMetric = 37
   case callForeignFunction = 38
-  case notifyMemoryGrowth = 39
+  case clearRouteCache = 39
+  case getConfiguration = 40
+  case continueRequest = 41
+  case continueResponse = 42
+  case notifyMemoryGrowth = 43
 
   /// The name of the import module.
   public static let module = "env"
@@ -48,6 +52,7 @@ public enum Hostcall: UInt32, Sendable, CaseIterable {
   /// The name of the import.
   public var name: String { Self.rows[Int(rawValue)].name }
 
+  /// The type that a module must import it with.
   public var signature: Signature { Signature(Self.rows[Int(rawValue)].signature) }
 
   /// False where it is known by name alone: it links, and answers `Status.unimplemented`.
@@ -100,6 +105,10 @@ public enum Hostcall: UInt32, Sendable, CaseIterable {
     ("proxy_increment_metric", "iI:i", false),
     ("proxy_get_metric", "ii:i", false),
     ("proxy_call_foreign_function", "iiiiii:i", false),
+    ("proxy_clear_route_cache", ":i", false),
+    ("proxy_get_configuration", "ii:i", false),
+    ("proxy_continue_request", ":i", false),
+    ("proxy_continue_response", ":i", false),
     ("emscripten_notify_memory_growth", "i:", true),
   ]
 }

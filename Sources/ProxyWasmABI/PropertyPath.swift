@@ -38,11 +38,16 @@ public enum PropertyPath {
 /// How property values are encoded: integers, doubles, durations and timestamps (both ns) in 8 bytes little-endian,
 /// booleans in 1, strings raw.
 public enum PropertyValue {
+  /// An integer, a duration or a timestamp.
   public static func bytes(_ value: Int64) -> [UInt8] { bytes(UInt64(bitPattern: value)) }
+  /// An unsigned integer.
   public static func bytes(_ value: UInt64) -> [UInt8] {
     (0..<8).map { UInt8(truncatingIfNeeded: value >> (8 * UInt64($0))) }
   }
+  /// A floating-point number.
   public static func bytes(_ value: Double) -> [UInt8] { bytes(value.bitPattern) }
+  /// A boolean.
   public static func bytes(_ value: Bool) -> [UInt8] { [value ? 1 : 0] }
+  /// A string, as UTF-8.
   public static func bytes(_ value: String) -> [UInt8] { [UInt8](value.utf8) }
 }

@@ -6,7 +6,9 @@ public enum ABIValue: Sendable, Equatable {
 
 /// A function's parameters and results.
 public struct Signature: Sendable, Equatable {
+  /// In their order.
   public var parameters: [ABIValue]
+  /// One or none.
   public var results: [ABIValue]
 
   public init(_ parameters: [ABIValue], _ results: [ABIValue]) {

@@ -53,6 +53,7 @@ public enum WASICall: UInt32, Sendable, CaseIterable {
   /// The name of the import.
   public var name: String { Self.rows[Int(rawValue)].name }
 
+  /// The type that a module must import it with.
   public var signature: Signature { Signature(Self.rows[Int(rawValue)].signature) }
 
   /// One a case, in their order.

@@ -9,7 +9,7 @@ import Testing
 struct EndCase: Sendable, CustomTestStringConvertible {
   var name: String
   var first: ExitCause?
-  var end: ExitStatus
+  var end: BulkheadSystem.ExitStatus
   var wasReady = true
   var wasKilled = false
   var reason: ExitReason
@@ -23,7 +23,8 @@ private let deadline = ExitCause(reason: .deadline, detail: "ran longer than 100
 
 @Test(arguments: [
   EndCase(
-    name: "its own fault, then its exit code", first: trap, end: .exited(code: 70), reason: .trap, detail: "unreachable"),
+    name: "its own fault, then its exit code", first: trap, end: .exited(code: 70), reason: .trap, detail: "unreachable"
+  ),
   EndCase(
     name: "a deadline, then our SIGKILL", first: deadline, end: .signaled(signal: SIGKILL, coreDumped: false),
     wasKilled: true, reason: .deadline, detail: "ran longer than 100 ms"),
@@ -94,21 +95,24 @@ private func status(_ callback: UInt16, started: UInt64 = 0, callbacks: UInt64 =
 @Test(arguments: [UInt64.max, 2_000_000_000, 0])
 func aStartThatCannotBeSaysNothing(started: UInt64) {
   var watch = CallbackWatch()
-  #expect(watch.look(status(6, started: started), now: .seconds(1))?.for == .zero)
+  let look = watch.look(status(6, started: started), now: .seconds(1))
+  #expect(look?.for == .zero)
 }
 
 @Test func twoShortTicksAreNotOneLongOne() {
   var watch = CallbackWatch()
-  _ = watch.look(status(6, callbacks: 1), now: .seconds(1))
-  #expect(watch.look(status(6, callbacks: 2), now: .seconds(2))?.for == .zero)
-  #expect(watch.look(status(0, callbacks: 3), now: .seconds(3)) == nil)
-  #expect(watch.look(status(6, callbacks: 3), now: .seconds(4))?.for == .zero)
+  let looks = [
+    watch.look(status(6, callbacks: 1), now: .seconds(1)), watch.look(status(6, callbacks: 2), now: .seconds(2)),
+    watch.look(status(0, callbacks: 3), now: .seconds(3)), watch.look(status(6, callbacks: 3), now: .seconds(4)),
+  ]
+  #expect(looks.map { $0?.for } == [.zero, .zero, nil, .zero])
 }
 
 @Test(arguments: [UInt16(0), 3, 4, 5, 7, 65_535])
 func otherCallbacksAreNotTheSupervisorsToWatch(callback: UInt16) {
   var watch = CallbackWatch()
-  #expect(watch.look(status(callback), now: .seconds(1)) == nil)
+  let look = watch.look(status(callback), now: .seconds(1))
+  #expect(look == nil)
 }
 
 @Test func anUnknownCallbackIsShownAsItsNumber() {

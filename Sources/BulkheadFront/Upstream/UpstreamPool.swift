@@ -96,7 +96,7 @@ final class UpstreamPool {
     let handler = NIOLoopBound(connection, eventLoop: loop.eventLoop)
     let bootstrap = ClientBootstrap(group: loop.eventLoop)
       .connectTimeout(.nanoseconds(Int64(clamping: loop.settings.upstreamConnect)))
-      .channelOption(.socketOption(.tcp_nodelay), value: 1)
+      .channelOption(.tcpOption(.tcp_nodelay), value: 1)
       .channelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
           try channel.pipeline.syncOperations.addHandler(handler.value)

@@ -29,17 +29,27 @@ final class ControlServerTask: Sendable {
     let server = ControlServer(backend: ControlBackend(inbox), logger: logger)
     let path = socket.temporaryPath
     Task.detached {
-      let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-      do {
-        try await server.run(path: path, group: group) {
-          start.value.withLock { $0 = .bound }
-          inbox.post { _ in }
+      while true {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        do {
+          try await server.run(path: path, group: group) {
+            let isFirst = start.value.withLock { value in
+              guard case .pending = value else { return false }
+              value = .bound
+              return true
+            }
+            inbox.post { supervisor in
+              if !isFirst { supervisor.publish(socket) }
+            }
+          }
+        } catch {
+          start.value.withLock { if case .pending = $0 { $0 = .failed("\(error)") } }
         }
-      } catch {
-        start.value.withLock { if case .pending = $0 { $0 = .failed("\(error)") } }
-        inbox.post { $0.note(.error, "the control server ended: \(error)") }
+        // Nobody asked it to end; an operator without the socket would be blind.
+        inbox.post { $0.note(.error, "the control server ended; it is started again") }
+        try? await group.shutdownGracefully()
+        try? await Task.sleep(for: .seconds(1))
       }
-      try? await group.shutdownGracefully()
     }
   }
 
@@ -65,4 +75,11 @@ final class ControlServerTask: Sendable {
 
   /// Takes the socket away. The server itself ends with the process.
   func stop() { socket.remove() }
+}
+
+extension Supervisor {
+  /// Puts the socket of a control server that was started again in its place.
+  fileprivate func publish(_ socket: ControlSocket) {
+    do throws(SystemError) { try socket.publish() } catch { note(.error, "control socket: \(error)") }
+  }
 }

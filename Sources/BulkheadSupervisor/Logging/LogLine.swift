@@ -3,26 +3,28 @@ import BulkheadCore
 
 /// How lines of log are written.
 public enum LogFormat: String, Sendable, CaseIterable {
+  /// `2026-01-02T03:04:05.678Z info process=worker plugin=geo pid=123 stream=abc message`.
   case text
+  /// One object a line, with the same keys.
   case json
 }
 
 /// One line of log. Whatever a plugin or a client put into it, it is written as one line that nobody can mistake for
 /// two, or for another process's.
-public struct LogLine: Sendable, Equatable {
-  public var at: Timestamp
-  public var level: LogLevel
+struct LogLine: Sendable, Equatable {
+  var at: Timestamp
+  var level: LogLevel
   /// `supervisor`, `front`, `worker`, `compiler` or `control`.
-  public var process: String
+  var process: String
   /// The plugin's name, where the line belongs to one.
-  public var plugin: String?
+  var plugin: String?
   /// The process that the line comes from, where it is not the supervisor itself.
-  public var pid: Int32?
+  var pid: Int32?
   /// The `x-request-id` or the number of the stream, where there is one.
-  public var stream: String?
-  public var message: String
+  var stream: String?
+  var message: String
 
-  public init(
+  init(
     at: Timestamp, level: LogLevel, process: String, plugin: String? = nil, pid: Int32? = nil, stream: String? = nil,
     message: String
   ) {
@@ -36,7 +38,7 @@ public struct LogLine: Sendable, Equatable {
   }
 
   /// The line in that format, without its end.
-  public func formatted(_ format: LogFormat) -> String {
+  func formatted(_ format: LogFormat) -> String {
     switch format {
     case .text: text
     case .json: json

@@ -6,12 +6,12 @@ import Foundation
 /// supervisor up: what the queue has no room for is counted and said later.
 ///
 /// Any thread may call it.
-public final class LogWriter: Sendable {
+final class LogWriter: Sendable {
   /// The most lines that wait.
   private static let capacity = 4_096
 
-  public let format: LogFormat
-  public let minimumLevel: LogLevel
+  let format: LogFormat
+  let minimumLevel: LogLevel
   private let descriptor: Int32
   private let queue = Queue()
 
@@ -24,7 +24,7 @@ public final class LogWriter: Sendable {
   }
 
   /// - Parameter descriptor: where the lines go; it is not closed.
-  public init(format: LogFormat, minimumLevel: LogLevel, descriptor: Int32 = 2) {
+  init(format: LogFormat, minimumLevel: LogLevel, descriptor: Int32 = 2) {
     self.format = format
     self.minimumLevel = minimumLevel
     self.descriptor = descriptor
@@ -35,7 +35,7 @@ public final class LogWriter: Sendable {
   }
 
   /// Queues the line, unless its level is below the least one.
-  public func write(_ line: LogLine) {
+  func write(_ line: LogLine) {
     guard line.level >= minimumLevel else { return }
     let text = line.formatted(format)
     queue.condition.lock()
@@ -49,7 +49,7 @@ public final class LogWriter: Sendable {
   }
 
   /// Waits until all that was queued is written, at most that long.
-  public func flush(atMost limit: Duration = .seconds(1)) {
+  func flush(atMost limit: Duration = .seconds(1)) {
     let end = Date(timeIntervalSinceNow: Double(limit.components.seconds))
     queue.condition.lock()
     while !queue.lines.isEmpty || queue.writing {

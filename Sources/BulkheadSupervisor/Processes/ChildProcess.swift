@@ -27,7 +27,7 @@ final class ChildProcess {
   private static let chunk = 64 << 10
   /// Bytes a second over both pipes, and at once; who writes more is read again when its time has come.
   private static let bytesPerSecond: UInt32 = 1 << 20
-  private static let byteBurst: UInt32 = 4 << 20
+  private static let byteBurst: UInt32 = 1 << 20
   /// What is read at most of a pipe whose writer is gone: more than a pipe holds.
   private static let lastBytes = 2 << 20
 
@@ -185,7 +185,7 @@ final class ChildProcess {
     switch frame {
     case .log(let level, let stream, let message):
       takeLine(level, stream: stream.isEmpty ? nil : stream, message)
-    case .dropped(let lines): note(.warn, "\(lines) lines of log were dropped by the process itself")
+    case .dropped(let lines): takeLine(.warn, stream: nil, "\(lines) lines of log were dropped by the process itself")
     default: onFrame(frame)
     }
   }

@@ -122,6 +122,12 @@ enum ShippedProfiles {
           "action": "SCMP_ACT_ALLOW"
         },
         {
+          "comment": "Wasmtime aborts where it gets no memory: SIGABRT, which the compiler turns into a report.",
+          "names": ["tgkill"],
+          "action": "SCMP_ACT_ALLOW",
+          "args": [{"index": 2, "value": 6, "op": "SCMP_CMP_EQ"}]
+        },
+        {
           "comment": "Threads give themselves names: PR_SET_NAME.",
           "names": ["prctl"],
           "action": "SCMP_ACT_ALLOW",
@@ -151,8 +157,8 @@ enum ShippedProfiles {
           "args": [{"index": 0, "value": 5, "op": "SCMP_CMP_EQ"}]
         },
         {
-          "comment": "Last words of the runtime.",
-          "names": ["write"],
+          "comment": "Last words of the runtime and of the C library.",
+          "names": ["write", "writev"],
           "action": "SCMP_ACT_ALLOW",
           "args": [{"index": 0, "value": 2, "op": "SCMP_CMP_EQ"}]
         },

@@ -1,18 +1,18 @@
 import BulkheadCore
 
 /// Why the supervisor does not start, or does not go on: for people, with the exit code that says it to machines.
-public struct StartError: Error, Sendable, CustomStringConvertible {
+struct StartError: Error, Sendable, CustomStringConvertible {
   /// One of `ExitCode`.
-  public var code: Int32
+  var code: Int32
   /// What failed, on what, why, and what to do; one problem a line.
-  public var lines: [String]
+  var lines: [String]
 
-  public init(_ code: Int32, _ lines: [String]) {
+  init(_ code: Int32, _ lines: [String]) {
     self.code = code
     self.lines = lines
   }
 
   init(_ code: Int32, _ line: String) { self.init(code, [line]) }
 
-  public var description: String { lines.joined(separator: "\n") }
+  var description: String { lines.joined(separator: "\n") }
 }

@@ -2,18 +2,23 @@ import BulkheadCore
 
 /// What the command line of `bulkheadd` says.
 public struct SupervisorOptions: Sendable {
+  /// The version of Bulkhead, as `--version` and the control API give it.
   public static let version = "0.1.0"
+  /// Where the configuration is unless another is named.
   public static let defaultConfiguration = "/etc/bulkhead/bulkhead.yaml"
 
   /// The path of `bulkhead.yaml`.
   public var configuration: String
   /// Validate and compile only.
   public var check: Bool
+  /// How lines of log are written.
   public var logFormat: LogFormat
+  /// The least level that is logged, by all processes.
   public var logLevel: LogLevel
   /// The directory of the other binaries; nil looks around the executable.
   public var libexec: String?
 
+  /// Everything as it is where the command line says nothing.
   public init(
     configuration: String = defaultConfiguration, check: Bool = false, logFormat: LogFormat = .text,
     logLevel: LogLevel = .info, libexec: String? = nil

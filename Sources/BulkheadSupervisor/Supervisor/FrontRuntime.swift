@@ -18,6 +18,8 @@ final class FrontRuntime {
   let startedAt: Duration
   var watch: Poller.Token?
   var isServing = false
+  /// The time by which it has to serve.
+  var startTimer: TimerQueue.Token?
   var cause: ExitCause?
   private var waiting: [Message] = []
   private var first = 0

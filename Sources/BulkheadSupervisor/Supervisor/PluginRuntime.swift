@@ -18,7 +18,7 @@ final class PluginRuntime {
   var worker: WorkerRuntime?
   var lastExit: PluginInfo.LastExit?
   /// Which missing layers were said already, so that a plugin that is restarted often does not repeat them.
-  var announcedGaps: Set<String> = []
+  var announcedGaps: Set<[IsolationLayer]> = []
 
   var name: String { manifest.name }
 

@@ -74,6 +74,11 @@ extension Supervisor {
         for line in backtrace.split(separator: "\n") { child.note(.error, "  \(line)") }
       }
     }
+    front.startTimer = loop.after(Self.frontStartDeadline) { [unowned self, unowned front] in
+      front.startTimer = nil
+      kill(
+        front, ExitCause(reason: .deadline, detail: "it did not serve within \(Self.frontStartDeadline.text)"))
+    }
     front.watch = try loop.poller.add(ours.raw) { [unowned self, unowned front] in heard(front, $0) }
     return front
   }
@@ -163,6 +168,7 @@ extension Supervisor {
   private func serving(_ front: FrontRuntime) {
     guard !front.isServing else { return }
     front.isServing = true
+    loop.cancel(&front.startTimer)
     failedFronts = 0
     handleFront(.ready)
     if !hasServed {
@@ -176,13 +182,16 @@ extension Supervisor {
 
   private func frontEnded(_ front: FrontRuntime, _ status: ExitStatus) {
     stopHearing(front)
+    loop.cancel(&front.startTimer)
     guard front === self.front else { return }
     self.front = nil
     if phase == .draining {
       note(.info, "front ended [\(status)]")
       return stopWorkers()
     }
-    note(.error, "front ended: \(front.cause.map { "\($0.detail) [\(status)]" } ?? "\(status)"); all workers are replaced with it")
+    note(
+      .error,
+      "front ended: \(front.cause.map { "\($0.detail) [\(status)]" } ?? "\(status)"); all workers are replaced with it")
     // Their channels ended with it. It is none of their doing, so it counts against no plugin.
     for worker in workers.values {
       kill(worker, ExitCause(reason: .requested, detail: "replaced together with the front"))

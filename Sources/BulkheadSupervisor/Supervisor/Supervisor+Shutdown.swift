@@ -27,6 +27,7 @@ extension Supervisor {
     case .starting, .running:
       note(.info, "\(name): draining for at most \(Self.drainTime.text); a second one stops at once")
       phase = .draining
+      drainingSince = loop.now
       listeners.close()
       loop.cancel(&frontTimer)
       guard front != nil else { return stopWorkers() }
@@ -37,6 +38,8 @@ extension Supervisor {
         front?.child.send(signal: SIGKILL)
       }
     case .draining:
+      // Some that send signals send them to the process and to its group: that is one wish, not two.
+      guard loop.now - drainingSince >= Self.signalTwin else { return }
       note(.info, "\(name) again: stopping at once")
       loop.cancel(&shutdownTimer)
       front?.child.send(signal: SIGKILL)

@@ -8,6 +8,9 @@ import Glibc
 
 /// Starting, hearing, stopping and burying workers.
 extension Supervisor {
+  /// The most frames of a backtrace that are logged.
+  private static let maximumFrames = 64
+
   /// So many workers start at the same time: more would only make each later, up to its start deadline.
   private var maximumStarting: Int { max(8, 4 * setup.processors) }
 
@@ -89,9 +92,8 @@ extension Supervisor {
 
   private func take(_ frame: ReportFrame, from worker: WorkerRuntime) {
     switch frame {
-    case .isolation(let layers):
-      worker.isolation = layers
-      if worker.state == .ready { announceGaps(worker) }
+    // What it says of its sandbox holds from the start to the end, or it is not to be believed.
+    case .isolation(let layers): if worker.state == .starting { worker.isolation = layers }
     case .ready: ready(worker)
     case .tickPeriod(let milliseconds):
       worker.tickPeriod = milliseconds
@@ -116,15 +118,19 @@ extension Supervisor {
 
   /// Says which layers of the sandbox are missing, once for each set of them.
   private func announceGaps(_ worker: WorkerRuntime) {
-    let gaps = worker.layers.filter { !$0.holds }.map { "\($0.layer.rawValue) (\($0.why))" }
-    guard !gaps.isEmpty, worker.plugin.announcedGaps.insert(gaps.joined()).inserted else { return }
-    worker.child.note(.warn, "layers of its sandbox that are missing here: \(gaps.joined(separator: "; "))")
+    let gaps = worker.layers.filter { !$0.holds }
+    guard !gaps.isEmpty, worker.plugin.announcedGaps.insert(gaps.map(\.layer)).inserted else { return }
+    let list = gaps.map { "\($0.layer.rawValue) (\($0.why))" }.joined(separator: "; ")
+    worker.child.note(.warn, "layers of its sandbox that are missing here: \(list)")
   }
 
   private func fault(_ worker: WorkerRuntime, _ reason: ExitReason, _ detail: String, _ backtrace: String) {
+    // It ends once; whatever it says after that only fills the log.
+    guard !worker.hasSaidWhy else { return }
+    worker.hasSaidWhy = true
     let cause = ExitAnalysis.claim(reason, detail: detail)
     worker.child.note(.error, "\(cause.reason.rawValue): \(cause.detail)")
-    for line in backtrace.split(separator: "\n") { worker.child.note(.error, "  \(line)") }
+    for line in backtrace.split(separator: "\n").prefix(Self.maximumFrames) { worker.child.note(.error, "  \(line)") }
     if let first = worker.cause {
       // The interrupt that was asked for has found its place: that belongs to the first cause.
       if first.reason == cause.reason, !first.detail.contains(detail), !detail.isEmpty {
@@ -217,7 +223,8 @@ extension Supervisor {
       .init(first: worker.cause, end: status, wasReady: worker.wasReady, wasKilled: worker.wasKilled))
     worker.child.note(
       cause.reason == .requested ? .info : .error, "ended (\(cause.reason.rawValue)): \(cause.detail) [\(status)]")
-    plugin.lastExit = .init(reason: cause.reason, detail: cause.detail, at: .now)
+    // Part of it may be a plugin's words, and it ends on an operator's screen.
+    plugin.lastExit = .init(reason: cause.reason, detail: LogLine.escaped(cause.detail, quoted: false), at: .now)
     if phase == .stopping {
       if workers.isEmpty { outcome = .success(()) }
     } else {

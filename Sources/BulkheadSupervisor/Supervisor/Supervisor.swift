@@ -32,6 +32,10 @@ final class Supervisor {
 
   /// The longest that a drain takes before what is left is reset.
   static let drainTime = Duration.seconds(10)
+  /// A second signal that comes so soon after the first says nothing new.
+  static let signalTwin = Duration.milliseconds(300)
+  /// The longest from the spawn of a front to its serving.
+  static let frontStartDeadline = Duration.seconds(10)
   /// A front that fails so often without ever having served will not serve at the next attempt either.
   static let hopelessFronts = 5
   /// How a front that dies is replaced: at once after a stable time, then slower, but never given up.
@@ -61,6 +65,7 @@ final class Supervisor {
   /// Plugins whose next worker waits for its turn, or for a front.
   var startQueue: [PluginRuntime] = []
   var watchTimer: TimerQueue.Token?
+  var drainingSince = Duration.zero
   var shutdownTimer: TimerQueue.Token?
   /// Why the run is over, once it is.
   var outcome: Result<Void, StartError>?

@@ -22,6 +22,8 @@ final class WorkerRuntime {
   /// Why it ends, as it was known first.
   var cause: ExitCause?
   var wasKilled = false
+  /// Whether it has reported why it ends.
+  var hasSaidWhy = false
   /// What it reported of its sandbox.
   var isolation: [LayerReport] = []
   /// The period of its ticks in milliseconds, 0 for none.

@@ -1,0 +1,104 @@
+import BulkheadCore
+import BulkheadSystem
+import BulkheadWire
+import Foundation
+import Glibc
+import Testing
+
+@testable import BulkheadSupervisor
+
+/// Runs a shell script as a child, with its report pipe as descriptor 3, to its end.
+private final class ScriptedChild {
+  private(set) var frames: [ReportFrame] = []
+  private(set) var broken: [WireError] = []
+  private(set) var status: ExitStatus?
+  private(set) var log = ""
+
+  typealias ExitStatus = BulkheadSystem.ExitStatus
+
+  init(_ script: String, linesPerSecond: UInt32 = 1_000) throws {
+    let path = NSTemporaryDirectory() + "bulkhead-child-\(UUID().uuidString)"
+    try Data("#!/bin/sh\n\(script)\n".utf8).write(to: URL(fileURLWithPath: path))
+    chmod(path, 0o700)
+    defer { unlink(path) }
+    let output = NSTemporaryDirectory() + "bulkhead-log-\(UUID().uuidString)"
+    let file = try Descriptor.open(output, .createNew(mode: 0o600))
+    defer { unlink(output) }
+    let writer = LogWriter(format: .text, minimumLevel: .debug, descriptor: file.raw)
+    let loop = try EventLoop()
+    let child = try ChildProcess(
+      .init(process: "worker", plugin: "geo"), executable: path, name: "script", descriptors: [], namespaces: [],
+      unprivilegedID: 65_534, blockingReport: true,
+      bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: linesPerSecond), loop: loop, log: writer)
+    child.onFrame = { [unowned self] in frames.append($0) }
+    child.onBrokenReport = { [unowned self] in broken.append($0) }
+    child.onExit = { [unowned self] in status = $0 }
+    try loop.run(until: { status != nil }, afterEachRound: {})
+    writer.flush(atMost: .seconds(10))
+    log = try String(contentsOfFile: output, encoding: .utf8)
+  }
+
+  var lines: [Substring] { log.split(separator: "\n") }
+}
+
+/// `printf` arguments that write the frame.
+private func printf(_ frame: ReportFrame) -> String {
+  "printf '" + frame.encoded().map { "\\" + String($0, radix: 8) }.joined() + "' >&3"
+}
+
+@Test(.timeLimit(.minutes(1))) func whatAChildSaysLastIsHeardBeforeItsEndIs() throws {
+  let fault = ReportFrame.fault(reason: .trap, detail: "unreachable", backtrace: "0: f")
+  let child = try ScriptedChild("\(printf(.ready))\n\(printf(fault))\nexit 70")
+  #expect(child.frames == [.ready, fault])
+  #expect(child.status == .exited(code: 70))
+  #expect(child.broken.isEmpty)
+}
+
+@Test(.timeLimit(.minutes(1))) func logFramesAndStandardErrorBecomeLinesOfTheLog() throws {
+  let child = try ScriptedChild(
+    """
+    \(printf(.log(level: .info, stream: "abc", message: "one\nstill one")))
+    echo 'Fatal error: oops' >&2
+    printf 'no end' >&2
+    """)
+  #expect(child.lines.count == 3)
+  #expect(child.log.contains(" info process=worker plugin=geo pid="))
+  #expect(child.log.contains(" stream=abc one\\nstill one\n"))
+  #expect(child.log.contains(" Fatal error: oops\n"))
+  #expect(child.log.contains(" no end\n"))
+}
+
+@Test(.timeLimit(.minutes(1))) func randomBytesOnTheReportPipeAreReportedOnceAndTheChildIsStillCollected() throws {
+  // A length over every bound comes soon enough in random bytes, and at the latest here.
+  let child = try ScriptedChild("head -c 20000 /dev/urandom >&3\nprintf '\\377\\377\\377\\377' >&3")
+  #expect(child.broken.count == 1)
+  #expect(child.status == .exited(code: 0))
+}
+
+@Test(.timeLimit(.minutes(1))) func aChildThatTalksTooMuchIsCutAndToldSo() throws {
+  let child = try ScriptedChild("i=0; while [ $i -lt 500 ]; do echo line $i >&2; i=$((i+1)); done", linesPerSecond: 10)
+  #expect(child.lines.count < 400)
+  #expect(child.log.contains("lines dropped: more than 10 a second came"))
+}
+
+@Test(.timeLimit(.minutes(1))) func aChildThatASignalEndsIsReportedWithTheSignal() throws {
+  for signal in [SIGSEGV, SIGKILL] {
+    let status = try ScriptedChild("kill -\(signal) $$").status
+    guard case .signaled(signal: signal, _) = status else {
+      Issue.record("\(String(describing: status))")
+      continue
+    }
+  }
+}
+
+@Test func aBinaryThatIsNotThereIsNamed() throws {
+  let loop = try EventLoop()
+  let writer = LogWriter(format: .text, minimumLevel: .critical)
+  let error = #expect(throws: SystemError.self) {
+    _ = try ChildProcess(
+      .init(process: "worker", plugin: nil), executable: "/nonexistent/worker", name: "worker", descriptors: [],
+      namespaces: [], unprivilegedID: 65_534, blockingReport: false, bounds: .init(frame: 4_096, linesPerSecond: 1),
+      loop: loop, log: writer)
+  }
+  #expect(error?.description.contains("/nonexistent/worker") == true)
+}
