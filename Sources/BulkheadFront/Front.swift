@@ -132,6 +132,7 @@ public final class Front: Sendable {
     // The supervisor may not have read `drained` yet: its socket keeps it.
     _ = events.flush()
     try? group.syncShutdownGracefully()
+    for loop in shared.loops { loop.dismantle() }
     return exit.withLockedValue { $0 } ?? ExitCode.ok
   }
 }
