@@ -38,7 +38,8 @@ public final class Front: Sendable {
   ) throws(StartError) -> Front {
     guard listeners.count == bootstrap.listeners.count else {
       throw StartError(
-        description: "\(bootstrap.listeners.count) listeners are configured, \(listeners.count) sockets were handed over",
+        description:
+          "\(bootstrap.listeners.count) listeners are configured, \(listeners.count) sockets were handed over",
         exitCode: ExitCode.software)
     }
     guard let settings = FrontSettings(bootstrap) else {
@@ -131,6 +132,7 @@ public final class Front: Sendable {
     // The supervisor may not have read `drained` yet: its socket keeps it.
     _ = events.flush()
     try? group.syncShutdownGracefully()
+    for loop in shared.loops { loop.dismantle() }
     return exit.withLockedValue { $0 } ?? ExitCode.ok
   }
 }

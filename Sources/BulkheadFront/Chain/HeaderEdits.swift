@@ -110,6 +110,7 @@ enum HeaderEdits {
     guard let pairs = try? PairsView(block) else { return false }
     map.removeAll { !$0.name.isPseudo && !$0.name.isFraming }
     var valid = true
+    // swift-format-ignore: ReplaceForEachWithForLoop
     pairs.forEach { key, value in
       if !put(key, value, into: map, isRequest: isRequest, replacing: false) { valid = false }
     }

@@ -31,7 +31,9 @@ enum HeadParser {
     while at < bytes.count {
       guard let found = memchr(base + at, 0x0A, bytes.count &- at) else { return nil }
       let index = UnsafeRawPointer(found) - base
-      if index >= 3, bytes[index &- 1] == 0x0D, bytes[index &- 2] == 0x0A, bytes[index &- 3] == 0x0D { return index &+ 1 }
+      if index >= 3, bytes[index &- 1] == 0x0D, bytes[index &- 2] == 0x0A, bytes[index &- 3] == 0x0D {
+        return index &+ 1
+      }
       at = index &+ 1
     }
     return nil

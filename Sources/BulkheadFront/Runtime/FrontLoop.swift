@@ -149,6 +149,18 @@ final class FrontLoop: @unchecked Sendable {
     group.loopIsDrained(self)
   }
 
+  /// The event loop has ended: what refers back to this object goes. Called once no event loop runs any more.
+  func dismantle() {
+    hosts = []
+    pools = []
+    links = []
+    active = []
+    watched = []
+    waitingHosts = []
+    toBeWoken = []
+    exchanges = []
+  }
+
   /// Resets what is left.
   func closeAll() {
     for connection in connections.reversed() { connection.reset() }

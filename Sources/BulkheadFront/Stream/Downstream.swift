@@ -106,23 +106,25 @@ final class Downstream: ChannelDuplexHandler {
     // Let go of the buffer that was read into, so that it can be read into again.
     if input.readableBytes == 0 { input = ByteBuffer() }
     // A later request waits for its turn, but not any number of them.
-    if input.readableBytes > Self.maximumEarly, body == nil, exchange?.phase != .idle { suspendReads() }
+    if input.readableBytes > maximumEarly, body == nil { suspendReads() }
   }
 
-  /// The most bytes of later requests that are read while one is under way.
-  private static let maximumEarly = 64 << 10
+  /// The most bytes of later requests that are read while one is under way; a whole head fits.
+  private var maximumEarly: Int { max(64 << 10, Int(loop.settings.bootstrap.bounds.headerBytes) + 4) }
 
   /// Takes what can be taken of the input. Called again by what it does: the outer call goes on.
   private func takeInput() {
     guard !isTaking else { return }
     isTaking = true
-    defer { isTaking = false }
     while state == .open, let exchange, body != nil ? takeBody(exchange) : takeHead(exchange) {}
+    isTaking = false
+    if exchange?.phase == .idle { resumeReads() }
   }
 
   /// - Returns: whether there may be more to take.
   private func takeHead(_ exchange: Exchange) -> Bool {
-    guard exchange.phase == .idle else { return false }
+    // A client that does not read its responses gets no further ones.
+    guard exchange.phase == .idle, isWritable else { return false }
     // Empty lines before a request are passed over (RFC 9112, 2.2).
     while input.getInteger(at: input.readerIndex, as: UInt16.self) == 0x0D0A {
       input.moveReaderIndex(forwardBy: 2)
@@ -210,8 +212,12 @@ final class Downstream: ChannelDuplexHandler {
   }
 
   func channelWritabilityChanged(context: ChannelHandlerContext) {
-    guard let exchange, exchange.phase == .responding else { return }
-    if context.channel.isWritable { exchange.upstream?.resumeReads() } else { exchange.upstream?.suspendReads() }
+    guard let exchange else { return }
+    if exchange.phase == .responding {
+      if context.channel.isWritable { exchange.upstream?.resumeReads() } else { exchange.upstream?.suspendReads() }
+    } else if exchange.phase == .idle, context.channel.isWritable {
+      takeInput()
+    }
   }
 
   func read(context: ChannelHandlerContext) {
@@ -246,7 +252,8 @@ final class Downstream: ChannelDuplexHandler {
   func suspendReads() { readsAreSuspended = true }
 
   func resumeReads() {
-    guard readsAreSuspended else { return }
+    // Requests that came early are served first: who sends faster than it reads must not fill the memory.
+    guard readsAreSuspended, body != nil || input.readableBytes <= maximumEarly else { return }
     readsAreSuspended = false
     if readIsHeldBack {
       readIsHeldBack = false
@@ -264,7 +271,6 @@ final class Downstream: ChannelDuplexHandler {
       isReadingHead = false
       sawPart = false
       deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
-      resumeReads()
       takeInput()
     }
   }
@@ -327,7 +333,8 @@ final class Downstream: ChannelDuplexHandler {
     var id = ""
     loop.random.withNewID { id = String(decoding: $0, as: UTF8.self) }
     out.writeString("HTTP/1.1 \(status) \(MessageWriter.reason(status))\r\ncontent-type: text/plain; charset=utf-8\r\n")
-    out.writeString("x-request-id: \(id)\r\ncontent-length: \(text.utf8.count + 1)\r\nconnection: close\r\n\r\n\(text)\n")
+    out.writeString(
+      "x-request-id: \(id)\r\ncontent-length: \(text.utf8.count + 1)\r\nconnection: close\r\n\r\n\(text)\n")
     context.writeAndFlush(wrapOutboundOut(out), promise: nil)
   }
 

@@ -144,6 +144,7 @@ extension Exchange {
     let from = phase == .responseChain ? min(place, position) - (place >= position ? 1 : 0) : place
     beginAnswer(status: UInt64(local.status))
     details = "local_response"
+    // swift-format-ignore: ReplaceForEachWithForLoop
     local.headers.forEach { key, value in
       let lower = key.map { ASCII.lower($0) }
       lower.withUnsafeBytes { key in

@@ -47,7 +47,8 @@ final class Exchange {
   }
 
   let loop: FrontLoop
-  unowned let connection: Downstream
+  /// Strong: the connection lets go of its exchange when it closes.
+  let connection: Downstream
   private var generation: UInt32 = 0
   private(set) var streamID = StreamID.none
 

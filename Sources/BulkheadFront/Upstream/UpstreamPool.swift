@@ -6,7 +6,8 @@ import NIOPosix
 /// One event loop's connections to one upstream: round robin over its endpoints, idle connections used again, the last
 /// one first.
 final class UpstreamPool {
-  unowned let loop: FrontLoop
+  /// Strong: the loop lets go of its pools, hosts and links in `dismantle`.
+  let loop: FrontLoop
   let name: String
   let nameBytes: [UInt8]
   let isEcho: Bool

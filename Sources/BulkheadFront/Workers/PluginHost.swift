@@ -3,7 +3,7 @@ import BulkheadSystem
 
 /// One plugin as one event loop sees it: which worker takes new streams, and who waits for one.
 final class PluginHost {
-  private unowned let loop: FrontLoop
+  private let loop: FrontLoop
   /// Place in the chain.
   let place: Int
   let settings: FrontSettings.Plugin

@@ -17,7 +17,7 @@ final class WorkerLink {
     case lost
   }
 
-  private unowned let loop: FrontLoop
+  private let loop: FrontLoop
   let host: PluginHost
   let mapping: WorkerMapping
   private let channel: FrontChannel
