@@ -100,8 +100,15 @@ public enum CompilerProcess {
     } catch {
       throw .module("\(error)")
     }
-    let module = ReportFrame.CompiledModule(
-      abi: abi.rawValue, exports: exports, imports: code.imports.map { "\($0.module).\($0.name)" })
+    let imports = code.imports.map { "\($0.module).\($0.name)" }
+    let unknown = HostImport.unknown(among: imports)
+    guard unknown.isEmpty else {
+      throw .module(
+        "the module imports \(unknown.prefix(8).joined(separator: ", "))"
+          + (unknown.count > 8 ? " and \(unknown.count - 8) more" : "")
+          + ", which no version of Proxy-Wasm or WASI that is known here has: was it built for another host?")
+    }
+    let module = ReportFrame.CompiledModule(abi: abi.rawValue, exports: exports, imports: imports)
     guard ReportFrame.compiled(module).encoded().count <= Limits.maximumCompilerFrame else {
       throw .module("the module has too many exports and imports to be listed")
     }
