@@ -41,8 +41,9 @@ public struct CallbackRecord {
   /// Reads a record; it borrows `bytes`.
   public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
     var reader = WireReader(bytes)
-    guard let kind = CallbackKind(rawValue: try reader.u16("callback.kind")), kind == .requestHeaders
-      || kind == .responseHeaders || kind == .streamDone
+    guard let kind = CallbackKind(rawValue: try reader.u16("callback.kind")),
+      kind == .requestHeaders
+        || kind == .responseHeaders || kind == .streamDone
     else { throw WireError(.unknownValue, "callback.kind") }
     self.kind = kind
     let flags = Flags(rawValue: try reader.u16("callback.flags"))

@@ -78,7 +78,9 @@ extension WireWriter {
   }
 
   @inline(__always)
-  public mutating func addPair(_ cursor: inout PairsCursor, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+  public mutating func addPair(
+    _ cursor: inout PairsCursor, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer
+  ) {
     patch(UInt32(truncatingIfNeeded: key.count), at: cursor.lengthsAt)
     patch(UInt32(truncatingIfNeeded: value.count), at: cursor.lengthsAt &+ 4)
     cursor.lengthsAt &+= 8

@@ -98,7 +98,8 @@ public struct WireReader {
 
   /// A u32 length and that many bytes, in place.
   @inline(__always)
-  public mutating func blob(_ field: StaticString, atMost limit: Int = .max) throws(WireError) -> UnsafeRawBufferPointer {
+  public mutating func blob(_ field: StaticString, atMost limit: Int = .max) throws(WireError) -> UnsafeRawBufferPointer
+  {
     let count = Int(try u32(field))
     guard count <= limit else { throw WireError(.tooLarge, field) }
     return try raw(count, field)

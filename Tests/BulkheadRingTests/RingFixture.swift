@@ -48,7 +48,7 @@ final class RingFixture: @unchecked Sendable {
   }
 }
 
-extension Array<UInt8> {
+extension [UInt8] {
   func send(_ channel: FrontChannel) throws -> Bool { try withUnsafeBytes { try channel.send($0) } }
   func reply(_ channel: WorkerChannel, loop: Int = 0) throws -> Bool {
     try withUnsafeBytes { try channel.reply($0, loop: loop) }

@@ -11,7 +11,9 @@ struct SplitMix: RandomNumberGenerator {
 }
 
 extension SplitMix {
-  mutating func bytes(_ count: Int) -> [UInt8] { (0..<count).map { _ in UInt8.random(in: .min ... .max, using: &self) } }
+  mutating func bytes(_ count: Int) -> [UInt8] {
+    (0..<count).map { _ in UInt8.random(in: .min ... .max, using: &self) }
+  }
 
   /// The bytes with a few flipped, cut, repeated or set to values that lengths like.
   mutating func mutated(_ bytes: [UInt8]) -> [UInt8] {

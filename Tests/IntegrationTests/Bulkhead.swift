@@ -107,7 +107,9 @@ final class Bulkhead: @unchecked Sendable {
     try process.run()
     do {
       try wait("the listeners are bound and the front serves") {
-        guard let status = try? self.status(), status.state == .running, status.front.state == .ready else { return false }
+        guard let status = try? self.status(), status.state == .running, status.front.state == .ready else {
+          return false
+        }
         for listener in status.listeners {
           self.ports[listener.name] = listener.address.split(separator: ":").last.flatMap { Int($0) } ?? 0
         }
@@ -180,7 +182,8 @@ final class Bulkhead: @unchecked Sendable {
       guard process.isRunning else { throw ClientError("bulkheadd ended while waiting until \(what):\n\(logText)") }
       usleep(5_000)
     }
-    throw ClientError("never true: \(what); last error: \(last.map { "\($0)" } ?? "none"); log:\n\(logText.suffix(6_000))")
+    throw ClientError(
+      "never true: \(what); last error: \(last.map { "\($0)" } ?? "none"); log:\n\(logText.suffix(6_000))")
   }
 }
 

@@ -163,7 +163,9 @@ import Testing
     #expect(failures.isEmpty, "\(failures) of \(counts)")
   }
 
-  @Test(arguments: [("configure-fails", "FAIL_OPEN", 200), ("configure-fails", "FAIL_CLOSE", 503), ("vmstart-fails", "FAIL_CLOSE", 503)])
+  @Test(arguments: [
+    ("configure-fails", "FAIL_OPEN", 200), ("configure-fails", "FAIL_CLOSE", 503), ("vmstart-fails", "FAIL_CLOSE", 503),
+  ])
   func aPluginThatRefusesItsConfigurationIsRetriedAndThenQuarantined(
     _ module: String, _ strategy: String, _ status: Int
   ) throws {

@@ -59,7 +59,9 @@ import Testing
       #expect(answer.status == status, "\(answer)")
       if how == "edit" { #expect(answer.text.contains("x-edited"), "\(answer)") }
     }
-    #expect(throws: ClientError.self, "a stream that is closed is reset") { try bulkhead.get("/", [("x-pause", "close")]) }
+    #expect(throws: ClientError.self, "a stream that is closed is reset") {
+      try bulkhead.get("/", [("x-pause", "close")])
+    }
     #expect(try bulkhead.plugin("pause").restarts == 0)
   }
 
@@ -95,7 +97,10 @@ import Testing
     #expect(try bulkhead.get().status == 200)
   }
 
-  @Test(arguments: ["many", "huge", "crlf", "name", "empty", "nul", "pairs", "truncated", "clear", "pseudo", "method", "framing", "hop", "local", "local-crlf"])
+  @Test(arguments: [
+    "many", "huge", "crlf", "name", "empty", "nul", "pairs", "truncated", "clear", "pseudo", "method", "framing", "hop",
+    "local", "local-crlf",
+  ])
   func editsThatNoHeaderMayHaveHurtNobody(_ how: String) throws {
     let seen = Mutex<[String]>([])
     let upstream = try ScriptedUpstream { peer in

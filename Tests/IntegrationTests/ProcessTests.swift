@@ -110,7 +110,9 @@ import Testing
       #expect(field("Seccomp") == "2")
       #expect(field("NoNewPrivs") == "1")
       #expect(field("Threads") == "1")
-      for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] { #expect(field(set) == "0000000000000000", "\(set)") }
+      for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        #expect(field(set) == "0000000000000000", "\(set)")
+      }
       #expect(field("Groups")?.isEmpty ?? true)
       // Neither the environment nor any descriptor beyond those it was handed.
       #expect(try Data(contentsOf: URL(filePath: "/proc/\(worker.pid)/environ")).isEmpty)

@@ -37,7 +37,8 @@ import Testing
   @Test(arguments: [0, 1, 65_536, 5_000_000]) func bodiesStreamBothWays(_ size: Int) throws {
     let (bulkhead, _) = try Self.proxy { peer in
       while let head = (try? peer.readHead()) ?? nil {
-        let length = head.lowercased().split(separator: "\r\n").first { $0.hasPrefix("content-length:") }
+        let length =
+          head.lowercased().split(separator: "\r\n").first { $0.hasPrefix("content-length:") }
           .flatMap { Int($0.dropFirst(15).trimmingCharacters(in: .whitespaces)) } ?? 0
         var left = length
         try? peer.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
@@ -95,11 +96,16 @@ import Testing
       while let head = (try? peer.readHead()) ?? nil {
         let seen = head.lowercased()
         try? peer.write(
-          "HTTP/1.1 200 OK\r\ncontent-length: \(seen.utf8.count)\r\nkeep-alive: timeout=5\r\nx-private: 1\r\nconnection: x-private\r\n\r\n\(seen)")
+          "HTTP/1.1 200 OK\r\ncontent-length: \(seen.utf8.count)\r\nkeep-alive: timeout=5\r\nx-private: 1\r\nconnection: x-private\r\n\r\n\(seen)"
+        )
       }
     }
     let answer = try bulkhead.get(
-      "/", [("connection", "x-mine"), ("x-mine", "1"), ("te", "trailers"), ("proxy-connection", "keep-alive"), ("x-kept", "1")])
+      "/",
+      [
+        ("connection", "x-mine"), ("x-mine", "1"), ("te", "trailers"), ("proxy-connection", "keep-alive"),
+        ("x-kept", "1"),
+      ])
     #expect(answer.text.contains("x-kept: 1"))
     #expect(!answer.text.contains("x-mine"))
     #expect(!answer.text.contains("proxy-connection"))

@@ -14,7 +14,8 @@ enum SharedMemory {
     for name in try FileManager.default.contentsOfDirectory(atPath: descriptors) {
       var info = stat()
       guard stat("\(descriptors)/\(name)", &info) == 0, "\(info.st_ino)" == String(inode),
-        (try? FileManager.default.destinationOfSymbolicLink(atPath: "\(descriptors)/\(name)"))?.contains("memfd") == true
+        (try? FileManager.default.destinationOfSymbolicLink(atPath: "\(descriptors)/\(name)"))?.contains("memfd")
+          == true
       else { continue }
       let file = open("\(descriptors)/\(name)", O_RDWR)
       guard file >= 0 else { throw ClientError("cannot open the channel: \(String(cString: strerror(errno)))") }
