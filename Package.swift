@@ -28,10 +28,16 @@ let wasmtimeLinkage: [LinkerSetting] = [
   ])
 ]
 
+/// For what runs on each callback, in release builds alone: accesses are not checked for exclusivity a second time at run
+/// time (debug builds, which all tests run, do check), and small functions of one module are compiled into another.
+let hotPath: [SwiftSetting] = [
+  .unsafeFlags(["-enforce-exclusivity=unchecked", "-cross-module-optimization"], .when(configuration: .release))
+]
+
 func shim(_ name: String) -> Target { .target(name: name, cSettings: cSettings) }
 
-func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
-  .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
+func library(_ name: String, _ dependencies: [Target.Dependency] = [], hot: Bool = false) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings + (hot ? hotPath : []))
 }
 
 func executable(
@@ -71,19 +77,19 @@ let package = Package(
     .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
 
     // pure: no I/O, no Foundation
-    library("BulkheadCore"),
+    library("BulkheadCore", hot: true),
     library("BulkheadPolicy", ["BulkheadCore"]),
-    library("BulkheadWire", ["BulkheadCore"]),
-    library("ProxyWasmABI", ["BulkheadCore"]),
+    library("BulkheadWire", ["BulkheadCore"], hot: true),
+    library("ProxyWasmABI", ["BulkheadCore"], hot: true),
 
     // system
-    library("BulkheadSystem", ["CBulkheadSys", "BulkheadCore"]),
-    library("BulkheadRing", ["CBulkheadRing", "BulkheadCore"]),
+    library("BulkheadSystem", ["CBulkheadSys", "BulkheadCore"], hot: true),
+    library("BulkheadRing", ["CBulkheadRing", "BulkheadCore"], hot: true),
     library("BulkheadSandbox", ["CBulkheadSys", "BulkheadSystem", "BulkheadCore"]),
 
     // VM
-    library("BulkheadWasmtime", ["CWasmtime", "BulkheadCore"]),
-    library("BulkheadProxyWasm", ["ProxyWasmABI", "BulkheadWire", "BulkheadCore"]),
+    library("BulkheadWasmtime", ["CWasmtime", "BulkheadCore"], hot: true),
+    library("BulkheadProxyWasm", ["ProxyWasmABI", "BulkheadWire", "BulkheadCore"], hot: true),
 
     // configuration and control
     library("BulkheadConfig", ["BulkheadPolicy", "BulkheadCore", .product(name: "Yams", package: "Yams")]),
@@ -108,14 +114,13 @@ let package = Package(
         "BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadRing", "BulkheadSandbox",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
-        .product(name: "NIOHTTP1", package: "swift-nio"),
-      ]),
+      ], hot: true),
     library(
       "BulkheadWorker",
       [
         "BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadRing", "BulkheadSandbox", "BulkheadWasmtime",
         "BulkheadProxyWasm", "ProxyWasmABI",
-      ]),
+      ], hot: true),
     library(
       "BulkheadCompiler",
       ["BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadSandbox", "BulkheadWasmtime", "ProxyWasmABI"]),

@@ -19,7 +19,7 @@ import Testing
     Load(port: bulkhead.port) { answer in
       if answer.status == 503, policyAllows503, answer.text.contains("faulty") { return nil }
       if answer.status != 200 { return "\(answer)" }
-      return answer.header("x-plugin-response") == nil ? "the second plugin did not see the response: \(answer)" : nil
+      return answer.header("x-bench-response") == nil ? "the second plugin did not see the response: \(answer)" : nil
     }
   }
 

@@ -12,9 +12,9 @@ import Testing
     ])
     let answer = try bulkhead.get("/path?a=b", [("x-one", "1"), ("x-one", "2")])
     #expect(answer.status == 200)
-    #expect(answer.header("x-plugin-response") != nil, "\(answer)")
+    #expect(answer.header("x-bench-response") != nil, "\(answer)")
     #expect(answer.header("x-request-id") != nil || answer.text.contains("x-request-id"), "\(answer)")
-    #expect(answer.text.contains("x-plugin-request"), "the upstream saw the first plugin's header: \(answer)")
+    #expect(answer.text.contains("x-bench-request"), "the upstream saw the first plugin's header: \(answer)")
   }
 
   @Test func severalEventLoopsShareAWorker() throws {
@@ -45,7 +45,7 @@ import Testing
     #expect(answer.text == "local body\n")
     #expect(answer.header("x-local-header") == "yes")
     // It runs back through the response callbacks of all that have seen the request, the sender's own included.
-    #expect(answer.header("x-plugin-response") != nil, "\(answer)")
+    #expect(answer.header("x-bench-response") != nil, "\(answer)")
     #expect(answer.header("x-local-seen") == "yes", "\(answer)")
     let late = try bulkhead.get("/", [("x-local-response", "451")])
     #expect(late.status == 451, "\(late)")
