@@ -38,6 +38,9 @@ public final class FrontChannel {
     return true
   }
 
+  /// The largest callback record that there is room for on an empty ring, in bytes.
+  public var maximumCallback: Int { callbacks.maximumRecord }
+
   /// Publishes one callback record; a worker that sleeps learns of it by `wakeWorker`. So that a loop with much to send
   /// wakes the worker once.
   ///

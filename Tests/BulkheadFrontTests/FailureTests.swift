@@ -151,8 +151,7 @@ import Testing
     #expect(new.seen.filter { $0.kind == .requestHeaders }.count == 1)
   }
 
-  @Test func aRingWithoutRoomFailsTheStreamAlone() throws {
-    // The smallest ring: a worker that does not read fills it with a few streams.
+  @Test func aRecordThatIsLargerThanTheRingFailsTheStreamAlone() throws {
     let front = try TestFront(plugins: [.test("guard", .failClose, deadline: 10_000)]) {
       $0.ring.callbacks = 4 << 10
       $0.ring.replies = 4 << 10
@@ -160,9 +159,23 @@ import Testing
     defer { front.stop() }
     let worker = try front.addWorker { _, index in index == 0 ? .pause : .goOn() }
     let large = String(repeating: "x", count: 6_000)
-    #expect(try front.get("/", headers: "X-Large: \(large)\r\n").body.contains("its ring is full"))
+    #expect(try front.get("/", headers: "X-Large: \(large)\r\n").body.contains("larger than its ring"))
     #expect(front.events.allSatisfy { if case .workerFault = $0 { false } else { true } })
     _ = worker
+  }
+
+  @Test func aFullRingMakesStreamsWaitForRoom() throws {
+    let front = try TestFront(plugins: [.test("guard", .failClose, deadline: 10_000)]) {
+      $0.ring.callbacks = 4 << 10
+      $0.ring.replies = 4 << 10
+    }
+    defer { front.stop() }
+    _ = try front.addWorker { _, _ in .goOn() }
+    // Each record takes most of the ring, so that no two fit at once.
+    let large = String(repeating: "x", count: 2_500)
+    let clients = try (0..<8).map { _ in try TestClient(port: front.ports[0]) }
+    for client in clients { client.send("GET / HTTP/1.1\r\nHost: a\r\nX-Large: \(large)\r\nConnection: close\r\n\r\n") }
+    for client in clients { #expect(TestResponse(client.readToEnd()).status == 200) }
   }
 
   // MARK: Hostile replies

@@ -33,7 +33,7 @@ import Testing
 
   static let rows = [
     Row(fault: "trap", reason: .trap, log: "fault_trap"),
-    Row(fault: "abort", reason: .trap, log: "proc_exit"),
+    Row(fault: "exit", reason: .trap, log: "proc_exit"),
     Row(fault: "div0", reason: .trap, log: "fault_division"),
     Row(fault: "badcall", reason: .trap, log: nil),
     Row(fault: "loop", reason: .deadline, log: "fault_loop"),
@@ -150,10 +150,10 @@ import Testing
     let bulkhead = try Self.instance(strategy)
     let load = Self.load(bulkhead, policyAllows503: strategy == "FAIL_CLOSE")
     let worker = try #require(try bulkhead.worker(of: "faulty"))
-    try SharedMemory.corruptReplyCursor(ofWorker: worker.pid, supervisor: bulkhead.pid)
-    // Whatever talks to it next finds the cursor where it cannot be.
-    _ = try? bulkhead.get()
     try bulkhead.wait("it is killed and replaced") {
+      // The honest worker writes the right cursor again with its next reply: the wrong one has to be there in between.
+      try? SharedMemory.corruptReplyCursor(ofWorker: worker.pid, supervisor: bulkhead.pid)
+      _ = try? bulkhead.get()
       let plugin = try bulkhead.plugin("faulty")
       return plugin.restarts >= 1 && plugin.state == .ready
     }

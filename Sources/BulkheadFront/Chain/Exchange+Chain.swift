@@ -99,6 +99,8 @@ extension Exchange {
       return .waits
     case .ringIsFull:
       return wait(loop.hosts[position], "its ring is full")
+    case .neverFits:
+      return fail("the headers are larger than its ring")
     case .lost:
       return fail("its worker broke the protocol")
     }

@@ -72,6 +72,8 @@ final class WorkerLink {
   enum Sent {
     case sent(sequence: UInt64)
     case ringIsFull
+    /// The record is larger than the whole ring.
+    case neverFits
     /// The worker broke the ring; it is lost by now.
     case lost
   }
@@ -81,6 +83,7 @@ final class WorkerLink {
 
   /// Sends the callback record in the loop's writer; it carries `nextSequence`.
   func send(kind: CallbackKind, stream: UInt32, plugin: Int, hasState: Bool) -> Sent {
+    guard loop.writer.bytes.count <= channel.maximumCallback else { return .neverFits }
     do throws(RingError) {
       guard try payOwed(), try channel.publish(loop.writer.bytes) else { return .ringIsFull }
     } catch {
