@@ -18,7 +18,8 @@ public enum RingError: Error, Equatable, CustomStringConvertible {
 /// The writing end of a byte ring with one writer and one reader.
 ///
 /// A record is a u32 length and that many bytes, padded to 8. Both cursors run freely over 32 bits; only the difference
-/// counts. The own cursor is kept privately, so a peer that overwrites it in the shared memory changes nothing here.
+/// counts. A ring that is empty is gone on with at its beginning (the length `skip` says so), so that a ring which is
+/// never full stays in few pages and in the cache. The own cursor is kept privately, so a peer that overwrites it in the shared memory changes nothing here.
 /// One thread at a time.
 struct RingProducer: ~Copyable {
   private let data: UnsafeMutableRawPointer
@@ -41,6 +42,25 @@ struct RingProducer: ~Copyable {
   /// The cursor behind the last record written, to be compared with `consumed`.
   var position: UInt32 { tail }
 
+  /// The length that stands for "go on at the beginning".
+  static var skip: UInt32 { .max }
+  /// How far from the beginning it is worth a look whether the ring is empty, in bytes.
+  private static var near: UInt32 { 16 << 10 }
+
+  /// Goes on at the beginning where the reader has come as far as the writer.
+  @inline(__always)
+  private mutating func rewind(for needed: UInt32) throws(RingError) {
+    let at = tail & (capacity &- 1)
+    // What is skipped is room that is gone until the reader has passed it: the record must fit into the rest.
+    guard at >= Self.near, at >= needed else { return }
+    let head = bh_load_acquire(headWord)
+    guard head &- knownHead <= tail &- knownHead else { throw .cursorOutOfRange }
+    knownHead = head
+    guard head == tail else { return }
+    data.storeBytes(of: Self.skip, toByteOffset: Int(at), as: UInt32.self)
+    tail &+= capacity &- at
+  }
+
   /// Writes one record and publishes it.
   ///
   /// - Returns: false where there is no room for it now.
@@ -50,6 +70,7 @@ struct RingProducer: ~Copyable {
     guard record.count <= maximumRecord else { return false }
     let length = UInt32(truncatingIfNeeded: record.count)
     let needed = (length &+ 11) & ~7
+    try rewind(for: needed)
     if capacity &- (tail &- knownHead) < needed {
       let head = bh_load_acquire(headWord)
       // The reader can only have moved from where it was towards our tail.
@@ -123,9 +144,16 @@ struct RingConsumer: ~Copyable {
       guard tail &- head <= capacity, (tail &- head) & 7 == 0 else { throw .cursorOutOfRange }
       knownTail = tail
     }
-    let available = knownTail &- head
     let mask = capacity &- 1
-    let length = UInt32(littleEndian: data.load(fromByteOffset: Int(head & mask), as: UInt32.self))
+    var length = UInt32(littleEndian: data.load(fromByteOffset: Int(head & mask), as: UInt32.self))
+    if length == RingProducer.skip {
+      // Skipped once only: a record follows in the same publication.
+      let rest = capacity &- (head & mask)
+      guard rest < knownTail &- head else { throw .badLength }
+      head &+= rest
+      length = UInt32(littleEndian: data.load(fromByteOffset: 0, as: UInt32.self))
+    }
+    let available = knownTail &- head
     guard Int(length) <= maximumRecord else { throw .badLength }
     let needed = (length &+ 11) & ~7
     guard needed <= available else { throw .badLength }

@@ -64,6 +64,50 @@ import Testing
     }
   }
 
+  @Test func aRingThatIsNeverFullStaysInItsFirstPages() throws {
+    let fixture = RingFixture(ring: 256 << 10)
+    let front = fixture.front()
+    let worker = fixture.worker()
+    for round in 0..<2_000 {
+      let record = [UInt8](repeating: UInt8(truncatingIfNeeded: round | 1), count: 1 + round % 1_000)
+      #expect(try record.send(front))
+      let received = try #require(try worker.nextCallback())
+      #expect(received.record.elementsEqual(record))
+      worker.finish(loop: 0)
+      #expect(try front.isDealtWith(front.callbackPosition))
+    }
+    let ring = UnsafeRawBufferPointer(start: fixture.cursors() + 4096, count: 256 << 10)
+    #expect(ring[(20 << 10)...].allSatisfy { $0 == 0 })
+  }
+
+  @Test(arguments: [0, 1, 3] as [Int]) func largeRecordsPassHoweverFarTheRingIs(_ behind: Int) throws {
+    let fixture = RingFixture(ring: 64 << 10)
+    let front = fixture.front()
+    let worker = fixture.worker()
+    var random: UInt64 = 88_172_645_463_325_252
+    var queue: [[UInt8]] = []
+    for _ in 0..<3_000 {
+      random ^= random << 13
+      random ^= random >> 7
+      random ^= random << 17
+      let record = [UInt8](repeating: UInt8(truncatingIfNeeded: random), count: Int((random >> 20) % 15_000))
+      #expect(try record.send(front), "there is always room for it")
+      queue.append(record)
+      while queue.count > behind {
+        let received = try #require(try worker.nextCallback())
+        #expect(received.record.elementsEqual(queue.removeFirst()))
+        worker.finish(loop: 0)
+      }
+    }
+    // A ring that is empty takes the largest record of all.
+    while !queue.isEmpty {
+      _ = try worker.nextCallback()
+      worker.finish(loop: 0)
+      queue.removeFirst()
+    }
+    #expect(try [UInt8](repeating: 1, count: (64 << 10) - 8).send(front))
+  }
+
   @Test func everyEventLoopHasItsTurn() throws {
     let fixture = RingFixture(eventLoops: 3)
     let worker = fixture.worker()

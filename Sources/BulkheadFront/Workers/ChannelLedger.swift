@@ -94,6 +94,11 @@ struct ChannelLedger {
     return head
   }
 
+  /// The time of a `streamDone` that is first runs from now.
+  mutating func restartDone(now: UInt64) {
+    if let head, head.kind == .streamDone { headSince = now }
+  }
+
   /// Takes off the front what needs no reply, as far as the worker has come.
   mutating func complete<E: Error>(now: UInt64, isDealtWith: (UInt32) throws(E) -> Bool) throws(E) {
     while let head, head.kind == .streamDone, try isDealtWith(head.position) { removeHead(now: now) }

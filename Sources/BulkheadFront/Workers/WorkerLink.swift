@@ -29,6 +29,8 @@ final class WorkerLink {
   /// used again after them.
   private var owed: [[UInt8]] = []
 
+  /// Something that nobody waits for was published: a worker that sleeps is woken before long.
+  var isToBeWokenInTime = false
   /// Something was published and the worker not woken yet.
   var isToBeWoken = false
   /// Places in the loop's lists, -1 outside.
@@ -120,7 +122,7 @@ final class WorkerLink {
       sequence &+= 1
       if try payOwed(), try channel.publish(loop.writer.bytes) {
         note(kind: .streamDone, stream: stream, plugin: plugin, hasState: true, now: Clock.monotonicNanoseconds)
-        loop.wakeLater(self)
+        loop.wakeInTime(self)
       } else {
         owed.append(loop.writer.array)
         loop.watch(self)
@@ -144,6 +146,14 @@ final class WorkerLink {
       paid += 1
     }
     return true
+  }
+
+  /// Only records that nobody waits for were published: the time of the first one runs from now, since a worker that
+  /// slept could not begin with it.
+  func wakeForDone(now: UInt64) {
+    isToBeWokenInTime = false
+    ledger.restartDone(now: now)
+    if state != .lost { channel.wakeWorker() }
   }
 
   /// Lets the worker know of what was published, where it sleeps.
