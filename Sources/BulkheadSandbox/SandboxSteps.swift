@@ -44,10 +44,17 @@ enum SandboxStep {
     }
 
     let capabilities = LayerReport.of(.capabilities) { () throws(SystemError) in
+      // Whoever cannot become another user drops what it may all the same.
+      var refusal: SystemError?
       if case .become(let id) = identity {
-        try SystemCall.make("become user", on: "\(id)") { bh_become(id, id) }
+        do throws(SystemError) {
+          try SystemCall.make("become user", on: "\(id)") { bh_become(id, id) }
+        } catch {
+          refusal = error
+        }
       }
       try SystemCall.make("drop the capabilities") { bh_drop_capabilities() }
+      if let refusal { throw refusal }
       guard try SystemCall.make("read the capabilities", { bh_has_capabilities() }) == 0 else {
         throw SystemError(operation: "drop the capabilities", code: Errno.notPermitted)
       }

@@ -24,6 +24,8 @@ public struct WorkerBootstrap: Equatable, Sendable {
   /// The seccomp program: `struct sock_filter` after `struct sock_filter`, 8 bytes each. Never empty: a worker without
   /// one refuses to serve.
   public var seccompProgram: [UInt8]
+  /// The user that the worker becomes where it starts as root outside a user namespace.
+  public var unprivilegedID: UInt32
   /// The layers that the supervisor set up itself when it made the process (namespaces, environment, descriptors, ...).
   public var layers: [LayerReport]
 
@@ -31,7 +33,7 @@ public struct WorkerBootstrap: Equatable, Sendable {
     plugin: String, rootID: String, vmID: String, abi: String, pluginConfiguration: [UInt8], vmConfiguration: [UInt8],
     environment: [(name: String, value: String)], memoryLimit: UInt64, logLevel: LogLevel, logLinesPerSecond: UInt32,
     eventLoops: UInt32, ring: RingSizes, maximumSpinMicroseconds: UInt32, seccompProgram: [UInt8],
-    layers: [LayerReport]
+    unprivilegedID: UInt32, layers: [LayerReport]
   ) {
     self.plugin = plugin
     self.rootID = rootID
@@ -47,6 +49,7 @@ public struct WorkerBootstrap: Equatable, Sendable {
     self.ring = ring
     self.maximumSpinMicroseconds = maximumSpinMicroseconds
     self.seccompProgram = seccompProgram
+    self.unprivilegedID = unprivilegedID
     self.layers = layers
   }
 
@@ -71,6 +74,7 @@ public struct WorkerBootstrap: Equatable, Sendable {
     ring.encode(into: &writer)
     writer.u32(maximumSpinMicroseconds)
     writer.blob(seccompProgram)
+    writer.u32(unprivilegedID)
     writer.array(layers) { writer, layer in
       writer.u8(layer.layer.code)
       writer.bool(layer.holds)
@@ -104,6 +108,7 @@ public struct WorkerBootstrap: Equatable, Sendable {
     maximumSpinMicroseconds = try reader.u32("worker.spin")
     seccompProgram = try reader.bytes("worker.seccompProgram", atMost: 8 * 4_096)
     guard seccompProgram.count % 8 == 0 else { throw WireError(.malformed, "worker.seccompProgram") }
+    unprivilegedID = try reader.u32("worker.unprivilegedID")
     layers = try reader.array("worker.layers", atMost: 64) { reader throws(WireError) in
       guard let layer = IsolationLayer(code: try reader.u8("layer.layer")) else {
         throw WireError(.unknownValue, "layer.layer")

@@ -18,6 +18,8 @@ public enum Worker {
 
   /// Runs the worker; never returns.
   public static func run() -> Never {
+    // Whoever stops the service by signalling all of it means the supervisor, which lets the front finish first.
+    for number in [SIGTERM, SIGINT, SIGHUP] { signal(number, SIG_IGN) }
     let bootstrap: WorkerBootstrap
     do {
       let bytes = try RawDescriptor.readFile(ChildDescriptor.bootstrap, atMost: maximumBootstrap)
@@ -32,6 +34,7 @@ public enum Worker {
 
     var configuration = WorkerSandbox.Configuration(guestMemory: bootstrap.memoryLimit)
     configuration.module = ChildDescriptor.Worker.module
+    configuration.unprivilegedID = bootstrap.unprivilegedID
     let sandbox: WorkerSandbox
     do throws(WorkerSandbox.Refusal) {
       sandbox = try WorkerSandbox.enter(configuration)
@@ -41,6 +44,12 @@ public enum Worker {
     }
     reporter.send(.isolation(Self.layers(bootstrap.layers, sandbox.layers)))
 
+    do throws(SystemError) {
+      try sandbox.checkModule()
+    } catch {
+      reporter.send(.fault(reason: .configure, detail: "the module: \(error)", backtrace: ""))
+      _exit(ExitCode.unavailable)
+    }
     do throws(WorkerStop) {
       let started = try StartedPlugin(bootstrap, reporter: reporter, modulePath: sandbox.modulePath)
       // Never given back: tearing the VM down at the end would take system calls that the filter kills for.

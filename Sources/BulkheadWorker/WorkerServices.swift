@@ -46,8 +46,13 @@ final class WorkerServices: HostServices {
     broken = "the front left the reply ring of event loop \(loop) full for ten seconds"
   }
 
+  private var hasReportedTicks = false
+
   func tickPeriodChanged(milliseconds: UInt32) {
     ticks.set(milliseconds: milliseconds, now: Clock.monotonicNanoseconds)
+    // Said once: from then on the supervisor watches the ticks. Whoever changes the period all the time is not passed on.
+    guard milliseconds > 0, !hasReportedTicks else { return }
+    hasReportedTicks = true
     reporter.send(.tickPeriod(milliseconds: milliseconds))
   }
 

@@ -174,7 +174,8 @@ import Testing
     plugin: "geo", rootID: "root", vmID: "", abi: "proxy_abi_version_0_2_1", pluginConfiguration: [1, 2],
     vmConfiguration: [], environment: [(name: "A", value: "b")], memoryLimit: 64 << 20, logLevel: .info,
     logLinesPerSecond: 100, eventLoops: 1, ring: RingSizes(), maximumSpinMicroseconds: 50,
-    seccompProgram: Array(repeating: 0, count: 16), layers: [LayerReport(layer: .session, holds: true, why: "setsid")])
+    seccompProgram: Array(repeating: 0, count: 16), unprivilegedID: 65_534,
+    layers: [LayerReport(layer: .session, holds: true, why: "setsid")])
 
   @Test func bootstrapsComeBack() throws {
     #expect(try Self.front.encoded().withUnsafeBytes { try FrontBootstrap($0) } == Self.front)

@@ -83,6 +83,11 @@ extension Exchange {
   }
 
   private func send(_ kind: CallbackKind, to link: WorkerLink, isFirst: Bool) -> Step {
+    // The response's headers are kept as well, and are about as large as the bounds let them be.
+    let held = (request.byteCount &+ response.byteCount) &* 2 &+ 4_096
+    if isFirst, !link.hasRoom(for: held) {
+      return wait(loop.hosts[position], "as many streams are open in it as its worker may keep")
+    }
     var flags: CallbackRecord.Flags = isFirst ? .firstOfStream : []
     if kind == .requestHeaders ? requestFraming == .none : responseEnded && responseQueue.isEmpty {
       flags.insert(.endOfStream)
@@ -93,6 +98,10 @@ extension Exchange {
       awaiting = .callback(link, sequence: sequence)
       plugins[position].meeting = .open
       plugins[position].link = link
+      if isFirst {
+        plugins[position].held = held
+        link.hold(held)
+      }
       hasMetPlugins = true
       deadline = 0
       admissionUntil = 0
@@ -161,6 +170,7 @@ extension Exchange {
   func sayDone() {
     hasMetPlugins = false
     for place in plugins.indices {
+      if let link = plugins[place].link { link.letGo(plugins[place].held) }
       if let link = plugins[place].link, link.isAlive {
         let callbacks = loop.hosts[place].settings.callbacks
         loop.writer.reset()

@@ -30,6 +30,10 @@ struct FrontSettings: Sendable {
 
   /// Streams of one plugin and event loop that may wait for a worker.
   static let maximumWaiters = 10_000
+  /// The most that one worker keeps for the streams that are open in it, over all event loops: well within what its
+  /// process may have beside the guest's memory, and below the streams that a worker takes.
+  static let heldBytes = 64 << 20
+  static let heldStreams = 60_000
   /// Bytes of a body that are held while the other side does not take them.
   static let bodyHighWater = 64 << 10
   /// Bytes of body that are copied behind the head, or behind each other, for one write.

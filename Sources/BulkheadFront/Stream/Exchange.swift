@@ -42,6 +42,8 @@ final class Exchange {
     }
     var meeting = Meeting.unseen
     var link: WorkerLink?
+    /// What the worker is counted to keep for the stream, in bytes.
+    var held = 0
     /// A callback was completed there: the VM has state of this stream.
     var hasState = false
   }

@@ -33,6 +33,26 @@ final class WorkerLink {
   var isToBeWokenInTime = false
   /// Something was published and the worker not woken yet.
   var isToBeWoken = false
+  /// What the worker keeps of the streams that it has a context for: each keeps its headers to its end.
+  private var heldStreams = 0
+  private var heldBytes = 0
+
+  /// Whether the worker may keep that many bytes for one more stream: it has that much room beside its guest's memory.
+  func hasRoom(for bytes: Int) -> Bool {
+    let loops = max(Int(loop.settings.bootstrap.eventLoops), 1)
+    return heldStreams < FrontSettings.heldStreams / loops && heldBytes &+ bytes <= FrontSettings.heldBytes / loops
+  }
+
+  func hold(_ bytes: Int) {
+    heldStreams &+= 1
+    heldBytes &+= bytes
+  }
+
+  func letGo(_ bytes: Int) {
+    heldStreams &-= 1
+    heldBytes &-= bytes
+  }
+
   /// Places in the loop's lists, -1 outside.
   var activeAt = -1
   var watchedAt = -1

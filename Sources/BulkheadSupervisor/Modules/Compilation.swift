@@ -101,6 +101,8 @@ final class Compilation {
       return .refused("compiling it took more processor time or memory than a compiler may have (\(status))")
     case (_, .signaled(signal: SIGSYS, _)):
       return .failed("the compiler made a system call that its seccomp filter forbids (\(status))")
+    // It died of the module, in its own process, as it is meant to.
+    case (_, .signaled): return .refused("the compiler died of it (\(status)): the module is malformed or hostile")
     default: return .failed("the compiler gave no result: \(status)")
     }
   }

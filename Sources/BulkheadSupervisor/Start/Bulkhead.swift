@@ -20,7 +20,8 @@ public enum Bulkhead {
       umask(0o077)
       raiseDescriptorLimit()
       // Before the first thread: threads inherit what is blocked.
-      signals = try SignalDescriptor([SIGTERM, SIGINT, SIGHUP])
+      // A check is ended by them as any program is.
+      signals = try SignalDescriptor(options.check ? [] : [SIGTERM, SIGINT, SIGHUP])
     } catch {
       FileHandle.standardError.write(Data("bulkheadd: \(error)\n".utf8))
       return ExitCode.software

@@ -74,12 +74,17 @@ extension Supervisor {
         for line in backtrace.split(separator: "\n") { child.note(.error, "  \(line)") }
       }
     }
+    do throws(SystemError) {
+      front.watch = try loop.poller.add(ours.raw) { [unowned self, unowned front] in heard(front, $0) }
+    } catch {
+      child.send(signal: SIGKILL)
+      throw error
+    }
     front.startTimer = loop.after(Self.frontStartDeadline) { [unowned self, unowned front] in
       front.startTimer = nil
       kill(
         front, ExitCause(reason: .deadline, detail: "it did not serve within \(Self.frontStartDeadline.text)"))
     }
-    front.watch = try loop.poller.add(ours.raw) { [unowned self, unowned front] in heard(front, $0) }
     return front
   }
 
@@ -124,6 +129,11 @@ extension Supervisor {
         case .wouldWait: return
         case .end:
           stopHearing(front)
+          // It is on its way out. One that stays without being heard could not be told of any worker.
+          loop.after(.seconds(1)) { [weak self, weak front] in
+            guard let self, let front, front === self.front, phase != .draining else { return }
+            kill(front, ExitCause(reason: .protocolViolation, detail: "it closed its control socket and stayed"))
+          }
           return
         case .message(let message):
           guard take(message.bytes, from: front) else { return }
@@ -158,7 +168,11 @@ extension Supervisor {
     case .workerFault(let id, let reason, let detail):
       // A worker that is gone already has had its end explained.
       if let worker = workers[id] { accused(worker, ExitAnalysis.verdict(reason, detail: detail)) }
-    case .workerGone(let id), .workerAttached(let id):
+    case .workerAttached(let id):
+      guard let worker = workers[id] else { break }
+      worker.isAttached = true
+      ready(worker)
+    case .workerGone(let id):
       note(.trace, "front: \(event) (\(workers[id]?.plugin.name ?? "gone"))")
     case .drained: note(.debug, "front: drained")
     }

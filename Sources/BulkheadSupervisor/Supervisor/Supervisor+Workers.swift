@@ -11,16 +11,27 @@ extension Supervisor {
   /// The most frames of a backtrace that are logged.
   private static let maximumFrames = 64
 
+  /// A worker that takes longer to start is not waited for by others.
+  private static let usualStart = Duration.milliseconds(250)
+
   /// So many workers start at the same time: more would only make each later, up to its start deadline.
   private var maximumStarting: Int { max(8, 4 * setup.processors) }
 
   /// Starts workers that wait for their turn, as long as there is a front and room.
   func startQueued() {
     guard front != nil, phase != .stopping else { return }
-    var starting = workers.values.count { $0.state == .starting }
+    // One that hangs in its start holds nobody else up for longer than a start takes.
+    var starting = workers.values.count { $0.state == .starting && loop.now - $0.startedAt < Self.usualStart }
     while starting < maximumStarting, !startQueue.isEmpty {
       start(startQueue.removeFirst())
       starting += 1
+    }
+    if !startQueue.isEmpty, !startQueueIsWatched {
+      startQueueIsWatched = true
+      loop.after(Self.usualStart) { [unowned self] in
+        startQueueIsWatched = false
+        startQueued()
+      }
     }
   }
 
@@ -50,7 +61,7 @@ extension Supervisor {
       memoryLimit: plugin.policy.memoryLimit.bytes, logLevel: log.minimumLevel,
       logLinesPerSecond: plugin.policy.logLinesPerSecond, eventLoops: UInt32(clamping: configuration.eventLoops),
       ring: ring, maximumSpinMicroseconds: setup.maximumSpinMicroseconds, seccompProgram: setup.programs.worker,
-      layers: [])
+      unprivilegedID: plugin.hostID, layers: [])
     let message = try Memfd.message(name: "worker-bootstrap", bootstrap.encoded()).takeDescriptor()
     let channel = SharedDescriptor(
       try Memfd.shared(name: "channel", size: layout.totalBytes).takeDescriptor())
@@ -81,7 +92,12 @@ extension Supervisor {
     let deadline = plugin.policy.startDeadline
     worker.timer = loop.after(deadline) { [unowned self, unowned worker] in
       worker.timer = nil
-      interrupt(worker, ExitCause(reason: .deadline, detail: "it was not ready within \(deadline.text)"))
+      // The front's shortage is not the plugin's fault: it counts against no budget.
+      interrupt(
+        worker,
+        worker.saidReady
+          ? ExitCause(reason: .requested, detail: "the front did not take up its channel within \(deadline.text)")
+          : ExitCause(reason: .deadline, detail: "it was not ready within \(deadline.text)"))
     }
     tellFront(
       .addWorker(worker: worker.id, plugin: plugin.index), [channel, SharedDescriptor(liveness.takeRead())] + doorbells)
@@ -94,7 +110,9 @@ extension Supervisor {
     switch frame {
     // What it says of its sandbox holds from the start to the end, or it is not to be believed.
     case .isolation(let layers): if worker.state == .starting { worker.isolation = layers }
-    case .ready: ready(worker)
+    case .ready:
+      worker.saidReady = true
+      ready(worker)
     case .tickPeriod(let milliseconds):
       worker.tickPeriod = milliseconds
       armWatch()
@@ -105,8 +123,8 @@ extension Supervisor {
     }
   }
 
-  private func ready(_ worker: WorkerRuntime) {
-    guard worker.state == .starting else { return }
+  func ready(_ worker: WorkerRuntime) {
+    guard worker.state == .starting, worker.saidReady, worker.isAttached else { return }
     worker.state = .ready
     worker.wasReady = true
     loop.cancel(&worker.timer)

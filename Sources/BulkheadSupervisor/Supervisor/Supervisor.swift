@@ -64,6 +64,8 @@ final class Supervisor {
   var nextWorker: UInt64 = 1
   /// Plugins whose next worker waits for its turn, or for a front.
   var startQueue: [PluginRuntime] = []
+  /// A timer looks at the queue before long.
+  var startQueueIsWatched = false
   var watchTimer: TimerQueue.Token?
   var drainingSince = Duration.zero
   var shutdownTimer: TimerQueue.Token?

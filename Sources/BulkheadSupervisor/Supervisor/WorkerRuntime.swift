@@ -17,7 +17,10 @@ final class WorkerRuntime {
   let channel: SharedDescriptor
   let startedAt: Duration
   var state = State.starting
-  /// Whether it ever reported that it serves.
+  /// Whether it has reported that it serves, and whether the front has taken up its channel: it is ready with both.
+  var saidReady = false
+  var isAttached = false
+  /// Whether it was ever ready.
   var wasReady = false
   /// Why it ends, as it was known first.
   var cause: ExitCause?
