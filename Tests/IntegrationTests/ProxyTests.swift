@@ -131,6 +131,30 @@ import Testing
     #expect(try bulkhead.get().status == 504)
   }
 
+  @Test func aLateAnswerIsNeverTakenForTheNextRequests() throws {
+    let (bulkhead, _) = try Self.proxy(extra: "timeouts: {upstreamResponse: 1s}") { peer in
+      while let head = (try? peer.readHead()) ?? nil {
+        let isLate = head.hasPrefix("GET /late")
+        usleep(isLate ? 1_400_000 : 700_000)
+        try? peer.write("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n\(isLate ? "late" : "next")")
+      }
+    }
+    let connection = try bulkhead.connection()
+    #expect(try connection.request("GET", "/late").status == 504)
+    // While this one waits for its own answer, that of the first comes.
+    let next = try connection.request("GET", "/next")
+    #expect(next.status == 200)
+    #expect(next.text == "next")
+  }
+
+  @Test func anUpstreamByNameIsReachedAtWhicheverAddressListens() throws {
+    let upstream = try ScriptedUpstream { peer in
+      while (try? peer.readHead()) ?? nil != nil { try? peer.write(Self.okay) }
+    }
+    let bulkhead = try Bulkhead(plugins: [], upstream: "{name: up, endpoints: [\"localhost:\(upstream.port)\"]}")
+    for _ in 0..<3 { #expect(try bulkhead.get().status == 200) }
+  }
+
   @Test func anUpstreamThatBreaksOffIsA502OrAReset() throws {
     let (bulkhead, _) = try Self.proxy { peer in _ = try? peer.readHead() }
     #expect(try bulkhead.get().status == 502)

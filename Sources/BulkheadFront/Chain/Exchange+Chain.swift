@@ -173,23 +173,26 @@ extension Exchange {
       if let link = plugins[place].link { link.letGo(plugins[place].held) }
       if let link = plugins[place].link, link.isAlive {
         let callbacks = loop.hosts[place].settings.callbacks
-        loop.writer.reset()
-        loop.writer.callbackHead(.streamDone, flags: [], stream: streamID, sequence: link.nextSequence)
-        loop.writer.emptyBlob()
-        let start = loop.writer.beginBlob()
-        writeProperties(.streamDone, isFirst: false)
-        loop.writer.endBlob(start)
-        loop.writer.emptyBlob()
         // A plugin that has seen the response's headers has its own copy.
-        if !callbacks.isDisjoint(with: [.log, .done]), !callbacks.contains(.responseHeaders), responseHeadSent {
-          loop.writer.blob(response.serialized())
-        } else {
-          loop.writer.emptyBlob()
-        }
+        let isCurious = !callbacks.isDisjoint(with: [.log, .done]) && !callbacks.contains(.responseHeaders)
+        writeDone(sequence: link.nextSequence, withResponse: isCurious && responseHeadSent)
+        // A context that is never let go of is worse than a log without headers.
+        if !link.canCarry { writeDone(sequence: link.nextSequence, withResponse: false) }
         link.sendDone(stream: streamID, plugin: place)
       }
       plugins[place] = PluginState()
     }
+  }
+
+  private func writeDone(sequence: UInt64, withResponse: Bool) {
+    loop.writer.reset()
+    loop.writer.callbackHead(.streamDone, flags: [], stream: streamID, sequence: sequence)
+    loop.writer.emptyBlob()
+    let start = loop.writer.beginBlob()
+    writeProperties(.streamDone, isFirst: false)
+    loop.writer.endBlob(start)
+    loop.writer.emptyBlob()
+    if withResponse { loop.writer.blob(response.serialized()) } else { loop.writer.emptyBlob() }
   }
 
   /// The worker is dead and settled: a stream that has met it keeps only the fact.
@@ -206,10 +209,11 @@ extension Exchange {
   /// The outcome of a callback.
   ///
   /// - Returns: false where it breaks the bounds; the stream is failed by then.
-  func callbackAnswered(_ place: Int, sequence: UInt64, _ outcome: PluginOutcome) -> Bool {
-    guard place < plugins.count else { return true }
+  func callbackAnswered(_ place: Int, of link: WorkerLink, sequence: UInt64, _ outcome: PluginOutcome) -> Bool {
+    guard place < plugins.count, plugins[place].link === link else { return true }
     plugins[place].hasState = true
-    guard case .callback(_, let awaited) = awaiting, awaited == sequence, place == position else { return true }
+    guard case .callback(let asked, let awaited) = awaiting, asked === link, awaited == sequence, place == position
+    else { return true }
     awaiting = .nothing
     guard apply(outcome) else {
       settle(fail("its worker broke the protocol"))
@@ -264,7 +268,7 @@ extension Exchange {
     let isRequest = phase == .requestChain
     let result = HeaderEdits.apply(
       outcome, request: isRequest ? request : nil, response: isRequest ? nil : response,
-      maximumBytes: max(Int(loop.settings.bootstrap.bounds.headerBytes) * 2, 64 << 10))
+      maximumBytes: loop.settings.maximumMapBytes)
     guard case .applied(let dropped) = result else { return false }
     if dropped > 0, let suppressed = loop.editLines.admit(now: Clock.monotonicNanoseconds) {
       let name = loop.hosts[position].settings.name

@@ -22,6 +22,15 @@ enum HeaderEdits {
     _ outcome: PluginOutcome, request: HeaderMap?, response: HeaderMap?, maximumBytes: Int
   ) -> Result {
     guard outcome.editCount > 0 else { return .applied(dropped: 0) }
+    // Where the edits could leave the bounds, the maps are kept as they are, to go on with them if they do.
+    var bytes = 0
+    outcome.forEachEdit { bytes &+= $0.key.count &+ $0.value.count }
+    func isSafe(_ map: HeaderMap?) -> Bool {
+      guard let map else { return true }
+      return map.byteCount &+ bytes <= maximumBytes
+        && map.entries.count &+ bytes / 8 &+ outcome.editCount <= Limits.maximumPairs
+    }
+    let before = isSafe(request) && isSafe(response) ? nil : (request?.snapshot(), response?.snapshot())
     var dropped = 0
     var inBounds = true
     outcome.forEachEdit { edit in
@@ -37,7 +46,14 @@ enum HeaderEdits {
         inBounds = fits(response, maximumBytes)
       }
     }
-    return inBounds ? .applied(dropped: dropped) : .outOfBounds
+    if inBounds {
+      request?.squeeze()
+      response?.squeeze()
+      return .applied(dropped: dropped)
+    }
+    if let kept = before?.0 { request?.restore(kept) }
+    if let kept = before?.1 { response?.restore(kept) }
+    return .outOfBounds
   }
 
   private static func fits(_ map: HeaderMap, _ maximumBytes: Int) -> Bool {

@@ -164,6 +164,37 @@ final class HeaderMap {
     return name
   }
 
+  /// Gives up what edits have left behind, where that is much: the block only grows otherwise.
+  func squeeze() {
+    guard used > byteCount &* 2 &+ (64 << 10) else { return }
+    let fresh = UnsafeMutableRawPointer.allocate(byteCount: max(byteCount, 2048), alignment: 16)
+    var at = 0
+    for index in entries.indices {
+      for (path, count) in [(\Entry.keyAt, entries[index].keyCount), (\Entry.valueAt, entries[index].valueCount)] {
+        (fresh + at).copyMemory(from: base + Int(entries[index][keyPath: path]), byteCount: Int(count))
+        entries[index][keyPath: path] = UInt32(truncatingIfNeeded: at)
+        at &+= Int(count)
+      }
+    }
+    base.deallocate()
+    base = fresh
+    capacity = max(byteCount, 2048)
+    used = at
+  }
+
+  /// The whole map, to be put back by `restore`.
+  func snapshot() -> [UInt8] { [UInt8](serialized()) }
+
+  /// Puts back what `snapshot` gave.
+  func restore(_ snapshot: [UInt8]) {
+    reset()
+    snapshot.withUnsafeBytes { bytes in
+      guard let pairs = try? PairsView(bytes) else { return }
+      // swift-format-ignore: ReplaceForEachWithForLoop
+      pairs.forEach { key, value in append(key, value, name: HeaderName(key)) }
+    }
+  }
+
   /// Takes the last entry away again.
   func removeLast() {
     guard let last = entries.popLast() else { return }

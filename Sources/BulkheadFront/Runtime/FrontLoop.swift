@@ -39,6 +39,7 @@ final class FrontLoop: @unchecked Sendable {
   /// Streams by slot; a slot belongs to a connection.
   private(set) var exchanges: [Exchange?] = []
   private var freeSlots: [Int] = []
+  private var generations: [UInt32] = []
   private(set) var connections: [Downstream] = []
   private var sweepTask: RepeatedTask?
   private(set) var isDraining = false
@@ -100,6 +101,14 @@ final class FrontLoop: @unchecked Sendable {
   func connectionID() -> UInt64 {
     nextConnection &+= 1
     return nextConnection &* UInt64(settings.bootstrap.eventLoops) &+ UInt64(index)
+  }
+
+  /// The number for the slot's next stream: no two streams of a slot have the same before all numbers were used.
+  func nextGeneration(slot: Int) -> UInt32 {
+    while generations.count <= slot { generations.append(0) }
+    let last = generations[slot]
+    generations[slot] = last &+ 1 < StreamID.generations ? last &+ 1 : 1
+    return generations[slot]
   }
 
   func takeSlot(for exchange: Exchange) -> Int {
@@ -296,7 +305,8 @@ final class FrontLoop: @unchecked Sendable {
     armedFor = time
     let wait = time > now ? time - now : 0
     eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(Int64(clamping: wait))) { [unowned self] in
-      self.checkDeadlines()
+      // An earlier one took its place, and looks for both.
+      if self.armedFor == time { self.checkDeadlines() }
     }
   }
 
@@ -318,7 +328,12 @@ final class FrontLoop: @unchecked Sendable {
       }
       index -= 1
     }
-    for host in waitingHosts { next = min(next, host.checkWaiters(now: now)) }
+    for host in waitingHosts {
+      // Room is also made without an answer: by records that need none, and by streams that end.
+      host.roomWasMade()
+      next = min(next, host.checkWaiters(now: now))
+      if host.hasWaiters { next = min(next, now &+ PluginHost.lookAgain) }
+    }
     waitingHosts.removeAll { host in
       if !host.hasWaiters { host.isWatched = false }
       return !host.hasWaiters

@@ -28,6 +28,9 @@ struct FrontSettings: Sendable {
   var hasRequestCallbacks: Bool
   var hasResponseCallbacks: Bool
 
+  /// The most that the names and values of one header map may have after a plugin's edits.
+  var maximumMapBytes: Int { max(Int(bootstrap.bounds.headerBytes) * 2, 64 << 10) }
+
   /// Streams of one plugin and event loop that may wait for a worker.
   static let maximumWaiters = 10_000
   /// The most that one worker keeps for the streams that are open in it, over all event loops: well within what its

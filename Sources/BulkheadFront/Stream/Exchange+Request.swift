@@ -282,8 +282,8 @@ extension Exchange {
   /// No connection to the upstream could be had.
   func upstreamFailed(_ status: Int, _ reason: String, flag: UInt64) {
     guard phase == .upstream else { return }
-    upstream = nil
-    waitsInPool = false
+    // One that is merely late must not find this stream again: its answer would be taken for the next request's.
+    leaveUpstream()
     flags |= flag
     details = "upstream_failure"
     loop.log.write(.warn, stream: requestID, "upstream \(pool.name): \(reason)")

@@ -1,3 +1,4 @@
+import BulkheadCore
 import BulkheadSystem
 import BulkheadWire
 import NIOCore
@@ -150,6 +151,10 @@ extension Exchange {
       lower.withUnsafeBytes { key in
         let name = HeaderName(key)
         guard !name.isPseudo, !name.isFraming, ASCII.isToken(key), ASCII.isFieldValue(value) else { return }
+        // The plugins that still see the response have bounds too; a few of our own headers follow.
+        guard response.entries.count < Limits.maximumPairs - 8,
+          response.byteCount &+ key.count &+ value.count <= loop.settings.maximumMapBytes
+        else { return }
         response.append(key, value, name: name)
       }
     }

@@ -51,7 +51,6 @@ final class Exchange {
   let loop: FrontLoop
   /// Strong: the connection lets go of its exchange when it closes.
   let connection: Downstream
-  private var generation: UInt32 = 0
   private(set) var streamID = StreamID.none
 
   var phase = Phase.idle
@@ -128,8 +127,7 @@ final class Exchange {
 
   /// Everything back to where a request finds it.
   func startAnew(slot: Int) {
-    generation = generation &+ 1 < StreamID.generations ? generation &+ 1 : 1
-    streamID = StreamID.make(slot: slot, generation: generation)
+    streamID = StreamID.make(slot: slot, generation: loop.nextGeneration(slot: slot))
     request.reset()
     response.reset()
     redispatches = 0
@@ -144,6 +142,7 @@ final class Exchange {
     requestSent = false
     wasRetried = false
     connectAttempts = 0
+    poolDeadline = 0
     responseFraming = .none
     responseEnded = false
     responseTrailers = []

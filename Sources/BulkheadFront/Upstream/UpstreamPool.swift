@@ -74,7 +74,10 @@ final class UpstreamPool {
         return
       }
       exchange.waitsInPool = true
-      exchange.poolDeadline = Clock.monotonicNanoseconds &+ loop.settings.upstreamConnect
+      // One that comes back to wait has no more time than it had.
+      if exchange.poolDeadline == 0 {
+        exchange.poolDeadline = Clock.monotonicNanoseconds &+ loop.settings.upstreamConnect
+      }
       waiting.append(exchange)
       return
     }
@@ -94,22 +97,24 @@ final class UpstreamPool {
     let connection = UpstreamConnection(pool: self, endpoint: endpoint)
     connection.exchange = exchange
     exchange.upstream = connection
-    let handler = NIOLoopBound(connection, eventLoop: loop.eventLoop)
     let bootstrap = ClientBootstrap(group: loop.eventLoop)
       .connectTimeout(.nanoseconds(Int64(clamping: loop.settings.upstreamConnect)))
       .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-      .channelInitializer { channel in
-        channel.eventLoop.makeCompletedFuture {
-          try channel.pipeline.syncOperations.addHandler(handler.value)
-        }
-      }
     let future =
       if let address = target.address { bootstrap.connect(to: address) } else {
         bootstrap.connect(host: target.host, port: target.port)
       }
     future.assumeIsolated().whenComplete { result in
       switch result {
-      case .success: self.connected(connection)
+      case .success(let channel):
+        // Only now: a name with several addresses is tried with several channels.
+        do {
+          try channel.pipeline.syncOperations.addHandler(connection)
+          self.connected(connection)
+        } catch {
+          channel.close(promise: nil)
+          self.connectFailed(connection, error)
+        }
       case .failure(let error): self.connectFailed(connection, error)
       }
     }

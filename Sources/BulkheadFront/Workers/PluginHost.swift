@@ -17,6 +17,9 @@ final class PluginHost {
   /// It is in the loop's list of hosts with waiters; it stays there until the timer finds none.
   var isWatched = false
 
+  /// How often the waiting are looked after where nothing else does: ns.
+  static let lookAgain: UInt64 = 10_000_000
+
   private struct Waiter {
     var stream: UInt32
     /// CLOCK_MONOTONIC, ns.
@@ -66,7 +69,7 @@ final class PluginHost {
       loop.waitingHosts.append(self)
     }
     waiters.append(Waiter(stream: exchange.streamID, until: until))
-    loop.arm(for: until, now: now)
+    loop.arm(for: min(until, now &+ Self.lookAgain), now: now)
     return true
   }
 

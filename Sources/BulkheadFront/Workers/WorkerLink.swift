@@ -27,7 +27,14 @@ final class WorkerLink {
   private(set) var isAsleep = false
   /// `streamDone` records that found the ring full: they go before anything else, since the stream's number may be
   /// used again after them.
-  private var owed: [[UInt8]] = []
+  private var owed: [Owed] = []
+
+  private struct Owed {
+    var record: [UInt8]
+    var sequence: UInt64
+    var stream: UInt32
+    var plugin: Int
+  }
 
   /// Something that nobody waits for was published: a worker that sleeps is woken before long.
   var isToBeWokenInTime = false
@@ -52,6 +59,10 @@ final class WorkerLink {
     heldStreams &-= 1
     heldBytes &-= bytes
   }
+
+  /// Actions on unknown streams since the last answer.
+  private var strayActions = 0
+  private static let maximumStrayActions = 10_000
 
   /// Places in the loop's lists, -1 outside.
   var activeAt = -1
@@ -103,9 +114,12 @@ final class WorkerLink {
   /// The sequence of the next record.
   var nextSequence: UInt64 { sequence &+ 1 }
 
+  /// Whether the record in the loop's writer fits an empty ring.
+  var canCarry: Bool { loop.writer.bytes.count <= channel.maximumCallback }
+
   /// Sends the callback record in the loop's writer; it carries `nextSequence`.
   func send(kind: CallbackKind, stream: UInt32, plugin: Int, hasState: Bool) -> Sent {
-    guard loop.writer.bytes.count <= channel.maximumCallback else { return .neverFits }
+    guard canCarry else { return .neverFits }
     do throws(RingError) {
       guard try payOwed(), try channel.publish(loop.writer.bytes) else { return .ringIsFull }
     } catch {
@@ -114,7 +128,7 @@ final class WorkerLink {
     }
     sequence &+= 1
     let now = Clock.monotonicNanoseconds
-    note(kind: kind, stream: stream, plugin: plugin, hasState: hasState, now: now)
+    note(kind: kind, sequence: sequence, stream: stream, plugin: plugin, hasState: hasState, now: now)
     loop.activate(self)
     if isAsleep {
       isAsleep = false
@@ -125,7 +139,7 @@ final class WorkerLink {
   }
 
   @inline(__always)
-  private func note(kind: CallbackKind, stream: UInt32, plugin: Int, hasState: Bool, now: UInt64) {
+  private func note(kind: CallbackKind, sequence: UInt64, stream: UInt32, plugin: Int, hasState: Bool, now: UInt64) {
     if ledger.isEmpty { loop.arm(for: now &+ host.settings.callbackDeadline, now: now) }
     ledger.append(
       ChannelLedger.Entry(
@@ -141,10 +155,12 @@ final class WorkerLink {
     do throws(RingError) {
       sequence &+= 1
       if try payOwed(), try channel.publish(loop.writer.bytes) {
-        note(kind: .streamDone, stream: stream, plugin: plugin, hasState: true, now: Clock.monotonicNanoseconds)
+        note(
+          kind: .streamDone, sequence: sequence, stream: stream, plugin: plugin, hasState: true,
+          now: Clock.monotonicNanoseconds)
         loop.wakeInTime(self)
       } else {
-        owed.append(loop.writer.array)
+        owed.append(Owed(record: loop.writer.array, sequence: sequence, stream: stream, plugin: plugin))
         loop.watch(self)
       }
     } catch {
@@ -156,12 +172,15 @@ final class WorkerLink {
     guard !owed.isEmpty else { return true }
     var paid = 0
     defer { owed.removeFirst(paid) }
-    for record in owed {
+    let now = Clock.monotonicNanoseconds
+    for done in owed {
       var sent: Result<Bool, RingError> = .success(false)
-      record.withUnsafeBytes { bytes in
+      done.record.withUnsafeBytes { bytes in
         do throws(RingError) { sent = .success(try channel.publish(bytes)) } catch { sent = .failure(error) }
       }
       guard try sent.get() else { return false }
+      note(
+        kind: .streamDone, sequence: done.sequence, stream: done.stream, plugin: done.plugin, hasState: true, now: now)
       loop.wakeLater(self)
       paid += 1
     }
@@ -172,7 +191,8 @@ final class WorkerLink {
   /// slept could not begin with it.
   func wakeForDone(now: UInt64) {
     isToBeWokenInTime = false
-    ledger.restartDone(now: now)
+    // One that it runs already has its time.
+    if running == .nothing { ledger.restartDone(now: now) }
     if state != .lost { channel.wakeWorker() }
   }
 
@@ -194,11 +214,21 @@ final class WorkerLink {
     }
     let now = Clock.monotonicNanoseconds
     do throws(RingError) {
-      while state != .lost, let bytes = try channel.nextReply() { take(bytes, now: now) }
+      // No more than an honest worker can owe: the loop has others to look after.
+      var left = ledger.awaited &+ 64
+      while left > 0, state != .lost, let bytes = try channel.nextReply() {
+        take(bytes, now: now)
+        left &-= 1
+      }
     } catch {
       lose(.protocolViolation, "\(error)", failHead: true)
     }
-    if ledger.awaited == 0 { settle() }
+    if state != .lost, channel.hasReply {
+      loop.activate(self)
+      loop.schedulePoll()
+    } else if ledger.awaited == 0 {
+      settle()
+    }
     host.roomWasMade()
     return true
   }
@@ -237,14 +267,22 @@ final class WorkerLink {
           lose(.protocolViolation, error.description, failHead: true)
           return
         }
+        strayActions = 0
         // The stream may be over, or may have been answered by another plugin: then nobody cares.
         guard let exchange = loop.exchange(entry.stream) else { return }
-        if !exchange.callbackAnswered(Int(entry.plugin), sequence: entry.sequence, outcome) {
+        if !exchange.callbackAnswered(Int(entry.plugin), of: self, sequence: entry.sequence, outcome) {
           lose(.protocolViolation, "its edits of stream \(entry.stream) leave the bounds of a header map")
         }
       case .streamAction:
         guard reply.sequence == 0 else { throw WireError(.unknownValue, "reply.sequence") }
-        guard let exchange = loop.exchange(reply.stream) else { return }
+        guard let exchange = loop.exchange(reply.stream) else {
+          // The stream may have ended meanwhile; a worker that does nothing else is no honest one.
+          strayActions &+= 1
+          if strayActions > Self.maximumStrayActions {
+            lose(.protocolViolation, "it acted \(strayActions) times in a row on streams that there are not")
+          }
+          return
+        }
         guard exchange.isAdmitted(host.place, to: self) else {
           lose(.protocolViolation, "it acted on stream \(reply.stream), which is not one of its own")
           return
@@ -265,6 +303,7 @@ final class WorkerLink {
   /// - Returns: when to look again; nil where nothing is outstanding.
   func checkDeadline(now: UInt64) -> UInt64? {
     guard state != .lost else { return nil }
+    if isToBeWokenInTime { wakeForDone(now: now) }
     do throws(RingError) {
       _ = try payOwed()
       try ledger.complete(now: now) { (position) throws(RingError) in try channel.isDealtWith(position) }
@@ -315,9 +354,8 @@ final class WorkerLink {
     guard state != .lost else { return }
     if reason == nil {
       // It died: what it answered before still counts.
-      while state != .lost, channel.hasReply {
-        guard poll() else { break }
-      }
+      var rounds = 0
+      while state != .lost, rounds < 64, poll() { rounds += 1 }
       guard state != .lost else { return }
     }
     try? ledger.complete(now: 0) { (position) throws(RingError) in try channel.isDealtWith(position) }
