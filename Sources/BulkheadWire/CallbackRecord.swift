@@ -20,8 +20,6 @@ public struct CallbackRecord {
   }
 
   /// The kinds that travel: the stream's callbacks.
-  public static let headerBytes = 16
-
   public var kind: CallbackKind
   public var flags: Flags
   /// The front's number for the stream, unique within the channel among streams that the worker has a context for.

@@ -40,7 +40,6 @@ public struct ReplyRecord {
 
   /// Edits of one reply.
   public static let maximumEdits = 4_096
-  public static let headBytes = 20
 
   public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
     var reader = WireReader(bytes)

@@ -25,11 +25,6 @@ public struct WireWriter: ~Copyable {
   @inline(__always)
   public mutating func reset() { count = 0 }
 
-  /// Forgets all that was written after the first `count` bytes; nothing if fewer were written.
-  public mutating func truncate(to count: Int) {
-    if count >= 0, count < self.count { self.count = count }
-  }
-
   @inline(__always)
   private mutating func reserve(_ extra: Int) {
     if count &+ extra > capacity { grow(extra) }

@@ -23,8 +23,7 @@ enum HeaderEdits {
   ) -> Result {
     guard outcome.editCount > 0 else { return .applied(dropped: 0) }
     // Where the edits could leave the bounds, the maps are kept as they are, to go on with them if they do.
-    var bytes = 0
-    outcome.forEachEdit { bytes &+= $0.key.count &+ $0.value.count }
+    let bytes = outcome.editBytes
     func isSafe(_ map: HeaderMap?) -> Bool {
       guard let map else { return true }
       return map.byteCount &+ bytes <= maximumBytes

@@ -4,6 +4,8 @@ import BulkheadWire
 struct PluginOutcome {
   let flags: ReplyRecord.Flags
   let editCount: Int
+  /// The bytes of all keys and values of the edits.
+  let editBytes: Int
   private let edits: WireReader
   let localResponse: LocalResponse?
 
@@ -15,10 +17,13 @@ struct PluginOutcome {
     editCount = reply.editCount
     edits = reply.rest
     var reader = reply.rest
+    var bytes = 0
     for _ in 0..<reply.editCount {
       let edit = try HeaderEdit(&reader)
+      bytes &+= edit.key.count &+ edit.value.count
       if edit.operation == .set { _ = try PairsView(edit.value) }
     }
+    editBytes = bytes
     localResponse = flags.contains(.localResponse) ? try LocalResponse(&reader) : nil
     try reader.end("reply")
   }

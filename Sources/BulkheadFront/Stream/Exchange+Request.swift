@@ -8,12 +8,6 @@ extension Exchange {
   /// - Returns: what is wrong with it, nil where nothing is; for `begin`.
   func read(_ head: UnsafeRawBufferPointer, slot: Int) -> HTTPFault? {
     startAnew(slot: slot)
-    phase = .requestChain
-    isHead = false
-    isVersion10 = false
-    clientKeepsAlive = true
-    expectsContinue = false
-    requestFraming = .none
     do throws(HTTPFault) {
       try take(head)
       return nil
@@ -25,11 +19,7 @@ extension Exchange {
   /// A head that is too large to be read at all.
   func refuse(slot: Int) {
     startAnew(slot: slot)
-    phase = .requestChain
-    isHead = false
-    isVersion10 = false
     clientKeepsAlive = false
-    requestFraming = .none
   }
 
   /// The head was read: the request goes its way.

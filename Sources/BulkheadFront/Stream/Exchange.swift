@@ -128,6 +128,12 @@ final class Exchange {
   /// Everything back to where a request finds it.
   func startAnew(slot: Int) {
     streamID = StreamID.make(slot: slot, generation: loop.nextGeneration(slot: slot))
+    phase = .requestChain
+    isHead = false
+    isVersion10 = false
+    clientKeepsAlive = true
+    expectsContinue = false
+    requestFraming = .none
     request.reset()
     response.reset()
     redispatches = 0
