@@ -63,6 +63,8 @@ let package = Package(
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.0"),
+    .package(url: "https://github.com/apple/swift-nio-http2.git", from: "1.46.0"),
+    .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.0"),
     .package(url: "https://github.com/apple/swift-log.git", from: "1.16.0"),
     .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.0"),
     .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.0"),
@@ -75,6 +77,8 @@ let package = Package(
     shim("CBulkheadRing"),
     .target(name: "CWasmtime", cSettings: cSettings, linkerSettings: [.linkedLibrary("wasmtime")]),
     .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
+    .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "CCrypto", providers: [.apt(["libssl-dev"])]),
 
     // pure: no I/O, no Foundation
     library("BulkheadCore", hot: true),
@@ -89,7 +93,11 @@ let package = Package(
 
     // VM
     library("BulkheadWasmtime", ["CWasmtime", "BulkheadCore"], hot: true),
-    library("BulkheadProxyWasm", ["ProxyWasmABI", "BulkheadWire", "BulkheadCore"], hot: true),
+    .target(
+      name: "BulkheadProxyWasm", dependencies: ["CZlib", "ProxyWasmABI", "BulkheadWire", "BulkheadCore"],
+      swiftSettings: swiftSettings + hotPath,
+      // Into the worker itself: one library less to relocate in each of many processes.
+      linkerSettings: [.unsafeFlags(["-Xlinker", "-l:libz.a"])]),
 
     // configuration and control
     library("BulkheadConfig", ["BulkheadPolicy", "BulkheadCore", .product(name: "Yams", package: "Yams")]),
@@ -111,9 +119,12 @@ let package = Package(
     library(
       "BulkheadFront",
       [
-        "BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadRing", "BulkheadSandbox",
+        "CCrypto", "BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadRing", "BulkheadSandbox",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "NIOHTTP2", package: "swift-nio-http2"),
+        .product(name: "NIOHPACK", package: "swift-nio-http2"),
+        .product(name: "NIOSSL", package: "swift-nio-ssl"),
       ], hot: true),
     library(
       "BulkheadWorker",

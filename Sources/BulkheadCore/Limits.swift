@@ -16,4 +16,17 @@ public enum Limits {
   public static let maximumPlugins = 4_096
   /// Listeners of one configuration.
   public static let maximumListeners = 256
+  /// The most of a body, in bytes, that a plugin may hold back: the largest value of the bound, and its default.
+  public static let maximumBufferBytes = 16 << 20
+  public static let defaultBufferBytes = 1 << 20
+  /// The key of one entry of shared data, the name of a queue, of a metric or of a foreign function: bytes.
+  public static let maximumSharedKey = 4 << 10
+  /// One value of shared data and one message of a queue: bytes.
+  public static let maximumSharedValue = 1 << 20
+  /// Calls out (HTTP and gRPC) that one worker may have in flight, where its policy says nothing else.
+  public static let defaultCallsInFlight = 256
+  /// The most that a policy may allow.
+  public static let maximumCallsInFlight = 65_536
+  /// The longest timeout of one call out, in milliseconds.
+  public static let maximumCallMilliseconds: UInt32 = 3_600_000
 }

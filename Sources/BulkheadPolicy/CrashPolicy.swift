@@ -65,6 +65,13 @@ public struct CrashPolicy: Hashable, Sendable {
   public var stability: Duration
   /// Log lines a second that a worker passes on; what is over is counted and dropped.
   public var logLinesPerSecond: UInt32
+  /// The most of a body that a callback may hold back: beyond it the answer is 413 for a request, 500 for a response.
+  public var bufferLimit = ByteCount(bytes: UInt64(Limits.defaultBufferBytes))
+  /// Calls out, HTTP and gRPC, that one worker may have in flight.
+  public var callsInFlight = UInt32(Limits.defaultCallsInFlight)
+  /// The hostcalls, WASI calls and callbacks that the plugin may use, by the names of its imports and exports; nil: all of
+  /// them. What is left out is refused (INTERNAL_FAILURE, or ENOTCAPABLE from WASI) or not called.
+  public var capabilities: [String]?
 
   public init(
     name: String = "default", callbackDeadline: Duration = .milliseconds(100), startDeadline: Duration = .seconds(5),

@@ -72,7 +72,7 @@ extension PluginHost {
   }
 
   func editMap(
-    _ wanted: HeaderEdit.Operation, _ memory: GuestMemory, _ type: UInt32, _ keyAt: UInt32, _ keySize: UInt32,
+    _ wanted: ReplyOperation.Code, _ memory: GuestMemory, _ type: UInt32, _ keyAt: UInt32, _ keySize: UInt32,
     _ valueAt: UInt32, _ valueSize: UInt32
   ) -> Status {
     guard let type = MapType(rawValue: type) else { return .badArgument }
@@ -81,7 +81,7 @@ extension PluginHost {
     }
     guard let target = editable(type), HeaderRules.allows(key, value, in: target.rules) else { return .badArgument }
     // There is one request line and one status: adding to a pseudo-header replaces it.
-    let operation: HeaderEdit.Operation = HeaderRules.isPseudo(key) ? .replace : wanted
+    let operation: ReplyOperation.Code = HeaderRules.isPseudo(key) ? .replace : wanted
     let builder = builder(for: target.context)
     guard builder.hasRoom(edit: key.count, value.count) else { return refuseOversize() }
     guard operation == .add ? target.map.add(key, value) : target.map.replace(key, value) else {
@@ -168,7 +168,7 @@ extension PluginHost {
   func refuseOversize() -> Status {
     warn(
       "a hostcall was refused: the answer to one callback is at most \(configuration.maximumRecord) bytes with "
-        + "\(ReplyRecord.maximumEdits) edits, a header map \(Limits.maximumPairs) entries with "
+        + "\(ReplyRecord.maximumOperations) edits, a header map \(Limits.maximumPairs) entries with "
         + "\(Limits.maximumPairsBytes) bytes")
     return .internalFailure
   }

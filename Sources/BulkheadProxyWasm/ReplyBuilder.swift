@@ -6,7 +6,7 @@ final class ReplyBuilder {
   private var writer = WireWriter(capacity: 1024)
   private var local = WireWriter(capacity: 64)
   private let maximumRecord: Int
-  private var edits = 0
+  private var operations = 0
   private(set) var flags: ReplyRecord.Flags = []
   private(set) var hasLocalResponse = false
 
@@ -15,7 +15,7 @@ final class ReplyBuilder {
   func begin(_ kind: ReplyRecord.Kind, stream: UInt32, sequence: UInt64) {
     writer.reset()
     local.reset()
-    edits = 0
+    operations = 0
     flags = []
     hasLocalResponse = false
     _ = writer.replyHead(kind, stream: stream, sequence: sequence)
@@ -24,7 +24,7 @@ final class ReplyBuilder {
   func set(_ flags: ReplyRecord.Flags) { self.flags.formUnion(flags) }
 
   /// Whether there is anything in it that the front must hear of.
-  var isEmpty: Bool { edits == 0 && flags.isEmpty }
+  var isEmpty: Bool { operations == 0 && flags.isEmpty }
 
   /// Whether so many bytes more fit the record.
   @inline(__always)
@@ -33,16 +33,16 @@ final class ReplyBuilder {
   /// Whether an edit fits.
   @inline(__always)
   func hasRoom(edit key: Int, _ value: Int) -> Bool {
-    edits < ReplyRecord.maximumEdits && hasRoom(12 &+ key &+ value)
+    operations < ReplyRecord.maximumOperations && hasRoom(12 &+ key &+ value)
   }
 
   /// Records an edit for which there is room.
   @inline(__always)
   func edit(
-    _ operation: HeaderEdit.Operation, _ map: EditedMap, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer
+    _ code: ReplyOperation.Code, _ map: EditedMap, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer
   ) {
-    writer.edit(operation, map, key: key, value: value)
-    edits &+= 1
+    writer.edit(code, map, key: key, value: value)
+    operations &+= 1
   }
 
   /// Records the local response for which there is room.
@@ -62,7 +62,7 @@ final class ReplyBuilder {
 
   /// The finished record; valid until the next `begin`.
   func finish() -> UnsafeRawBufferPointer {
-    writer.replyCounts(at: 0, flags: flags, edits: edits)
+    writer.replyCounts(at: 0, flags: flags, operations: operations)
     if hasLocalResponse { writer.raw(local.bytes) }
     return writer.bytes
   }

@@ -2,24 +2,43 @@ import BulkheadCore
 
 /// One callback, front to worker: the only record kind on the callback ring.
 ///
-/// Layout, little-endian: u16 kind, u16 flags, u32 stream, u64 sequence, then four blobs (u32 length and bytes):
-/// connection properties, stream properties, request headers, response headers, each serialized pairs or empty.
-/// Keys of properties are Proxy-Wasm property paths (NUL between the parts), values are encoded as the property is.
+/// Layout, little-endian: u16 kind, u16 flags, u32 stream, u64 sequence, then five blobs (u32 length and bytes):
+/// connection properties, stream properties, request headers, response headers, each serialized pairs or empty, and the
+/// payload, which is the kind's own:
+///
+/// | kind | payload |
+/// |---|---|
+/// | headers, `streamDone`, `newConnection` | empty |
+/// | bodies, data of a connection | the bytes that the worker has not seen yet; what it keeps from a callback that paused stays before them |
+/// | trailers | serialized pairs |
+/// | `downstreamClose`, `upstreamClose` | u32 `proxy_peer_type_t`: 1 closed here, 2 closed by the peer |
+/// | `httpCallResponse` | `HTTPCallResult` |
+/// | `grpcInitialMetadata`, `grpcTrailingMetadata`, `grpcMessage` | u32 token, then a blob: pairs, or the message |
+/// | `grpcClose` | u32 token, u32 status, blob message |
+/// | `queueReady` | u32 token |
+///
+/// Keys of properties are Proxy-Wasm property paths (NUL between the parts), values are encoded as the property is. A
+/// block of stream properties that is not empty takes the place of the one before it, but for that of the first record.
 ///
 /// The request headers and the connection's properties ride on the first record of a stream alone; the worker keeps them.
+/// What is for the plugin itself (`CallbackKind.Subject.root`) has `noStream` as its stream and only a payload.
 public struct CallbackRecord {
   public struct Flags: OptionSet, Sendable {
     public let rawValue: UInt16
     public init(rawValue: UInt16) { self.rawValue = rawValue }
 
-    /// No body and no trailers follow the headers.
+    /// Nothing of the message follows: no body and no trailers behind headers, no more bytes and no trailers behind a
+    /// piece of a body, no more data from that side of a connection.
     public static let endOfStream = Flags(rawValue: 1 << 0)
     /// The worker has not seen the stream before: it makes a context for it.
     public static let firstOfStream = Flags(rawValue: 1 << 1)
     static let all: Flags = [.endOfStream, .firstOfStream]
   }
 
-  /// The kinds that travel: the stream's callbacks.
+  /// The stream of a record that is for the plugin itself.
+  public static let noStream = UInt32.max
+
+  /// The kinds that travel: what is about a stream, a connection or the plugin itself.
   public var kind: CallbackKind
   public var flags: Flags
   /// The front's number for the stream, unique within the channel among streams that the worker has a context for.
@@ -35,14 +54,16 @@ public struct CallbackRecord {
   public var responseHeaderBytes: UnsafeRawBufferPointer
   public var connectionPropertyBytes: UnsafeRawBufferPointer
   public var streamPropertyBytes: UnsafeRawBufferPointer
+  /// Of the kind's own layout; serialized pairs of trailers are checked, the rest is read with the types of
+  /// `CallRecords.swift`.
+  public var payload: UnsafeRawBufferPointer
 
   /// Reads a record; it borrows `bytes`.
   public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
     var reader = WireReader(bytes)
-    guard let kind = CallbackKind(rawValue: try reader.u16("callback.kind")),
-      kind == .requestHeaders
-        || kind == .responseHeaders || kind == .streamDone
-    else { throw WireError(.unknownValue, "callback.kind") }
+    guard let kind = CallbackKind(rawValue: try reader.u16("callback.kind")), kind.subject != .worker else {
+      throw WireError(.unknownValue, "callback.kind")
+    }
     self.kind = kind
     let flags = Flags(rawValue: try reader.u16("callback.flags"))
     guard flags.isSubset(of: .all) else { throw WireError(.unknownValue, "callback.flags") }
@@ -53,16 +74,22 @@ public struct CallbackRecord {
     streamPropertyBytes = try reader.blob("callback.streamProperties")
     requestHeaderBytes = try reader.blob("callback.requestHeaders")
     responseHeaderBytes = try reader.blob("callback.responseHeaders")
+    payload = try reader.blob("callback.payload")
     try reader.end("callback")
     connectionProperties = try PairsView(connectionPropertyBytes)
     streamProperties = try PairsView(streamPropertyBytes)
     requestHeaders = try PairsView(requestHeaderBytes)
     responseHeaders = try PairsView(responseHeaderBytes)
+    switch kind {
+    case .requestTrailers, .responseTrailers: _ = try PairsView(payload)
+    default: break
+    }
+    guard (kind.subject == .root) == (stream == Self.noStream) else { throw WireError(.malformed, "callback.stream") }
   }
 }
 
 extension WireWriter {
-  /// Writes the head of a callback record; the four blobs follow, in order, by `blob` or `beginBlob` and `endBlob`.
+  /// Writes the head of a callback record; the five blobs follow, in order, by `blob` or `beginBlob` and `endBlob`.
   @inline(__always)
   public mutating func callbackHead(
     _ kind: CallbackKind, flags: CallbackRecord.Flags, stream: UInt32, sequence: UInt64

@@ -14,10 +14,12 @@ public enum FrontCommand: Equatable, Sendable {
   case pluginState(plugin: UInt32, state: PluginState)
   /// Stop accepting, finish what is in flight, then exit; reset what is left after the time.
   case drain(milliseconds: UInt32)
+  /// The metrics as Prometheus text, please: answered by `FrontEvent.metrics` with the same number.
+  case collectMetrics(number: UInt32)
 
   private enum Kind: UInt8 {
     case addWorker = 1
-    case workerReady, retireWorker, pluginState, drain
+    case workerReady, retireWorker, pluginState, drain, collectMetrics
   }
 
   public func encoded() -> [UInt8] {
@@ -40,6 +42,9 @@ public enum FrontCommand: Equatable, Sendable {
     case .drain(let milliseconds):
       writer.u8(Kind.drain.rawValue)
       writer.u32(milliseconds)
+    case .collectMetrics(let number):
+      writer.u8(Kind.collectMetrics.rawValue)
+      writer.u32(number)
     }
     return writer.array
   }
@@ -64,6 +69,8 @@ public enum FrontCommand: Equatable, Sendable {
       self = .pluginState(plugin: plugin, state: state)
     case .drain:
       self = .drain(milliseconds: try reader.u32("drain.milliseconds"))
+    case .collectMetrics:
+      self = .collectMetrics(number: try reader.u32("collectMetrics.number"))
     }
     try reader.end("command")
   }
@@ -81,10 +88,15 @@ public enum FrontEvent: Equatable, Sendable {
   case workerAttached(worker: UInt64)
   /// `drain` is done; the front exits next.
   case drained
+  /// A piece of the answer to `collectMetrics`, in order: Prometheus text, cut anywhere between lines.
+  case metrics(number: UInt32, isLast: Bool, text: String)
+
+  /// The most of `metrics`' text in one message, in bytes.
+  public static let maximumMetricsText = 48 << 10
 
   private enum Kind: UInt8 {
     case serving = 1
-    case workerFault, workerGone, workerAttached, drained
+    case workerFault, workerGone, workerAttached, drained, metrics
   }
 
   public func encoded() -> [UInt8] {
@@ -105,6 +117,11 @@ public enum FrontEvent: Equatable, Sendable {
       writer.u64(worker)
     case .drained:
       writer.u8(Kind.drained.rawValue)
+    case .metrics(let number, let isLast, let text):
+      writer.u8(Kind.metrics.rawValue)
+      writer.u32(number)
+      writer.bool(isLast)
+      writer.cut(text, to: Self.maximumMetricsText)
     }
     return writer.array
   }
@@ -123,6 +140,10 @@ public enum FrontEvent: Equatable, Sendable {
     case .workerGone: self = .workerGone(worker: try reader.u64("workerGone.worker"))
     case .workerAttached: self = .workerAttached(worker: try reader.u64("workerAttached.worker"))
     case .drained: self = .drained
+    case .metrics:
+      self = .metrics(
+        number: try reader.u32("metrics.number"), isLast: try reader.bool("metrics.isLast"),
+        text: try reader.string("metrics.text"))
     }
     try reader.end("event")
   }

@@ -6,9 +6,12 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var name: String
     /// Index into `upstreams`.
     public var upstream: UInt32
-    public init(name: String, upstream: UInt32) {
+    /// It takes connections of bytes, for plugins of type NETWORK, and no HTTP.
+    public var isTCP: Bool
+    public init(name: String, upstream: UInt32, isTCP: Bool = false) {
       self.name = name
       self.upstream = upstream
+      self.isTCP = isTCP
     }
   }
 
@@ -18,10 +21,33 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var isEcho: Bool
     /// `host:port`, `[v6]:port`.
     public var endpoints: [String]
-    public init(name: String, isEcho: Bool, endpoints: [String]) {
+    /// It is spoken to in HTTP/2 alone: for calls out. gRPC calls use HTTP/2 whatever this says.
+    public var isHTTP2: Bool
+    /// How its certificate is checked; nil where it is spoken to in plaintext.
+    public var tls: TLS?
+    public init(name: String, isEcho: Bool, endpoints: [String], isHTTP2: Bool = false, tls: TLS? = nil) {
       self.name = name
       self.isEcho = isEcho
       self.endpoints = endpoints
+      self.isHTTP2 = isHTTP2
+      self.tls = tls
+    }
+  }
+
+  /// TLS towards an upstream.
+  public struct TLS: Equatable, Sendable {
+    /// What the certificate must be for, and the SNI; empty: the endpoint's host.
+    public var serverName: String
+    /// Certificates in PEM that are trusted; empty: the system's.
+    public var authorities: [UInt8]
+    /// Own certificate chain and key in PEM, for mutual TLS; both empty where there is none.
+    public var certificate: [UInt8]
+    public var privateKey: [UInt8]
+    public init(serverName: String, authorities: [UInt8] = [], certificate: [UInt8] = [], privateKey: [UInt8] = []) {
+      self.serverName = serverName
+      self.authorities = authorities
+      self.certificate = certificate
+      self.privateKey = privateKey
     }
   }
 
@@ -29,8 +55,14 @@ public struct FrontBootstrap: Equatable, Sendable {
   public struct Plugin: Equatable, Sendable {
     public var name: String
     public var failStrategy: FailStrategy
-    /// What its module exports.
+    /// What its module exports, of what its type is called for and its policy allows.
     public var callbacks: CallbackSet
+    /// Plugins of one vm_id share data and queues; an empty one is the plugin's own alone.
+    public var vmID = ""
+    /// Calls out that may be in flight in one of its workers.
+    public var callsInFlight = UInt32(Limits.defaultCallsInFlight)
+    /// The most of a body that a callback may hold back, in bytes: beyond it the answer is 413 or 500.
+    public var bufferBytes = UInt32(Limits.defaultBufferBytes)
     /// The longest that one callback may run.
     public var callbackDeadline: UInt32
     /// The longest that a stream waits for a ready worker.
@@ -65,6 +97,14 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var connections: UInt32 = 10_000
     /// Connections of one event loop to one upstream.
     public var upstreamConnections: UInt32 = 1_024
+    /// Of one vm_id: the bytes of all keys and values of its shared data, and of all messages in its queues.
+    public var sharedBytes: UInt64 = 16 << 20
+    /// Of one vm_id: entries of shared data, and messages in its queues.
+    public var sharedEntries: UInt32 = 65_536
+    /// Of one vm_id: queues.
+    public var queues: UInt32 = 1_024
+    /// Of one plugin: metrics.
+    public var metrics: UInt32 = 10_000
     public init() {}
   }
 
@@ -103,11 +143,20 @@ public struct FrontBootstrap: Equatable, Sendable {
     writer.array(listeners) { writer, listener in
       writer.string(listener.name)
       writer.u32(listener.upstream)
+      writer.bool(listener.isTCP)
     }
     writer.array(upstreams) { writer, upstream in
       writer.string(upstream.name)
       writer.bool(upstream.isEcho)
       writer.array(upstream.endpoints) { $0.string($1) }
+      writer.bool(upstream.isHTTP2)
+      writer.bool(upstream.tls != nil)
+      if let tls = upstream.tls {
+        writer.string(tls.serverName)
+        writer.blob(tls.authorities)
+        writer.blob(tls.certificate)
+        writer.blob(tls.privateKey)
+      }
     }
     writer.array(plugins) { writer, plugin in
       writer.string(plugin.name)
@@ -115,6 +164,9 @@ public struct FrontBootstrap: Equatable, Sendable {
       writer.u32(plugin.callbacks.rawValue)
       writer.u32(plugin.callbackDeadline)
       writer.u32(plugin.admissionWait)
+      writer.string(plugin.vmID)
+      writer.u32(plugin.callsInFlight)
+      writer.u32(plugin.bufferBytes)
     }
     for time in [timeouts.headerRead, timeouts.idle, timeouts.upstreamConnect, timeouts.upstreamResponse] {
       writer.u32(time)
@@ -124,6 +176,10 @@ public struct FrontBootstrap: Equatable, Sendable {
     writer.u64(bounds.bodyBytes)
     writer.u32(bounds.connections)
     writer.u32(bounds.upstreamConnections)
+    writer.u64(bounds.sharedBytes)
+    writer.u32(bounds.sharedEntries)
+    writer.u32(bounds.queues)
+    writer.u32(bounds.metrics)
     ring.encode(into: &writer)
     return writer.array
   }
@@ -140,24 +196,34 @@ public struct FrontBootstrap: Equatable, Sendable {
     }
     logLevel = level
     listeners = try reader.array("front.listeners", atMost: Limits.maximumListeners) { reader throws(WireError) in
-      Listener(name: try reader.string("listener.name"), upstream: try reader.u32("listener.upstream"))
+      Listener(
+        name: try reader.string("listener.name"), upstream: try reader.u32("listener.upstream"),
+        isTCP: try reader.bool("listener.isTCP"))
     }
     upstreams = try reader.array("front.upstreams", atMost: 65_536) { reader throws(WireError) in
       Upstream(
         name: try reader.string("upstream.name"), isEcho: try reader.bool("upstream.isEcho"),
         endpoints: try reader.array("upstream.endpoints", atMost: 65_536) { reader throws(WireError) in
           try reader.string("upstream.endpoint")
-        })
+        }, isHTTP2: try reader.bool("upstream.isHTTP2"),
+        tls: try reader.bool("upstream.isTLS") ? try TLS(&reader) : nil)
     }
     plugins = try reader.array("front.plugins", atMost: Limits.maximumPlugins) { reader throws(WireError) in
       let name = try reader.string("plugin.name")
       guard let strategy = FailStrategy(code: try reader.u8("plugin.failStrategy")) else {
         throw WireError(.unknownValue, "plugin.failStrategy")
       }
-      return Plugin(
+      var plugin = Plugin(
         name: name, failStrategy: strategy, callbacks: CallbackSet(rawValue: try reader.u32("plugin.callbacks")),
         callbackDeadline: try reader.u32("plugin.callbackDeadline"),
         admissionWait: try reader.u32("plugin.admissionWait"))
+      plugin.vmID = try reader.string("plugin.vmID")
+      plugin.callsInFlight = try reader.u32("plugin.callsInFlight")
+      plugin.bufferBytes = try reader.u32("plugin.bufferBytes")
+      guard plugin.bufferBytes <= UInt32(Limits.maximumBufferBytes) else {
+        throw WireError(.tooLarge, "plugin.bufferBytes")
+      }
+      return plugin
     }
     timeouts = Timeouts()
     timeouts.headerRead = try reader.u32("timeouts.headerRead")
@@ -170,11 +236,24 @@ public struct FrontBootstrap: Equatable, Sendable {
     bounds.bodyBytes = try reader.u64("bounds.bodyBytes")
     bounds.connections = try reader.u32("bounds.connections")
     bounds.upstreamConnections = try reader.u32("bounds.upstreamConnections")
+    bounds.sharedBytes = try reader.u64("bounds.sharedBytes")
+    bounds.sharedEntries = try reader.u32("bounds.sharedEntries")
+    bounds.queues = try reader.u32("bounds.queues")
+    bounds.metrics = try reader.u32("bounds.metrics")
     ring = try RingSizes(&reader)
     try reader.end("front")
     guard listeners.allSatisfy({ Int($0.upstream) < upstreams.count }) else {
       throw WireError(.tooLarge, "listener.upstream")
     }
+  }
+}
+
+extension FrontBootstrap.TLS {
+  init(_ reader: inout WireReader) throws(WireError) {
+    serverName = try reader.string("tls.serverName")
+    authorities = try reader.bytes("tls.authorities")
+    certificate = try reader.bytes("tls.certificate")
+    privateKey = try reader.bytes("tls.privateKey")
   }
 }
 
@@ -185,6 +264,17 @@ public struct RingSizes: Equatable, Sendable {
   public var answers: UInt32 = 64 << 10
 
   public init() {}
+
+  /// Rings that take a body of `bufferBytes` in one record, and the largest value of shared data. Memory is used only as
+  /// far as records need it: a ring that is never full stays in its first pages.
+  public init(bufferBytes: UInt32) {
+    let largest = max(Int(bufferBytes), Limits.maximumSharedValue) + (512 << 10)
+    var capacity: UInt32 = 1 << 20
+    while Int(capacity) / 2 < largest, capacity < 64 << 20 { capacity *= 2 }
+    callbacks = capacity
+    replies = capacity
+    answers = capacity
+  }
 
   /// The largest record of the callback and reply rings: half the smaller one, so that one always fits an empty ring.
   public var maximumRecord: Int { Int(min(callbacks, replies)) / 2 - 8 }

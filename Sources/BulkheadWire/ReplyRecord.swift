@@ -2,14 +2,19 @@ import BulkheadCore
 
 /// One answer, worker to front: the outcome of a callback, or an action on a paused stream that the plugin took later.
 ///
-/// Layout, little-endian: u16 kind, u16 flags, u32 stream, u64 sequence, u32 number of edits, the edits (see
-/// `HeaderEdit`), then, with the flag `localResponse`, a `LocalResponse`.
+/// Layout, little-endian: u16 kind, u16 flags, u32 stream, u64 sequence, u32 number of operations, the operations (see
+/// `ReplyOperation`), then, with the flag `localResponse`, a `LocalResponse`. A `hostcall` has no operations and no flags:
+/// a `HostcallRequest` follows the head.
 public struct ReplyRecord {
   public enum Kind: UInt16, Sendable {
     /// The outcome of the callback whose sequence it carries.
     case callbackDone = 1
-    /// Outside any callback of that stream (from a tick, say): resume it, or answer it. The sequence is 0.
+    /// Outside any callback of that stream (from a tick, say): resume it, or answer it. The sequence is 0. With
+    /// `CallbackRecord.noStream` it is the plugin's own: calls out and metrics alone.
     case streamAction = 2
+    /// A question that the worker waits for, answered on the ring for that: the sequence is its number, the stream
+    /// `CallbackRecord.noStream`.
+    case hostcall = 3
   }
 
   public struct Flags: OptionSet, Sendable {
@@ -24,22 +29,33 @@ public struct ReplyRecord {
     public static let continueRequest = Flags(rawValue: 1 << 2)
     /// `proxy_continue_stream(response)`.
     public static let continueResponse = Flags(rawValue: 1 << 3)
-    /// `proxy_close_stream`: reset the stream.
+    /// `proxy_close_stream` of an HTTP stream: reset it.
     public static let closeStream = Flags(rawValue: 1 << 4)
-    static let all: Flags = [.pause, .localResponse, .continueRequest, .continueResponse, .closeStream]
+    /// `proxy_continue_stream(downstream)`.
+    public static let continueDownstream = Flags(rawValue: 1 << 5)
+    /// `proxy_continue_stream(upstream)`.
+    public static let continueUpstream = Flags(rawValue: 1 << 6)
+    /// `proxy_close_stream(downstream)`: close the client's connection.
+    public static let closeDownstream = Flags(rawValue: 1 << 7)
+    /// `proxy_close_stream(upstream)`: close the connection to the upstream.
+    public static let closeUpstream = Flags(rawValue: 1 << 8)
+    static let all: Flags = [
+      .pause, .localResponse, .continueRequest, .continueResponse, .closeStream, .continueDownstream,
+      .continueUpstream, .closeDownstream, .closeUpstream,
+    ]
   }
 
   public var kind: Kind
   public var flags: Flags
   public var stream: UInt32
   public var sequence: UInt64
-  public var editCount: Int
-  /// What follows the head: first the edits, then the local response. Read on with `HeaderEdit.init` and
-  /// `LocalResponse.init`.
+  public var operationCount: Int
+  /// What follows the head: first the operations, then the local response; or the hostcall. Read on with
+  /// `ReplyOperation.init` and `LocalResponse.init`, or with `HostcallRequest.init`.
   public var rest: WireReader
 
-  /// Edits of one reply.
-  public static let maximumEdits = 4_096
+  /// Operations of one reply.
+  public static let maximumOperations = 4_096
 
   public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
     var reader = WireReader(bytes)
@@ -51,9 +67,14 @@ public struct ReplyRecord {
     guard flags.isSubset(of: .all) else { throw WireError(.unknownValue, "reply.flags") }
     stream = try reader.u32("reply.stream")
     sequence = try reader.u64("reply.sequence")
-    let edits = try reader.u32("reply.edits")
-    guard edits <= UInt32(Self.maximumEdits) else { throw WireError(.tooLarge, "reply.edits") }
-    editCount = Int(edits)
+    let operations = try reader.u32("reply.operations")
+    guard operations <= UInt32(Self.maximumOperations) else { throw WireError(.tooLarge, "reply.operations") }
+    operationCount = Int(operations)
+    if kind == .hostcall {
+      guard flags.isEmpty, operations == 0, stream == CallbackRecord.noStream else {
+        throw WireError(.malformed, "reply.hostcall")
+      }
+    }
     rest = reader
   }
 }
@@ -61,15 +82,37 @@ public struct ReplyRecord {
 /// The maps that an edit can name, in the numbers of `proxy_header_map_type_t`.
 public enum EditedMap: UInt8, Sendable {
   case requestHeaders = 0
+  case requestTrailers = 1
   case responseHeaders = 2
+  case responseTrailers = 3
 }
 
-/// One edit of a header map, in the order in which the plugin made them.
+/// The buffers that an edit can name, in the numbers of `proxy_buffer_type_t`.
+public enum EditedBuffer: UInt8, Sendable {
+  case requestBody = 0
+  case responseBody = 1
+  case downstreamData = 2
+  case upstreamData = 3
+}
+
+/// One thing that a plugin wants done, in the order in which it asked.
 ///
-/// Layout: u8 operation, u8 map, u16 zero, then key and value as blobs. For `set` the value is a block of serialized
-/// pairs and the key is empty; for `remove` the value is empty.
-public struct HeaderEdit {
-  public enum Operation: UInt8, Sendable {
+/// Layout: u8 code, u8 target, u16 zero, then key and value as blobs.
+///
+/// | code | target | key | value |
+/// |---|---|---|---|
+/// | `add`, `replace` | map | name | value |
+/// | `remove` | map | name | empty |
+/// | `set` | map | empty | serialized pairs |
+/// | `splice` | buffer | u32 start, u32 length | the bytes in their place |
+/// | `setProperty` | 0 | property path | value |
+/// | `httpCall` | 0 | `HTTPCallRequest` | body |
+/// | `grpcStart` | 0 | `GRPCCallRequest` | message |
+/// | `grpcSend`, `grpcClose`, `grpcCancel` | 0 | `GRPCStep` | message |
+/// | `incrementMetric`, `recordMetric` | 0 | u32 metric | u64, two's complement for an increment |
+/// | `overrideHost` | 0 | empty | `host:port` of the upstream's endpoint to use |
+public struct ReplyOperation {
+  public enum Code: UInt8, Sendable {
     /// Append an entry.
     case add = 1
     /// Leave one entry of that name, at the place of the first; append where there is none.
@@ -78,25 +121,67 @@ public struct HeaderEdit {
     case remove = 3
     /// Replace the whole map.
     case set = 4
+    /// Put bytes in the place of a range of what the plugin holds of a body: the piece that the callback was about, with
+    /// all before it that it has kept. A range beyond the end appends.
+    case splice = 5
+    case setProperty = 6
+    case httpCall = 7
+    case grpcStart = 8
+    case grpcSend = 9
+    case grpcClose = 10
+    case grpcCancel = 11
+    case incrementMetric = 12
+    case recordMetric = 13
+    case overrideHost = 14
+
+    /// Whether it changes a header map.
+    @inlinable
+    public var isMapEdit: Bool { rawValue <= 4 }
   }
 
-  public var operation: Operation
-  public var map: EditedMap
+  public var code: Code
+  /// The raw target: `EditedMap`, `EditedBuffer`, or 0.
+  public var target: UInt8
   public var key: UnsafeRawBufferPointer
   public var value: UnsafeRawBufferPointer
 
   public init(_ reader: inout WireReader) throws(WireError) {
-    guard let operation = Operation(rawValue: try reader.u8("edit.operation")) else {
-      throw WireError(.unknownValue, "edit.operation")
+    guard let code = Code(rawValue: try reader.u8("operation.code")) else {
+      throw WireError(.unknownValue, "operation.code")
     }
-    guard let map = EditedMap(rawValue: try reader.u8("edit.map")) else {
-      throw WireError(.unknownValue, "edit.map")
+    let target = try reader.u8("operation.target")
+    guard target <= (code.rawValue <= Code.splice.rawValue ? 3 : 0) else {
+      throw WireError(.unknownValue, "operation.target")
     }
-    guard try reader.u16("edit.reserved") == 0 else { throw WireError(.unknownValue, "edit.reserved") }
-    self.operation = operation
-    self.map = map
-    key = try reader.blob("edit.key")
-    value = try reader.blob("edit.value")
+    guard try reader.u16("operation.reserved") == 0 else { throw WireError(.unknownValue, "operation.reserved") }
+    self.code = code
+    self.target = target
+    key = try reader.blob("operation.key")
+    value = try reader.blob("operation.value")
+  }
+
+  /// The map of a map edit.
+  public var map: EditedMap? { code.isMapEdit ? EditedMap(rawValue: target) : nil }
+
+  /// The buffer of a `splice`.
+  public var buffer: EditedBuffer? { code == .splice ? EditedBuffer(rawValue: target) : nil }
+
+  /// The range of a `splice`.
+  public func range() throws(WireError) -> (start: UInt32, length: UInt32) {
+    var reader = WireReader(key)
+    let range = (start: try reader.u32("splice.start"), length: try reader.u32("splice.length"))
+    try reader.end("splice")
+    return range
+  }
+
+  /// Metric and amount of `incrementMetric` and `recordMetric`.
+  public func metric() throws(WireError) -> (metric: UInt32, amount: UInt64) {
+    var keys = WireReader(key)
+    var values = WireReader(value)
+    let result = (metric: try keys.u32("metric.id"), amount: try values.u64("metric.amount"))
+    try keys.end("metric")
+    try values.end("metric")
+    return result
   }
 }
 
@@ -122,7 +207,7 @@ public struct LocalResponse {
 }
 
 extension WireWriter {
-  /// Writes the head of a reply with no edits yet; returns where it stands, for `replyCounts`.
+  /// Writes the head of a reply with no operations yet; returns where it stands, for `replyCounts`.
   @inline(__always)
   public mutating func replyHead(_ kind: ReplyRecord.Kind, stream: UInt32, sequence: UInt64) -> Int {
     let at = count
@@ -134,22 +219,37 @@ extension WireWriter {
     return at
   }
 
-  /// Fills in the flags and number of edits of a reply whose head is at `at`.
+  /// Fills in the flags and number of operations of a reply whose head is at `at`.
   @inline(__always)
-  public mutating func replyCounts(at: Int, flags: ReplyRecord.Flags, edits: Int) {
+  public mutating func replyCounts(at: Int, flags: ReplyRecord.Flags, operations: Int) {
     patch(flags.rawValue, at: at &+ 2)
-    patch(UInt32(truncatingIfNeeded: edits), at: at &+ 16)
+    patch(UInt32(truncatingIfNeeded: operations), at: at &+ 16)
   }
 
+  /// Writes an operation; the target is an `EditedMap`, an `EditedBuffer`, or 0.
   @inline(__always)
-  public mutating func edit(
-    _ operation: HeaderEdit.Operation, _ map: EditedMap, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer
+  public mutating func operation(
+    _ code: ReplyOperation.Code, target: UInt8 = 0, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer
   ) {
-    u8(operation.rawValue)
-    u8(map.rawValue)
+    u8(code.rawValue)
+    u8(target)
     u16(0)
     blob(key)
     blob(value)
+  }
+
+  /// Writes an edit of a header map.
+  @inline(__always)
+  public mutating func edit(
+    _ code: ReplyOperation.Code, _ map: EditedMap, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer
+  ) {
+    operation(code, target: map.rawValue, key: key, value: value)
+  }
+
+  /// Writes a `splice`.
+  public mutating func splice(_ buffer: EditedBuffer, start: UInt32, length: UInt32, value: UnsafeRawBufferPointer) {
+    var range = (start.littleEndian, length.littleEndian)
+    withUnsafeBytes(of: &range) { operation(.splice, target: buffer.rawValue, key: $0, value: value) }
   }
 
   public mutating func localResponse(

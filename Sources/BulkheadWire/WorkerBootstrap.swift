@@ -6,6 +6,7 @@ public struct WorkerBootstrap: Equatable, Sendable {
   public var plugin: String
   /// `spec.pluginName`: the root id that the plugin asks for as `plugin_root_id`.
   public var rootID: String
+  /// `bulkhead/vm-id` of the manifest; empty where none is given.
   public var vmID: String
   /// The ABI marker that the compiler found.
   public var abi: String
@@ -14,6 +15,14 @@ public struct WorkerBootstrap: Equatable, Sendable {
   public var environment: [(name: String, value: String)]
   /// The most linear memory that the guest may have, in bytes.
   public var memoryLimit: UInt64
+  /// The upstreams that calls out may name.
+  public var upstreams: [String] = []
+  /// Calls out, HTTP and gRPC, that may be in flight at once.
+  public var callsInFlight = UInt32(Limits.defaultCallsInFlight)
+  /// The most of a body that a callback may hold back, in bytes.
+  public var bufferBytes = UInt32(Limits.defaultBufferBytes)
+  /// The hostcalls, WASI calls and callbacks that the plugin may use, by their names; nil: all of them.
+  public var capabilities: [String]?
   public var logLevel: LogLevel
   /// Log lines a second that the worker passes on; what is over is counted and dropped.
   public var logLinesPerSecond: UInt32
@@ -68,6 +77,11 @@ public struct WorkerBootstrap: Equatable, Sendable {
       writer.string(variable.value)
     }
     writer.u64(memoryLimit)
+    writer.array(upstreams) { $0.string($1) }
+    writer.u32(callsInFlight)
+    writer.u32(bufferBytes)
+    writer.bool(capabilities != nil)
+    writer.array(capabilities ?? []) { $0.string($1) }
     writer.u8(logLevel.rawValue)
     writer.u32(logLinesPerSecond)
     writer.u32(eventLoops)
@@ -95,6 +109,20 @@ public struct WorkerBootstrap: Equatable, Sendable {
       (name: try reader.string("environment.name"), value: try reader.string("environment.value"))
     }
     memoryLimit = try reader.u64("worker.memoryLimit")
+    upstreams = try reader.array("worker.upstreams", atMost: 65_536) { reader throws(WireError) in
+      try reader.string("worker.upstream")
+    }
+    callsInFlight = try reader.u32("worker.callsInFlight")
+    guard callsInFlight <= UInt32(Limits.maximumCallsInFlight) else {
+      throw WireError(.tooLarge, "worker.callsInFlight")
+    }
+    bufferBytes = try reader.u32("worker.bufferBytes")
+    guard bufferBytes <= UInt32(Limits.maximumBufferBytes) else { throw WireError(.tooLarge, "worker.bufferBytes") }
+    let isRestricted = try reader.bool("worker.isRestricted")
+    let allowed = try reader.array("worker.capabilities", atMost: 1_024) { reader throws(WireError) in
+      try reader.string("worker.capability")
+    }
+    capabilities = isRestricted ? allowed : nil
     guard let level = LogLevel(rawValue: try reader.u8("worker.logLevel")) else {
       throw WireError(.unknownValue, "worker.logLevel")
     }

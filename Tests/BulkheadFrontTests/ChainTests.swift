@@ -111,7 +111,7 @@ import Testing
     try worker.waitForSeen(1)
     var writer = WireWriter()
     let at = writer.replyHead(.streamAction, stream: worker.seen[0].stream, sequence: 0)
-    writer.replyCounts(at: at, flags: .localResponse, edits: 0)
+    writer.replyCounts(at: at, flags: .localResponse, operations: 0)
     let none = UnsafeRawBufferPointer(start: nil, count: 0)
     writer.localResponse(status: 403, grpcStatus: -1, details: none, body: none, serializedHeaders: none)
     worker.act(writer.array)

@@ -230,7 +230,7 @@ import Testing
         for index in 0..<1_100 {
           Array("k\(index)".utf8).withUnsafeBytes { writer.edit(.add, .requestHeaders, key: $0, value: none) }
         }
-        writer.replyCounts(at: at, flags: [], edits: 1_100)
+        writer.replyCounts(at: at, flags: [], operations: 1_100)
         return writer.array
       }
     ),

@@ -75,7 +75,7 @@ private func lines(_ map: HeaderMap) -> [String] { map.strings.map { "\($0)=\($1
 
 @Suite struct HeaderEditTests {
   struct Edit: Sendable {
-    var operation: HeaderEdit.Operation
+    var operation: ReplyOperation.Code
     var key: String
     var value: String = ""
     var map: EditedMap = .requestHeaders
@@ -91,7 +91,7 @@ private func lines(_ map: HeaderMap) -> [String] { map.strings.map { "\($0)=\($1
         bytes(edit.value) { value in writer.edit(edit.operation, edit.map, key: key, value: value) }
       }
     }
-    writer.replyCounts(at: at, flags: [], edits: edits.count)
+    writer.replyCounts(at: at, flags: [], operations: edits.count)
     let array = writer.array
     return try array.withUnsafeBytes { buffer in
       var reply = try ReplyRecord(buffer)

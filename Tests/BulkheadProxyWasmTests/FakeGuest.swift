@@ -85,14 +85,14 @@ struct Reply: Equatable {
       let record = try ReplyRecord(buffer)
       var rest = record.rest
       var edits: [String] = []
-      for _ in 0..<record.editCount {
-        let edit = try HeaderEdit(&rest)
+      for _ in 0..<record.operationCount {
+        let edit = try ReplyOperation(&rest)
         let key = String(decoding: edit.key, as: UTF8.self)
         let value =
-          edit.operation == .set
+          edit.code == .set
           ? try PairsView(edit.value).strings.map { "\($0)=\($1)" }.joined(separator: "&")
           : String(decoding: edit.value, as: UTF8.self)
-        edits.append("\(edit.operation) \(edit.map) \(key)=\(value)")
+        edits.append("\(edit.code) \(edit.map.map { "\($0)" } ?? "\(edit.target)") \(key)=\(value)")
       }
       guard record.flags.contains(.localResponse) else {
         try rest.end("reply")
@@ -206,7 +206,7 @@ final class Harness {
   /// Runs a record; the stream's request headers and properties ride on the first.
   func run(
     _ kind: CallbackKind, stream: UInt32 = 7, first: Bool? = nil, loop: Int = 0, end: Bool = true,
-    request: [(String, String)]? = nil, properties: [(String, String)] = []
+    request: [(String, String)]? = nil, properties: [(String, String)] = [], payload: [UInt8] = []
   ) throws {
     let isFirst = first ?? (kind == .requestHeaders)
     sequence += 1
@@ -224,6 +224,7 @@ final class Harness {
     blob(properties)
     blob(isFirst ? request ?? Self.request : [])
     blob(kind == .responseHeaders ? Self.response : [])
+    writer.blob(payload)
     let bytes = writer.array
     try bytes.withUnsafeBytes { try host.run(try CallbackRecord($0), loop: loop) }
   }

@@ -142,6 +142,7 @@ import Testing
         writer.pairs(pairs)
         writer.endBlob(at)
       }
+      writer.emptyBlob()
       try writer.array.withUnsafeBytes { try host.run(try CallbackRecord($0), loop: 0) }
     }
   }

@@ -202,6 +202,7 @@ import Testing
     writer.pairs([(":method", "GET"), ("a", "b")])
     writer.endBlob(blob)
     writer.emptyBlob()
+    writer.emptyBlob()
     return writer.array
   }
 
@@ -221,7 +222,7 @@ import Testing
         status: 403, grpcStatus: -1, details: value, body: value,
         serializedHeaders: UnsafeRawBufferPointer(start: nil, count: 0))
     }
-    writer.replyCounts(at: at, flags: [.localResponse], edits: 2)
+    writer.replyCounts(at: at, flags: [.localResponse], operations: 2)
     return writer.array
   }
 
@@ -243,11 +244,11 @@ import Testing
       var reply = try ReplyRecord(bytes)
       #expect(reply.kind == .callbackDone)
       #expect(reply.flags == [.localResponse])
-      #expect(reply.editCount == 2)
-      let first = try HeaderEdit(&reply.rest)
-      #expect(first.operation == .add)
+      #expect(reply.operationCount == 2)
+      let first = try ReplyOperation(&reply.rest)
+      #expect(first.code == .add)
       #expect(String(decoding: first.key, as: UTF8.self) == "k")
-      let second = try HeaderEdit(&reply.rest)
+      let second = try ReplyOperation(&reply.rest)
       #expect(second.map == .responseHeaders)
       let local = try LocalResponse(&reply.rest)
       #expect(local.status == 403)
@@ -268,7 +269,7 @@ import Testing
       _ = try? CallbackRecord(raw)
       _ = (try? PairsView(raw))?.strings
       if var reply = try? ReplyRecord(raw) {
-        for _ in 0..<reply.editCount { guard (try? HeaderEdit(&reply.rest)) != nil else { break } }
+        for _ in 0..<reply.operationCount { guard (try? ReplyOperation(&reply.rest)) != nil else { break } }
         _ = try? LocalResponse(&reply.rest)
       }
       var assembler = FrameAssembler(limit: Limits.maximumReportFrame)

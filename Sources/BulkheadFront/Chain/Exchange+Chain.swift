@@ -128,6 +128,7 @@ extension Exchange {
     }
     if isFirst { loop.writer.blob(request.serialized()) } else { loop.writer.emptyBlob() }
     if kind == .responseHeaders { loop.writer.blob(response.serialized()) } else { loop.writer.emptyBlob() }
+    loop.writer.emptyBlob()
   }
 
   /// What is known of the stream by now, as Proxy-Wasm properties.
@@ -193,6 +194,7 @@ extension Exchange {
     loop.writer.endBlob(start)
     loop.writer.emptyBlob()
     if withResponse { loop.writer.blob(response.serialized()) } else { loop.writer.emptyBlob() }
+    loop.writer.emptyBlob()
   }
 
   /// The worker is dead and settled: a stream that has met it keeps only the fact.
@@ -209,7 +211,9 @@ extension Exchange {
   /// The outcome of a callback.
   ///
   /// - Returns: false where it breaks the bounds; the stream is failed by then.
-  func callbackAnswered(_ place: Int, of link: WorkerLink, sequence: UInt64, _ outcome: PluginOutcome) -> Bool {
+  func callbackAnswered(
+    _ place: Int, of link: WorkerLink, kind: CallbackKind, sequence: UInt64, _ outcome: PluginOutcome
+  ) -> Bool {
     guard place < plugins.count, plugins[place].link === link else { return true }
     plugins[place].hasState = true
     guard case .callback(let asked, let awaited) = awaiting, asked === link, awaited == sequence, place == position
@@ -311,7 +315,9 @@ extension Exchange {
   }
 
   /// The worker of the plugin at `place` is lost while this stream's callback was outstanding there.
-  func workerLost(_ place: Int, link: WorkerLink, sequence: UInt64, fate: ChannelLedger.Fate, why: String) {
+  func workerLost(
+    _ place: Int, link: WorkerLink, kind: CallbackKind, sequence: UInt64, fate: ChannelLedger.Fate, why: String
+  ) {
     guard place < plugins.count, plugins[place].link === link else { return }
     guard case .callback(let awaited, let number) = awaiting, awaited === link, number == sequence, place == position
     else { return }

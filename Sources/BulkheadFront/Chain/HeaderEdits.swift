@@ -32,9 +32,10 @@ enum HeaderEdits {
     let before = isSafe(request) && isSafe(response) ? nil : (request?.snapshot(), response?.snapshot())
     var dropped = 0
     var inBounds = true
-    outcome.forEachEdit { edit in
-      guard inBounds else { return }
-      switch edit.map {
+    outcome.forEachOperation { edit in
+      guard inBounds, let target = edit.map else { return }
+      switch target {
+      case .requestTrailers, .responseTrailers: break
       case .requestHeaders:
         guard let request else { return }
         if !apply(edit, to: request, isRequest: true) { dropped += 1 }
@@ -60,11 +61,14 @@ enum HeaderEdits {
   }
 
   /// - Returns: false where the edit is not one that may be done.
-  private static func apply(_ edit: HeaderEdit, to map: HeaderMap, isRequest: Bool) -> Bool {
-    switch edit.operation {
+  private static func apply(_ edit: ReplyOperation, to map: HeaderMap, isRequest: Bool) -> Bool {
+    switch edit.code {
     case .set: return replaceAll(of: map, with: edit.value, isRequest: isRequest)
     case .add: return put(edit.key, edit.value, into: map, isRequest: isRequest, replacing: false)
     case .replace: return put(edit.key, edit.value, into: map, isRequest: isRequest, replacing: true)
+    case .splice, .setProperty, .httpCall, .grpcStart, .grpcSend, .grpcClose, .grpcCancel, .incrementMetric,
+      .recordMetric, .overrideHost:
+      return true
     case .remove:
       return withLowerCase(edit.key) { key in
         let name = HeaderName(key)

@@ -37,7 +37,7 @@ final class FrontLoop: @unchecked Sendable {
   private var armedFor: UInt64 = .max
 
   /// Streams by slot; a slot belongs to a connection.
-  private(set) var exchanges: [Exchange?] = []
+  private(set) var exchanges: [(any PluginStream)?] = []
   private var freeSlots: [Int] = []
   private var generations: [UInt32] = []
   private(set) var connections: [Downstream] = []
@@ -47,6 +47,8 @@ final class FrontLoop: @unchecked Sendable {
 
   /// Reused for every record.
   var writer = WireWriter(capacity: 16 << 10)
+  /// Reused for every answer to a hostcall.
+  var answerWriter = WireWriter(capacity: 1 << 10)
   /// Reused for every head: taken, written, and cleared.
   var scratch = ByteBufferAllocator().buffer(capacity: 32 << 10)
   var random = RandomIDs()
@@ -111,7 +113,7 @@ final class FrontLoop: @unchecked Sendable {
     return generations[slot]
   }
 
-  func takeSlot(for exchange: Exchange) -> Int {
+  func takeSlot(for exchange: any PluginStream) -> Int {
     if let slot = freeSlots.popLast() {
       exchanges[slot] = exchange
       return slot
@@ -128,7 +130,7 @@ final class FrontLoop: @unchecked Sendable {
 
   /// The stream of that number, or nil where it is over.
   @inline(__always)
-  func exchange(_ stream: UInt32) -> Exchange? {
+  func exchange(_ stream: UInt32) -> (any PluginStream)? {
     let slot = Int(stream & StreamID.slotMask)
     guard slot < exchanges.count, let exchange = exchanges[slot], exchange.streamID == stream else { return nil }
     return exchange

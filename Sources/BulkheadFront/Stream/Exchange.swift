@@ -7,7 +7,7 @@ import NIOCore
 ///
 /// A connection owns one exchange and uses it for one request after the other, so that a request allocates little. Its
 /// event loop alone touches it.
-final class Exchange {
+final class Exchange: PluginStream {
   enum Phase {
     /// No request.
     case idle
@@ -52,6 +52,7 @@ final class Exchange {
   /// Strong: the connection lets go of its exchange when it closes.
   let connection: Downstream
   private(set) var streamID = StreamID.none
+  var admissionUntil: UInt64 = 0
 
   var phase = Phase.idle
   var awaiting = Awaiting.nothing
@@ -61,9 +62,6 @@ final class Exchange {
   /// Whether any of `plugins` was met.
   var hasMetPlugins = false
   var redispatches = 0
-  /// How long the stream may wait for the plugin at `position` to take its callback: CLOCK_MONOTONIC, ns; 0 where it does
-  /// not wait.
-  var admissionUntil: UInt64 = 0
 
   let request = HeaderMap()
   let response = HeaderMap()

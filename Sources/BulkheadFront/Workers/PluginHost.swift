@@ -58,7 +58,7 @@ final class PluginHost {
   /// Lets the stream wait for a worker.
   ///
   /// - Returns: false where too many wait already.
-  func wait(_ exchange: Exchange) -> Bool {
+  func wait(_ exchange: any PluginStream) -> Bool {
     guard waiters.count - firstWaiter < FrontSettings.maximumWaiters else { return false }
     let now = Clock.monotonicNanoseconds
     // One that came back, since the ring was full again, has no more time than it had.
@@ -88,7 +88,7 @@ final class PluginHost {
   }
 
   /// The stream that has waited longest and still waits.
-  private func nextWaiter() -> Exchange? {
+  private func nextWaiter() -> (any PluginStream)? {
     while let waiter = popWaiter() {
       if let exchange = loop.exchange(waiter.stream), exchange.waitsForAdmission(place) { return exchange }
     }

@@ -25,11 +25,14 @@ final class WorkerLink {
   private var ledger = ChannelLedger()
   private var sequence: UInt64 = 0
   private(set) var isAsleep = false
-  /// `streamDone` records that found the ring full: they go before anything else, since the stream's number may be
-  /// used again after them.
+  /// Records that found the ring full and that nobody but this link can send again: `streamDone`, which goes before
+  /// anything else, since the stream's number may be used again after it, and what is for the plugin itself.
   private var owed: [Owed] = []
+  /// The bytes of those that are for the plugin itself: whoever makes them can make fewer.
+  private(set) var owedRootBytes = 0
 
   private struct Owed {
+    var kind: CallbackKind
     var record: [UInt8]
     var sequence: UInt64
     var stream: UInt32
@@ -160,11 +163,54 @@ final class WorkerLink {
           now: Clock.monotonicNanoseconds)
         loop.wakeInTime(self)
       } else {
-        owed.append(Owed(record: loop.writer.array, sequence: sequence, stream: stream, plugin: plugin))
+        owed.append(
+          Owed(kind: .streamDone, record: loop.writer.array, sequence: sequence, stream: stream, plugin: plugin))
         loop.watch(self)
       }
     } catch {
       lose(.protocolViolation, "\(error)", failHead: true)
+    }
+  }
+
+  /// Sends a callback that is for the plugin itself (`CallbackKind.Subject.root`), or keeps it until there is room.
+  ///
+  /// - Parameters:
+  ///   - kind: of the root.
+  ///   - payload: writes the kind's payload.
+  /// - Returns: false where the record is larger than the ring, or the worker is no more: nothing is sent.
+  func deliver(_ kind: CallbackKind, _ payload: (inout WireWriter) -> Void) -> Bool {
+    guard isAlive else { return false }
+    loop.writer.reset()
+    loop.writer.callbackHead(kind, flags: [], stream: CallbackRecord.noStream, sequence: nextSequence)
+    for _ in 0..<4 { loop.writer.emptyBlob() }
+    let start = loop.writer.beginBlob()
+    payload(&loop.writer)
+    loop.writer.endBlob(start)
+    guard canCarry else { return false }
+    do throws(RingError) {
+      sequence &+= 1
+      if try payOwed(), try channel.publish(loop.writer.bytes) {
+        note(
+          kind: kind, sequence: sequence, stream: CallbackRecord.noStream, plugin: host.place, hasState: true,
+          now: Clock.monotonicNanoseconds)
+        loop.activate(self)
+        if isAsleep {
+          isAsleep = false
+          channel.wakeUp()
+        }
+        loop.wakeLater(self)
+      } else {
+        owed.append(
+          Owed(
+            kind: kind, record: loop.writer.array, sequence: sequence, stream: CallbackRecord.noStream,
+            plugin: host.place))
+        owedRootBytes &+= loop.writer.count
+        loop.watch(self)
+      }
+      return true
+    } catch {
+      lose(.protocolViolation, "\(error)", failHead: true)
+      return false
     }
   }
 
@@ -180,7 +226,11 @@ final class WorkerLink {
       }
       guard try sent.get() else { return false }
       note(
-        kind: .streamDone, sequence: done.sequence, stream: done.stream, plugin: done.plugin, hasState: true, now: now)
+        kind: done.kind, sequence: done.sequence, stream: done.stream, plugin: done.plugin, hasState: true, now: now)
+      if done.kind != .streamDone {
+        owedRootBytes &-= done.record.count
+        loop.activate(self)
+      }
       loop.wakeLater(self)
       paid += 1
     }
@@ -257,6 +307,7 @@ final class WorkerLink {
   private func take(_ bytes: UnsafeRawBufferPointer, now: UInt64) {
     do throws(WireError) {
       var reply = try ReplyRecord(bytes)
+      if reply.kind == .hostcall { return try serve(&reply) }
       let outcome = try PluginOutcome(&reply)
       switch reply.kind {
       case .callbackDone:
@@ -268,13 +319,19 @@ final class WorkerLink {
           return
         }
         strayActions = 0
+        if !outcome.contents.isDisjoint(with: [.calls, .metrics]) { perform(outcome) }
         // The stream may be over, or may have been answered by another plugin: then nobody cares.
         guard let exchange = loop.exchange(entry.stream) else { return }
-        if !exchange.callbackAnswered(Int(entry.plugin), of: self, sequence: entry.sequence, outcome) {
+        if !exchange.callbackAnswered(
+          Int(entry.plugin), of: self, kind: entry.kind, sequence: entry.sequence, outcome)
+        {
           lose(.protocolViolation, "its edits of stream \(entry.stream) leave the bounds of a header map")
         }
       case .streamAction:
         guard reply.sequence == 0 else { throw WireError(.unknownValue, "reply.sequence") }
+        if !outcome.contents.isDisjoint(with: [.calls, .metrics]) { perform(outcome) }
+        // The plugin's own: there is nothing else to it.
+        if reply.stream == CallbackRecord.noStream { return }
         guard let exchange = loop.exchange(reply.stream) else {
           // The stream may have ended meanwhile; a worker that does nothing else is no honest one.
           strayActions &+= 1
@@ -290,9 +347,43 @@ final class WorkerLink {
         if !exchange.streamAction(host.place, outcome) {
           lose(.protocolViolation, "its edits of stream \(reply.stream) leave the bounds of a header map")
         }
+      case .hostcall: break
       }
     } catch {
       lose(.protocolViolation, "a reply: \(error)", failHead: true)
+    }
+  }
+
+  /// Does what a reply asks for that is not about its stream: calls out, metrics.
+  private func perform(_ outcome: PluginOutcome) {
+  }
+
+  /// A hostcall that the worker waits for.
+  private func serve(_ reply: inout ReplyRecord) throws(WireError) {
+    let request = try HostcallRequest(&reply.rest)
+    answer(reply.sequence, status: 12)
+    _ = request
+  }
+
+  /// Answers a hostcall.
+  ///
+  /// - Parameters:
+  ///   - sequence: the question's number.
+  ///   - status: `proxy_status_t`.
+  func answer(
+    _ sequence: UInt64, status: UInt32, number: UInt64 = 0,
+    payload: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
+  ) {
+    guard state != .lost else { return }
+    loop.answerWriter.reset()
+    loop.answerWriter.hostcallAnswer(sequence: sequence, status: status, number: number, payload: payload)
+    do throws(RingError) {
+      // A worker waits for one answer at a time: where there is no room, it asks without reading.
+      if try !channel.answer(loop.answerWriter.bytes) {
+        lose(.protocolViolation, "it asked on without taking the answers", failHead: false)
+      }
+    } catch {
+      lose(.protocolViolation, "\(error)", failHead: true)
     }
   }
 
@@ -368,6 +459,7 @@ final class WorkerLink {
     let wasRetired = state == .retired
     state = .lost
     owed = []
+    owedRootBytes = 0
     let outstanding = ledger.abandon(running: running)
     loop.deactivate(self)
     loop.unwatch(self)
@@ -381,7 +473,8 @@ final class WorkerLink {
       }
     for (entry, fate) in outstanding {
       guard let exchange = loop.exchange(entry.stream) else { continue }
-      exchange.workerLost(Int(entry.plugin), link: self, sequence: entry.sequence, fate: fate, why: why)
+      exchange.workerLost(
+        Int(entry.plugin), link: self, kind: entry.kind, sequence: entry.sequence, fate: fate, why: why)
     }
     // Streams that it paused would wait for ever.
     for case let exchange? in loop.exchanges { exchange.workerLostWhilePaused(self, why: why) }

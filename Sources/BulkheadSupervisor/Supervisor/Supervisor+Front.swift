@@ -175,6 +175,7 @@ extension Supervisor {
     case .workerGone(let id):
       note(.trace, "front: \(event) (\(workers[id]?.plugin.name ?? "gone"))")
     case .drained: note(.debug, "front: drained")
+    case .metrics: break
     }
     return true
   }

@@ -39,7 +39,7 @@ final class FakeWorker: @unchecked Sendable {
   // Everything but `seen` (locked) and the flags (atomic) belongs to the worker's thread once it runs.
   enum Action: Sendable {
     /// Continue, with edits.
-    case goOn([(HeaderEdit.Operation, EditedMap, String, String)] = [])
+    case goOn([(ReplyOperation.Code, EditedMap, String, String)] = [])
     case pause
     case respond(status: UInt32, body: String, headers: [(String, String)] = [], grpc: Int32 = -1)
     case close
@@ -110,7 +110,7 @@ final class FakeWorker: @unchecked Sendable {
   func act(stream: UInt32, flags: ReplyRecord.Flags) {
     var writer = WireWriter()
     let at = writer.replyHead(.streamAction, stream: stream, sequence: 0)
-    writer.replyCounts(at: at, flags: flags, edits: 0)
+    writer.replyCounts(at: at, flags: flags, operations: 0)
     act(writer.array)
   }
 
@@ -169,11 +169,11 @@ final class FakeWorker: @unchecked Sendable {
           Array(value.utf8).withUnsafeBytes { value in writer.edit(operation, map, key: key, value: value) }
         }
       }
-      writer.replyCounts(at: at, flags: [], edits: edits.count)
-    case .pause: writer.replyCounts(at: at, flags: .pause, edits: 0)
-    case .close: writer.replyCounts(at: at, flags: .closeStream, edits: 0)
+      writer.replyCounts(at: at, flags: [], operations: edits.count)
+    case .pause: writer.replyCounts(at: at, flags: .pause, operations: 0)
+    case .close: writer.replyCounts(at: at, flags: .closeStream, operations: 0)
     case .respond(let status, let body, let headers, let grpc):
-      writer.replyCounts(at: at, flags: .localResponse, edits: 0)
+      writer.replyCounts(at: at, flags: .localResponse, operations: 0)
       var pairs = WireWriter()
       pairs.pairs(headers)
       let none = UnsafeRawBufferPointer(start: nil, count: 0)

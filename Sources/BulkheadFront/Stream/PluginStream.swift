@@ -1,0 +1,46 @@
+import BulkheadCore
+
+/// A stream as workers and their links see it: an HTTP exchange or a TCP connection. Its event loop alone touches it.
+///
+/// Classes alone conform, so that a reference to one is a pointer and a table: nothing is boxed.
+protocol PluginStream: AnyObject {
+  /// The front's number for it; `StreamID.none` while there is no stream.
+  var streamID: UInt32 { get }
+  /// How long it may wait for a plugin to take its callback: CLOCK_MONOTONIC, ns; 0 where it does not wait.
+  var admissionUntil: UInt64 { get set }
+
+  /// Whether the plugin at `place` has it by that worker.
+  func isAdmitted(_ place: Int, to link: WorkerLink) -> Bool
+
+  /// The outcome of a callback.
+  ///
+  /// - Returns: false where it breaks the bounds; the stream is failed by then.
+  func callbackAnswered(
+    _ place: Int, of link: WorkerLink, kind: CallbackKind, sequence: UInt64, _ outcome: PluginOutcome
+  ) -> Bool
+
+  /// An action outside a callback, of a plugin that has the stream.
+  ///
+  /// - Returns: false where it breaks the bounds; the stream is failed by then.
+  func streamAction(_ place: Int, _ outcome: PluginOutcome) -> Bool
+
+  /// Whether it waits for a worker of the plugin at `place`, or for room on its ring.
+  func waitsForAdmission(_ place: Int) -> Bool
+
+  /// A worker is ready for it, or there is room again.
+  func admitted(_ place: Int)
+
+  /// No worker came in time, or none will.
+  func admissionFailed(_ place: Int, _ why: String)
+
+  /// The worker of the plugin at `place` is lost while this callback of the stream was outstanding there.
+  func workerLost(
+    _ place: Int, link: WorkerLink, kind: CallbackKind, sequence: UInt64, fate: ChannelLedger.Fate, why: String
+  )
+
+  /// The worker is lost: what it had paused is not resumed by anybody.
+  func workerLostWhilePaused(_ link: WorkerLink, why: String)
+
+  /// The worker is dead and settled: a stream that has met it keeps only the fact.
+  func forget(_ link: WorkerLink, place: Int)
+}

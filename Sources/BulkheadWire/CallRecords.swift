@@ -1,0 +1,202 @@
+import BulkheadCore
+
+// The payloads of the records that are about calls out: what the plugin asks for, and what comes back.
+
+/// The answer to a `proxy_http_call`, front to worker. A call that failed, whyever, has no headers, no body and no
+/// trailers, as Envoy tells it.
+///
+/// Layout: u32 token, then headers (serialized pairs), body, trailers (serialized pairs) as blobs.
+public struct HTTPCallResult {
+  public var token: UInt32
+  public var headers: PairsView
+  public var headerBytes: UnsafeRawBufferPointer
+  public var body: UnsafeRawBufferPointer
+  public var trailers: PairsView
+  public var trailerBytes: UnsafeRawBufferPointer
+
+  public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
+    var reader = WireReader(bytes)
+    token = try reader.u32("httpCallResult.token")
+    headerBytes = try reader.blob("httpCallResult.headers")
+    body = try reader.blob("httpCallResult.body")
+    trailerBytes = try reader.blob("httpCallResult.trailers")
+    try reader.end("httpCallResult")
+    headers = try PairsView(headerBytes)
+    trailers = try PairsView(trailerBytes)
+  }
+}
+
+/// What came for a gRPC call, front to worker: metadata or a message.
+///
+/// Layout: u32 token, then a blob.
+public struct GRPCEvent {
+  public var token: UInt32
+  public var bytes: UnsafeRawBufferPointer
+
+  public init(_ payload: UnsafeRawBufferPointer) throws(WireError) {
+    var reader = WireReader(payload)
+    token = try reader.u32("grpc.token")
+    bytes = try reader.blob("grpc.bytes")
+    try reader.end("grpc")
+  }
+}
+
+/// A gRPC call is over, front to worker.
+///
+/// Layout: u32 token, u32 status (0 to 16), then the message as a blob.
+public struct GRPCEnd {
+  public var token: UInt32
+  public var status: UInt32
+  public var message: UnsafeRawBufferPointer
+
+  public init(_ payload: UnsafeRawBufferPointer) throws(WireError) {
+    var reader = WireReader(payload)
+    token = try reader.u32("grpcEnd.token")
+    status = try reader.u32("grpcEnd.status")
+    message = try reader.blob("grpcEnd.message")
+    try reader.end("grpcEnd")
+  }
+}
+
+/// A `proxy_http_call`, worker to front: key and value of a reply operation `httpCall`.
+///
+/// Layout of the key: u32 token, u32 owner (the stream, or `CallbackRecord.noStream`), u32 timeout in milliseconds, then
+/// upstream, headers (serialized pairs) and trailers (serialized pairs) as blobs. The value is the body.
+///
+/// The worker has checked it: the upstream is known, `:method`, `:path` and `:authority` are there. The front checks again.
+public struct HTTPCallRequest {
+  /// Chosen by the worker, unique among its calls in flight, HTTP and gRPC.
+  public var token: UInt32
+  /// The stream with which the call ends, where the plugin made it in a stream's context.
+  public var owner: UInt32
+  public var timeoutMilliseconds: UInt32
+  public var upstream: UnsafeRawBufferPointer
+  public var headers: PairsView
+  public var trailers: PairsView
+  public var body: UnsafeRawBufferPointer
+
+  public init(_ operation: ReplyOperation) throws(WireError) {
+    var reader = WireReader(operation.key)
+    token = try reader.u32("httpCall.token")
+    owner = try reader.u32("httpCall.owner")
+    timeoutMilliseconds = try reader.u32("httpCall.timeout")
+    upstream = try reader.blob("httpCall.upstream")
+    headers = try PairsView(try reader.blob("httpCall.headers"))
+    trailers = try PairsView(try reader.blob("httpCall.trailers"))
+    try reader.end("httpCall")
+    body = operation.value
+  }
+}
+
+/// A `proxy_grpc_call` or `proxy_grpc_stream`, worker to front: key and value of a reply operation `grpcStart`.
+///
+/// Layout of the key: u32 token, u32 owner, u32 timeout in milliseconds (0: none), u32 1 for a unary call and 0 for a
+/// stream, then upstream, service, method and metadata (serialized pairs) as blobs. The value is the message of a unary
+/// call.
+public struct GRPCCallRequest {
+  public var token: UInt32
+  public var owner: UInt32
+  public var timeoutMilliseconds: UInt32
+  public var isUnary: Bool
+  public var upstream: UnsafeRawBufferPointer
+  public var service: UnsafeRawBufferPointer
+  public var method: UnsafeRawBufferPointer
+  public var metadata: PairsView
+  public var message: UnsafeRawBufferPointer
+
+  public init(_ operation: ReplyOperation) throws(WireError) {
+    var reader = WireReader(operation.key)
+    token = try reader.u32("grpcStart.token")
+    owner = try reader.u32("grpcStart.owner")
+    timeoutMilliseconds = try reader.u32("grpcStart.timeout")
+    let unary = try reader.u32("grpcStart.unary")
+    guard unary <= 1 else { throw WireError(.unknownValue, "grpcStart.unary") }
+    isUnary = unary == 1
+    upstream = try reader.blob("grpcStart.upstream")
+    service = try reader.blob("grpcStart.service")
+    method = try reader.blob("grpcStart.method")
+    metadata = try PairsView(try reader.blob("grpcStart.metadata"))
+    try reader.end("grpcStart")
+    message = operation.value
+  }
+}
+
+/// A step in a gRPC stream, worker to front: key and value of the operations `grpcSend` (value: the message), `grpcClose`
+/// (the plugin sends nothing more) and `grpcCancel`.
+///
+/// Layout of the key: u32 token, u32 1 where a message is the last one of the plugin, else 0.
+public struct GRPCStep {
+  public var token: UInt32
+  public var isLast: Bool
+  public var message: UnsafeRawBufferPointer
+
+  public init(_ operation: ReplyOperation) throws(WireError) {
+    var reader = WireReader(operation.key)
+    token = try reader.u32("grpcStep.token")
+    let last = try reader.u32("grpcStep.last")
+    guard last <= 1 else { throw WireError(.unknownValue, "grpcStep.last") }
+    isLast = last == 1
+    try reader.end("grpcStep")
+    message = operation.value
+  }
+}
+
+extension WireWriter {
+  /// Payload of `httpCallResponse`.
+  public mutating func httpCallResult(
+    token: UInt32, serializedHeaders: UnsafeRawBufferPointer, body: UnsafeRawBufferPointer,
+    serializedTrailers: UnsafeRawBufferPointer
+  ) {
+    u32(token)
+    blob(serializedHeaders)
+    blob(body)
+    blob(serializedTrailers)
+  }
+
+  /// Payload of `grpcInitialMetadata`, `grpcTrailingMetadata` and `grpcMessage`.
+  public mutating func grpcEvent(token: UInt32, _ bytes: UnsafeRawBufferPointer) {
+    u32(token)
+    blob(bytes)
+  }
+
+  /// Payload of `grpcClose`.
+  public mutating func grpcEnd(token: UInt32, status: UInt32, message: UnsafeRawBufferPointer) {
+    u32(token)
+    u32(status)
+    blob(message)
+  }
+
+  /// Key of the operation `httpCall`.
+  public mutating func httpCallKey(
+    token: UInt32, owner: UInt32, timeoutMilliseconds: UInt32, upstream: UnsafeRawBufferPointer,
+    serializedHeaders: UnsafeRawBufferPointer, serializedTrailers: UnsafeRawBufferPointer
+  ) {
+    u32(token)
+    u32(owner)
+    u32(timeoutMilliseconds)
+    blob(upstream)
+    blob(serializedHeaders)
+    blob(serializedTrailers)
+  }
+
+  /// Key of the operation `grpcStart`.
+  public mutating func grpcStartKey(
+    token: UInt32, owner: UInt32, timeoutMilliseconds: UInt32, isUnary: Bool, upstream: UnsafeRawBufferPointer,
+    service: UnsafeRawBufferPointer, method: UnsafeRawBufferPointer, serializedMetadata: UnsafeRawBufferPointer
+  ) {
+    u32(token)
+    u32(owner)
+    u32(timeoutMilliseconds)
+    u32(isUnary ? 1 : 0)
+    blob(upstream)
+    blob(service)
+    blob(method)
+    blob(serializedMetadata)
+  }
+
+  /// Key of the operations `grpcSend`, `grpcClose` and `grpcCancel`.
+  public mutating func grpcStepKey(token: UInt32, isLast: Bool) {
+    u32(token)
+    u32(isLast ? 1 : 0)
+  }
+}

@@ -1,0 +1,102 @@
+import BulkheadCore
+
+/// A hostcall that the worker cannot answer by itself, since what it is about is shared: worker to front, as what follows
+/// the head of a reply of kind `hostcall`. The worker waits for the `HostcallAnswer` of the same number, which comes on
+/// the channel's ring for answers.
+///
+/// Layout: u16 call, u16 zero, u64 number, then key, value and extra as blobs. What a call does not name is 0 or empty.
+public struct HostcallRequest {
+  public enum Call: UInt16, Sendable, CaseIterable {
+    /// key, value; number: the cas, 0 for none.
+    case setSharedData = 1
+    /// key. The answer's number is the cas, its payload the value.
+    case getSharedData = 2
+    /// key: the queue's name. The answer's number is the token.
+    case registerQueue = 3
+    /// key: vm_id, value: the queue's name. The answer's number is the token.
+    case resolveQueue = 4
+    /// number: the token, value: the message.
+    case enqueue = 5
+    /// number: the token. The answer's payload is the message.
+    case dequeue = 6
+    /// key: the metric's name, number: its type (`proxy_metric_type_t`). The answer's number is the metric.
+    case defineMetric = 7
+    /// number: the metric. The answer's number is its value.
+    case getMetric = 8
+    /// key: the hash function's name, value: the private key, extra: the text. The answer's payload is the signature.
+    case sign = 9
+    /// key: u32 length of the hash function's name, the name, then the public key; value: the signature, extra: the text.
+    case verifySignature = 10
+    /// key: the upstream's name. The answer's payload: serialized pairs, `host:port` to its state.
+    case upstreamHosts = 11
+  }
+
+  public var call: Call
+  public var number: UInt64
+  public var key: UnsafeRawBufferPointer
+  public var value: UnsafeRawBufferPointer
+  public var extra: UnsafeRawBufferPointer
+
+  public init(_ reader: inout WireReader) throws(WireError) {
+    guard let call = Call(rawValue: try reader.u16("hostcall.call")) else {
+      throw WireError(.unknownValue, "hostcall.call")
+    }
+    guard try reader.u16("hostcall.reserved") == 0 else { throw WireError(.unknownValue, "hostcall.reserved") }
+    self.call = call
+    number = try reader.u64("hostcall.number")
+    key = try reader.blob("hostcall.key")
+    value = try reader.blob("hostcall.value")
+    extra = try reader.blob("hostcall.extra")
+    try reader.end("hostcall")
+  }
+}
+
+/// The answer to a `HostcallRequest`, front to worker: the only record kind on the ring for answers.
+///
+/// Layout: u64 sequence of the question, u32 status (`proxy_status_t`), u32 zero, u64 number, then the payload as a blob.
+public struct HostcallAnswer {
+  public var sequence: UInt64
+  public var status: UInt32
+  public var number: UInt64
+  public var payload: UnsafeRawBufferPointer
+
+  public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
+    var reader = WireReader(bytes)
+    sequence = try reader.u64("answer.sequence")
+    status = try reader.u32("answer.status")
+    guard try reader.u32("answer.reserved") == 0 else { throw WireError(.unknownValue, "answer.reserved") }
+    number = try reader.u64("answer.number")
+    payload = try reader.blob("answer.payload")
+    try reader.end("answer")
+  }
+}
+
+extension WireWriter {
+  /// A whole reply record of kind `hostcall`.
+  public mutating func hostcall(
+    _ call: HostcallRequest.Call, sequence: UInt64, number: UInt64 = 0,
+    key: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0),
+    value: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0),
+    extra: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
+  ) {
+    _ = replyHead(.hostcall, stream: CallbackRecord.noStream, sequence: sequence)
+    u16(call.rawValue)
+    u16(0)
+    u64(number)
+    blob(key)
+    blob(value)
+    blob(extra)
+  }
+
+  /// A whole answer record.
+  public mutating func hostcallAnswer(
+    sequence: UInt64, status: UInt32, number: UInt64 = 0,
+    payload: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
+  ) {
+    u64(sequence)
+    u32(status)
+    u32(0)
+    u64(number)
+    blob(payload)
+  }
+}
