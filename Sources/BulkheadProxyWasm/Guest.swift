@@ -18,7 +18,9 @@ public protocol Guest: AnyObject {
   ///
   /// - Returns: its result, 0 where it has none or is not exported.
   /// - Throws: `GuestStopped` where the guest's run is over.
-  func call(_ export: GuestExport, _ a: UInt32, _ b: UInt32, _ c: UInt32) throws(GuestStopped) -> UInt32
+  func call(
+    _ export: GuestExport, _ a: UInt32, _ b: UInt32, _ c: UInt32, _ d: UInt32, _ e: UInt32
+  ) throws(GuestStopped) -> UInt32
 }
 
 /// A guest's linear memory at one moment. Every access is checked: an address is the guest's word.

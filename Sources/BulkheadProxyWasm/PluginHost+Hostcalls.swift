@@ -104,8 +104,8 @@ extension PluginHost {
   private func allocate(_ size: UInt32) throws(GuestStopped) -> UInt32 {
     isAllocating = true
     defer { isAllocating = false }
-    if guest.exports(.memoryAllocate) { return try guest.call(.memoryAllocate, size, 0, 0) }
-    if guest.exports(.malloc) { return try guest.call(.malloc, size, 0, 0) }
+    if guest.exports(.memoryAllocate) { return try guest.call(.memoryAllocate, size, 0, 0, 0, 0) }
+    if guest.exports(.malloc) { return try guest.call(.malloc, size, 0, 0, 0, 0) }
     return 0
   }
 

@@ -106,13 +106,13 @@ public final class PluginHost {
   }
 
   @discardableResult
-  private func call(
-    _ export: GuestExport, _ a: UInt32 = 0, _ b: UInt32 = 0, _ c: UInt32 = 0
+  func call(
+    _ export: GuestExport, _ a: UInt32 = 0, _ b: UInt32 = 0, _ c: UInt32 = 0, _ d: UInt32 = 0, _ e: UInt32 = 0
   ) throws(PluginFailure) -> UInt32 {
     guard guest.exports(export) else { return 0 }
     active = current
     do throws(GuestStopped) {
-      return try guest.call(export, a, b, c)
+      return try guest.call(export, a, b, c, d, e)
     } catch {
       throw .stopped
     }

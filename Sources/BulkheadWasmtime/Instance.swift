@@ -15,7 +15,7 @@ public struct ExportedFunction {
 /// and every call throws the same fault again.
 public final class Instance {
   /// The most parameters that a function called through `call` can have.
-  public static let maximumParameters = 4
+  public static let maximumParameters = 5
 
   private let engine: Engine
   private let store: OpaquePointer
@@ -165,16 +165,18 @@ public final class Instance {
   /// - Returns: its result, 0 where it has none.
   /// - Throws: `GuestFault` where the guest's run is over.
   public func call(
-    _ exported: ExportedFunction, _ a: UInt32 = 0, _ b: UInt32 = 0, _ c: UInt32 = 0, _ d: UInt32 = 0
+    _ exported: ExportedFunction, _ a: UInt32 = 0, _ b: UInt32 = 0, _ c: UInt32 = 0, _ d: UInt32 = 0,
+    _ e: UInt32 = 0
   ) throws(GuestFault) -> UInt32 {
     if let fault { throw fault }
     var values = (
-      wasmtime_val_raw_t(), wasmtime_val_raw_t(), wasmtime_val_raw_t(), wasmtime_val_raw_t()
+      wasmtime_val_raw_t(), wasmtime_val_raw_t(), wasmtime_val_raw_t(), wasmtime_val_raw_t(), wasmtime_val_raw_t()
     )
     values.0.i32 = Int32(bitPattern: a)
     values.1.i32 = Int32(bitPattern: b)
     values.2.i32 = Int32(bitPattern: c)
     values.3.i32 = Int32(bitPattern: d)
+    values.4.i32 = Int32(bitPattern: e)
     var function = exported.function
     var trap: OpaquePointer?
     var error: OpaquePointer?

@@ -38,10 +38,12 @@ final class WasmGuest: Guest {
 
   func exports(_ export: GuestExport) -> Bool { exported[export.rawValue] != nil }
 
-  func call(_ export: GuestExport, _ a: UInt32, _ b: UInt32, _ c: UInt32) throws(GuestStopped) -> UInt32 {
+  func call(
+    _ export: GuestExport, _ a: UInt32, _ b: UInt32, _ c: UInt32, _ d: UInt32, _ e: UInt32
+  ) throws(GuestStopped) -> UInt32 {
     guard let function = exported[export.rawValue] else { return 0 }
     do throws(GuestFault) {
-      return try instance.call(function, a, b, c)
+      return try instance.call(function, a, b, c, d, e)
     } catch {
       // The instance keeps the fault.
       throw GuestStopped()

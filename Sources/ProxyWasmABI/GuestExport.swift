@@ -16,6 +16,22 @@ public enum GuestExport: Int, Sendable, CaseIterable {
   case log
   case delete
   case tick
+  case requestBody
+  case requestTrailers
+  case responseBody
+  case responseTrailers
+  case newConnection
+  case downstreamData
+  case upstreamData
+  case downstreamClose
+  case upstreamClose
+  case httpCallResponse
+  case grpcInitialMetadata
+  case grpcMessage
+  case grpcTrailingMetadata
+  case grpcClose
+  case queueReady
+  case foreignFunction
 
   /// The name of the export.
   public var name: String {
@@ -35,6 +51,22 @@ public enum GuestExport: Int, Sendable, CaseIterable {
     case .log: "proxy_on_log"
     case .delete: "proxy_on_delete"
     case .tick: "proxy_on_tick"
+    case .requestBody: "proxy_on_request_body"
+    case .requestTrailers: "proxy_on_request_trailers"
+    case .responseBody: "proxy_on_response_body"
+    case .responseTrailers: "proxy_on_response_trailers"
+    case .newConnection: "proxy_on_new_connection"
+    case .downstreamData: "proxy_on_downstream_data"
+    case .upstreamData: "proxy_on_upstream_data"
+    case .downstreamClose: "proxy_on_downstream_connection_close"
+    case .upstreamClose: "proxy_on_upstream_connection_close"
+    case .httpCallResponse: "proxy_on_http_call_response"
+    case .grpcInitialMetadata: "proxy_on_grpc_receive_initial_metadata"
+    case .grpcMessage: "proxy_on_grpc_receive"
+    case .grpcTrailingMetadata: "proxy_on_grpc_receive_trailing_metadata"
+    case .grpcClose: "proxy_on_grpc_close"
+    case .queueReady: "proxy_on_queue_ready"
+    case .foreignFunction: "proxy_on_foreign_function"
     }
   }
 
@@ -42,17 +74,26 @@ public enum GuestExport: Int, Sendable, CaseIterable {
   public var parameters: Int {
     switch self {
     case .initialize, .start, .mainVoid: 0
-    case .memoryAllocate, .malloc, .done, .log, .delete, .tick: 1
-    case .main, .contextCreate, .vmStart, .configure: 2
-    case .requestHeaders, .responseHeaders: 3
+    case .memoryAllocate, .malloc, .done, .log, .delete, .tick, .newConnection: 1
+    case .main, .contextCreate, .vmStart, .configure, .requestTrailers, .responseTrailers, .downstreamClose,
+      .upstreamClose, .queueReady:
+      2
+    case .requestHeaders, .responseHeaders, .requestBody, .responseBody, .downstreamData, .upstreamData,
+      .grpcInitialMetadata, .grpcMessage, .grpcTrailingMetadata, .grpcClose, .foreignFunction:
+      3
+    case .httpCallResponse: 5
     }
   }
 
   /// Whether it gives an i32 back.
   public var hasResult: Bool {
     switch self {
-    case .initialize, .start, .contextCreate, .log, .delete, .tick: false
-    case .main, .mainVoid, .memoryAllocate, .malloc, .vmStart, .configure, .requestHeaders, .responseHeaders, .done:
+    case .initialize, .start, .contextCreate, .log, .delete, .tick, .downstreamClose, .upstreamClose,
+      .httpCallResponse, .grpcInitialMetadata, .grpcMessage, .grpcTrailingMetadata, .grpcClose, .queueReady,
+      .foreignFunction:
+      false
+    case .main, .mainVoid, .memoryAllocate, .malloc, .vmStart, .configure, .requestHeaders, .responseHeaders, .done,
+      .requestBody, .requestTrailers, .responseBody, .responseTrailers, .newConnection, .downstreamData, .upstreamData:
       true
     }
   }

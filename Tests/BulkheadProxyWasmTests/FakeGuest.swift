@@ -30,7 +30,9 @@ final class FakeGuest: Guest {
   var memory: GuestMemory { GuestMemory(bytes) }
   func exports(_ export: GuestExport) -> Bool { callbacks[export] != nil }
 
-  func call(_ export: GuestExport, _ a: UInt32, _ b: UInt32, _ c: UInt32) throws(GuestStopped) -> UInt32 {
+  func call(
+    _ export: GuestExport, _ a: UInt32, _ b: UInt32, _ c: UInt32, _ d: UInt32, _ e: UInt32
+  ) throws(GuestStopped) -> UInt32 {
     guard let callback = callbacks[export] else { return 0 }
     if export != .malloc { calls.append("\(export.name)(\(a), \(b), \(c))") }
     guard let result = callback(a, b, c) else { throw GuestStopped() }
