@@ -160,6 +160,20 @@ import Testing
     #expect(worker.seen.last?.properties.contains("response.code_details=response_payload_too_large") == true)
   }
 
+  @Test func bodiesThatWereHeldAreNotCountedAnyMore() throws {
+    let front = try TestFront(plugins: [.test("a", .failClose, .allHTTP, admission: 300)])
+    defer { front.stop() }
+    try front.addWorker { callback, _ in callback.kind == .requestBody && !callback.isEnd ? .pause : .goOn() }
+    // More in all than a worker may keep at a time.
+    let body = [UInt8](repeating: 0x61, count: 1 << 20)
+    for _ in 0..<70 {
+      let client = try TestClient(port: front.ports[0])
+      client.send("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: \(body.count)\r\n\r\n")
+      client.send(body)
+      #expect(client.readToEnd().hasPrefix("HTTP/1.1 200"))
+    }
+  }
+
   @Test func aBodyThatNobodyResumesIsAnsweredWith504() throws {
     let front = try TestFront(plugins: [.test("sleepy", .failClose, .allHTTP)]) { $0.timeouts.upstreamResponse = 150 }
     defer { front.stop() }
