@@ -44,6 +44,19 @@ extension PluginHost {
     return .ok
   }
 
+  /// A property of the active context as bytes of their own; nil where there is none.
+  func propertyBytes(_ path: UnsafeRawBufferPointer) -> [UInt8]? {
+    switch wellKnown(path) {
+    case .bytes(let value): return [UInt8](value)
+    case .owned(let value): return value
+    case .map(let map):
+      return [UInt8](unsafeUninitializedCapacity: map.serializedBytes) { room, count in
+        count = map.write(to: UnsafeMutableRawBufferPointer(room)) ? room.count : 0
+      }
+    case nil: return active?.property(path).map { [UInt8]($0) } ?? (active ?? rootProperties).ownProperty(path)
+    }
+  }
+
   private enum Value {
     case bytes(UnsafeRawBufferPointer)
     case owned([UInt8])
