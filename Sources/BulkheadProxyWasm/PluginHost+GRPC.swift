@@ -25,7 +25,7 @@ extension PluginHost {
     guard var upstream = upstream(ofService: target) else { return .parseFailure }
     // What the other side would take for another path, or for no header at all, is never sent.
     guard Self.isPathPart(service), Self.isPathPart(method), let pairs = Self.pairs(metadataBytes),
-      let metadata = Self.fields(pairs, in: .localResponse, skippingPseudo: true)
+      let metadata = Self.fields(pairs, in: .trailers, skippingPseudo: true)
     else {
       warn("a gRPC call was refused: its service, its method or its metadata cannot be sent")
       return .internalFailure

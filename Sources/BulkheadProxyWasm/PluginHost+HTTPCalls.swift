@@ -15,7 +15,7 @@ extension PluginHost {
     guard a[8] <= UInt32(Int32.max), configuration.upstreams.contains(String(decoding: upstream, as: UTF8.self)),
       let headerPairs = Self.pairs(headerBytes), let trailerPairs = Self.pairs(trailerBytes),
       let headers = Self.fields(headerPairs, in: .request),
-      let trailers = Self.fields(trailerPairs, in: .localResponse),
+      let trailers = Self.fields(trailerPairs, in: .trailers),
       Self.required.allSatisfy({ name in headers.contains { $0.name == name } })
     else { return .badArgument }
 
