@@ -61,7 +61,7 @@ import Testing
   static let mistakes: [(String, String)] = [
     (
       "upstreams: [{name: a, endpoints: ['h:1'], protocol: h2}]",
-      "2:53: upstreams[0].protocol: must be http1 or http2, not 'h2'; did you mean 'http2'?"
+      "2:53: upstreams[0].protocol: must be http1 or http2, not 'h2'"
     ),
     (
       "upstreams: [{name: a, builtin: echo, protocol: http2}]",
