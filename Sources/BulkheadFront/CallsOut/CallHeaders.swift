@@ -30,7 +30,7 @@ struct CallHead {
   init(_ pairs: PairsView) throws(CallRefusal) {
     self.init(method: "", path: "", authority: "")
     var host = ""
-    try pairs.forEach { (key, value) throws(CallRefusal) in
+    try pairs.forEach({ (key, value) throws(CallRefusal) in
       let lower = key.map { ASCII.lower($0) }
       switch lower.withUnsafeBytes({ HeaderName($0) }) {
       case .method:
@@ -54,7 +54,7 @@ struct CallHead {
       case let name where name.isHopByHop: break
       default: fields.append(try Self.field(lower, value))
       }
-    }
+    })
     if authority.isEmpty { authority = host }
     guard !method.isEmpty, !path.isEmpty, !authority.isEmpty else {
       throw CallRefusal(reason: "it has no \(method.isEmpty ? ":method" : path.isEmpty ? ":path" : ":authority")")
@@ -68,7 +68,7 @@ struct CallHead {
   ///   sent in base64, as gRPC has it.
   static func fields(_ pairs: PairsView, isBinaryAllowed: Bool = false) throws(CallRefusal) -> CallHeaders {
     var fields: CallHeaders = []
-    try pairs.forEach { (key, value) throws(CallRefusal) in
+    try pairs.forEach({ (key, value) throws(CallRefusal) in
       let lower = key.map { ASCII.lower($0) }
       let name = lower.withUnsafeBytes { HeaderName($0) }
       guard !name.isPseudo, !name.isFraming else { return }
@@ -77,7 +77,7 @@ struct CallHead {
       } else {
         fields.append(try field(lower, value))
       }
-    }
+    })
     return fields
   }
 

@@ -43,9 +43,9 @@ final class GRPCCall: OutgoingCall {
       throw CallRefusal(reason: "its service and method make no path")
     }
     var authority = ""
-    request.metadata.forEach { key, value in
+    request.metadata.forEach({ key, value in
       if key.equals(":authority"), ASCII.isTarget(value) { authority = String(decoding: value, as: UTF8.self) }
-    }
+    })
     var head = CallHead(method: "POST", path: path, authority: authority)
     head.fields = [("content-type", "application/grpc"), ("te", "trailers")]
     let timeout = min(request.timeoutMilliseconds, Limits.maximumCallMilliseconds)
