@@ -17,6 +17,8 @@ struct FrontSettings: Sendable {
   var bootstrap: FrontBootstrap
   var plugins: [Plugin]
   var layout: ChannelLayout
+  /// One an upstream, in their order.
+  var upstreamTLS: [UpstreamTLS?]
   /// ns.
   var headerRead: UInt64
   var idle: UInt64
@@ -51,6 +53,7 @@ struct FrontSettings: Sendable {
     else { return nil }
     self.bootstrap = bootstrap
     self.layout = layout
+    upstreamTLS = bootstrap.upstreams.map { $0.tls.map { UpstreamTLS($0) } }
     plugins = bootstrap.plugins.map {
       Plugin(
         name: $0.name, strategy: $0.failStrategy, callbacks: $0.callbacks,

@@ -172,7 +172,10 @@ final class Exchange: PluginStream {
     requestQueue.removeAll()
     responseQueue.removeAll()
     if echoBody.readableBytes > 0 { echoBody.clear() }
-    if hasMetPlugins { sayDone() }
+    if hasMetPlugins {
+      sayDone()
+      if loop.callsOfStreams > 0 { loop.callsOut?.streamEnded(streamID) }
+    }
     // From here on nothing that comes for the old number finds this stream.
     streamID = StreamID.none
   }

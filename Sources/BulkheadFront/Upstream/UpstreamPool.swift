@@ -153,7 +153,7 @@ final class UpstreamPool {
     }
   }
 
-  private static func describe(_ error: any Error) -> String {
+  static func describe(_ error: any Error) -> String {
     if let error = error as? IOError { return SystemError.reason(error.errnoCode) }
     if let error = error as? NIOConnectionError {
       if let first = error.connectionErrors.first { return describe(first.error) }
