@@ -9,13 +9,13 @@ extension Exchange {
   func beginEcho() {
     requestSent = false
     deadline = 0
-    if requestFraming == .none || requestEnded {
+    if requestIsWhole {
       pumpEcho()
     } else {
       if expectsContinue { connection.sendContinue() }
       expectsContinue = false
       deadline = startedMonotonic &+ loop.settings.idle
-      connection.resumeReads()
+      if hasRoom(requestWalk) { connection.resumeReads() }
       pumpEcho()
     }
   }
@@ -23,14 +23,20 @@ extension Exchange {
   /// Takes what came of the body; answers at its end.
   func pumpEcho() {
     while var piece = requestQueue.popFirst() {
+      echoBytes &+= UInt64(piece.readableBytes)
       if echoBody.readableBytes < Self.echoedBody {
         var part = piece.readSlice(length: min(piece.readableBytes, Self.echoedBody - echoBody.readableBytes)) ?? piece
         echoBody.writeBuffer(&part)
       }
     }
+    guard requestIsWhole else {
+      if hasRoom(requestWalk) { connection.resumeReads() }
+      unblock(requestWalk)
+      return
+    }
     connection.resumeReads()
-    guard requestFraming == .none || requestEnded else { return }
     requestSent = true
+    settleRequestFraming()
     var json = JSONText()
     json.raw("{\n  \"listener\": ")
     json.string(connection.listenerName)
@@ -42,10 +48,22 @@ extension Exchange {
     json.string(request.value(of: .authority))
     json.raw(",\n  \"headers\": {")
     json.headers(request)
-    json.raw("},\n  \"body\": {\"size\": \(requestBodyBytes), \"text\": ")
+    json.raw("},\n  \"body\": {\"size\": \(echoBytes), \"text\": ")
     echoBody.withUnsafeReadableBytes { json.string($0) }
-    json.raw("}\n}\n")
+    json.raw("}")
+    if !requestTrailers.isEmpty {
+      json.raw(",\n  \"trailers\": {")
+      for (index, trailer) in requestTrailers.enumerated() {
+        json.raw(index == 0 ? "\n    " : ",\n    ")
+        json.string(trailer.name)
+        json.raw(": ")
+        json.string(trailer.value)
+      }
+      json.raw("\n  }")
+    }
+    json.raw("\n}\n")
     echoBody.clear()
+    echoBytes = 0
     beginAnswer(status: 200)
     details = "via_upstream"
     response.append("content-type", "application/json" as StaticString)

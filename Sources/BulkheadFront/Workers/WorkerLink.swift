@@ -68,6 +68,15 @@ final class WorkerLink {
     heldBytes &-= bytes
   }
 
+  /// A stream that is counted has the worker keep that many bytes more, or fewer where it is below 0.
+  func holdMore(_ bytes: Int) { heldBytes &+= bytes }
+
+  /// Whether a stream that is counted may have the worker keep more of its body: what it keeps already does not count
+  /// against it, so that one of the bound's size gets through.
+  func hasBodyRoom(own: Int) -> Bool {
+    heldBytes &- own <= FrontSettings.heldBytes / max(Int(loop.settings.bootstrap.eventLoops), 1)
+  }
+
   /// Actions on unknown streams since the last answer.
   private var strayActions = 0
   private static let maximumStrayActions = 10_000
@@ -130,6 +139,9 @@ final class WorkerLink {
 
   /// Whether the record in the loop's writer fits an empty ring.
   var canCarry: Bool { loop.writer.bytes.count <= channel.maximumCallback }
+
+  /// The largest callback record.
+  var maximumRecord: Int { channel.maximumCallback }
 
   /// Sends the callback record in the loop's writer; it carries `nextSequence`.
   func send(kind: CallbackKind, stream: UInt32, plugin: Int, hasState: Bool) -> Sent {
