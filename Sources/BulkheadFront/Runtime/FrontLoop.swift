@@ -40,7 +40,7 @@ final class FrontLoop: @unchecked Sendable {
   private(set) var exchanges: [(any PluginStream)?] = []
   private var freeSlots: [Int] = []
   private var generations: [UInt32] = []
-  private(set) var connections: [Downstream] = []
+  private(set) var connections: [any ClientConnection] = []
   private var sweepTask: RepeatedTask?
   private(set) var isDraining = false
   private var saidDrained = false
@@ -54,10 +54,13 @@ final class FrontLoop: @unchecked Sendable {
   var random = RandomIDs()
   var editLines = LineLimiter()
   var failureLines = LineLimiter()
+  /// Nil where none is written.
+  let accessLog: AccessLog?
   private var nextConnection: UInt64 = 0
 
   init(
-    index: Int, eventLoop: any EventLoop, settings: FrontSettings, log: FrontLog, events: EventSink, group: FrontGroup
+    index: Int, eventLoop: any EventLoop, settings: FrontSettings, log: FrontLog, events: EventSink, group: FrontGroup,
+    accessLog: AccessLogWriter?
   ) {
     self.index = index
     self.eventLoop = eventLoop
@@ -65,6 +68,7 @@ final class FrontLoop: @unchecked Sendable {
     self.log = log
     self.events = events
     self.group = group
+    self.accessLog = accessLog.map { AccessLog(writer: $0, settings: settings) }
     spin = SpinBudget(maximum: settings.maximumSpin)
     hosts = settings.plugins.indices.map { PluginHost(loop: self, place: $0) }
     pools = settings.bootstrap.upstreams.map { UpstreamPool(loop: self, upstream: $0) }
@@ -72,7 +76,7 @@ final class FrontLoop: @unchecked Sendable {
 
   // MARK: Connections and slots
 
-  func register(_ connection: Downstream) {
+  func register(_ connection: any ClientConnection) {
     connection.place = connections.count
     connections.append(connection)
     if sweepTask == nil {
@@ -82,7 +86,7 @@ final class FrontLoop: @unchecked Sendable {
     }
   }
 
-  func unregister(_ connection: Downstream) {
+  func unregister(_ connection: any ClientConnection) {
     let place = connection.place
     guard place >= 0, place < connections.count else { return }
     connection.place = -1
@@ -93,6 +97,7 @@ final class FrontLoop: @unchecked Sendable {
     }
     if connections.isEmpty {
       wakeForDone()
+      accessLog?.flush()
       sweepTask?.cancel()
       sweepTask = nil
       sayDrained()
@@ -147,6 +152,7 @@ final class FrontLoop: @unchecked Sendable {
       index -= 1
     }
     for pool in pools { pool.checkDeadlines(now) }
+    accessLog?.flush()
   }
 
   /// Takes nothing new: idle connections close, the others after the response in flight.
@@ -165,6 +171,7 @@ final class FrontLoop: @unchecked Sendable {
 
   /// The event loop has ended: what refers back to this object goes. Called once no event loop runs any more.
   func dismantle() {
+    accessLog?.flush()
     hosts = []
     pools = []
     links = []

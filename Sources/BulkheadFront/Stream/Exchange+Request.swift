@@ -315,10 +315,12 @@ extension Exchange {
 
 /// The bits of Envoy's `response.flags` that have a meaning here.
 enum ResponseFlags {
-  static let upstreamReset: UInt64 = 1 << 6  // UpstreamRemoteReset
+  static let upstreamReset: UInt64 = 1 << 6  // UpstreamConnectionTermination
   static let upstreamConnect: UInt64 = 1 << 5  // UpstreamConnectionFailure
   static let upstreamTimeout: UInt64 = 1 << 2
   static let upstreamOverflow: UInt64 = 1 << 7
-  static let downstreamReset: UInt64 = 1 << 16
+  static let downstreamReset: UInt64 = 1 << 14  // DownstreamConnectionTermination
   static let badRequest: UInt64 = 1 << 18
+  static let localReset: UInt64 = 1 << 3
+  static let streamIdleTimeout: UInt64 = 1 << 16
 }

@@ -92,6 +92,8 @@ final class Exchange: PluginStream {
   var requestSent = false
   var wasRetried = false
   var connectAttempts = 0
+  /// The number of the endpoint that it was sent to, for the access log; -1 before that.
+  var lastEndpoint = -1
 
   /// What the embedded echo upstream has taken of the body.
   var echoBody = ByteBuffer()
@@ -146,6 +148,7 @@ final class Exchange: PluginStream {
     requestSent = false
     wasRetried = false
     connectAttempts = 0
+    lastEndpoint = -1
     poolDeadline = 0
     responseFraming = .none
     responseEnded = false
@@ -167,6 +170,7 @@ final class Exchange: PluginStream {
     phase = .idle
     awaiting = .nothing
     deadline = 0
+    loop.accessLog?.write(self)
     leaveUpstream()
     requestQueue.removeAll()
     responseQueue.removeAll()

@@ -78,6 +78,9 @@ extension Exchange {
 struct JSONText {
   private(set) var bytes: [UInt8] = []
 
+  /// Begins anew, in the memory that it has.
+  mutating func clear() { bytes.removeAll(keepingCapacity: true) }
+
   mutating func raw(_ text: String) { bytes.append(contentsOf: text.utf8) }
 
   mutating func string(_ text: String) {
