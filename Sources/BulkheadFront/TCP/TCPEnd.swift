@@ -78,8 +78,10 @@ final class TCPEnd: ChannelDuplexHandler {
   func abort() {
     guard let context, isOpen else { return }
     let channel = context.channel
-    let set = channel.setOption(.socketOption(.so_linger), value: linger(l_onoff: 1, l_linger: 0))
-    set.assumeIsolated().whenComplete { _ in channel.close(promise: nil) }
+    guard let options = channel as? any SocketOptionProvider else { return close() }
+    options.setSoLinger(linger(l_onoff: 1, l_linger: 0)).assumeIsolated().whenComplete { _ in
+      channel.close(promise: nil)
+    }
   }
 
   func suspendReads() { readsAreSuspended = true }

@@ -64,6 +64,7 @@ extension TCPStream {
     let stage = stages[index]
     let settings = loop.settings.plugins[stage.place]
     stage.meeting = .dead
+    loop.counters.pluginFailed(stage.place)
     stage.waits = false
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(

@@ -75,6 +75,7 @@ extension TCPStream {
   }
 
   private func upstreamFailed(_ why: String) {
+    loop.counters.upstreamFailed(loop.pools.firstIndex { $0 === pool } ?? -1)
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, stream: label,

@@ -106,6 +106,7 @@ final class TCPStream: PluginStream, ClientConnection {
   func begin() {
     guard phase == .idle else { return }
     loop.register(self)
+    loop.counters.connectionTaken(listener: listener)
     startedMonotonic = Clock.monotonicNanoseconds
     startedAt = Clock.realtimeNanoseconds
     lastActivity = startedMonotonic
