@@ -40,8 +40,10 @@ extension TCPStream {
       if bytes.readableBytes > 0 { upstream?.write(bytes) }
       if end {
         upstreamIsTold = true
+        endIfBothEnded()
         upstream?.endOutput()
       }
+      return
     }
     endIfBothEnded()
   }
@@ -54,8 +56,9 @@ extension TCPStream {
     }
     if end {
       clientIsTold = true
-      client?.endOutput()
+      // First: a socket that is shut in both directions closes at once, which is no disconnect then.
       endIfBothEnded()
+      client?.endOutput()
     }
   }
 
