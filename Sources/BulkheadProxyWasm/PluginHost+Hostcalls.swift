@@ -10,6 +10,7 @@ extension PluginHost {
   ///   - values: the arguments, of that function's signature; the result is written over the first.
   public func hostcall(_ number: UInt32, _ values: UnsafeMutableRawPointer) -> HostcallOutcome {
     let arguments = HostcallArguments(values)
+    guard capabilities.allow(import: number) else { return refuse(HostImport(number: number), arguments) }
     do throws(GuestStopped) {
       switch HostImport(number: number) {
       case .hostcall(let call):
@@ -18,6 +19,8 @@ extension PluginHost {
         } else {
           arguments.setResult(try serve(call, arguments).rawValue)
         }
+      case .withoutResult(let call):
+        if !isAllocating { _ = try serve(call, arguments) }
       case .wasi(.procExit):
         return .exit(Int32(bitPattern: arguments[0]))
       case .wasi(let call):
@@ -51,17 +54,39 @@ extension PluginHost {
     case .removeHeaderMapValue: return removeFromMap(memory, a[0], a[1], a[2])
     case .continueStream: return continueStream(a[0])
     case .closeStream: return closeStream(a[0])
-    case .getStatus: return getStatus(memory, a[0], a[1], a[2])
+    case .getStatus: return try getStatus(memory, a[0], a[1], a[2])
     case .sendLocalResponse: return sendLocalResponse(memory, a)
     case .getProperty: return try getProperty(memory, a[0], a[1], a[2], a[3])
     case .setProperty: return setProperty(memory, a[0], a[1], a[2], a[3])
     case .done: return done()
     case .setEffectiveContext: return setEffectiveContext(a[0])
     case .notifyMemoryGrowth: return .ok
-    case .setBufferBytes, .httpCall, .grpcCall, .grpcStream, .grpcSend, .grpcCancel, .grpcClose, .setSharedData,
-      .getSharedData, .registerSharedQueue, .resolveSharedQueue, .enqueueSharedQueue, .dequeueSharedQueue,
-      .defineMetric, .recordMetric, .incrementMetric, .getMetric, .callForeignFunction, .clearRouteCache,
-      .getConfiguration, .continueRequest, .continueResponse:
+    case .httpCall: return httpCall(memory, a)
+    case .grpcCall: return grpcCall(memory, a)
+    case .grpcStream: return grpcStream(memory, a)
+    case .grpcSend: return grpcSend(memory, a[0], a[1], a[2], ends: a[3] != 0)
+    case .grpcCancel: return grpcCancel(a[0])
+    case .grpcClose: return grpcClose(a[0])
+    case .setSharedData: return setSharedData(memory, a)
+    case .getSharedData: return try getSharedData(memory, a)
+    case .registerSharedQueue: return registerQueue(memory, a[0], a[1], a[2])
+    case .resolveSharedQueue: return resolveQueue(memory, a)
+    case .enqueueSharedQueue: return enqueue(memory, a[0], a[1], a[2])
+    case .dequeueSharedQueue: return try dequeue(memory, a[0], a[1], a[2])
+    case .defineMetric: return defineMetric(memory, a[0], a[1], a[2], a[3])
+    case .recordMetric: return recordMetric(a[0], a.long(1))
+    case .incrementMetric: return incrementMetric(a[0], by: Int64(bitPattern: a.long(1)))
+    case .getMetric: return getMetric(memory, a[0], a[1])
+    case .callForeignFunction: return try callForeign(memory, a)
+    case .getUpstreamHosts: return try getUpstreamHosts(memory, a[0], a[1])
+    case .setUpstreamOverrideHost: return setUpstreamHost(memory, a[0], a[1])
+    case .setBufferBytes: return setBuffer(memory, a[0], start: a[1], length: a[2], a[3], a[4])
+    case .getConfiguration: return try getConfiguration(a[0], a[1])
+    case .continueRequest: return continueStream(StreamType.request.rawValue)
+    case .continueResponse: return continueStream(StreamType.response.rawValue)
+    // Nothing is cached: there is one route a listener.
+    case .clearRouteCache: return .ok
+    case .redisInit, .redisCall, .injectEncodedData:
       return .unimplemented
     }
   }
@@ -101,7 +126,7 @@ extension PluginHost {
   }
 
   /// Memory from the guest's own allocator ("Memory management"); 0 where it has none or gives none.
-  private func allocate(_ size: UInt32) throws(GuestStopped) -> UInt32 {
+  func allocate(_ size: UInt32) throws(GuestStopped) -> UInt32 {
     isAllocating = true
     defer { isAllocating = false }
     if guest.exports(.memoryAllocate) { return try guest.call(.memoryAllocate, size, 0, 0, 0, 0) }
@@ -114,7 +139,7 @@ extension PluginHost {
     memory.store32(value, at: address) ? .ok : .invalidMemoryAccess
   }
 
-  // MARK: Logging, ticks, buffers
+  // MARK: Logging, ticks
 
   private func log(_ memory: GuestMemory, level: UInt32, _ address: UInt32, _ size: UInt32) -> Status {
     guard let level = UInt8(exactly: level).flatMap(LogLevel.init(rawValue:)) else { return .badArgument }
@@ -154,50 +179,6 @@ extension PluginHost {
       services.tickPeriodChanged(milliseconds: milliseconds)
     }
     return .ok
-  }
-
-  private func buffer(_ type: BufferType) -> [UInt8]? {
-    switch type {
-    case .vmConfiguration: configuration.vmConfiguration
-    case .pluginConfiguration: configuration.pluginConfiguration
-    default: nil
-    }
-  }
-
-  private func getBuffer(
-    _ memory: GuestMemory, _ type: UInt32, start: UInt32, maximum: UInt32, _ pointerAt: UInt32, _ sizeAt: UInt32
-  ) throws(GuestStopped) -> Status {
-    guard let type = BufferType(rawValue: type) else { return .badArgument }
-    guard let bytes = buffer(type) else { return .notFound }
-    guard !start.addingReportingOverflow(maximum).overflow else { return .badArgument }
-    let from = min(Int(start), bytes.count)
-    let count = min(Int(maximum), bytes.count - from)
-    return try give(count: count, pointerAt, sizeAt) { room in
-      bytes.withUnsafeBytes { room.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[from..<(from + count)])) }
-      return true
-    }
-  }
-
-  private func getBufferStatus(
-    _ memory: GuestMemory, _ type: UInt32, _ sizeAt: UInt32, _ unusedAt: UInt32
-  ) -> Status {
-    guard let type = BufferType(rawValue: type) else { return .badArgument }
-    guard let bytes = buffer(type) else { return .notFound }
-    guard memory.contains(sizeAt, 4), memory.contains(unusedAt, 4) else { return .invalidMemoryAccess }
-    _ = memory.store32(UInt32(clamping: bytes.count), at: sizeAt)
-    return store(0, at: unusedAt, memory)
-  }
-
-  /// The status of a call out; there is none, as Envoy answers it: 0 and no message.
-  private func getStatus(
-    _ memory: GuestMemory, _ codeAt: UInt32, _ pointerAt: UInt32, _ sizeAt: UInt32
-  ) -> Status {
-    guard memory.contains(codeAt, 4), memory.contains(pointerAt, 4), memory.contains(sizeAt, 4) else {
-      return .invalidMemoryAccess
-    }
-    _ = memory.store32(0, at: codeAt)
-    _ = memory.store32(0, at: pointerAt)
-    return store(0, at: sizeAt, memory)
   }
 
   // MARK: Contexts

@@ -48,15 +48,29 @@ public final class PluginHost {
   /// The stream that hostcalls act upon; nil for the root.
   var active: StreamContext?
   let main: ReplyBuilder
+  /// Buffers 6 and 7, where they stay.
+  let configurations: ConfigurationBuffers
+  /// What the plugin may not use.
+  let capabilities: Capabilities
   /// Which of its callbacks runs.
-  private(set) var kind = CallbackKind.none
+  var kind = CallbackKind.none
   /// `proxy_continue_stream` was called inside the callback that it is about.
   var isResumed = false
   private var spareBuilders: [ReplyBuilder] = []
+  /// The event loop whose record runs; 0 outside one.
+  var runningLoop = 0
+  /// What the plugin wants of its own, by event loop, where no reply can carry it.
+  private var rootPending: [(loop: Int, builder: ReplyBuilder)] = []
+  let callouts = CalloutTable()
+  let metrics = MetricLedger()
+  let answer = RootAnswer()
+  let foreign = ForeignState()
   /// The guest's allocator runs: hostcalls that would change what the caller holds are refused meanwhile.
   var isAllocating = false
   /// The period of `proxy_on_tick`; 0 where it is off.
   public internal(set) var tickPeriodMilliseconds: UInt32 = 0
+  /// What the plugin called and may not, by `HostImport.number`.
+  var refusedImports: Set<UInt32> = []
   var scratch = ByteArena()
   /// Properties that the plugin set outside any stream.
   let rootProperties = StreamContext()
@@ -71,6 +85,9 @@ public final class PluginHost {
     self.services = services
     self.configuration = configuration
     main = ReplyBuilder(maximumRecord: configuration.maximumRecord)
+    main.metrics = metrics
+    configurations = ConfigurationBuffers(configuration)
+    capabilities = Capabilities(allowed: configuration.capabilities)
   }
 
   // MARK: Start
@@ -82,6 +99,7 @@ public final class PluginHost {
   /// - Throws: `PluginFailure.stopped` or `.refused`.
   public func start(willCall: (CallbackKind) -> Void = { _ in }) throws(PluginFailure) {
     willCall(.vmStart)
+    kind = .vmStart
     if guest.exports(.initialize) {
       try call(.initialize)
       if guest.exports(.main) {
@@ -93,23 +111,29 @@ public final class PluginHost {
       try call(.start)
     }
     try call(.contextCreate, Self.rootID, 0)
-    if guest.exports(.vmStart) {
+    if exports(.vmStart) {
       let size = UInt32(clamping: configuration.vmConfiguration.count)
       guard try call(.vmStart, Self.rootID, size) != 0 else { throw .refused(.vmStart) }
     }
     willCall(.configure)
-    if guest.exports(.configure) {
+    kind = .configure
+    if exports(.configure) {
       let size = UInt32(clamping: configuration.pluginConfiguration.count)
       guard try call(.configure, Self.rootID, size) != 0 else { throw .refused(.configure) }
     }
     try settle()
+    kind = .none
   }
+
+  /// Whether the guest has the function and the plugin may be called by it.
+  @inline(__always)
+  func exports(_ export: GuestExport) -> Bool { guest.exports(export) && capabilities.allow(export) }
 
   @discardableResult
   func call(
     _ export: GuestExport, _ a: UInt32 = 0, _ b: UInt32 = 0, _ c: UInt32 = 0, _ d: UInt32 = 0, _ e: UInt32 = 0
   ) throws(PluginFailure) -> UInt32 {
-    guard guest.exports(export) else { return 0 }
+    guard exports(export) else { return 0 }
     active = current
     do throws(GuestStopped) {
       return try guest.call(export, a, b, c, d, e)
@@ -121,7 +145,7 @@ public final class PluginHost {
   // MARK: Callbacks
 
   /// Whether ticks are to be made.
-  public var wantsTicks: Bool { tickPeriodMilliseconds > 0 && guest.exports(.tick) }
+  public var wantsTicks: Bool { tickPeriodMilliseconds > 0 && exports(.tick) }
 
   /// Runs `proxy_on_tick` on the root context.
   ///
@@ -140,27 +164,31 @@ public final class PluginHost {
   ///   - loop: the front's event loop that it came from.
   /// - Throws: `PluginFailure.stopped`, or `.protocolViolation` where the record cannot follow those before it.
   public func run(_ record: borrowing CallbackRecord, loop: Int) throws(PluginFailure) {
+    runningLoop = loop
+    defer { runningLoop = 0 }
+    if record.kind.subject == .root { return try runRoot(record, loop: loop) }
     let context = try context(for: record, loop: loop)
     current = context
     defer { current = nil }
     if !record.requestHeaderBytes.isEmpty {
-      context.request.load(record.requestHeaderBytes, count: record.requestHeaders.count)
+      context.forward.headers.load(record.requestHeaderBytes, count: record.requestHeaders.count)
     }
     if !record.responseHeaderBytes.isEmpty {
-      context.response.load(record.responseHeaderBytes, count: record.responseHeaders.count)
+      context.backward.headers.load(record.responseHeaderBytes, count: record.responseHeaders.count)
     }
     kind = record.kind
     isResumed = false
     if kind == .streamDone {
       context.endStream()
+      forgetCalls(of: context)
     } else {
       main.begin(.callbackDone, stream: record.stream, sequence: record.sequence)
     }
     if record.flags.contains(.firstOfStream) { try call(.contextCreate, context.id, Self.rootID) }
-    switch record.kind {
-    case .requestHeaders, .responseHeaders: try runHeaders(context, record)
-    case .streamDone: try runDone(context)
-    default: throw .protocolViolation("a record of kind \(record.kind.name) is no stream's")
+    if kind == .streamDone {
+      try runDone(context)
+    } else {
+      try runPiece(context, record)
     }
     current = nil
     try settle()
@@ -199,37 +227,9 @@ public final class PluginHost {
     }
   }
 
-  private func runHeaders(_ context: StreamContext, _ record: borrowing CallbackRecord) throws(PluginFailure) {
-    let ends: UInt32 = record.flags.contains(.endOfStream) ? 1 : 0
-    let isRequest = record.kind == .requestHeaders
-    let headers = isRequest ? context.request : context.response
-    if isRequest {
-      context.mayEditRequest = true
-    } else {
-      // The request is long on its way: what waited of it waits no more.
-      context.mayEditRequest = false
-      context.requestPaused = false
-      context.mayEditResponse = true
-    }
-    let export: GuestExport = isRequest ? .requestHeaders : .responseHeaders
-    let returned = try call(export, context.id, UInt32(clamping: headers.count), ends)
-    // A stream that was told to go on inside the callback does, whatever the callback returns.
-    let pauses =
-      Action(returned: returned) == .pause && !isResumed && main.flags.isDisjoint(with: [.localResponse, .closeStream])
-    if pauses { main.set(.pause) }
-    if isRequest {
-      context.requestPaused = pauses
-      context.mayEditRequest = pauses
-    } else {
-      context.responsePaused = pauses
-      context.mayEditResponse = pauses
-    }
-    services.reply(main.finish(), loop: context.loop)
-  }
-
   private func runDone(_ context: StreamContext) throws(PluginFailure) {
     byStream.remove(context.key)
-    let completed = guest.exports(.done) ? try call(.done, context.id) != 0 : true
+    let completed = exports(.done) ? try call(.done, context.id) != 0 : true
     if completed {
       try delete(context)
     } else {
@@ -249,7 +249,7 @@ public final class PluginHost {
   }
 
   /// Ends what the callback that has just run finished, and sends what it wanted of other streams.
-  private func settle() throws(PluginFailure) {
+  func settle() throws(PluginFailure) {
     output.flush { level, line in emitLog(level, line) }
     while true {
       flushTouched()
@@ -271,6 +271,7 @@ public final class PluginHost {
   }
 
   private func flushTouched() {
+    flushRoot()
     guard !touched.isEmpty else { return }
     for context in touched {
       guard let builder = context.pending else { continue }
@@ -292,6 +293,40 @@ public final class PluginHost {
     context.pending = builder
     touched.append(context)
     return builder
+  }
+
+  /// Where what the plugin wants of its own is collected: in the reply to the record that runs, else in an action.
+  func rootBuilder(loop: Int) -> ReplyBuilder {
+    if main.isOpen, loop == runningLoop { return main }
+    if let index = rootPending.firstIndex(where: { $0.loop == loop }) { return rootPending[index].builder }
+    let builder = spareBuilders.popLast() ?? ReplyBuilder(maximumRecord: configuration.maximumRecord)
+    builder.begin(.streamAction, stream: CallbackRecord.noStream, sequence: 0)
+    rootPending.append((loop, builder))
+    return builder
+  }
+
+  /// Sends what the metrics ledger holds, ahead of the running callback's reply.
+  func sendMetrics() {
+    let builder = spareBuilders.popLast() ?? ReplyBuilder(maximumRecord: configuration.maximumRecord)
+    while !metrics.isEmpty {
+      builder.begin(.streamAction, stream: CallbackRecord.noStream, sequence: 0)
+      metrics.write(into: builder)
+      // A record that has room for none of them has room for none ever.
+      guard !builder.isEmpty else { break }
+      services.reply(builder.finish(), loop: runningLoop)
+    }
+    metrics.clear()
+    if spareBuilders.count < Self.maximumSpares { spareBuilders.append(builder) }
+  }
+
+  private func flushRoot() {
+    if !metrics.isEmpty { sendMetrics() }
+    guard !rootPending.isEmpty else { return }
+    for (loop, builder) in rootPending {
+      if !builder.isEmpty { services.reply(builder.finish(), loop: loop) }
+      if spareBuilders.count < Self.maximumSpares { spareBuilders.append(builder) }
+    }
+    rootPending.removeAll(keepingCapacity: true)
   }
 
   /// The stream's context of that number, if it lives.

@@ -23,7 +23,8 @@ final class StartedPlugin {
   init(_ bootstrap: WorkerBootstrap, reporter: Reporter, modulePath: String) throws(WorkerStop) {
     self.reporter = reporter
     channel = try Self.mapChannel(bootstrap)
-    services = WorkerServices(reporter: reporter, channel: channel)
+    services = WorkerServices(
+      reporter: reporter, channel: channel, maximumSpinMicroseconds: bootstrap.maximumSpinMicroseconds)
 
     let engine: Engine
     let module: Module
@@ -45,9 +46,21 @@ final class StartedPlugin {
     configuration.vmConfiguration = bootstrap.vmConfiguration
     configuration.environment = bootstrap.environment
     configuration.logLevel = bootstrap.logLevel
+    configuration.upstreams = Set(bootstrap.upstreams)
+    configuration.callsInFlight = Int(bootstrap.callsInFlight)
+    guard let abi = ABIVersion(rawValue: bootstrap.abi) else {
+      throw WorkerStop(reason: .configure, detail: "the bootstrap names an ABI that is none: \(bootstrap.abi)")
+    }
+    configuration.abi = abi
+    configuration.bufferBytes = Int(bootstrap.bufferBytes)
+    configuration.capabilities = bootstrap.capabilities
     host = PluginHost(guest: guest, services: services, configuration: configuration)
     bridge = HostBridge(host: host)
-    try instantiate(module)
+    let unknown = configuration.unknownCapabilities
+    if !unknown.isEmpty {
+      reporter.log(.warn, "the capabilities name what nothing is called: \(unknown.joined(separator: ", "))")
+    }
+    try instantiate(module, abi)
     try start()
   }
 
@@ -75,7 +88,7 @@ final class StartedPlugin {
     (0..<Int32(clamping: bootstrap.eventLoops)).map { ChildDescriptor.Worker.firstDoorbell + $0 }
   }
 
-  private func instantiate(_ module: Module) throws(WorkerStop) {
+  private func instantiate(_ module: Module, _ abi: ABIVersion) throws(WorkerStop) {
     let unimplemented = HostImport.unimplemented(among: module.imports.map { "\($0.module).\($0.name)" })
     if !unimplemented.isEmpty {
       reporter.log(
@@ -85,9 +98,12 @@ final class StartedPlugin {
     }
     do throws(InstantiationError) {
       try instance.instantiate(module, functions: HostBridge.functions, host: bridge)
-      try guest.resolve()
+      try guest.resolve(abi)
     } catch {
       if case .fault(let fault) = error { throw stop(fault) }
+      if case .exportType = error {
+        throw WorkerStop(reason: .configure, detail: "\(error) (the module is marked \(abi.rawValue))")
+      }
       throw WorkerStop(reason: .configure, detail: "\(error)")
     }
   }
@@ -101,6 +117,7 @@ final class StartedPlugin {
     } catch {
       throw stop(error)
     }
+    if let broken = services.broken { throw WorkerStop(reason: .protocolViolation, detail: broken) }
     if !instance.hasRun { try warmUp() }
     channel.end(memoryBytes: UInt64(instance.memory.count), droppedLogLines: reporter.droppedLines)
   }

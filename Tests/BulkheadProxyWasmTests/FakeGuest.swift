@@ -10,6 +10,8 @@ final class FakeGuest: Guest {
   var callbacks: [GuestExport: (UInt32, UInt32, UInt32) -> UInt32?] = [:]
   /// Names of what was called, in order, with the arguments.
   var calls: [String] = []
+  /// Of the last call.
+  var arguments: [UInt32] = []
   private var top: UInt32 = 1_024
 
   init(memory: Int = 256 << 10) {
@@ -34,7 +36,10 @@ final class FakeGuest: Guest {
     _ export: GuestExport, _ a: UInt32, _ b: UInt32, _ c: UInt32, _ d: UInt32, _ e: UInt32
   ) throws(GuestStopped) -> UInt32 {
     guard let callback = callbacks[export] else { return 0 }
-    if export != .malloc { calls.append("\(export.name)(\(a), \(b), \(c))") }
+    if export != .malloc {
+      calls.append("\(export.name)(\(a), \(b), \(c))")
+      arguments = [a, b, c, d, e]
+    }
     guard let result = callback(a, b, c) else { throw GuestStopped() }
     return result
   }
@@ -59,6 +64,37 @@ final class FakeServices: HostServices {
     logs.append((level, String(decoding: stream, as: UTF8.self), String(decoding: message, as: UTF8.self)))
   }
   func reply(_ record: UnsafeRawBufferPointer, loop: Int) { replies.append(([UInt8](record), loop)) }
+
+  /// A question to the front, and what it answers: nil is no answer at all.
+  struct Question: Equatable {
+    var call: HostcallRequest.Call
+    var number: UInt64 = 0
+    var key = ""
+    var value = ""
+    var extra = ""
+    var loop = 0
+  }
+  typealias Answer = (status: Status, number: UInt64, payload: [UInt8])
+  var questions: [Question] = []
+  var front: (Question) -> Answer? = { _ in (.ok, 0, []) }
+  private var answerBytes = WireWriter()
+
+  func ask(
+    _ call: HostcallRequest.Call, number: UInt64, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer,
+    extra: UnsafeRawBufferPointer, loop: Int
+  ) -> HostcallAnswer? {
+    let question = Question(
+      call: call, number: number, key: String(decoding: key, as: UTF8.self),
+      value: String(decoding: value, as: UTF8.self), extra: String(decoding: extra, as: UTF8.self), loop: loop)
+    questions.append(question)
+    guard let answer = front(question) else { return nil }
+    answerBytes.reset()
+    answer.payload.withUnsafeBytes {
+      answerBytes.hostcallAnswer(sequence: 1, status: answer.status.rawValue, number: answer.number, payload: $0)
+    }
+    return try? HostcallAnswer(answerBytes.bytes)
+  }
+
   func tickPeriodChanged(milliseconds: UInt32) { tickPeriods.append(milliseconds) }
   func realtimeNanoseconds() -> UInt64 { 1_700_000_000_000_000_000 }
   func monotonicNanoseconds() -> UInt64 { 42 }
@@ -89,12 +125,15 @@ struct Reply: Equatable {
       var edits: [String] = []
       for _ in 0..<record.operationCount {
         let edit = try ReplyOperation(&rest)
-        let key = String(decoding: edit.key, as: UTF8.self)
+        let key =
+          edit.code == .splice
+          ? "\(try edit.range().start)+\(try edit.range().length)" : String(decoding: edit.key, as: UTF8.self)
         let value =
           edit.code == .set
           ? try PairsView(edit.value).strings.map { "\($0)=\($1)" }.joined(separator: "&")
           : String(decoding: edit.value, as: UTF8.self)
-        edits.append("\(edit.code) \(edit.map.map { "\($0)" } ?? "\(edit.target)") \(key)=\(value)")
+        let target = edit.map.map { "\($0)" } ?? edit.buffer.map { "\($0)" } ?? "\(edit.target)"
+        edits.append("\(edit.code) \(target) \(key)=\(value)")
       }
       guard record.flags.contains(.localResponse) else {
         try rest.end("reply")
@@ -203,7 +242,39 @@ final class Harness {
     return [UInt8](guest.bytes[address..<(address + count)])
   }
 
+  // MARK: Buffers
+
+  /// What the buffer holds; nil where the hostcall does not answer OK.
+  func buffer(_ type: BufferType, start: UInt32 = 0, maximum: UInt32 = 1 << 20) -> String? {
+    guard call(.getBufferBytes, type.rawValue, start, maximum, out, out + 4) == .ok else { return nil }
+    return text(guest.word(out), guest.word(out + 4))
+  }
+
+  func bufferSize(_ type: BufferType) -> UInt32? {
+    call(.getBufferStatus, type.rawValue, out, out + 4) == .ok ? guest.word(out) : nil
+  }
+
+  @discardableResult
+  func splice(_ type: BufferType, _ start: UInt32, _ length: UInt32, _ text: String) -> Status {
+    let (at, size) = guest.put(text)
+    return call(.setBufferBytes, type.rawValue, start, length, at, size)
+  }
+
   // MARK: Records
+
+  /// Runs a record with bytes of a body or a connection.
+  func run(
+    _ kind: CallbackKind, text: String, stream: UInt32 = 7, first: Bool = false, loop: Int = 0, end: Bool = false
+  ) throws {
+    try run(kind, stream: stream, first: first, loop: loop, end: end, payload: Array(text.utf8))
+  }
+
+  /// Trailers travel as the payload.
+  func run(_ kind: CallbackKind, trailers: [(String, String)], stream: UInt32 = 7) throws {
+    var writer = WireWriter()
+    writer.pairs(trailers)
+    try run(kind, stream: stream, first: false, end: false, payload: writer.array)
+  }
 
   /// Runs a record; the stream's request headers and properties ride on the first.
   func run(
@@ -224,7 +295,7 @@ final class Harness {
     }
     blob(isFirst ? [("source\0address", "127.0.0.1:4711"), ("connection\0mtls", "\0")] : [])
     blob(properties)
-    blob(isFirst ? request ?? Self.request : [])
+    blob(isFirst && kind.subject != .connection ? request ?? Self.request : [])
     blob(kind == .responseHeaders ? Self.response : [])
     writer.blob(payload)
     let bytes = writer.array

@@ -359,6 +359,7 @@ extension Exchange {
   func fail(_ place: Int, _ why: String) -> Step {
     let host = loop.hosts[place]
     plugins[place].meeting = .dead
+    loop.counters.pluginFailed(place)
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, stream: requestID,

@@ -19,6 +19,8 @@ struct FrontSettings: Sendable {
   var bootstrap: FrontBootstrap
   var plugins: [Plugin]
   var layout: ChannelLayout
+  /// One an upstream, in their order.
+  var upstreamTLS: [UpstreamTLS?]
   /// ns.
   var headerRead: UInt64
   var idle: UInt64
@@ -35,6 +37,8 @@ struct FrontSettings: Sendable {
   /// Whether any of them is told of bodies; the others wait for trailers.
   var hasRequestBodyCallbacks: Bool
   var hasResponseBodyCallbacks: Bool
+  /// Places in the chain of the plugins that are called for TCP connections.
+  var networkPlaces: [Int]
 
   /// The most that the names and values of one header map may have after a plugin's edits.
   var maximumMapBytes: Int { max(Int(bootstrap.bounds.headerBytes) * 2, 64 << 10) }
@@ -59,6 +63,7 @@ struct FrontSettings: Sendable {
     else { return nil }
     self.bootstrap = bootstrap
     self.layout = layout
+    upstreamTLS = bootstrap.upstreams.map { $0.tls.map { UpstreamTLS($0) } }
     plugins = bootstrap.plugins.map {
       Plugin(
         name: $0.name, strategy: $0.failStrategy, callbacks: $0.callbacks,
@@ -70,6 +75,7 @@ struct FrontSettings: Sendable {
     upstreamConnect = UInt64(bootstrap.timeouts.upstreamConnect) * 1_000_000
     upstreamResponse = UInt64(bootstrap.timeouts.upstreamResponse) * 1_000_000
     maximumSpin = UInt64(bootstrap.maximumSpinMicroseconds) * 1_000
+    networkPlaces = plugins.indices.filter { [plugins] in !plugins[$0].callbacks.isDisjoint(with: .network) }
     hasRequestCallbacks = plugins.contains { $0.callbacks.contains(.requestHeaders) }
     hasResponseCallbacks = plugins.contains { $0.callbacks.contains(.responseHeaders) }
     let callbacks = plugins.map(\.callbacks)

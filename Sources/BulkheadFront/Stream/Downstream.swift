@@ -5,7 +5,7 @@ import NIOCore
 /// One client connection: it takes requests one at a time, holds back what comes early, and closes in the right moment.
 ///
 /// The one handler of the connection's pipeline: bytes in, bytes out. One event loop.
-final class Downstream: ChannelDuplexHandler {
+final class Downstream: ChannelDuplexHandler, ClientConnection {
   typealias InboundIn = ByteBuffer
   typealias OutboundIn = ByteBuffer
   typealias OutboundOut = ByteBuffer
@@ -19,7 +19,7 @@ final class Downstream: ChannelDuplexHandler {
   }
 
   private let loop: FrontLoop
-  private let listener: Int
+  let listener: Int
   /// Place in the loop's list, -1 outside.
   var place = -1
   private var slot = -1
@@ -58,6 +58,7 @@ final class Downstream: ChannelDuplexHandler {
   func channelActive(context: ChannelHandlerContext) {
     address = Array((context.remoteAddress?.ipAddress ?? "unknown").utf8)
     loop.register(self)
+    loop.counters.connectionTaken(listener: listener)
     guard loop.group.admitConnection(), loop.connections.count < StreamID.maximumSlots else {
       refuseConnection()
       return

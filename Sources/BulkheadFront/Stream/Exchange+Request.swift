@@ -323,6 +323,7 @@ extension Exchange {
     // One that is merely late must not find this stream again: its answer would be taken for the next request's.
     leaveUpstream()
     flags |= flag
+    loop.counters.upstreamFailed(loop.pools.firstIndex { $0 === pool } ?? -1)
     transportFailure = reason
     loop.log.write(.warn, stream: requestID, "upstream \(pool.name): \(reason)")
     answer(status, "upstream \(pool.name) \(reason)", from: plugins.count - 1, details: "upstream_failure")
@@ -371,4 +372,5 @@ enum ResponseFlags {
   static let downstreamReset: UInt64 = 1 << 14  // DownstreamConnectionTermination
   static let badRequest: UInt64 = 1 << 18
   static let localReset: UInt64 = 1 << 3  // LocalReset
+  static let streamIdleTimeout: UInt64 = 1 << 16
 }

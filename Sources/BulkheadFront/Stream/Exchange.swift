@@ -118,6 +118,8 @@ final class Exchange: PluginStream {
   var transportFailure = ""
   /// Bytes of the body that went to the upstream; counted where plugins may have changed it.
   var requestSentBytes: UInt64 = 0
+  /// The number of the endpoint that it was sent to, for the access log; -1 before that.
+  var lastEndpoint = -1
 
   /// What the embedded echo upstream has taken of the body.
   var echoBody = ByteBuffer()
@@ -184,6 +186,7 @@ final class Exchange: PluginStream {
     upstreamPeer = nil
     if !transportFailure.isEmpty { transportFailure = "" }
     requestSentBytes = 0
+    lastEndpoint = -1
     poolDeadline = 0
     responseFraming = .none
     responseEnded = false
@@ -202,16 +205,21 @@ final class Exchange: PluginStream {
   /// The stream is over, however it ended: the upstream goes back or away, and each plugin that has a context is told.
   func end() {
     guard phase != .idle else { return }
+    loop.counters.requestEnded(listener: connection.listener, status: responseHeadSent ? status : 0)
     phase = .idle
     awaiting = .nothing
     deadline = 0
+    loop.accessLog?.write(self)
     leaveUpstream()
     stopWalks()
     requestQueue.removeAll()
     responseQueue.removeAll()
     echoBytes = 0
     if echoBody.readableBytes > 0 { echoBody.clear() }
-    if hasMetPlugins { sayDone() }
+    if hasMetPlugins {
+      sayDone()
+      if loop.callsOfStreams > 0 { loop.callsOut?.streamEnded(streamID) }
+    }
     // From here on nothing that comes for the old number finds this stream.
     streamID = StreamID.none
   }

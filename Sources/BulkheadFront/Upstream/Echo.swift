@@ -47,7 +47,7 @@ extension Exchange {
     json.raw(",\n  \"authority\": ")
     json.string(request.value(of: .authority))
     json.raw(",\n  \"headers\": {")
-    writeHeaders(into: &json)
+    json.headers(request)
     json.raw("},\n  \"body\": {\"size\": \(echoBytes), \"text\": ")
     echoBody.withUnsafeReadableBytes { json.string($0) }
     json.raw("}")
@@ -69,34 +69,37 @@ extension Exchange {
     response.append("content-type", "application/json" as StaticString)
     finishAnswer(ByteBuffer(bytes: json.bytes), from: plugins.count - 1)
   }
-
-  /// Several values of a name are joined, as JSON has each key once.
-  private func writeHeaders(into json: inout JSONText) {
-    let entries = request.entries
-    var isFirst = true
-    for (index, entry) in entries.enumerated() where !entry.name.isPseudo {
-      let key = request.key(entry)
-      if entries[..<index].contains(where: { request.key($0).equals(key) }) { continue }
-      json.raw(isFirst ? "\n    " : ",\n    ")
-      isFirst = false
-      json.string(key)
-      json.raw(": ")
-      var value = [UInt8](request.value(entry))
-      for other in entries[(index + 1)...] where request.key(other).equals(key) {
-        value.append(contentsOf: [UInt8(ascii: ","), 0x20])
-        value.append(contentsOf: request.value(other))
-      }
-      value.withUnsafeBytes { json.string($0) }
-    }
-    if !isFirst { json.raw("\n  ") }
-  }
 }
 
 /// Writes JSON.
 struct JSONText {
   private(set) var bytes: [UInt8] = []
 
+  /// Begins anew, in the memory that it has.
+  mutating func clear() { bytes.removeAll(keepingCapacity: true) }
+
   mutating func raw(_ text: String) { bytes.append(contentsOf: text.utf8) }
+
+  /// The members of an object that shows a map's headers: several values of a name are joined, as JSON has each key once.
+  mutating func headers(_ map: HeaderMap) {
+    let entries = map.entries
+    var isFirst = true
+    for (index, entry) in entries.enumerated() where !entry.name.isPseudo {
+      let key = map.key(entry)
+      if entries[..<index].contains(where: { map.key($0).equals(key) }) { continue }
+      raw(isFirst ? "\n    " : ",\n    ")
+      isFirst = false
+      string(key)
+      raw(": ")
+      var value = [UInt8](map.value(entry))
+      for other in entries[(index + 1)...] where map.key(other).equals(key) {
+        value.append(contentsOf: [UInt8(ascii: ","), 0x20])
+        value.append(contentsOf: map.value(other))
+      }
+      value.withUnsafeBytes { string($0) }
+    }
+    if !isFirst { raw("\n  ") }
+  }
 
   mutating func string(_ text: String) {
     var copy = text
