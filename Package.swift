@@ -100,7 +100,8 @@ let package = Package(
       linkerSettings: [.unsafeFlags(["-Xlinker", "-l:libz.a"])]),
 
     // configuration and control
-    library("BulkheadConfig", ["BulkheadPolicy", "BulkheadCore", .product(name: "Yams", package: "Yams")]),
+    library(
+      "BulkheadConfig", ["BulkheadPolicy", "BulkheadCore", "ProxyWasmABI", .product(name: "Yams", package: "Yams")]),
     library("BulkheadControl", ["BulkheadPolicy", "BulkheadCore"]),
 
     // roles
@@ -122,6 +123,8 @@ let package = Package(
         "CCrypto", "BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadRing", "BulkheadSandbox",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+        .product(name: "NIOTLS", package: "swift-nio"),
         .product(name: "NIOHTTP2", package: "swift-nio-http2"),
         .product(name: "NIOHPACK", package: "swift-nio-http2"),
         .product(name: "NIOSSL", package: "swift-nio-ssl"),
@@ -178,7 +181,17 @@ let package = Package(
       ],
       linker: wasmtimeLinkage),
     tests("BulkheadConfigTests", ["BulkheadConfig", "BulkheadPolicy", "BulkheadCore"]),
-    tests("BulkheadFrontTests", ["BulkheadFront", "BulkheadWire", "BulkheadRing", "BulkheadSystem"]),
+    tests(
+      "BulkheadFrontTests",
+      [
+        "BulkheadFront", "BulkheadWire", "BulkheadRing", "BulkheadSystem",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+        .product(name: "NIOHTTP2", package: "swift-nio-http2"),
+        .product(name: "NIOHPACK", package: "swift-nio-http2"),
+        .product(name: "NIOSSL", package: "swift-nio-ssl"),
+      ]),
     tests("BulkheadCLITests", ["BulkheadCLI", "BulkheadControl"]),
     tests(
       "BulkheadSupervisorTests",

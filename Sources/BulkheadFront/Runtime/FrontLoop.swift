@@ -19,6 +19,10 @@ final class FrontLoop: @unchecked Sendable {
   /// One a plugin, in the order of the chain.
   private(set) var hosts: [PluginHost] = []
   private(set) var pools: [UpstreamPool] = []
+  /// The plugins' calls out; nil once the loop has ended.
+  private(set) var callsOut: CallsOut?
+  /// Calls out that end with a stream, so that the end of a stream without one costs a look at this number.
+  var callsOfStreams = 0
   var links: [WorkerLink] = []
 
   /// Links that owe this loop a reply: what a poll looks at.
@@ -40,7 +44,7 @@ final class FrontLoop: @unchecked Sendable {
   private(set) var exchanges: [(any PluginStream)?] = []
   private var freeSlots: [Int] = []
   private var generations: [UInt32] = []
-  private(set) var connections: [Downstream] = []
+  private(set) var connections: [any ClientConnection] = []
   private var sweepTask: RepeatedTask?
   private(set) var isDraining = false
   private var saidDrained = false
@@ -54,10 +58,18 @@ final class FrontLoop: @unchecked Sendable {
   var random = RandomIDs()
   var editLines = LineLimiter()
   var failureLines = LineLimiter()
+  /// Nil where none is written.
+  let accessLog: AccessLog?
+  var sharedLines = LineLimiter()
+  /// What this loop counts of itself.
+  var counters: FrontCounters
+  /// The answer to the supervisor's question for metrics that is under way; on the first loop alone.
+  var collection: MetricsCollection?
   private var nextConnection: UInt64 = 0
 
   init(
-    index: Int, eventLoop: any EventLoop, settings: FrontSettings, log: FrontLog, events: EventSink, group: FrontGroup
+    index: Int, eventLoop: any EventLoop, settings: FrontSettings, log: FrontLog, events: EventSink, group: FrontGroup,
+    accessLog: AccessLogWriter?
   ) {
     self.index = index
     self.eventLoop = eventLoop
@@ -65,14 +77,19 @@ final class FrontLoop: @unchecked Sendable {
     self.log = log
     self.events = events
     self.group = group
+    self.accessLog = accessLog.map { AccessLog(writer: $0, settings: settings) }
     spin = SpinBudget(maximum: settings.maximumSpin)
+    counters = FrontCounters(
+      listeners: settings.bootstrap.listeners.count, plugins: settings.plugins.count,
+      upstreams: settings.bootstrap.upstreams.count)
     hosts = settings.plugins.indices.map { PluginHost(loop: self, place: $0) }
     pools = settings.bootstrap.upstreams.map { UpstreamPool(loop: self, upstream: $0) }
+    callsOut = CallsOut(loop: self)
   }
 
   // MARK: Connections and slots
 
-  func register(_ connection: Downstream) {
+  func register(_ connection: any ClientConnection) {
     connection.place = connections.count
     connections.append(connection)
     if sweepTask == nil {
@@ -82,7 +99,7 @@ final class FrontLoop: @unchecked Sendable {
     }
   }
 
-  func unregister(_ connection: Downstream) {
+  func unregister(_ connection: any ClientConnection) {
     let place = connection.place
     guard place >= 0, place < connections.count else { return }
     connection.place = -1
@@ -93,6 +110,7 @@ final class FrontLoop: @unchecked Sendable {
     }
     if connections.isEmpty {
       wakeForDone()
+      accessLog?.flush()
       sweepTask?.cancel()
       sweepTask = nil
       sayDrained()
@@ -147,6 +165,7 @@ final class FrontLoop: @unchecked Sendable {
       index -= 1
     }
     for pool in pools { pool.checkDeadlines(now) }
+    accessLog?.flush()
   }
 
   /// Takes nothing new: idle connections close, the others after the response in flight.
@@ -154,6 +173,7 @@ final class FrontLoop: @unchecked Sendable {
     isDraining = true
     for connection in connections.reversed() { connection.drain() }
     for pool in pools { pool.closeIdle() }
+    callsOut?.drain()
     sayDrained()
   }
 
@@ -163,8 +183,19 @@ final class FrontLoop: @unchecked Sendable {
     group.loopIsDrained(self)
   }
 
+  /// What it has counted by now.
+  func snapshot() -> FrontCounters {
+    var counters = self.counters
+    counters.openConnections = UInt64(connections.count)
+    counters.callbacks = hosts.map(\.callbacks)
+    return counters
+  }
+
   /// The event loop has ended: what refers back to this object goes. Called once no event loop runs any more.
   func dismantle() {
+    callsOut?.dismantle()
+    callsOut = nil
+    accessLog?.flush()
     hosts = []
     pools = []
     links = []
@@ -173,11 +204,13 @@ final class FrontLoop: @unchecked Sendable {
     waitingHosts = []
     toBeWoken = []
     exchanges = []
+    collection = nil
   }
 
   /// Resets what is left.
   func closeAll() {
     for connection in connections.reversed() { connection.reset() }
+    callsOut?.closeAll()
   }
 
   // MARK: Workers

@@ -17,10 +17,10 @@ final class WorkerLink {
     case lost
   }
 
-  private let loop: FrontLoop
+  let loop: FrontLoop
   let host: PluginHost
   let mapping: WorkerMapping
-  private let channel: FrontChannel
+  let channel: FrontChannel
   private(set) var state = State.attached
   private var ledger = ChannelLedger()
   private var sequence: UInt64 = 0
@@ -30,6 +30,11 @@ final class WorkerLink {
   private var owed: [Owed] = []
   /// The bytes of those that are for the plugin itself: whoever makes them can make fewer.
   private(set) var owedRootBytes = 0
+
+  /// What calls out keep for this worker, in bytes; `OutgoingCall` counts it.
+  var callBytes = 0
+  /// Calls out wait until fewer records are owed.
+  var hasHeldCalls = false
 
   private struct Owed {
     var kind: CallbackKind
@@ -63,9 +68,23 @@ final class WorkerLink {
     heldBytes &-= bytes
   }
 
+  /// A stream that is counted has the worker keep that many bytes more, or fewer where it is below 0.
+  func holdMore(_ bytes: Int) { heldBytes &+= bytes }
+
+  /// Whether a stream that is counted may have the worker keep more of its body: what it keeps already does not count
+  /// against it, so that one of the bound's size gets through.
+  func hasBodyRoom(own: Int) -> Bool {
+    heldBytes &- own <= FrontSettings.heldBytes / max(Int(loop.settings.bootstrap.eventLoops), 1)
+  }
+
   /// Actions on unknown streams since the last answer.
   private var strayActions = 0
   private static let maximumStrayActions = 10_000
+
+  /// `proxy_on_queue_ready` that it was sent and has not answered.
+  var notificationsInFlight = 0
+  /// A question of it is with the helper thread.
+  var isHelped = false
 
   /// Places in the loop's lists, -1 outside.
   var activeAt = -1
@@ -95,6 +114,7 @@ final class WorkerLink {
     guard state == .attached else { return }
     state = .ready
     host.reconsider()
+    settleOwed()
   }
 
   func retire() {
@@ -120,6 +140,9 @@ final class WorkerLink {
   /// Whether the record in the loop's writer fits an empty ring.
   var canCarry: Bool { loop.writer.bytes.count <= channel.maximumCallback }
 
+  /// The largest callback record.
+  var maximumRecord: Int { channel.maximumCallback }
+
   /// Sends the callback record in the loop's writer; it carries `nextSequence`.
   func send(kind: CallbackKind, stream: UInt32, plugin: Int, hasState: Bool) -> Sent {
     guard canCarry else { return .neverFits }
@@ -143,6 +166,7 @@ final class WorkerLink {
 
   @inline(__always)
   private func note(kind: CallbackKind, sequence: UInt64, stream: UInt32, plugin: Int, hasState: Bool, now: UInt64) {
+    host.callbacks &+= 1
     if ledger.isEmpty { loop.arm(for: now &+ host.settings.callbackDeadline, now: now) }
     ledger.append(
       ChannelLedger.Entry(
@@ -153,18 +177,25 @@ final class WorkerLink {
   }
 
   /// Sends the `streamDone` record in the loop's writer, or keeps it until there is room.
-  func sendDone(stream: UInt32, plugin: Int) {
+  func sendDone(stream: UInt32, plugin: Int) { sendUnawaited(.streamDone, stream: stream, plugin: plugin) }
+
+  /// Sends the record of a stream in the loop's writer that the stream does not wait for, or keeps it until there is room.
+  func sendUnawaited(_ kind: CallbackKind, stream: UInt32, plugin: Int) {
     guard isAlive else { return }
     do throws(RingError) {
       sequence &+= 1
       if try payOwed(), try channel.publish(loop.writer.bytes) {
         note(
-          kind: .streamDone, sequence: sequence, stream: stream, plugin: plugin, hasState: true,
+          kind: kind, sequence: sequence, stream: stream, plugin: plugin, hasState: true,
           now: Clock.monotonicNanoseconds)
-        loop.wakeInTime(self)
+        if kind == .streamDone {
+          loop.wakeInTime(self)
+        } else {
+          becomeAwaited()
+        }
       } else {
         owed.append(
-          Owed(kind: .streamDone, record: loop.writer.array, sequence: sequence, stream: stream, plugin: plugin))
+          Owed(kind: kind, record: loop.writer.array, sequence: sequence, stream: stream, plugin: plugin))
         loop.watch(self)
       }
     } catch {
@@ -172,14 +203,18 @@ final class WorkerLink {
     }
   }
 
-  /// Sends a callback that is for the plugin itself (`CallbackKind.Subject.root`), or keeps it until there is room.
+  /// The most that the payload of a callback for the plugin itself may have: bytes.
+  var maximumRootPayload: Int { channel.maximumCallback &- 64 }
+
+  /// Sends a callback that is for the plugin itself (`CallbackKind.Subject.root`), or keeps it until there is room; until
+  /// then it also waits where the worker does not serve yet, which may have made calls in `proxy_on_configure`.
   ///
   /// - Parameters:
   ///   - kind: of the root.
   ///   - payload: writes the kind's payload.
   /// - Returns: false where the record is larger than the ring, or the worker is no more: nothing is sent.
   func deliver(_ kind: CallbackKind, _ payload: (inout WireWriter) -> Void) -> Bool {
-    guard isAlive else { return false }
+    guard state != .lost else { return false }
     loop.writer.reset()
     loop.writer.callbackHead(kind, flags: [], stream: CallbackRecord.noStream, sequence: nextSequence)
     for _ in 0..<4 { loop.writer.emptyBlob() }
@@ -189,16 +224,11 @@ final class WorkerLink {
     guard canCarry else { return false }
     do throws(RingError) {
       sequence &+= 1
-      if try payOwed(), try channel.publish(loop.writer.bytes) {
+      if isAlive, try payOwed(), try channel.publish(loop.writer.bytes) {
         note(
           kind: kind, sequence: sequence, stream: CallbackRecord.noStream, plugin: host.place, hasState: true,
           now: Clock.monotonicNanoseconds)
-        loop.activate(self)
-        if isAsleep {
-          isAsleep = false
-          channel.wakeUp()
-        }
-        loop.wakeLater(self)
+        becomeAwaited()
       } else {
         owed.append(
           Owed(
@@ -214,10 +244,33 @@ final class WorkerLink {
     }
   }
 
+  /// Sends what is owed as far as there is room.
+  private func settleOwed() {
+    guard !owed.isEmpty else { return }
+    do throws(RingError) { _ = try payOwed() } catch { lose(.protocolViolation, "\(error)", failHead: true) }
+  }
+
+  /// A record was published that the worker answers.
+  private func becomeAwaited() {
+    loop.activate(self)
+    if isAsleep {
+      isAsleep = false
+      channel.wakeUp()
+    }
+    loop.wakeLater(self)
+  }
+
   private func payOwed() throws(RingError) -> Bool {
     guard !owed.isEmpty else { return true }
+    guard isAlive else { return false }
     var paid = 0
-    defer { owed.removeFirst(paid) }
+    defer {
+      owed.removeFirst(paid)
+      if hasHeldCalls, owedRootBytes <= GRPCCall.lowWater {
+        hasHeldCalls = false
+        loop.callsOut?.resumeHeldBack()
+      }
+    }
     let now = Clock.monotonicNanoseconds
     for done in owed {
       var sent: Result<Bool, RingError> = .success(false)
@@ -227,10 +280,8 @@ final class WorkerLink {
       guard try sent.get() else { return false }
       note(
         kind: done.kind, sequence: done.sequence, stream: done.stream, plugin: done.plugin, hasState: true, now: now)
-      if done.kind != .streamDone {
-        owedRootBytes &-= done.record.count
-        loop.activate(self)
-      }
+      if done.kind.subject == .root { owedRootBytes &-= done.record.count }
+      if done.kind != .streamDone { loop.activate(self) }
       loop.wakeLater(self)
       paid += 1
     }
@@ -279,6 +330,7 @@ final class WorkerLink {
     } else if ledger.awaited == 0 {
       settle()
     }
+    settleOwed()
     host.roomWasMade()
     return true
   }
@@ -319,6 +371,7 @@ final class WorkerLink {
           return
         }
         strayActions = 0
+        if entry.kind == .queueReady { queueNotificationAnswered() }
         if !outcome.contents.isDisjoint(with: [.calls, .metrics]) { perform(outcome) }
         // The stream may be over, or may have been answered by another plugin: then nobody cares.
         guard let exchange = loop.exchange(entry.stream) else { return }
@@ -356,13 +409,8 @@ final class WorkerLink {
 
   /// Does what a reply asks for that is not about its stream: calls out, metrics.
   private func perform(_ outcome: PluginOutcome) {
-  }
-
-  /// A hostcall that the worker waits for.
-  private func serve(_ reply: inout ReplyRecord) throws(WireError) {
-    let request = try HostcallRequest(&reply.rest)
-    answer(reply.sequence, status: 12)
-    _ = request
+    if outcome.contents.contains(.calls) { loop.callsOut?.perform(outcome, from: self) }
+    if outcome.contents.contains(.metrics) { applyMetrics(outcome) }
   }
 
   /// Answers a hostcall.
@@ -377,6 +425,11 @@ final class WorkerLink {
     guard state != .lost else { return }
     loop.answerWriter.reset()
     loop.answerWriter.hostcallAnswer(sequence: sequence, status: status, number: number, payload: payload)
+    if loop.answerWriter.count > channel.maximumAnswer {
+      sayRefused(.answerBytes(channel.maximumAnswer))
+      loop.answerWriter.reset()
+      loop.answerWriter.hostcallAnswer(sequence: sequence, status: HostcallStatus.internalFailure.rawValue)
+    }
     do throws(RingError) {
       // A worker waits for one answer at a time: where there is no room, it asks without reading.
       if try !channel.answer(loop.answerWriter.bytes) {
@@ -431,12 +484,15 @@ final class WorkerLink {
   // MARK: The end
 
   /// This loop found the worker at fault: it says so to the supervisor and to the other loops.
-  private func lose(_ reason: ExitReason, _ detail: String, failHead: Bool = false) {
+  func lose(_ reason: ExitReason, _ detail: String, failHead: Bool = false) {
     guard state != .lost else { return }
     loop.events.send(.workerFault(worker: worker, reason: reason, detail: detail))
     loop.group.condemn(worker: worker, reason: reason, except: loop)
     condemn(reason, failHead: failHead)
   }
+
+  /// The worker did what no honest one does.
+  func breach(_ detail: String) { lose(.protocolViolation, detail) }
 
   /// The worker is lost: settles what was outstanding by the failure table.
   ///
@@ -460,7 +516,11 @@ final class WorkerLink {
     state = .lost
     owed = []
     owedRootBytes = 0
+    if host.settings.callbacks.contains(.queueReady) {
+      loop.group.shared.workerLost(worker, plugin: host.place)
+    }
     let outstanding = ledger.abandon(running: running)
+    loop.callsOut?.workerLost(self)
     loop.deactivate(self)
     loop.unwatch(self)
     host.reconsider()
@@ -498,6 +558,11 @@ final class WorkerLink {
       case .bytes: break
       case .end: link.value.died()
       }
+    }
+    // A worker may have asked before this end was there: then nobody rings.
+    if !isAsleep {
+      loop.activate(self)
+      loop.schedulePoll()
     }
   }
 

@@ -17,6 +17,8 @@ final class PluginRuntime {
   var timer: TimerQueue.Token?
   var worker: WorkerRuntime?
   var lastExit: PluginInfo.LastExit?
+  /// Ends of its workers since the supervisor started.
+  var exits: [ExitReason: UInt64] = [:]
   /// Which missing layers were said already, so that a plugin that is restarted often does not repeat them.
   var announcedGaps: Set<[IsolationLayer]> = []
 
@@ -33,7 +35,8 @@ final class PluginRuntime {
   /// What the control API tells of it.
   var info: PluginInfo {
     PluginInfo(
-      name: name, state: machine.state, failStrategy: manifest.failStrategy, restarts: machine.restarts,
+      name: name, type: manifest.type.name, state: machine.state, failStrategy: manifest.failStrategy,
+      restarts: machine.restarts,
       lastExit: lastExit, workers: worker.map { [$0.child.pid] } ?? [], policy: manifest.policy,
       phase: manifest.phase.name, priority: Int(manifest.priority), module: manifest.modulePath)
   }

@@ -60,7 +60,8 @@ extension Supervisor {
     let ours = SharedDescriptor(pair.takeFirst())
     let child = try ChildProcess(
       .init(process: "front", plugin: nil), executable: setup.installation.front, name: "bulkhead-front",
-      descriptors: [message.raw, theirs.raw] + listeners.raw, namespaces: [], unprivilegedID: 65_534,
+      descriptors: [message.raw, theirs.raw] + listeners.raw + (accessLog.map { [$0.raw] } ?? []), namespaces: [],
+      unprivilegedID: 65_534,
       blockingReport: false, bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: 1_000), loop: loop,
       log: log)
     let front = FrontRuntime(child: child, control: ours, startedAt: loop.now)
@@ -175,7 +176,7 @@ extension Supervisor {
     case .workerGone(let id):
       note(.trace, "front: \(event) (\(workers[id]?.plugin.name ?? "gone"))")
     case .drained: note(.debug, "front: drained")
-    case .metrics: break
+    case .metrics(let number, let isLast, let text): takeMetrics(number: number, isLast: isLast, text: text)
     }
     return true
   }
@@ -200,6 +201,7 @@ extension Supervisor {
     loop.cancel(&front.startTimer)
     guard front === self.front else { return }
     self.front = nil
+    endMetrics(without: "it ended")
     if phase == .draining {
       note(.info, "front ended [\(status)]")
       return stopWorkers()
