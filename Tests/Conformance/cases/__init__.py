@@ -1,0 +1,5 @@
+"""All cases, in the order of the specification."""
+
+from . import lifecycle
+
+CASES = [*lifecycle.CASES]

@@ -1,0 +1,2 @@
+def render(cases, results): return ""
+def gaps(cases): return []
