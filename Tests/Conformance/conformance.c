@@ -33,8 +33,7 @@ static uint32_t depth;
 // The host's next allocations fail, to see what it says then.
 static bool out_of_memory;
 
-PW_EXPORT(proxy_on_memory_allocate) void *allocate(size_t size) {
-  if (out_of_memory) return NULL;
+static void *allocate(size_t size) {
   if (heap_next == 0) heap_next = ((uintptr_t)&__heap_base + 15) & ~(uintptr_t)15;
   uintptr_t start = heap_next, end = start + ((size + 15) & ~(size_t)15);
   if (end < start) return NULL;
@@ -42,6 +41,10 @@ PW_EXPORT(proxy_on_memory_allocate) void *allocate(size_t size) {
   if (end > limit && __builtin_wasm_memory_grow(0, (end - limit + PW_PAGE - 1) / PW_PAGE) == (size_t)-1) return NULL;
   heap_next = end;
   return (void *)start;
+}
+
+PW_EXPORT(proxy_on_memory_allocate) void *on_memory_allocate(size_t size) {
+  return out_of_memory ? NULL : allocate(size);
 }
 
 // The journal.

@@ -102,7 +102,8 @@ class Upstream:
         while True:
             method, path, _ = reader.line().split(" ", 2)
             headers = reader.fields()
-            plan = json.loads(dict(headers).get("x-up", "{}"))
+            plan = dict(headers).get("x-up", "")
+            plan = json.loads(plan) if plan.startswith("{") else {}
             request = {"method": method, "path": path, "headers": headers, "body": None, "trailers": None}
             self.requests.append(request)
             if plan.get("early"):

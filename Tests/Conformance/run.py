@@ -25,8 +25,8 @@ def say(text):
 class Run:
     """One started setup, and the cases against it."""
 
-    def __init__(self, host, upstream, abi):
-        self.host, self.upstream, self.abi = host, upstream, abi
+    def __init__(self, host, upstream, abi, show=False):
+        self.host, self.upstream, self.abi, self.show = host, upstream, abi, show
 
     def collect(self, plugin, what="read"):
         port = self.host.ports["http"]
@@ -105,6 +105,12 @@ class Run:
 
     def judge(self, case, answer, journal, others):
         wrong = []
+        if self.show:
+            say(f"{case.name} ({self.abi}): {answer}\n    " + "\n    ".join(journal))
+            for plugin, lines in others.items():
+                say(f"  {plugin}:\n    " + "\n    ".join(lines))
+            for request in self.upstream.requests:
+                say(f"  upstream: {request}")
 
         def expect(field):
             return case.expected(field, self.abi, self.host.name)
@@ -171,16 +177,18 @@ class Run:
         return wrong
 
 
-def run_setup(host_class, name, abi, cases, upstream, directory, binaries):
+def run_setup(host_class, name, abi, cases, upstream, directory, chosen):
     """Results by case name: a list of what is wrong."""
-    started = host_class(setups.setup(name, abi), directory / f"{name}-{abi}", upstream, binaries)
+    started = host_class(setups.setup(name, abi), directory / f"{name}-{abi}", upstream, chosen.binaries)
     results = {}
     try:
         started.ready()
-        run = Run(started, upstream, abi)
+        run = Run(started, upstream, abi, chosen.show)
         for case in cases:
             try:
                 results[case.name] = run.run(case)
+                if started.process.poll() is not None:
+                    raise hosts.HostError(f"ended with code {started.process.returncode}:\n{started.text()[-2000:]}")
             except (OSError, hosts.HostError, peers.PeerError, ValueError) as error:
                 results[case.name] = [f"{type(error).__name__}: {error}"]
     finally:
@@ -195,6 +203,7 @@ def arguments():
     parser.add_argument("--abi", default="", help="only this ABI")
     parser.add_argument("--binaries", type=pathlib.Path, default=hosts.ROOT / ".build/debug", help="where bulkheadd is")
     parser.add_argument("--update", action="store_true", help="write RESULTS.md instead of comparing with it")
+    parser.add_argument("--show", action="store_true", help="print every case's journal, answer and requests")
     parser.add_argument("--keep", action="store_true", help="keep the directory with logs and configurations")
     return parser.parse_args()
 
@@ -206,7 +215,7 @@ def main():
     groups = {}
     for case in wanted:
         for abi in case.abi:
-            if chosen.abi in ("", abi):
+            if chosen.abi in ("", abi) and not (chosen.envoy and "skip" in case.envoy):
                 groups.setdefault((case.setup, abi), []).append(case)
     host_class = hosts.Envoy if chosen.envoy else hosts.Bulkhead
     upstream = setups.start_peers()
@@ -217,7 +226,7 @@ def main():
         for (setup, abi), cases in groups.items():
             try:
                 found = run_setup(
-                    host_class, setup, abi, cases, upstream, pathlib.Path(temporary), chosen.binaries)
+                    host_class, setup, abi, cases, upstream, pathlib.Path(temporary), chosen)
             except hosts.HostError as error:
                 found = {case.name: [f"the setup {setup} does not start: {error}"] for case in cases}
             for name, wrong in found.items():

@@ -1,5 +1,6 @@
 """All cases, in the order of the specification."""
 
-from . import lifecycle
+from . import buffers, calls, headers, lifecycle, shared, streams, system
 
-CASES = [*lifecycle.CASES]
+CASES = [
+    *lifecycle.CASES, *system.CASES, *buffers.CASES, *headers.CASES, *streams.CASES, *calls.CASES, *shared.CASES]
