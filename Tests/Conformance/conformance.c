@@ -107,6 +107,9 @@ static struct script root_script;
 static char name[32] = "a";
 static size_t name_size = 1;
 static uint64_t registers[10];
+// What an output `&t` brought, for arguments `$$`.
+static char kept[256];
+static size_t kept_size;
 
 static struct stream *stream_of(word context) {
   for (size_t i = 0; i < sizeof streams / sizeof *streams; i++) {
@@ -537,13 +540,20 @@ static void run(const char *text, size_t size, word me) {
         // What the host does not write stays recognizable.
         memset(output->cells, 0xee, bytes + 16);
         arguments[count++] = (uintptr_t)output->cells;
-        if (output->kind == 's' || output->kind == 'p' || output->kind == 'z' || output->kind == 'h') {
+        if (output->kind == 's' || output->kind == 't' || output->kind == 'p' || output->kind == 'z' || output->kind == 'h') {
           arguments[count++] = (uintptr_t)output->cells + 4;
         }
         break;
       }
       case '!': arguments[count++] = 0xfffffff0u; break;  // outside the memory
-      case '$': arguments[count++] = registers[token[1] - '0']; break;
+      case '$':
+        if (length > 1 && token[1] == '$') {  // $$: the bytes that &t kept
+          arguments[count++] = (uintptr_t)kept;
+          arguments[count++] = kept_size;
+        } else {
+          arguments[count++] = registers[token[1] - '0'];
+        }
+        break;
       case '@':
         arguments[count++] = text_equal(token, length, "@root") ? root : text_equal(token, length, "@me") ? me : newest;
         break;
@@ -598,6 +608,12 @@ static void run(const char *text, size_t size, word me) {
       case 'l':
         value |= (uint64_t)load(output->cells + 4) << 32;
         put_number(value);
+        break;
+      case 't':
+        kept_size = length < sizeof kept ? length : sizeof kept;
+        for (size_t j = 0; j < kept_size; j++) kept[j] = data[j];
+        put_number(length);
+        output->keep = 0;
         break;
       case 's':
         put_text("'");

@@ -17,7 +17,7 @@ def setup(name, abi):
     if name == "chain":
         return hosts.Setup(name, [hosts.Plugin("a", abi), hosts.Plugin("b", abi)])
     if name == "shared":
-        return hosts.Setup(name, [hosts.Plugin("a", abi, vm_id="shared"), hosts.Plugin("b", abi, vm_id="shared")])
+        return hosts.Setup(name, [hosts.Plugin("a", abi, vm_id="shared"), hosts.Plugin("b", abi, vm_id="shared", vm_configuration="b")])
     if name == "bounded":
         return hosts.Setup(name, [hosts.Plugin("a", abi)], {"pluginBufferBytes": 65536})
     if name == "tcp":

@@ -29,7 +29,7 @@ CASES = [
          "&s &n", ["set_shared_data OK", "get_shared_data OK 'one' *", "set_shared_data OK",
                    "set_shared_data CAS_MISMATCH", "get_shared_data OK 'two' *"]),
     Case("data.cas_on_a_missing_key", "proxy_set_shared_data OK", "qh: set_shared_data 'd3 'x 77; get_shared_data 'd3 &s "
-         "&n", None),
+         "&n", ["set_shared_data OK", "get_shared_data OK 'x' *"]),
     Case("data.empty_value", "proxy_set_shared_data OK; proxy_get_shared_data OK", "qh: set_shared_data 'd4 ' 0; "
          "get_shared_data 'd4 &s &n", ["set_shared_data OK", "get_shared_data OK '' *"]),
     Case("data.binary", "proxy_set_shared_data OK", "qh: set_shared_data 'd%005 'a%00b%ff 0; get_shared_data 'd%005 &s "
@@ -109,11 +109,14 @@ CASES = [
          "BAD_ARGUMENT", "qh: define_metric 2 'conf_histogram &n0; record_metric $0 10; record_metric $0 20; "
          "increment_metric $0 1; get_metric $0 &l",
          ["define_metric OK *", "record_metric OK", "record_metric OK", "increment_metric BAD_ARGUMENT",
-          "get_metric BAD_ARGUMENT"], abi=("0.2.1",), check=series("conf_histogram_count", 2)),
+          "get_metric BAD_ARGUMENT"], abi=("0.2.1",), check=series("conf_histogram_count", 2),
+         envoy={"check": None}, why="Envoy shows a histogram's values after its next flush"),
     Case("metric.decrement", "proxy_increment_metric BAD_ARGUMENT", "qh: define_metric 0 'conf_down &n0; "
          "increment_metric $0 3; increment_metric $0 -1; increment_metric $0 0; get_metric $0 &l",
          ["define_metric OK *", "increment_metric OK", "increment_metric BAD_ARGUMENT", "increment_metric OK",
-          "get_metric OK 3"], abi=("0.2.1",)),
+          "get_metric OK 3"], abi=("0.2.1",),
+         envoy={"ops": ["define_metric OK *", "increment_metric OK"] + ["increment_metric BAD_ARGUMENT"] * 2 +
+                ["get_metric OK 3"]}, why="to add 0 to a counter is no decrement; Envoy refuses it too"),
     Case("metric.record_counter", "proxy_record_metric OK", "qh: define_metric 0 'conf_recorded &n0; record_metric $0 3; "
          "record_metric $0 4; get_metric $0 &l", ["define_metric OK *", "record_metric OK", "record_metric OK",
                                                   "get_metric OK 7"], abi=("0.2.1",)),
@@ -122,12 +125,13 @@ CASES = [
                                                               "define_metric OK *", "get_metric OK 2"],
          abi=("0.2.1",)),
     Case("metric.gauge_below_zero", "proxy_increment_metric OK", "qh: define_metric 1 'conf_below &n0; increment_metric $0 "
-         "-3; get_metric $0 &l", None, abi=("0.2.1",)),
+         "-3; get_metric $0 &l", ["define_metric OK *", "increment_metric OK", "get_metric OK *"], abi=("0.2.1",)),
     Case("metric.unknown_type", "proxy_define_metric BAD_ARGUMENT", "qh: define_metric 3 'x &n; define_metric 99 'x &n",
          ["define_metric BAD_ARGUMENT"] * 2),
     Case("metric.unknown", "proxy_record_metric NOT_FOUND; proxy_increment_metric NOT_FOUND; proxy_get_metric NOT_FOUND",
-         "qh: record_metric 98765 1; increment_metric 98765 1; get_metric 98765 &l; get_metric 0 &l; "
-         "increment_metric 98766 1; increment_metric 98764 1", None),
+         "qh: record_metric 98765 1; increment_metric 98765 1; get_metric 98765 &l; increment_metric 98764 1",
+         ["record_metric NOT_FOUND", "increment_metric NOT_FOUND", "get_metric NOT_FOUND",
+          "increment_metric NOT_FOUND"]),
     Case("metric.memory", "proxy_define_metric INVALID_MEMORY_ACCESS; proxy_get_metric INVALID_MEMORY_ACCESS",
          "qh: define_metric 0 ! 3 &n; define_metric 0 'conf_m !; define_metric 0 'conf_m &n0; get_metric $0 !",
          ["define_metric INVALID_MEMORY_ACCESS"] * 2 + ["define_metric OK *", "get_metric INVALID_MEMORY_ACCESS"]),
