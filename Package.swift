@@ -100,7 +100,8 @@ let package = Package(
       linkerSettings: [.unsafeFlags(["-Xlinker", "-l:libz.a"])]),
 
     // configuration and control
-    library("BulkheadConfig", ["BulkheadPolicy", "BulkheadCore", .product(name: "Yams", package: "Yams")]),
+    library(
+      "BulkheadConfig", ["BulkheadPolicy", "BulkheadCore", "ProxyWasmABI", .product(name: "Yams", package: "Yams")]),
     library("BulkheadControl", ["BulkheadPolicy", "BulkheadCore"]),
 
     // roles

@@ -35,12 +35,13 @@ struct View {
     if format == .json { return try json(response) }
     guard !response.plugins.isEmpty else { return "no plugins" }
     var table = Table(columns: [
-      ("NAME", .left), ("STATE", .left), ("PHASE", .left), ("PRIORITY", .right), ("ON FAILURE", .left),
+      ("NAME", .left), ("TYPE", .left), ("STATE", .left), ("PHASE", .left), ("PRIORITY", .right), ("ON FAILURE", .left),
       ("POLICY", .left), ("RESTARTS", .right), ("WORKERS", .left), ("LAST EXIT", .left),
     ])
     table.rows = response.plugins.map { plugin in
       [
-        .init(plugin.name), Self.cell(plugin.state), .init(plugin.phase), .init("\(plugin.priority)"),
+        .init(plugin.name), .init(plugin.type), Self.cell(plugin.state), .init(plugin.phase),
+        .init("\(plugin.priority)"),
         .init(plugin.failStrategy.rawValue), .init(plugin.policy), .init("\(plugin.restarts)"),
         .init(plugin.workers.isEmpty ? "-" : plugin.workers.map(String.init).joined(separator: ",")),
         .init(plugin.lastExit.map(text) ?? "-"),

@@ -2,22 +2,34 @@ import BulkheadCore
 
 /// What `bulkhead.yaml` says, with its defaults filled in. All paths are absolute.
 public struct Configuration: Hashable, Sendable {
-  /// A socket that takes requests.
+  /// A socket that takes requests, or connections of bytes.
   public struct Listener: Hashable, Sendable {
+    /// What its clients speak.
+    public enum Kind: String, Hashable, Sendable, CaseIterable {
+      /// Requests, which run through plugins of type HTTP.
+      case http
+      /// Bytes, which run through plugins of type NETWORK.
+      case tcp
+    }
+
     public var name: String
     /// Port 0 lets the kernel pick one.
     public var address: SocketAddress
     /// The name of one of `upstreams`.
     public var upstream: String
+    public var kind: Kind
     public var location: SourceLocation
 
     public var host: String { address.host }
     public var port: UInt16 { address.port }
 
-    public init(name: String, address: SocketAddress, upstream: String, location: SourceLocation) {
+    public init(
+      name: String, address: SocketAddress, upstream: String, kind: Kind = .http, location: SourceLocation
+    ) {
       self.name = name
       self.address = address
       self.upstream = upstream
+      self.kind = kind
       self.location = location
     }
   }
@@ -31,8 +43,25 @@ public struct Configuration: Hashable, Sendable {
       case echo
     }
 
+    /// TLS towards it. Files are read with the configuration: these are their contents, PEM.
+    public struct TLS: Hashable, Sendable {
+      /// What the certificate must be for, and the SNI; empty: the endpoint's host.
+      public var serverName = ""
+      /// What is trusted; empty: the system's authorities.
+      public var authorities: [UInt8] = []
+      /// Own certificate chain and its key, both or none.
+      public var certificate: [UInt8] = []
+      public var privateKey: [UInt8] = []
+
+      public init() {}
+    }
+
     public var name: String
     public var kind: Kind
+    /// It speaks HTTP/2 alone.
+    public var isHTTP2 = false
+    /// Nil where it is spoken to in plaintext.
+    public var tls: TLS?
     public var location: SourceLocation
 
     public var isEcho: Bool { kind == .echo }
@@ -59,6 +88,14 @@ public struct Configuration: Hashable, Sendable {
     public var connections = 10_000
     /// Connections of one event loop to one upstream.
     public var upstreamConnections = 1_024
+    /// Of the plugins of one vm-id: all keys and values of their shared data and all messages in their queues.
+    public var sharedBytes = ByteCount.mebibytes(16)
+    /// Of the plugins of one vm-id: entries of shared data and messages in queues.
+    public var sharedEntries = 65_536
+    /// Of the plugins of one vm-id.
+    public var queues = 1_024
+    /// Of one plugin.
+    public var metrics = 10_000
 
     public init() {}
   }
@@ -74,6 +111,38 @@ public struct Configuration: Hashable, Sendable {
     public var upstreamResponse = Duration.seconds(30)
 
     public init() {}
+  }
+
+  /// One JSON object a line for each request and each TCP connection that is over.
+  public struct AccessLog: Hashable, Sendable {
+    public enum Target: Hashable, Sendable {
+      /// Absolute; lines are appended.
+      case file(String)
+      case standardOutput
+    }
+
+    /// A field beside those that are always there.
+    public struct Field: Hashable, Sendable {
+      public var name: String
+      /// A property, with dots between its parts.
+      public var property: String
+
+      public init(name: String, property: String) {
+        self.name = name
+        self.property = property
+      }
+    }
+
+    public var target: Target
+    /// In the order of the file; names differ.
+    public var fields: [Field]
+    public var location: SourceLocation
+
+    public init(target: Target, fields: [Field] = [], location: SourceLocation) {
+      self.target = target
+      self.fields = fields
+      self.location = location
+    }
   }
 
   /// The name of the builtin upstream that is there without being defined.
@@ -93,6 +162,8 @@ public struct Configuration: Hashable, Sendable {
   public var eventLoops: Int
   public var bounds: Bounds
   public var timeouts: Timeouts
+  /// Nil where none is written.
+  public var accessLog: AccessLog?
 
   public init(
     file: String, listeners: [Listener], upstreams: [Upstream], pluginsDirectory: String, policiesDirectory: String,

@@ -12,6 +12,7 @@ struct ConfigurationDecoder {
 
   static let keys = [
     "listeners", "upstreams", "plugins", "policies", "cache", "control", "runtime", "limits", "timeouts",
+    "accessLog",
   ]
 
   let source: Source
@@ -19,7 +20,7 @@ struct ConfigurationDecoder {
   func decode(_ document: YAMLValue) -> Result? {
     guard let section = Field(value: document, path: "", source: source).section(Self.keys) else { return nil }
     let upstreams = decodeUpstreams(section)
-    let configuration = Configuration(
+    var configuration = Configuration(
       file: source.file,
       listeners: decodeListeners(section, upstreams: upstreams),
       upstreams: upstreams,
@@ -30,6 +31,7 @@ struct ConfigurationDecoder {
       eventLoops: decodeEventLoops(section),
       bounds: decodeBounds(section),
       timeouts: decodeTimeouts(section))
+    configuration.accessLog = section["accessLog"].flatMap { AccessLogDecoder(source: source).decode($0) }
     return Result(configuration: configuration, plugins: section["plugins"], policies: section["policies"])
   }
 
@@ -44,28 +46,46 @@ struct ConfigurationDecoder {
     var addresses: [SocketAddress: String] = [:]
     var listeners: [Configuration.Listener] = []
     for field in fields.prefix(Limits.maximumListeners) {
-      guard let section = field.section(["name", "address", "upstream"]) else { continue }
+      guard let section = field.section(["name", "address", "upstream", "protocol"]) else { continue }
       let name = decodeName(of: section, what: "listener", seen: &names)
       let place = section.required("address", "host:port to listen on")
       let address = place.flatMap { decodeAddress($0, ports: 0...65_535) }
       if let address, address.port != 0, let other = addresses.updateValue(name ?? "", forKey: address) {
         place?.report("\(address) is already what listener '\(other)' listens on")
       }
-      let upstream = section.required("upstream", "the name of an upstream").flatMap { reference($0, to: upstreams) }
+      let kinds = Configuration.Listener.Kind.allCases.map { ($0.rawValue, $0) }
+      let kind = section["protocol"]?.choice(kinds) ?? .http
+      let target = section.required("upstream", "the name of an upstream")
+      let upstream = target.flatMap { reference($0, to: upstreams) }
+      if let target, let upstream { refuse(upstream, for: kind, at: target) }
       if let name, let address, let upstream {
-        listeners.append(.init(name: name, address: address, upstream: upstream, location: field.location))
+        listeners.append(
+          .init(name: name, address: address, upstream: upstream.name, kind: kind, location: field.location))
       }
     }
     return listeners
   }
 
-  private func reference(_ field: Field, to upstreams: [Configuration.Upstream]) -> String? {
+  /// What a listener's own traffic cannot be sent to; plugins' calls out can.
+  private func refuse(_ upstream: Configuration.Upstream, for kind: Configuration.Listener.Kind, at field: Field) {
+    if upstream.tls != nil {
+      field.report(
+        "upstream '\(upstream.name)' has 'tls', which is for calls of plugins alone: a listener's own traffic goes to its "
+          + "upstream in plaintext")
+    } else if kind == .http, upstream.isHTTP2 {
+      field.report(
+        "upstream '\(upstream.name)' speaks HTTP/2 alone ('protocol: http2'), which is for calls of plugins: a "
+          + "listener's requests go to its upstream in HTTP/1.1")
+    }
+  }
+
+  private func reference(_ field: Field, to upstreams: [Configuration.Upstream]) -> Configuration.Upstream? {
     guard let name = field.string() else { return nil }
-    guard upstreams.contains(where: { $0.name == name }) else {
+    guard let upstream = upstreams.first(where: { $0.name == name }) else {
       field.report("there is no upstream '\(name)'", suggestion: NearestName.of(name, among: upstreams.map(\.name)))
       return nil
     }
-    return name
+    return upstream
   }
 
   private func decodeUpstreams(_ section: Section) -> [Configuration.Upstream] {
@@ -79,7 +99,7 @@ struct ConfigurationDecoder {
   }
 
   private func decodeUpstream(_ field: Field, seen: inout [String: SourceLocation]) -> Configuration.Upstream? {
-    guard let section = field.section(["name", "endpoints", "builtin"]) else { return nil }
+    guard let section = field.section(["name", "endpoints", "builtin", "protocol", "tls"]) else { return nil }
     let name = decodeName(of: section, what: "upstream", seen: &seen)
     let kind: Configuration.Upstream.Kind?
     switch (section["endpoints"], section["builtin"]) {
@@ -98,9 +118,15 @@ struct ConfigurationDecoder {
       field.report("an upstream needs 'endpoints' (a list of host:port) or 'builtin: echo'")
       kind = nil
     }
+    if section["builtin"] != nil {
+      for key in ["protocol", "tls"] { section[key]?.report("a builtin upstream is part of the front: leave it out") }
+    }
     guard let name else { return nil }
     // A name that is there must count as there, whatever else is wrong: one mistake is one error.
-    return .init(name: name, kind: kind ?? .echo, location: field.location)
+    var upstream = Configuration.Upstream(name: name, kind: kind ?? .echo, location: field.location)
+    upstream.isHTTP2 = section["protocol"]?.choice([("http1", false), ("http2", true)]) ?? false
+    upstream.tls = section["tls"].flatMap { UpstreamTLSDecoder(source: source).decode($0) }
+    return upstream
   }
 
   private func decodeName(of section: Section, what: String, seen: inout [String: SourceLocation]) -> String? {
@@ -130,7 +156,7 @@ struct ConfigurationDecoder {
     }
   }
 
-  private func decodePath(_ field: Field?, default standard: String) -> String {
+  func decodePath(_ field: Field?, default standard: String) -> String {
     guard let field else { return Path.absolute(standard, from: source.directory) }
     guard let text = field.nonEmptyString() else { return "" }
     guard !text.utf8.contains(0) else {
@@ -158,13 +184,20 @@ struct ConfigurationDecoder {
 
   private func decodeBounds(_ section: Section) -> Configuration.Bounds {
     var bounds = Configuration.Bounds()
-    let keys = ["headerBytes", "headerCount", "bodyBytes", "connections", "upstreamConnections"]
+    let keys = [
+      "headerBytes", "headerCount", "bodyBytes", "connections", "upstreamConnections", "sharedBytes", "sharedEntries",
+      "queues", "metrics",
+    ]
     guard let section = section["limits"]?.section(keys) else { return bounds }
     if let bytes = section["headerBytes"]?.byteCount(1_024...65_536) { bounds.headerBytes = bytes }
     if let count = section["headerCount"]?.integer(1...1_000) { bounds.headerCount = count }
     if let bytes = section["bodyBytes"]?.byteCount(0...(1 << 50)) { bounds.bodyBytes = bytes }
     if let count = section["connections"]?.integer(1...1_000_000) { bounds.connections = count }
     if let count = section["upstreamConnections"]?.integer(1...65_535) { bounds.upstreamConnections = count }
+    if let bytes = section["sharedBytes"]?.byteCount(0...(16 << 30)) { bounds.sharedBytes = bytes }
+    if let count = section["sharedEntries"]?.integer(0...100_000_000) { bounds.sharedEntries = count }
+    if let count = section["queues"]?.integer(0...1_000_000) { bounds.queues = count }
+    if let count = section["metrics"]?.integer(0...1_000_000) { bounds.metrics = count }
     return bounds
   }
 

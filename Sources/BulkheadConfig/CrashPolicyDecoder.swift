@@ -5,7 +5,7 @@ import BulkheadPolicy
 struct CrashPolicyDecoder {
   static let keys = [
     "name", "callbackDeadline", "startDeadline", "grace", "admissionWait", "memoryLimit", "backoff", "budget",
-    "stability", "logLinesPerSecond",
+    "stability", "logLinesPerSecond", "bufferLimit", "callsInFlight", "capabilities",
   ]
 
   let source: Source
@@ -26,6 +26,13 @@ struct CrashPolicyDecoder {
     if let lines = section["logLinesPerSecond"]?.integer(0...1_000_000) {
       policy.logLinesPerSecond = UInt32(clamping: lines)
     }
+    if let limit = section["bufferLimit"]?.byteCount(0...UInt64(Limits.maximumBufferBytes)) {
+      policy.bufferLimit = limit
+    }
+    if let calls = section["callsInFlight"]?.integer(0...Limits.maximumCallsInFlight) {
+      policy.callsInFlight = UInt32(clamping: calls)
+    }
+    if let field = section["capabilities"] { policy.capabilities = CapabilityNames.decode(field) }
     if let backoff = section["backoff"]?.section(["initial", "factor", "max"]) {
       decode(backoff, into: &policy.backoff)
     }

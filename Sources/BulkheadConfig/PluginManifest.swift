@@ -23,6 +23,20 @@ public enum PluginPhase: String, Hashable, Sendable, CaseIterable, Comparable {
   public static func < (left: PluginPhase, right: PluginPhase) -> Bool { left.position < right.position }
 }
 
+/// What a plugin filters (Istio `WasmPlugin.spec.type`).
+public enum PluginType: String, Hashable, Sendable, CaseIterable {
+  /// Requests and responses of HTTP listeners.
+  case http = "HTTP"
+  /// Connections of TCP listeners.
+  case network = "NETWORK"
+
+  /// `HTTP` or `NETWORK`.
+  public var name: String { rawValue }
+
+  /// The callbacks of streams that it is called for.
+  public var streamCallbacks: CallbackSet { self == .http ? .http : .network }
+}
+
 /// One plugin, as its Istio `WasmPlugin` manifest says it.
 public struct PluginManifest: Hashable, Sendable {
   /// A variable of the guest's environment.
@@ -44,6 +58,7 @@ public struct PluginManifest: Hashable, Sendable {
   public var modulePath: String
   /// `spec.sha256`: 64 lower-case hexadecimal digits, or nil where none is given.
   public var sha256: String?
+  public var type = PluginType.http
   public var phase: PluginPhase
   /// Higher comes first within a phase.
   public var priority: Int32
@@ -56,6 +71,9 @@ public struct PluginManifest: Hashable, Sendable {
   public var environment: [EnvironmentVariable]
   /// The crash policy's name: the annotation `bulkhead/policy`.
   public var policy: String
+  /// The annotation `bulkhead/vm-id`: plugins of one share data and queues; empty where none is given, then they are the
+  /// plugin's own alone.
+  public var vmID = ""
 
   public init(
     name: String, location: SourceLocation, modulePath: String, sha256: String? = nil,

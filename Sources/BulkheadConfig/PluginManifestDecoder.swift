@@ -36,7 +36,8 @@ struct PluginManifestDecoder {
     _ = section.required("kind", "WasmPlugin")?.choice([("WasmPlugin", true)])
     let metadata = section.required("metadata", "it holds the plugin's name")?.section(Self.metadataKeys)
     let name = metadata?.required("name", "the plugin's name")
-    let policy = metadata.flatMap(policyField)
+    let annotations = metadata.flatMap(annotations)
+    let policy = annotations?["bulkhead/policy"]
     let spec = section.required("spec", "it holds the module's 'url'")?.section(Self.specKeys)
     if let spec { refuseUnsupported(spec) }
     let url = spec?.required("url", "where the module is, for example file:///usr/lib/bulkhead/plugins/x.wasm")
@@ -44,6 +45,7 @@ struct PluginManifestDecoder {
     guard let name, let text = pluginName(name) else { return nil }
     var manifest = PluginManifest(name: text, location: name.location, modulePath: modulePath ?? "")
     if let policy { manifest.policy = policy.nonEmptyString() ?? manifest.policy }
+    if let id = annotations?["bulkhead/vm-id"] { manifest.vmID = vmID(id) ?? "" }
     if let spec { decode(spec, into: &manifest) }
     return (manifest, policy)
   }
@@ -59,6 +61,12 @@ struct PluginManifestDecoder {
     }
     if let priority = spec["priority"]?.integer(Int(Int32.min)...Int(Int32.max)) {
       manifest.priority = Int32(clamping: priority)
+    }
+    if let field = spec["type"] {
+      let choices: [(String, PluginType)] = [
+        ("UNSPECIFIED_PLUGIN_TYPE", .http), ("HTTP", .http), ("NETWORK", .network),
+      ]
+      manifest.type = field.choice(choices) ?? .http
     }
     let strategies = FailStrategy.allCases.map { ($0.rawValue, $0) }
     if let strategy = spec["failStrategy"]?.choice(strategies) { manifest.failStrategy = strategy }
@@ -76,20 +84,28 @@ struct PluginManifestDecoder {
     if let policy = spec["imagePullPolicy"], policy.string().map({ $0 != "UNSPECIFIED_POLICY" }) ?? false {
       policy.report("is not supported yet: modules come from files, not from a registry. Leave it out")
     }
-    if let type = spec["type"] {
-      let choice = type.choice([("UNSPECIFIED_PLUGIN_TYPE", true), ("HTTP", true), ("NETWORK", false)])
-      if choice == false { type.report("NETWORK is not supported yet: plugins filter HTTP") }
-    }
   }
 
-  private func policyField(_ metadata: Section) -> Field? {
+  private static let known = ["bulkhead/policy", "bulkhead/vm-id"]
+
+  /// The annotations; ours that there are not are reported.
+  private func annotations(_ metadata: Section) -> Section? {
     guard let annotations = metadata["annotations"]?.openSection() else { return nil }
-    for entry in annotations.entries where entry.key.hasPrefix("bulkhead/") && entry.key != "bulkhead/policy" {
+    for entry in annotations.entries where entry.key.hasPrefix("bulkhead/") && !Self.known.contains(entry.key) {
       source.report(
         line: entry.line, column: entry.column, key: annotations.path(of: entry.key), "unknown annotation",
-        suggestion: NearestName.of(entry.key, among: ["bulkhead/policy"]))
+        suggestion: NearestName.of(entry.key, among: Self.known))
     }
-    return annotations["bulkhead/policy"]
+    return annotations
+  }
+
+  private func vmID(_ field: Field) -> String? {
+    guard let text = field.nonEmptyString() else { return nil }
+    guard text.utf8.count <= 253, !text.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F }) else {
+      field.report("a vm-id has at most 253 bytes and no control characters")
+      return nil
+    }
+    return text
   }
 
   /// RFC 1123, section 2.1, in lower case, as Kubernetes demands it of a name.

@@ -24,6 +24,8 @@ public enum ShippedPolicies {
       interval: 1m
     stability: 30s
     logLinesPerSecond: 100
+    bufferLimit: 1MiB
+    callsInFlight: 256
 
     """
 
@@ -44,6 +46,8 @@ public enum ShippedPolicies {
       interval: 1m
     stability: 30s
     logLinesPerSecond: 100
+    bufferLimit: 1MiB
+    callsInFlight: 256
 
     """
 
@@ -64,6 +68,8 @@ public enum ShippedPolicies {
       interval: 1m
     stability: 30s
     logLinesPerSecond: 100
+    bufferLimit: 1MiB
+    callsInFlight: 256
 
     """
 

@@ -18,6 +18,8 @@ public struct PluginInfo: Hashable, Sendable, Codable {
 
   /// `metadata.name` of the manifest.
   public var name: String
+  /// `HTTP` or `NETWORK`.
+  public var type: String
   public var state: PluginState
   public var failStrategy: FailStrategy
   /// Workers started after the first one.
@@ -35,10 +37,11 @@ public struct PluginInfo: Hashable, Sendable, Codable {
   public var module: String
 
   public init(
-    name: String, state: PluginState, failStrategy: FailStrategy, restarts: UInt64, lastExit: LastExit?,
-    workers: [Int32], policy: String, phase: String, priority: Int, module: String
+    name: String, type: String, state: PluginState, failStrategy: FailStrategy, restarts: UInt64,
+    lastExit: LastExit?, workers: [Int32], policy: String, phase: String, priority: Int, module: String
   ) {
     self.name = name
+    self.type = type
     self.state = state
     self.failStrategy = failStrategy
     self.restarts = restarts
@@ -53,6 +56,7 @@ public struct PluginInfo: Hashable, Sendable, Codable {
   public func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: CodingKeys.self)
     try container.encode(name, forKey: .name)
+    try container.encode(type, forKey: .type)
     try container.encode(state, forKey: .state)
     try container.encode(failStrategy, forKey: .failStrategy)
     try container.encode(restarts, forKey: .restarts)

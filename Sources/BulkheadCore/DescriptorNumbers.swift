@@ -10,7 +10,7 @@ public enum ChildDescriptor {
   public enum Front {
     /// SOCK_SEQPACKET to the supervisor: `ControlMessage`s with descriptors.
     public static let control: Int32 = 5
-    /// The listening sockets, one a listener, in the order of the bootstrap.
+    /// The listening sockets, one a listener, in the order of the bootstrap; where there is an access log, its file follows.
     public static let firstListener: Int32 = 6
   }
 

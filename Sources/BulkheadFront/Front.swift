@@ -68,7 +68,8 @@ public final class Front: Sendable {
     log = FrontLog(descriptor: report, level: settings.bootstrap.logLevel)
     events = EventSink(descriptor: control)
     shared = FrontGroup(
-      maximumConnections: Int(clamping: settings.bootstrap.bounds.connections), events: events, log: log)
+      maximumConnections: Int(clamping: settings.bootstrap.bounds.connections),
+      shared: SharedState(settings.bootstrap), events: events, log: log)
     group = MultiThreadedEventLoopGroup(numberOfThreads: Int(settings.bootstrap.eventLoops))
     servers = NIOLockedValueBox([])
     exit = NIOLockedValueBox(nil)
@@ -132,6 +133,7 @@ public final class Front: Sendable {
     // The supervisor may not have read `drained` yet: its socket keeps it.
     _ = events.flush()
     try? group.syncShutdownGracefully()
+    shared.shared.helper.stop()
     for loop in shared.loops { loop.dismantle() }
     return exit.withLockedValue { $0 } ?? ExitCode.ok
   }

@@ -8,6 +8,8 @@ enum HeaderRules {
     case response
     /// The extra headers of a local response: no pseudo-headers.
     case localResponse
+    /// No pseudo-headers either.
+    case trailers
   }
 
   /// Characters of a token (RFC 9110, 5.6.2).
@@ -37,7 +39,7 @@ enum HeaderRules {
       return true
     }
     switch map {
-    case .localResponse: return false
+    case .localResponse, .trailers: return false
     case .response: return name.equals(":status") && isStatus(value)
     case .request:
       guard !value.isEmpty else { return false }

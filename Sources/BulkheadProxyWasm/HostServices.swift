@@ -1,4 +1,5 @@
 import BulkheadCore
+import ProxyWasmABI
 
 /// What the host of one plugin needs from the process around it.
 public protocol HostServices: AnyObject {
@@ -37,6 +38,12 @@ public struct PluginConfiguration: Sendable {
   public var pluginConfiguration: [UInt8]
   /// Buffer 6, told to `proxy_on_vm_start`.
   public var vmConfiguration: [UInt8]
+  /// What the module was built for.
+  public var abi = ABIVersion.version021
+  /// The most of a body, in bytes, that a callback may hold back.
+  public var bufferBytes = Limits.defaultBufferBytes
+  /// The hostcalls, WASI calls and callbacks that the plugin may use, by their names; nil: all of them.
+  public var capabilities: [String]?
   /// What WASI's `environ_get` gives.
   public var environment: [(name: String, value: String)]
   /// Lines below it are taken and not passed on.

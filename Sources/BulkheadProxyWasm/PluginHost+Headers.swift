@@ -4,14 +4,17 @@ import ProxyWasmABI
 
 /// The hostcalls of section "HTTP fields".
 extension PluginHost {
-  /// The map, where the active context has it now. Trailers and the maps of calls out are never there.
+  /// The map, where the active context has it now.
   private func readable(_ type: MapType) -> HeaderMap? {
     guard let active else { return nil }
     let map: HeaderMap
     switch type {
-    case .requestHeaders: map = active.request
-    case .responseHeaders: map = active.response
-    default: return nil
+    case .requestHeaders: map = active.forward.headers
+    case .responseHeaders: map = active.backward.headers
+    case .requestTrailers: map = active.forward.trailers
+    case .responseTrailers: map = active.backward.trailers
+    case .grpcCallInitialMetadata, .grpcCallTrailingMetadata, .httpCallResponseHeaders, .httpCallResponseTrailers:
+      return nil
     }
     return map.isAvailable ? map : nil
   }
@@ -23,14 +26,21 @@ extension PluginHost {
     var rules: HeaderRules.Map
   }
 
-  /// The map, where the plugin may change it now: in its callback, or while the stream waits from there.
+  /// The map, where the plugin may change it now: in a callback of its direction, or while that waits from one. The front
+  /// decides whether a change of headers still counts.
   private func editable(_ type: MapType) -> Editable? {
-    guard let active, let map = readable(type) else { return nil }
+    guard let active else { return nil }
     switch type {
-    case .requestHeaders where active.mayEditRequest:
-      return Editable(context: active, map: map, number: .requestHeaders, rules: .request)
-    case .responseHeaders where active.mayEditResponse:
-      return Editable(context: active, map: map, number: .responseHeaders, rules: .response)
+    case .requestHeaders where active.forward.isOpen && active.request.isAvailable:
+      return Editable(context: active, map: active.request, number: .requestHeaders, rules: .request)
+    case .responseHeaders where active.backward.isOpen && active.response.isAvailable:
+      return Editable(context: active, map: active.response, number: .responseHeaders, rules: .response)
+    case .requestTrailers:
+      guard let map = active.forward.editableTrailers() else { return nil }
+      return Editable(context: active, map: map, number: .requestTrailers, rules: .trailers)
+    case .responseTrailers:
+      guard let map = active.backward.editableTrailers() else { return nil }
+      return Editable(context: active, map: map, number: .responseTrailers, rules: .trailers)
     default: return nil
     }
   }
@@ -50,25 +60,33 @@ extension PluginHost {
   }
 
   /// Several values of one name come joined with a comma. A map that is not there has no value: NOT_FOUND, which every
-  /// SDK knows how to take, where Envoy's BAD_ARGUMENT makes the Rust SDK panic.
+  /// SDK knows how to take, where Envoy's BAD_ARGUMENT makes the Rust SDK panic; in ABI 0.1.0 an empty value.
   func getMapValue(
     _ memory: GuestMemory, _ type: UInt32, _ keyAt: UInt32, _ keySize: UInt32, _ pointerAt: UInt32, _ sizeAt: UInt32
   ) throws(GuestStopped) -> Status {
     guard let type = MapType(rawValue: type) else { return .badArgument }
     guard let key = memory.bytes(keyAt, keySize) else { return .invalidMemoryAccess }
-    guard let map = readable(type) else { return .notFound }
+    guard let map = readable(type), let value = joined(map, key) else {
+      guard configuration.abi.missingHeaderIsEmpty else { return .notFound }
+      return try give(count: 0, pointerAt, sizeAt) { _ in true }
+    }
+    return try give(value, pointerAt, sizeAt)
+  }
+
+  /// The values of a name, joined with a comma; valid until the next edit and the next use of `scratch`.
+  func joined(_ map: HeaderMap, _ name: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
     var walk = map.start
-    guard let first = map.next(&walk, named: key) else { return .notFound }
-    guard let second = map.next(&walk, named: key) else { return try give(map.value(first), pointerAt, sizeAt) }
+    guard let first = map.next(&walk, named: name) else { return nil }
+    guard let second = map.next(&walk, named: name) else { return map.value(first) }
     scratch.reset()
     scratch.append(map.value(first))
     var next: HeaderMap.Entry? = second
     while let entry = next {
       scratch.append(byte: UInt8(ascii: ","))
       scratch.append(map.value(entry))
-      next = map.next(&walk, named: key)
+      next = map.next(&walk, named: name)
     }
-    return try give(scratch.bytes, pointerAt, sizeAt)
+    return scratch.bytes
   }
 
   func editMap(

@@ -10,6 +10,7 @@ extension PluginHost {
   ///   - values: the arguments, of that function's signature; the result is written over the first.
   public func hostcall(_ number: UInt32, _ values: UnsafeMutableRawPointer) -> HostcallOutcome {
     let arguments = HostcallArguments(values)
+    guard capabilities.allow(import: number) else { return refuse(HostImport(number: number), arguments) }
     do throws(GuestStopped) {
       switch HostImport(number: number) {
       case .hostcall(let call):
@@ -18,6 +19,8 @@ extension PluginHost {
         } else {
           arguments.setResult(try serve(call, arguments).rawValue)
         }
+      case .withoutResult(let call):
+        if !isAllocating { _ = try serve(call, arguments) }
       case .wasi(.procExit):
         return .exit(Int32(bitPattern: arguments[0]))
       case .wasi(let call):
@@ -58,10 +61,15 @@ extension PluginHost {
     case .done: return done()
     case .setEffectiveContext: return setEffectiveContext(a[0])
     case .notifyMemoryGrowth: return .ok
-    case .setBufferBytes, .httpCall, .grpcCall, .grpcStream, .grpcSend, .grpcCancel, .grpcClose, .setSharedData,
+    case .setBufferBytes: return setBuffer(memory, a[0], start: a[1], length: a[2], a[3], a[4])
+    case .getConfiguration: return try getConfiguration(a[0], a[1])
+    case .continueRequest: return continueStream(StreamType.request.rawValue)
+    case .continueResponse: return continueStream(StreamType.response.rawValue)
+    // Nothing is cached: there is one route a listener.
+    case .clearRouteCache: return .ok
+    case .httpCall, .grpcCall, .grpcStream, .grpcSend, .grpcCancel, .grpcClose, .setSharedData,
       .getSharedData, .registerSharedQueue, .resolveSharedQueue, .enqueueSharedQueue, .dequeueSharedQueue,
-      .defineMetric, .recordMetric, .incrementMetric, .getMetric, .callForeignFunction, .clearRouteCache,
-      .getConfiguration, .continueRequest, .continueResponse:
+      .defineMetric, .recordMetric, .incrementMetric, .getMetric, .callForeignFunction:
       return .unimplemented
     }
   }
@@ -114,7 +122,7 @@ extension PluginHost {
     memory.store32(value, at: address) ? .ok : .invalidMemoryAccess
   }
 
-  // MARK: Logging, ticks, buffers
+  // MARK: Logging, ticks
 
   private func log(_ memory: GuestMemory, level: UInt32, _ address: UInt32, _ size: UInt32) -> Status {
     guard let level = UInt8(exactly: level).flatMap(LogLevel.init(rawValue:)) else { return .badArgument }
@@ -154,38 +162,6 @@ extension PluginHost {
       services.tickPeriodChanged(milliseconds: milliseconds)
     }
     return .ok
-  }
-
-  private func buffer(_ type: BufferType) -> [UInt8]? {
-    switch type {
-    case .vmConfiguration: configuration.vmConfiguration
-    case .pluginConfiguration: configuration.pluginConfiguration
-    default: nil
-    }
-  }
-
-  private func getBuffer(
-    _ memory: GuestMemory, _ type: UInt32, start: UInt32, maximum: UInt32, _ pointerAt: UInt32, _ sizeAt: UInt32
-  ) throws(GuestStopped) -> Status {
-    guard let type = BufferType(rawValue: type) else { return .badArgument }
-    guard let bytes = buffer(type) else { return .notFound }
-    guard !start.addingReportingOverflow(maximum).overflow else { return .badArgument }
-    let from = min(Int(start), bytes.count)
-    let count = min(Int(maximum), bytes.count - from)
-    return try give(count: count, pointerAt, sizeAt) { room in
-      bytes.withUnsafeBytes { room.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[from..<(from + count)])) }
-      return true
-    }
-  }
-
-  private func getBufferStatus(
-    _ memory: GuestMemory, _ type: UInt32, _ sizeAt: UInt32, _ unusedAt: UInt32
-  ) -> Status {
-    guard let type = BufferType(rawValue: type) else { return .badArgument }
-    guard let bytes = buffer(type) else { return .notFound }
-    guard memory.contains(sizeAt, 4), memory.contains(unusedAt, 4) else { return .invalidMemoryAccess }
-    _ = memory.store32(UInt32(clamping: bytes.count), at: sizeAt)
-    return store(0, at: unusedAt, memory)
   }
 
   /// The status of a call out; there is none, as Envoy answers it: 0 and no message.

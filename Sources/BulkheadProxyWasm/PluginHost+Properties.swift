@@ -11,7 +11,7 @@ extension PluginHost {
     guard let raw = memory.bytes(pathAt, pathSize) else { return .invalidMemoryAccess }
     guard pathSize <= 1 << 16 else { return .notFound }
     let path = PropertyPath.normalized(raw)
-    switch wellKnown(path) {
+    switch property(path) {
     case .bytes(let value): return try give(value, pointerAt, sizeAt)
     case .owned(let value):
       return try give(count: value.count, pointerAt, sizeAt) { room in
@@ -19,28 +19,50 @@ extension PluginHost {
         return true
       }
     case .map(let map): return try give(count: map.serializedBytes, pointerAt, sizeAt) { map.write(to: $0) }
-    case nil: break
-    }
-    if let active, let value = active.property(path) { return try give(value, pointerAt, sizeAt) }
-    guard let value = (active ?? rootProperties).ownProperty(path) else { return .notFound }
-    return try give(count: value.count, pointerAt, sizeAt) { room in
-      room.copyBytes(from: value)
-      return true
+    case nil: return .notFound
     }
   }
 
+  /// What the host gives cannot be hidden by what the plugin set; what plugins before this one set can.
+  private func property(_ path: UnsafeRawBufferPointer) -> Value? {
+    guard PropertyPath.isReserved(path) else {
+      if let value = (active ?? rootProperties).ownProperty(path) { return .owned(value) }
+      return active.flatMap { Value($0.property(path)) }
+    }
+    let (first, rest) = PropertyPath.split(path)
+    guard let rest else { return single(first) }
+    guard let active else { return nil }
+    // Of a stream that is over the front knows better than what the headers announced.
+    if active.isEnded, let value = active.property(path) { return .bytes(value) }
+    if first.equals("request"), let value = request(active, rest) { return value }
+    if first.equals("response"), let value = response(active, rest) { return value }
+    if let value = active.property(path) { return .bytes(value) }
+    // Another name of what stands alone elsewhere.
+    if first.equals("xds") { return Value(active.property(rest)) }
+    if first.equals("request") { return announced(active.request, rest) }
+    if first.equals("response") { return announced(active.response, rest) }
+    return nil
+  }
+
+  /// The plugin's own copy, and word to the front: plugins behind this one and the access log see it. A name that the
+  /// host itself gives is taken, as Envoy does, and stays what it is.
   func setProperty(
     _ memory: GuestMemory, _ pathAt: UInt32, _ pathSize: UInt32, _ valueAt: UInt32, _ valueSize: UInt32
   ) -> Status {
-    guard let path = memory.bytes(pathAt, pathSize), let value = memory.bytes(valueAt, valueSize) else {
+    guard let raw = memory.bytes(pathAt, pathSize), let value = memory.bytes(valueAt, valueSize) else {
       return .invalidMemoryAccess
     }
-    guard (active ?? rootProperties).setOwnProperty(PropertyPath.normalized(path), value) else {
+    let path = PropertyPath.normalized(raw)
+    guard (active ?? rootProperties).setOwnProperty(path, value) else {
       warn(
         "proxy_set_property was refused: a stream has at most \(StreamContext.maximumOwnProperties) properties of "
           + "\(StreamContext.maximumOwnPropertyBytes) bytes in all")
       return .internalFailure
     }
+    guard let active, !active.isEnded, !path.isEmpty, !PropertyPath.isReserved(path) else { return .ok }
+    let builder = builder(for: active)
+    guard builder.hasRoom(edit: path.count, value.count) else { return refuseOversize() }
+    builder.operation(.setProperty, key: path, value: value)
     return .ok
   }
 
@@ -55,21 +77,21 @@ extension PluginHost {
     }
   }
 
-  private func wellKnown(_ path: UnsafeRawBufferPointer) -> Value? {
-    let (first, rest) = PropertyPath.split(path)
-    guard let rest else {
-      if first.equals("plugin_name") { return .owned(PropertyValue.bytes(configuration.name)) }
-      if first.equals("plugin_root_id") { return .owned(PropertyValue.bytes(configuration.rootID)) }
-      if first.equals("plugin_vm_id") { return .owned(PropertyValue.bytes(configuration.vmID)) }
-      return nil
+  /// A path of one part.
+  private func single(_ path: UnsafeRawBufferPointer) -> Value? {
+    if path.equals("plugin_name") { return .owned(PropertyValue.bytes(configuration.name)) }
+    if path.equals("plugin_root_id") { return .owned(PropertyValue.bytes(configuration.rootID)) }
+    if path.equals("plugin_vm_id") { return .owned(PropertyValue.bytes(configuration.vmID)) }
+    if path.equals("connection_id") {
+      return PropertyPath.bytes("connection", "id").withUnsafeBytes { Value(active?.property($0)) }
     }
-    guard let active else { return nil }
-    if first.equals("request"), active.request.isAvailable { return request(active.request, rest) }
-    if first.equals("response"), active.response.isAvailable { return response(active.response, rest) }
-    return nil
+    return active.flatMap { Value($0.property(path)) }
   }
 
-  private func request(_ map: HeaderMap, _ path: UnsafeRawBufferPointer) -> Value? {
+  /// What the request's headers say now.
+  private func request(_ context: StreamContext, _ path: UnsafeRawBufferPointer) -> Value? {
+    let map = context.request
+    guard map.isAvailable else { return nil }
     if path.equals("path") { return Value(map.firstValue(":path")) }
     if path.equals("url_path") { return Value(map.firstValue(":path").map { Self.cut($0).path }) }
     if path.equals("query") { return Value(map.firstValue(":path").flatMap { Self.cut($0).query }) }
@@ -79,27 +101,38 @@ extension PluginHost {
     if path.equals("referer") { return Value(map.firstValue("referer")) }
     if path.equals("useragent") { return Value(map.firstValue("user-agent")) }
     if path.equals("id") { return Value(map.firstValue("x-request-id")) }
-    return common(map, path)
+    return fields("headers", map, path)
   }
 
-  private func response(_ map: HeaderMap, _ path: UnsafeRawBufferPointer) -> Value? {
+  /// What the response's headers and trailers say now.
+  private func response(_ context: StreamContext, _ path: UnsafeRawBufferPointer) -> Value? {
+    let (map, trailers) = (context.response, context.backward.trailers)
+    if path.equals("grpc_status") {
+      let status = trailers.firstValue("grpc-status") ?? map.firstValue("grpc-status")
+      return status.flatMap(Self.number).map { .owned(PropertyValue.bytes($0)) }
+    }
     if path.equals("code") {
       return map.firstValue(":status").flatMap(Self.number).map { .owned(PropertyValue.bytes($0)) }
     }
-    return common(map, path)
+    return fields("headers", map, path) ?? fields("trailers", trailers, path)
   }
 
-  /// What both messages have. Sizes are those that the message announces; where it does not, the front may know.
-  private func common(_ map: HeaderMap, _ path: UnsafeRawBufferPointer) -> Value? {
-    if path.equals("headers") { return .map(map) }
-    if path.equals("size") || path.equals("total_size") {
-      guard let size = map.firstValue("content-length").flatMap(Self.number) else { return nil }
-      let headers = path.equals("size") ? 0 : Int64(map.serializedBytes)
-      return .owned(PropertyValue.bytes(size.addingReportingOverflow(headers).partialValue))
-    }
+  /// A whole map, or the values of one name in it.
+  private func fields(_ key: StaticString, _ map: HeaderMap, _ path: UnsafeRawBufferPointer) -> Value? {
+    guard map.isAvailable else { return nil }
+    if path.equals(key) { return .map(map) }
     let (first, name) = PropertyPath.split(path)
-    if first.equals("headers"), let name { return Value(map.first(named: name).map { map.value($0) }) }
-    return nil
+    guard let name, first.equals(key) else { return nil }
+    return Value(joined(map, name))
+  }
+
+  /// Sizes, as far as the message announces them.
+  private func announced(_ map: HeaderMap, _ path: UnsafeRawBufferPointer) -> Value? {
+    guard path.equals("size") || path.equals("total_size"),
+      let size = map.firstValue("content-length").flatMap(Self.number)
+    else { return nil }
+    let headers = path.equals("size") ? 0 : Int64(map.serializedBytes)
+    return .owned(PropertyValue.bytes(size.addingReportingOverflow(headers).partialValue))
   }
 
   private static func cut(

@@ -4,45 +4,45 @@ import ProxyWasmABI
 
 /// The hostcalls of section "Common HTTP and TCP stream operations", and `proxy_send_local_response`.
 extension PluginHost {
-  /// Resuming what does not wait is no error: nothing happens.
+  /// Resuming what does not wait is no error, nor is it outside a stream: nothing happens, as in Envoy.
   func continueStream(_ type: UInt32) -> Status {
     guard let type = StreamType(rawValue: type) else { return .badArgument }
-    guard type == .request || type == .response else { return .unimplemented }
-    guard let active else { return .badArgument }
-    if let current, current === active, kind == (type == .request ? .requestHeaders : .responseHeaders) {
+    guard let active, !active.isEnded else { return .ok }
+    guard type.isOfConnection == active.isConnection else { return .unimplemented }
+    let flow = type.isForward ? active.forward : active.backward
+    if flow.isRunning {
       isResumed = true
-    } else if type == .request, active.requestPaused {
-      active.requestPaused = false
-      active.mayEditRequest = false
-      builder(for: active).set(.continueRequest)
-    } else if type == .response, active.responsePaused {
-      active.responsePaused = false
-      active.mayEditResponse = false
-      builder(for: active).set(.continueResponse)
+    } else if flow.isPaused {
+      flow.resume()
+      builder(for: active).set(type.continues)
     }
     return .ok
   }
 
+  /// Closing what is closed, or not there, is no error either.
   func closeStream(_ type: UInt32) -> Status {
     guard let type = StreamType(rawValue: type) else { return .badArgument }
-    guard type == .request || type == .response else { return .unimplemented }
-    guard let active else { return .badArgument }
-    guard !active.isEnded else { return .ok }
-    active.isAnswered = true
-    builder(for: active).set(.closeStream)
+    guard let active, !active.isEnded, type.isOfConnection == active.isConnection else { return .ok }
+    if type.isOfConnection {
+      builder(for: active).set(type == .downstream ? .closeDownstream : .closeUpstream)
+    } else {
+      active.isAnswered = true
+      builder(for: active).set(.closeStream)
+      active.forward.resume()
+      active.backward.resume()
+    }
     return .ok
   }
 
-  /// The first local response of a stream stands; a later one is taken and changes nothing, as in Envoy.
+  /// The first local response of a stream stands; a later one is taken and changes nothing, as in Envoy. Nor does one of
+  /// the root context, of a connection, or of a stream that is over.
   func sendLocalResponse(_ memory: GuestMemory, _ a: HostcallArguments) -> Status {
     let (status, grpcStatus) = (a[0], Int32(bitPattern: a[7]))
     guard let details = memory.bytes(a[1], a[2]), let body = memory.bytes(a[3], a[4]),
       let headerBytes = memory.bytes(a[5], a[6])
     else { return .invalidMemoryAccess }
-    guard let active, !active.isEnded, (200...599).contains(status), let pairs = Self.pairs(headerBytes) else {
-      return .badArgument
-    }
-    guard !active.isAnswered else { return .ok }
+    guard (200...599).contains(status), let pairs = Self.pairs(headerBytes) else { return .badArgument }
+    guard let active, !active.isEnded, !active.isConnection, !active.isAnswered else { return .ok }
 
     var headers: [(name: [UInt8], value: [UInt8])] = []
     var isAllowed = true
@@ -63,8 +63,22 @@ extension PluginHost {
         headers: block)
     }
     active.isAnswered = true
-    active.requestPaused = false
-    active.responsePaused = false
+    active.forward.resume()
+    active.backward.resume()
     return .ok
+  }
+}
+
+extension StreamType {
+  fileprivate var isOfConnection: Bool { self == .downstream || self == .upstream }
+  fileprivate var isForward: Bool { self == .request || self == .downstream }
+
+  fileprivate var continues: ReplyRecord.Flags {
+    switch self {
+    case .request: .continueRequest
+    case .response: .continueResponse
+    case .downstream: .continueDownstream
+    case .upstream: .continueUpstream
+    }
   }
 }

@@ -48,8 +48,12 @@ public final class PluginHost {
   /// The stream that hostcalls act upon; nil for the root.
   var active: StreamContext?
   let main: ReplyBuilder
+  /// Buffers 6 and 7, where they stay.
+  let configurations: ConfigurationBuffers
+  /// What the plugin may not use.
+  let capabilities: Capabilities
   /// Which of its callbacks runs.
-  private(set) var kind = CallbackKind.none
+  var kind = CallbackKind.none
   /// `proxy_continue_stream` was called inside the callback that it is about.
   var isResumed = false
   private var spareBuilders: [ReplyBuilder] = []
@@ -57,6 +61,8 @@ public final class PluginHost {
   var isAllocating = false
   /// The period of `proxy_on_tick`; 0 where it is off.
   public internal(set) var tickPeriodMilliseconds: UInt32 = 0
+  /// What the plugin called and may not, by `HostImport.number`.
+  var refusedImports: Set<UInt32> = []
   var scratch = ByteArena()
   /// Properties that the plugin set outside any stream.
   let rootProperties = StreamContext()
@@ -71,6 +77,8 @@ public final class PluginHost {
     self.services = services
     self.configuration = configuration
     main = ReplyBuilder(maximumRecord: configuration.maximumRecord)
+    configurations = ConfigurationBuffers(configuration)
+    capabilities = Capabilities(allowed: configuration.capabilities)
   }
 
   // MARK: Start
@@ -82,6 +90,7 @@ public final class PluginHost {
   /// - Throws: `PluginFailure.stopped` or `.refused`.
   public func start(willCall: (CallbackKind) -> Void = { _ in }) throws(PluginFailure) {
     willCall(.vmStart)
+    kind = .vmStart
     if guest.exports(.initialize) {
       try call(.initialize)
       if guest.exports(.main) {
@@ -93,23 +102,29 @@ public final class PluginHost {
       try call(.start)
     }
     try call(.contextCreate, Self.rootID, 0)
-    if guest.exports(.vmStart) {
+    if exports(.vmStart) {
       let size = UInt32(clamping: configuration.vmConfiguration.count)
       guard try call(.vmStart, Self.rootID, size) != 0 else { throw .refused(.vmStart) }
     }
     willCall(.configure)
-    if guest.exports(.configure) {
+    kind = .configure
+    if exports(.configure) {
       let size = UInt32(clamping: configuration.pluginConfiguration.count)
       guard try call(.configure, Self.rootID, size) != 0 else { throw .refused(.configure) }
     }
     try settle()
+    kind = .none
   }
+
+  /// Whether the guest has the function and the plugin may be called by it.
+  @inline(__always)
+  func exports(_ export: GuestExport) -> Bool { guest.exports(export) && capabilities.allow(export) }
 
   @discardableResult
   func call(
     _ export: GuestExport, _ a: UInt32 = 0, _ b: UInt32 = 0, _ c: UInt32 = 0, _ d: UInt32 = 0, _ e: UInt32 = 0
   ) throws(PluginFailure) -> UInt32 {
-    guard guest.exports(export) else { return 0 }
+    guard exports(export) else { return 0 }
     active = current
     do throws(GuestStopped) {
       return try guest.call(export, a, b, c, d, e)
@@ -121,7 +136,7 @@ public final class PluginHost {
   // MARK: Callbacks
 
   /// Whether ticks are to be made.
-  public var wantsTicks: Bool { tickPeriodMilliseconds > 0 && guest.exports(.tick) }
+  public var wantsTicks: Bool { tickPeriodMilliseconds > 0 && exports(.tick) }
 
   /// Runs `proxy_on_tick` on the root context.
   ///
@@ -144,10 +159,10 @@ public final class PluginHost {
     current = context
     defer { current = nil }
     if !record.requestHeaderBytes.isEmpty {
-      context.request.load(record.requestHeaderBytes, count: record.requestHeaders.count)
+      context.forward.headers.load(record.requestHeaderBytes, count: record.requestHeaders.count)
     }
     if !record.responseHeaderBytes.isEmpty {
-      context.response.load(record.responseHeaderBytes, count: record.responseHeaders.count)
+      context.backward.headers.load(record.responseHeaderBytes, count: record.responseHeaders.count)
     }
     kind = record.kind
     isResumed = false
@@ -157,10 +172,10 @@ public final class PluginHost {
       main.begin(.callbackDone, stream: record.stream, sequence: record.sequence)
     }
     if record.flags.contains(.firstOfStream) { try call(.contextCreate, context.id, Self.rootID) }
-    switch record.kind {
-    case .requestHeaders, .responseHeaders: try runHeaders(context, record)
-    case .streamDone: try runDone(context)
-    default: throw .protocolViolation("a record of kind \(record.kind.name) is no stream's")
+    if kind == .streamDone {
+      try runDone(context)
+    } else {
+      try runPiece(context, record)
     }
     current = nil
     try settle()
@@ -199,37 +214,9 @@ public final class PluginHost {
     }
   }
 
-  private func runHeaders(_ context: StreamContext, _ record: borrowing CallbackRecord) throws(PluginFailure) {
-    let ends: UInt32 = record.flags.contains(.endOfStream) ? 1 : 0
-    let isRequest = record.kind == .requestHeaders
-    let headers = isRequest ? context.request : context.response
-    if isRequest {
-      context.mayEditRequest = true
-    } else {
-      // The request is long on its way: what waited of it waits no more.
-      context.mayEditRequest = false
-      context.requestPaused = false
-      context.mayEditResponse = true
-    }
-    let export: GuestExport = isRequest ? .requestHeaders : .responseHeaders
-    let returned = try call(export, context.id, UInt32(clamping: headers.count), ends)
-    // A stream that was told to go on inside the callback does, whatever the callback returns.
-    let pauses =
-      Action(returned: returned) == .pause && !isResumed && main.flags.isDisjoint(with: [.localResponse, .closeStream])
-    if pauses { main.set(.pause) }
-    if isRequest {
-      context.requestPaused = pauses
-      context.mayEditRequest = pauses
-    } else {
-      context.responsePaused = pauses
-      context.mayEditResponse = pauses
-    }
-    services.reply(main.finish(), loop: context.loop)
-  }
-
   private func runDone(_ context: StreamContext) throws(PluginFailure) {
     byStream.remove(context.key)
-    let completed = guest.exports(.done) ? try call(.done, context.id) != 0 : true
+    let completed = exports(.done) ? try call(.done, context.id) != 0 : true
     if completed {
       try delete(context)
     } else {

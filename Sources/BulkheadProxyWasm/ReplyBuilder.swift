@@ -45,6 +45,20 @@ final class ReplyBuilder {
     operations &+= 1
   }
 
+  /// Records an operation for which there is room.
+  func operation(
+    _ code: ReplyOperation.Code, target: UInt8 = 0, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer
+  ) {
+    writer.operation(code, target: target, key: key, value: value)
+    operations &+= 1
+  }
+
+  /// Records a splice, for which there is room where `hasRoom(edit: 8, value.count)`.
+  func splice(_ buffer: EditedBuffer, start: UInt32, length: UInt32, _ value: UnsafeRawBufferPointer) {
+    writer.splice(buffer, start: start, length: length, value: value)
+    operations &+= 1
+  }
+
   /// Records the local response for which there is room.
   func localResponse(
     status: UInt32, grpcStatus: Int32, details: UnsafeRawBufferPointer, body: UnsafeRawBufferPointer,

@@ -1,3 +1,4 @@
+import BulkheadCore
 import BulkheadWire
 import ProxyWasmABI
 
@@ -9,8 +10,11 @@ final class StreamContext {
   /// The front's number for it.
   private(set) var stream: UInt32 = 0
 
-  let request = HeaderMap()
-  let response = HeaderMap()
+  /// The request, or what comes from the client; the response, or what comes from the upstream.
+  let forward = Flow()
+  let backward = Flow()
+  /// A connection of bytes, no HTTP stream.
+  private(set) var isConnection = false
   /// Of the connection, of the stream's first record, and of the latest record that had any.
   private var connectionProperties = ByteArena()
   private var firstProperties = ByteArena()
@@ -19,11 +23,6 @@ final class StreamContext {
   private(set) var ownProperties: [(path: [UInt8], value: [UInt8])] = []
   private var ownPropertyBytes = 0
 
-  /// Whether the plugin may change the headers now: in their callback, or while the stream waits from it.
-  var mayEditRequest = false
-  var mayEditResponse = false
-  var requestPaused = false
-  var responsePaused = false
   /// The stream was answered or closed by the plugin.
   var isAnswered = false
   /// The front is done with it.
@@ -40,11 +39,21 @@ final class StreamContext {
   static func key(loop: Int, stream: UInt32) -> UInt64 { UInt64(truncatingIfNeeded: loop) &<< 32 | UInt64(stream) }
   var key: UInt64 { Self.key(loop: loop, stream: stream) }
 
+  @inline(__always)
+  var request: HeaderMap { forward.headers }
+  @inline(__always)
+  var response: HeaderMap { backward.headers }
+
+  /// The way that a callback is about.
+  @inline(__always)
+  func flow(of kind: CallbackKind) -> Flow { kind.isFromUpstream ? backward : forward }
+
   /// Begins a stream.
   func begin(id: UInt32, loop: Int, record: borrowing CallbackRecord) {
     self.id = id
     self.loop = loop
     stream = record.stream
+    isConnection = record.kind.subject == .connection
     connectionProperties.reset()
     connectionProperties.append(record.connectionPropertyBytes)
     firstProperties.reset()
@@ -62,26 +71,20 @@ final class StreamContext {
   /// The front is done with the stream: from now on it can only be read.
   func endStream() {
     isEnded = true
-    mayEditRequest = false
-    mayEditResponse = false
-    requestPaused = false
-    responsePaused = false
+    forward.close()
+    backward.close()
   }
 
   /// Forgets the stream, so that the object can serve another.
   func end() {
     id = 0
-    request.clear()
-    response.clear()
+    forward.clear()
+    backward.clear()
     connectionProperties.trim(to: 4 << 10)
     firstProperties.trim(to: 4 << 10)
     latestProperties.trim(to: 4 << 10)
     if !ownProperties.isEmpty { ownProperties.removeAll() }
     ownPropertyBytes = 0
-    mayEditRequest = false
-    mayEditResponse = false
-    requestPaused = false
-    responsePaused = false
     isAnswered = false
     isEnded = false
     isHeld = false
@@ -89,9 +92,12 @@ final class StreamContext {
   }
 
   /// A property that the front sent; valid until the stream's next record.
+  ///
+  /// The connection's come first, and in each block the first of a name: what plugins before this one have set stands
+  /// behind what the front knows, and cannot take its place.
   func property(_ path: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
-    Self.find(path, latestProperties.bytes) ?? Self.find(path, firstProperties.bytes)
-      ?? Self.find(path, connectionProperties.bytes)
+    Self.find(path, connectionProperties.bytes) ?? Self.find(path, latestProperties.bytes)
+      ?? Self.find(path, firstProperties.bytes)
   }
 
   private static func find(
@@ -100,7 +106,7 @@ final class StreamContext {
     guard !block.isEmpty, let pairs = try? PairsView(block) else { return nil }
     var found: UnsafeRawBufferPointer?
     pairs.visit { key, value in
-      if key.count == path.count, key.elementsEqual(path) { found = value }
+      if found == nil, key.count == path.count, key.elementsEqual(path) { found = value }
     }
     return found
   }

@@ -60,6 +60,9 @@ public final class FrontChannel {
     return callbacks.position &- consumed <= callbacks.position &- position
   }
 
+  /// The largest answer that there is room for on an empty ring, in bytes.
+  public var maximumAnswer: Int { answers.maximumRecord }
+
   /// Publishes one answer to a hostcall.
   ///
   /// - Returns: false where the ring is full.

@@ -74,6 +74,8 @@ public struct Descriptor: ~Copyable, Sendable {
     case readWrite
     /// Made new for writing; fails where it exists.
     case createNew(mode: UInt32)
+    /// For writing at its end, made where it is not there; never waits for the reader of a FIFO.
+    case append(mode: UInt32)
   }
 
   /// Opens a file; symbolic links are followed, the descriptor is closed on exec.
@@ -85,6 +87,7 @@ public struct Descriptor: ~Copyable, Sendable {
       case .read: (0, 0)
       case .readWrite: (2, 0)
       case .createNew(let mode): (1 | 0o100 | 0o200, mode)
+      case .append(let mode): (1 | 0o100 | 0o2000 | 0o4000, mode)
       }
     return Descriptor(
       owning: try Funnel.descriptor("open", on: path, advice: advice) { bh_open(path, flags, mode) })

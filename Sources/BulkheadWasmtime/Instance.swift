@@ -93,18 +93,19 @@ public final class Instance {
   }
 
   private func link(_ imports: [ModuleImport], _ functions: [HostFunction]) throws(InstantiationError) {
-    var offered: [String: HostFunction] = [:]
-    for function in functions { offered["\(function.module).\(function.name)"] = function }
+    // A name may be offered under more than one type.
+    var offered: [String: [HostFunction]] = [:]
+    for function in functions { offered["\(function.module).\(function.name)", default: []].append(function) }
     var linked: Set<String> = []
     var missing: [String] = []
     for wanted in imports {
       let name = "\(wanted.module).\(wanted.name)"
-      guard wanted.kind == .function, let function = offered[name] else {
+      guard wanted.kind == .function, let first = offered[name]?.first else {
         missing.append(wanted.kind == .function ? name : "\(name) (a \(wanted.kind.name))")
         continue
       }
-      if let type = wanted.type, type != function.type {
-        missing.append("\(name) as \(type) (the host's is \(function.type))")
+      guard let function = wanted.type.map({ type in offered[name]?.first { $0.type == type } }) ?? first else {
+        missing.append("\(name) as \(wanted.type.map { "\($0)" } ?? "?") (the host's is \(first.type))")
         continue
       }
       guard linked.insert(name).inserted else { continue }

@@ -108,6 +108,22 @@ public struct FrontBootstrap: Equatable, Sendable {
     public init() {}
   }
 
+  /// One JSON object a line for each stream that is over. Its file's descriptor follows those of the listeners.
+  public struct AccessLog: Equatable, Sendable {
+    /// A field beside those that every line has.
+    public struct Field: Equatable, Sendable {
+      public var name: String
+      /// A property, with dots between its parts.
+      public var property: String
+      public init(name: String, property: String) {
+        self.name = name
+        self.property = property
+      }
+    }
+    public var fields: [Field]
+    public init(fields: [Field] = []) { self.fields = fields }
+  }
+
   public var eventLoops: UInt32
   /// The longest that a side spins before it sleeps, in microseconds; 0 where there is one CPU.
   public var maximumSpinMicroseconds: UInt32
@@ -118,6 +134,8 @@ public struct FrontBootstrap: Equatable, Sendable {
   public var timeouts: Timeouts
   public var bounds: Bounds
   public var ring: RingSizes
+  /// Nil where none is written.
+  public var accessLog: AccessLog?
 
   public init(
     eventLoops: UInt32, maximumSpinMicroseconds: UInt32, logLevel: LogLevel, listeners: [Listener],
@@ -181,6 +199,13 @@ public struct FrontBootstrap: Equatable, Sendable {
     writer.u32(bounds.queues)
     writer.u32(bounds.metrics)
     ring.encode(into: &writer)
+    writer.bool(accessLog != nil)
+    if let accessLog {
+      writer.array(accessLog.fields) { writer, field in
+        writer.string(field.name)
+        writer.string(field.property)
+      }
+    }
     return writer.array
   }
 
@@ -241,6 +266,12 @@ public struct FrontBootstrap: Equatable, Sendable {
     bounds.queues = try reader.u32("bounds.queues")
     bounds.metrics = try reader.u32("bounds.metrics")
     ring = try RingSizes(&reader)
+    if try reader.bool("front.hasAccessLog") {
+      accessLog = AccessLog(
+        fields: try reader.array("accessLog.fields", atMost: 1_024) { reader throws(WireError) in
+          .init(name: try reader.string("field.name"), property: try reader.string("field.property"))
+        })
+    }
     try reader.end("front")
     guard listeners.allSatisfy({ Int($0.upstream) < upstreams.count }) else {
       throw WireError(.tooLarge, "listener.upstream")

@@ -45,9 +45,19 @@ final class StartedPlugin {
     configuration.vmConfiguration = bootstrap.vmConfiguration
     configuration.environment = bootstrap.environment
     configuration.logLevel = bootstrap.logLevel
+    guard let abi = ABIVersion(rawValue: bootstrap.abi) else {
+      throw WorkerStop(reason: .configure, detail: "the bootstrap names an ABI that is none: \(bootstrap.abi)")
+    }
+    configuration.abi = abi
+    configuration.bufferBytes = Int(bootstrap.bufferBytes)
+    configuration.capabilities = bootstrap.capabilities
     host = PluginHost(guest: guest, services: services, configuration: configuration)
     bridge = HostBridge(host: host)
-    try instantiate(module)
+    let unknown = configuration.unknownCapabilities
+    if !unknown.isEmpty {
+      reporter.log(.warn, "the capabilities name what nothing is called: \(unknown.joined(separator: ", "))")
+    }
+    try instantiate(module, abi)
     try start()
   }
 
@@ -75,7 +85,7 @@ final class StartedPlugin {
     (0..<Int32(clamping: bootstrap.eventLoops)).map { ChildDescriptor.Worker.firstDoorbell + $0 }
   }
 
-  private func instantiate(_ module: Module) throws(WorkerStop) {
+  private func instantiate(_ module: Module, _ abi: ABIVersion) throws(WorkerStop) {
     let unimplemented = HostImport.unimplemented(among: module.imports.map { "\($0.module).\($0.name)" })
     if !unimplemented.isEmpty {
       reporter.log(
@@ -85,9 +95,12 @@ final class StartedPlugin {
     }
     do throws(InstantiationError) {
       try instance.instantiate(module, functions: HostBridge.functions, host: bridge)
-      try guest.resolve()
+      try guest.resolve(abi)
     } catch {
       if case .fault(let fault) = error { throw stop(fault) }
+      if case .exportType = error {
+        throw WorkerStop(reason: .configure, detail: "\(error) (the module is marked \(abi.rawValue))")
+      }
       throw WorkerStop(reason: .configure, detail: "\(error)")
     }
   }

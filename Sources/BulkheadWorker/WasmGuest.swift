@@ -11,11 +11,12 @@ final class WasmGuest: Guest {
 
   /// Looks the exports up, once, after instantiation.
   ///
+  /// - Parameter abi: what the module was built for.
   /// - Throws: `InstantiationError.exportType` where one has another type than the ABI gives it.
-  func resolve() throws(InstantiationError) {
+  func resolve(_ abi: ABIVersion = .version021) throws(InstantiationError) {
     for export in GuestExport.allCases {
       exported[export.rawValue] =
-        try instance.function(export.name, parameters: export.parameters, hasResult: export.hasResult)
+        try instance.function(export.name, parameters: export.parameters(in: abi), hasResult: export.hasResult)
     }
   }
 

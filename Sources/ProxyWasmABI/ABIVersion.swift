@@ -1,7 +1,18 @@
 /// The versions of the ABI that Bulkhead speaks. A module says which one it wants by exporting a marker function.
 public enum ABIVersion: String, Sendable, CaseIterable {
+  case version010 = "proxy_abi_version_0_1_0"
   case version020 = "proxy_abi_version_0_2_0"
   case version021 = "proxy_abi_version_0_2_1"
+  /// Higress: 0.2.1 with imports of its own.
+  case version02100 = "proxy_abi_version_0_2_100"
+
+  /// Whether the callbacks for headers are told if the message ends with them.
+  @inlinable
+  public var headersTellEndOfStream: Bool { self != .version010 }
+
+  /// Whether a header that is not there reads as an empty one.
+  @inlinable
+  public var missingHeaderIsEmpty: Bool { self == .version010 }
 
   /// What every marker begins with.
   public static let markerPrefix = "proxy_abi_version_"
@@ -27,7 +38,7 @@ public enum ABIError: Error, Equatable, CustomStringConvertible {
   case unsupported([String])
 
   public var description: String {
-    let spoken = ABIVersion.allCases.map(\.rawValue).joined(separator: " and ")
+    let spoken = ABIVersion.allCases.map(\.rawValue).joined(separator: ", ")
     return switch self {
     case .noMarker:
       "the module exports no \(ABIVersion.markerPrefix)*: it is not a Proxy-Wasm plugin (Bulkhead runs \(spoken))"

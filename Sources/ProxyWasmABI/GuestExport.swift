@@ -71,8 +71,9 @@ public enum GuestExport: Int, Sendable, CaseIterable {
   }
 
   /// How many parameters it has, each an i32.
-  public var parameters: Int {
+  public func parameters(in abi: ABIVersion) -> Int {
     switch self {
+    case .requestHeaders where !abi.headersTellEndOfStream, .responseHeaders where !abi.headersTellEndOfStream: 2
     case .initialize, .start, .mainVoid: 0
     case .memoryAllocate, .malloc, .done, .log, .delete, .tick, .newConnection: 1
     case .main, .contextCreate, .vmStart, .configure, .requestTrailers, .responseTrailers, .downstreamClose,

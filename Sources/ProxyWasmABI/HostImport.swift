@@ -2,15 +2,28 @@
 public enum HostImport: Sendable, Equatable {
   case hostcall(Hostcall)
   case wasi(WASICall)
+  /// A hostcall under a type without a result: the text of ABI 0.1.0 has some so, which the hosts and SDKs of its time
+  /// give a status all the same. A module may import either.
+  case withoutResult(Hostcall)
 
   /// Where the numbers of the WASI functions begin.
   private static let wasiBase: UInt32 = 256
+  private static let withoutResultBase: UInt32 = 512
 
   /// Stands for the function when the guest calls it.
   public var number: UInt32 {
     switch self {
     case .hostcall(let call): call.rawValue
     case .wasi(let call): Self.wasiBase + call.rawValue
+    case .withoutResult(let call): Self.withoutResultBase + call.rawValue
+    }
+  }
+
+  /// The name of the import.
+  public var name: String {
+    switch self {
+    case .hostcall(let call), .withoutResult(let call): call.name
+    case .wasi(let call): call.name
     }
   }
 
@@ -19,6 +32,8 @@ public enum HostImport: Sendable, Equatable {
   public init?(number: UInt32) {
     if let call = Hostcall(rawValue: number) {
       self = .hostcall(call)
+    } else if number >= 512, let call = Hostcall(rawValue: number - 512), Hostcall.withoutResult.contains(call) {
+      self = .withoutResult(call)
     } else if number >= 256, let call = WASICall(rawValue: number - 256) {
       self = .wasi(call)
     } else {
@@ -31,13 +46,15 @@ public enum HostImport: Sendable, Equatable {
     switch self {
     case .hostcall(let call): call.signature
     case .wasi(let call): call.signature
+    case .withoutResult(let call): Signature(call.signature.parameters, [])
     }
   }
 
-  /// Every import that links: module, name and function.
+  /// Every import that links: module, name and function. A name that stands there twice has two types.
   public static var all: [(module: String, name: String, function: HostImport)] {
     var result: [(module: String, name: String, function: HostImport)] = []
     for call in Hostcall.allCases { result.append((Hostcall.module, call.name, .hostcall(call))) }
+    for call in Hostcall.withoutResult { result.append((Hostcall.module, call.name, .withoutResult(call))) }
     for module in WASICall.modules {
       for call in WASICall.allCases { result.append((module, call.name, .wasi(call))) }
     }

@@ -1,5 +1,5 @@
-/// The functions that a plugin can import from `env`: the hostcalls of ABI 0.2.0 and 0.2.1, those of 0.1.0
-/// that some later modules still name, and the one of Emscripten that its standalone modules import.
+/// The functions that a plugin can import from `env`: the hostcalls of ABI 0.1.0, 0.2.0 and 0.2.1, whichever the module
+/// is built for, and the one of Emscripten that its standalone modules import.
 public enum Hostcall: UInt32, Sendable, CaseIterable {
   case log = 0
   case getLogLevel = 1
@@ -46,6 +46,9 @@ public enum Hostcall: UInt32, Sendable, CaseIterable {
   case continueResponse = 42
   case notifyMemoryGrowth = 43
 
+  /// Those that the text of ABI 0.1.0 has without a result.
+  public static let withoutResult: [Hostcall] = [.continueRequest, .continueResponse, .clearRouteCache]
+
   /// The name of the import module.
   public static let module = "env"
 
@@ -72,7 +75,7 @@ public enum Hostcall: UInt32, Sendable, CaseIterable {
     ("proxy_set_tick_period_milliseconds", "i:i", true),
     ("proxy_get_buffer_bytes", "iiiii:i", true),
     ("proxy_get_buffer_status", "iii:i", true),
-    ("proxy_set_buffer_bytes", "iiiii:i", false),
+    ("proxy_set_buffer_bytes", "iiiii:i", true),
     ("proxy_get_header_map_size", "ii:i", true),
     ("proxy_get_header_map_pairs", "iii:i", true),
     ("proxy_set_header_map_pairs", "iii:i", true),
@@ -105,10 +108,10 @@ public enum Hostcall: UInt32, Sendable, CaseIterable {
     ("proxy_increment_metric", "iI:i", false),
     ("proxy_get_metric", "ii:i", false),
     ("proxy_call_foreign_function", "iiiiii:i", false),
-    ("proxy_clear_route_cache", ":i", false),
-    ("proxy_get_configuration", "ii:i", false),
-    ("proxy_continue_request", ":i", false),
-    ("proxy_continue_response", ":i", false),
+    ("proxy_clear_route_cache", ":i", true),
+    ("proxy_get_configuration", "ii:i", true),
+    ("proxy_continue_request", ":i", true),
+    ("proxy_continue_response", ":i", true),
     ("emscripten_notify_memory_growth", "i:", true),
   ]
 }

@@ -29,6 +29,23 @@ public enum PropertyPath {
     return (path, nil)
   }
 
+  /// First parts of what the host itself gives. Plugins set properties under other names alone: under these, what one
+  /// set would be taken by the next for the host's word.
+  private static let reserved: [StaticString] = [
+    "request", "response", "connection", "connection_id", "source", "destination", "upstream", "xds", "node",
+    "plugin_name", "plugin_root_id", "plugin_vm_id", "listener_name", "listener_direction", "listener_metadata",
+    "cluster_name", "cluster_metadata", "route_name", "route_metadata", "upstream_host_metadata",
+  ]
+
+  /// Whether the path begins with a name that is the host's.
+  public static func isReserved(_ path: UnsafeRawBufferPointer) -> Bool {
+    let first = split(path).first
+    return reserved.contains { name in
+      name.utf8CodeUnitCount == first.count
+        && first.elementsEqual(UnsafeBufferPointer(start: name.utf8Start, count: first.count))
+    }
+  }
+
   /// The path as people write it: a dot for each NUL.
   public static func text(_ path: UnsafeRawBufferPointer) -> String {
     String(decoding: path.map { $0 == 0 ? UInt8(ascii: ".") : $0 }, as: UTF8.self)

@@ -12,7 +12,8 @@ import Testing
     #expect(
       try Self.text(ViewTests.timing) == """
         {"failStrategy":"FAIL_OPEN","lastExit":null,"module":"/t.wasm","name":"timing","phase":"none",\
-        "policy":"fail-fast","priority":-1,"restarts":0,"state":"quarantined","workers":[]}
+        "policy":"fail-fast","priority":-1,"restarts":0,"state":"quarantined","type":"NETWORK",\
+        "workers":[]}
         """)
     let worker = WorkerInfo(
       plugin: "a", pid: 1, state: .ready, uptimeSeconds: 1.5, callbacks: 2, currentCallback: nil, pssBytes: nil,

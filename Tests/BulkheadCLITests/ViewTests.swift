@@ -10,21 +10,22 @@ import Testing
   static let table = View(now: now, coloured: false, format: .table)
 
   static let geo = PluginInfo(
-    name: "geo", state: .ready, failStrategy: .failClose, restarts: 12,
+    name: "geo", type: "HTTP", state: .ready, failStrategy: .failClose, restarts: 12,
     lastExit: .init(
       reason: .trap, detail: "unreachable\nbacktrace", at: Timestamp(milliseconds: now.milliseconds - 65_000)),
     workers: [4_711], policy: "default", phase: "AUTHN", priority: 10, module: "/m.wasm")
 
   static let timing = PluginInfo(
-    name: "timing", state: .quarantined, failStrategy: .failOpen, restarts: 0, lastExit: nil, workers: [],
+    name: "timing", type: "NETWORK", state: .quarantined, failStrategy: .failOpen, restarts: 0, lastExit: nil,
+    workers: [],
     policy: "fail-fast", phase: "none", priority: -1, module: "/t.wasm")
 
   @Test func pluginsStandInAlignedColumns() throws {
     #expect(
       try Self.table.show(PluginsResponse(plugins: [Self.geo, Self.timing])) == """
-        NAME    STATE        PHASE  PRIORITY  ON FAILURE  POLICY     RESTARTS  WORKERS  LAST EXIT
-        geo     ready        AUTHN        10  FAIL_CLOSE  default          12  4711     trap 1m5s ago: unreachable
-        timing  quarantined  none         -1  FAIL_OPEN   fail-fast         0  -        -
+        NAME    TYPE     STATE        PHASE  PRIORITY  ON FAILURE  POLICY     RESTARTS  WORKERS  LAST EXIT
+        geo     HTTP     ready        AUTHN        10  FAIL_CLOSE  default          12  4711     trap 1m5s ago: unreachable
+        timing  NETWORK  quarantined  none         -1  FAIL_OPEN   fail-fast         0  -        -
         """)
     #expect(try Self.table.show(PluginsResponse(plugins: [])) == "no plugins")
   }

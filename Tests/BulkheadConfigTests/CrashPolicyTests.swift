@@ -55,13 +55,19 @@ import Testing
       budget: {restarts: 8, interval: 9s}
       stability: 10s
       logLinesPerSecond: 11
+      bufferLimit: 12KiB
+      callsInFlight: 13
+      capabilities: [proxy_log, fd_write, proxy_on_tick, proxy_log]
       """
     ])
-    let expected = CrashPolicy(
+    var expected = CrashPolicy(
       name: "p", callbackDeadline: .milliseconds(1), startDeadline: .seconds(2), grace: .milliseconds(3),
       admissionWait: .milliseconds(4), memoryLimit: .mebibytes(1),
       backoff: .init(initial: .milliseconds(5), factor: 6, maximum: .seconds(7)),
       budget: .init(restarts: 8, interval: .seconds(9)), stability: .seconds(10), logLinesPerSecond: 11)
+    expected.bufferLimit = .kibibytes(12)
+    expected.callsInFlight = 13
+    expected.capabilities = ["proxy_log", "fd_write", "proxy_on_tick"]
     #expect(try tree.load().policies["p"] == expected)
   }
 
@@ -73,6 +79,17 @@ import Testing
     ("budget: {interval: 10ms}", "2:20: budget.interval: must be from 1s to 24h, not 10ms"),
     ("memoryLimit: 1KiB", "2:14: memoryLimit: must be from 64 KiB to 4 GiB, not 1KiB"),
     ("jitter: 1", "2:1: jitter: unknown key"),
+    ("bufferLimit: 17MiB", "2:14: bufferLimit: must be from 0 B to 16 MiB, not 17MiB"),
+    ("callsInFlight: 65537", "2:16: callsInFlight: must be a whole number from 0 to 65536, not 65537"),
+    (
+      "capabilities: [proxy_lok]",
+      "2:16: capabilities[0]: there is no hostcall, WASI function or callback 'proxy_lok'; did you mean 'proxy_log'?"
+    ),
+    (
+      "capabilities: [malloc]",
+      "2:16: capabilities[0]: there is no hostcall, WASI function or callback 'malloc'"
+    ),
+    ("capabilities: proxy_log", "2:15: capabilities: must be a list, not a string"),
   ]
 
   @Test(arguments: mistakes) func aMistakeIsToldWithItsPlaceAndItsKey(_ line: String, _ error: String) throws {

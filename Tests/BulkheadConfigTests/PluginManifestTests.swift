@@ -11,6 +11,8 @@ import Testing
     #expect(plugin == PluginManifest(name: "geo", location: location, modulePath: "\(tree.root)/m.wasm"))
     #expect(plugin.failStrategy == .failClose)
     #expect(plugin.phase == .unspecified)
+    #expect(plugin.type == .http)
+    #expect(plugin.vmID == "")
     #expect(plugin.policy == "default")
   }
 
@@ -26,6 +28,7 @@ import Testing
         labels: {app: geo}
         annotations:
           bulkhead/policy: fail-fast
+          bulkhead/vm-id: shared
           example.com/owner: me
       spec:
         url: \("file:///")
@@ -33,7 +36,7 @@ import Testing
         phase: AUTHZ
         priority: -10
         failStrategy: FAIL_RELOAD
-        type: HTTP
+        type: NETWORK
         imagePullPolicy: UNSPECIFIED_POLICY
         pluginName: root
         pluginConfig: {b: 1, a: [x]}
@@ -53,6 +56,8 @@ import Testing
     #expect(plugin.modulePath == "\(tree.root)/m.wasm")
     #expect(plugin.sha256 == digest)
     #expect(plugin.phase == .authorization)
+    #expect(plugin.type == .network)
+    #expect(plugin.vmID == "shared")
     #expect(plugin.priority == -10)
     #expect(plugin.failStrategy == .failReload)
     #expect(plugin.pluginName == "root")
@@ -81,7 +86,6 @@ import Testing
       "verificationKey: x",
       "8:20: spec.verificationKey: is not supported yet: signatures are not checked; use 'sha256'. Leave it out"
     ),
-    ("type: NETWORK", "8:9: spec.type: NETWORK is not supported yet: plugins filter HTTP"),
     ("type: TCP", "8:9: spec.type: must be UNSPECIFIED_PLUGIN_TYPE, HTTP or NETWORK, not 'TCP'"),
     (
       "failStrategy: fail_open",

@@ -140,6 +140,64 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   #expect(bootstrap.eventLoops == 3)
 }
 
+@Test func theFrontIsToldWhatPluginsShareAndCall() {
+  let place = SourceLocation(file: "bulkhead.yaml")
+  var tls = Configuration.Upstream.TLS()
+  tls.serverName = "auth"
+  tls.authorities = [1]
+  var upstream = Configuration.Upstream(
+    name: "auth", kind: .endpoints([SocketAddress(host: "h", port: 1)]), location: place)
+  upstream.tls = tls
+  upstream.isHTTP2 = true
+  let address = SocketAddress(host: "::1", port: 80)
+  var configuration = Configuration(
+    file: "bulkhead.yaml",
+    listeners: [
+      .init(name: "raw", address: address, upstream: "auth", kind: .tcp, location: place),
+      .init(name: "edge", address: address, upstream: "auth", location: place),
+    ], upstreams: [upstream], pluginsDirectory: "/p", policiesDirectory: "/q", eventLoops: 1)
+  configuration.bounds.sharedBytes = .kibibytes(1)
+  configuration.bounds.sharedEntries = 2
+  configuration.bounds.queues = 3
+  configuration.bounds.metrics = 4
+  configuration.accessLog = .init(
+    target: .standardOutput, fields: [.init(name: "a", property: "b.c")], location: place)
+  var manifest = PluginManifest(name: "a", location: place, modulePath: "/a.wasm")
+  manifest.vmID = "shared"
+  var policy = CrashPolicy()
+  policy.bufferLimit = .mebibytes(4)
+  policy.callsInFlight = 5
+  let bootstrap = FrontBootstrap(
+    configuration, plugins: [(manifest, policy, [])], logLevel: .warn, maximumSpinMicroseconds: 0)
+  #expect(bootstrap.listeners.map(\.isTCP) == [true, false])
+  #expect(bootstrap.upstreams.first?.isHTTP2 == true)
+  #expect(bootstrap.upstreams.first?.tls == .init(serverName: "auth", authorities: [1]))
+  #expect(bootstrap.bounds.sharedBytes == 1_024)
+  #expect(bootstrap.bounds.sharedEntries == 2)
+  #expect(bootstrap.bounds.queues == 3)
+  #expect(bootstrap.bounds.metrics == 4)
+  #expect(bootstrap.plugins.first?.vmID == "shared")
+  #expect(bootstrap.plugins.first?.bufferBytes == 4 << 20)
+  #expect(bootstrap.plugins.first?.callsInFlight == 5)
+  #expect(bootstrap.accessLog == .init(fields: [.init(name: "a", property: "b.c")]))
+  #expect(bootstrap.ring == RingSizes(bufferBytes: 4 << 20))
+}
+
+@Test func aPluginIsCalledForItsTypeAndWhatItsPolicyAllowsAlone() {
+  let exports: CallbackSet = [
+    .requestHeaders, .responseBody, .newConnection, .downstreamData, .log, .tick, .contextCreate,
+  ]
+  var policy = CrashPolicy()
+  #expect(
+    exports.called(for: .http, allowedBy: policy) == [.requestHeaders, .responseBody, .log, .tick, .contextCreate])
+  #expect(
+    exports.called(for: .network, allowedBy: policy) == [.newConnection, .downstreamData, .log, .tick, .contextCreate])
+  policy.capabilities = ["proxy_on_request_headers", "proxy_log", "proxy_on_response_trailers"]
+  #expect(exports.called(for: .http, allowedBy: policy) == [.requestHeaders, .contextCreate])
+  policy.capabilities = []
+  #expect(exports.called(for: .network, allowedBy: policy) == [.contextCreate])
+}
+
 // MARK: frames
 
 @Test func randomBytesOnAReportPipeGiveFramesOrAnErrorAndBoundedMemory() {

@@ -118,10 +118,12 @@ import Testing
   static let commands: [FrontCommand] = [
     .addWorker(worker: 1, plugin: 2), .workerReady(worker: 3), .retireWorker(worker: 4),
     .pluginState(plugin: 5, state: .quarantined), .drain(milliseconds: 10_000),
+    .collectMetrics(number: 7),
   ]
   static let events: [FrontEvent] = [
     .serving, .workerFault(worker: 1, reason: .protocolViolation, detail: "x"), .workerGone(worker: 2),
     .workerAttached(worker: 3), .drained,
+    .metrics(number: 7, isLast: true, text: "# TYPE a counter\na 1\n"),
   ]
 
   @Test(arguments: frames) func aReportFrameComesBackThroughThePipe(_ frame: ReportFrame) throws {
@@ -175,6 +177,52 @@ import Testing
     logLinesPerSecond: 100, eventLoops: 1, ring: RingSizes(), maximumSpinMicroseconds: 50,
     seccompProgram: Array(repeating: 0, count: 16), unprivilegedID: 65_534,
     layers: [LayerReport(layer: .session, holds: true, why: "setsid")])
+
+  /// With everything that may be left out.
+  static let fullFront: FrontBootstrap = {
+    var front = MessageTests.front
+    front.listeners.append(.init(name: "raw", upstream: 1, isTCP: true))
+    front.upstreams.append(
+      .init(
+        name: "secure", isEcho: false, endpoints: ["[::1]:2"], isHTTP2: true,
+        tls: .init(serverName: "app.test", authorities: [1], certificate: [2, 3], privateKey: [4])))
+    front.plugins[0].vmID = "shared"
+    front.plugins[0].callsInFlight = 3
+    front.plugins[0].bufferBytes = 64 << 10
+    front.bounds.sharedBytes = 1 << 40
+    front.bounds.queues = 5
+    front.bounds.metrics = 6
+    front.bounds.sharedEntries = 7
+    return front
+  }()
+  static let fullWorker: WorkerBootstrap = {
+    var worker = MessageTests.worker
+    worker.upstreams = ["app", "secure"]
+    worker.callsInFlight = 3
+    worker.bufferBytes = 64 << 10
+    worker.capabilities = ["proxy_log", "fd_write"]
+    return worker
+  }()
+
+  @Test func bootstrapsWithEverythingComeBack() throws {
+    #expect(try Self.fullFront.encoded().withUnsafeBytes { try FrontBootstrap($0) } == Self.fullFront)
+    #expect(try Self.fullWorker.encoded().withUnsafeBytes { try WorkerBootstrap($0) } == Self.fullWorker)
+  }
+
+  @Test func noCapabilityAtAllIsNotTheSameAsEveryCapability() throws {
+    var worker = Self.worker
+    worker.capabilities = []
+    #expect(try worker.encoded().withUnsafeBytes { try WorkerBootstrap($0) }.capabilities == [])
+    worker.capabilities = nil
+    #expect(try worker.encoded().withUnsafeBytes { try WorkerBootstrap($0) }.capabilities == nil)
+  }
+
+  @Test(arguments: [(0, 4 << 20), (1 << 20, 4 << 20), (2 << 20, 8 << 20), (16 << 20, 64 << 20), (Int.max, 64 << 20)])
+  func ringsTakeAHeldBodyInOneRecord(_ buffer: Int, _ capacity: Int) {
+    let ring = RingSizes(bufferBytes: UInt32(clamping: buffer))
+    #expect(ring.replies == UInt32(capacity))
+    if buffer <= Limits.maximumBufferBytes { #expect(ring.maximumRecord >= buffer + (256 << 10)) }
+  }
 
   @Test func bootstrapsComeBack() throws {
     #expect(try Self.front.encoded().withUnsafeBytes { try FrontBootstrap($0) } == Self.front)
@@ -269,9 +317,17 @@ import Testing
       _ = try? CallbackRecord(raw)
       _ = (try? PairsView(raw))?.strings
       if var reply = try? ReplyRecord(raw) {
-        for _ in 0..<reply.operationCount { guard (try? ReplyOperation(&reply.rest)) != nil else { break } }
+        for _ in 0..<reply.operationCount {
+          guard let operation = try? ReplyOperation(&reply.rest) else { break }
+          ProxyWasmRecordTests.decodeEverything(operation)
+        }
         _ = try? LocalResponse(&reply.rest)
+        _ = try? HostcallRequest(&reply.rest)
       }
+      _ = try? HTTPCallResult(raw)
+      _ = try? GRPCEvent(raw)
+      _ = try? GRPCEnd(raw)
+      _ = try? HostcallAnswer(raw)
       var assembler = FrameAssembler(limit: Limits.maximumReportFrame)
       assembler.append(raw)
       while let frame = try? assembler.next() { _ = frame }
@@ -288,7 +344,9 @@ import Testing
     let seeds: [[UInt8]] =
       [
         RecordTests.callback(), RecordTests.reply(), MessageTests.front.encoded(), MessageTests.worker.encoded(),
-      ] + MessageTests.frames.map { Array($0.encoded().dropFirst(4)) } + MessageTests.commands.map { $0.encoded() }
+        MessageTests.fullFront.encoded(), MessageTests.fullWorker.encoded(),
+      ] + ProxyWasmRecordTests.seeds + MessageTests.frames.map { Array($0.encoded().dropFirst(4)) }
+      + MessageTests.commands.map { $0.encoded() }
       + MessageTests.events.map { $0.encoded() }
     for _ in 0..<40 { for bytes in seeds { Self.decodeEverything(random.mutated(bytes)) } }
   }

@@ -344,6 +344,7 @@ extension Exchange {
   private func fail(_ why: String) -> Step {
     let host = loop.hosts[position]
     plugins[position].meeting = .dead
+    loop.counters.pluginFailed(position)
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, stream: requestID,

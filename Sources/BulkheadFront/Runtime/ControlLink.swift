@@ -89,7 +89,7 @@ final class ControlLink: Sendable {
     case .success(.retireWorker(let worker)): group.retireWorker(worker)
     case .success(.pluginState(let plugin, let state)): group.setPlugin(Int(plugin), state)
     case .success(.drain(let milliseconds)): onDrain(milliseconds)
-    case .success(.collectMetrics(let number)): events.send(.metrics(number: number, isLast: true, text: ""))
+    case .success(.collectMetrics(let number)): MetricsCollection.start(number: number, group: group)
     }
   }
 }

@@ -11,6 +11,8 @@ final class FrontGroup: Sendable {
   private let connections = Atomic<Int>(0)
   private let maximumConnections: Int
   private let events: EventSink
+  /// What workers share, and what outlives them.
+  let shared: SharedState
   private let log: FrontLog
   private let state = NIOLockedValueBox(State())
 
@@ -20,7 +22,8 @@ final class FrontGroup: Sendable {
     var whenDrained: (@Sendable () -> Void)?
   }
 
-  init(maximumConnections: Int, events: EventSink, log: FrontLog) {
+  init(maximumConnections: Int, shared: SharedState, events: EventSink, log: FrontLog) {
+    self.shared = shared
     self.maximumConnections = maximumConnections
     self.events = events
     self.log = log

@@ -54,6 +54,11 @@ final class FrontLoop: @unchecked Sendable {
   var random = RandomIDs()
   var editLines = LineLimiter()
   var failureLines = LineLimiter()
+  var sharedLines = LineLimiter()
+  /// What this loop counts of itself.
+  var counters: FrontCounters
+  /// The answer to the supervisor's question for metrics that is under way; on the first loop alone.
+  var collection: MetricsCollection?
   private var nextConnection: UInt64 = 0
 
   init(
@@ -66,6 +71,9 @@ final class FrontLoop: @unchecked Sendable {
     self.events = events
     self.group = group
     spin = SpinBudget(maximum: settings.maximumSpin)
+    counters = FrontCounters(
+      listeners: settings.bootstrap.listeners.count, plugins: settings.plugins.count,
+      upstreams: settings.bootstrap.upstreams.count)
     hosts = settings.plugins.indices.map { PluginHost(loop: self, place: $0) }
     pools = settings.bootstrap.upstreams.map { UpstreamPool(loop: self, upstream: $0) }
   }
@@ -163,6 +171,14 @@ final class FrontLoop: @unchecked Sendable {
     group.loopIsDrained(self)
   }
 
+  /// What it has counted by now.
+  func snapshot() -> FrontCounters {
+    var counters = self.counters
+    counters.openConnections = UInt64(connections.count)
+    counters.callbacks = hosts.map(\.callbacks)
+    return counters
+  }
+
   /// The event loop has ended: what refers back to this object goes. Called once no event loop runs any more.
   func dismantle() {
     hosts = []
@@ -173,6 +189,7 @@ final class FrontLoop: @unchecked Sendable {
     waitingHosts = []
     toBeWoken = []
     exchanges = []
+    collection = nil
   }
 
   /// Resets what is left.

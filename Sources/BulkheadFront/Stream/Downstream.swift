@@ -19,7 +19,7 @@ final class Downstream: ChannelDuplexHandler {
   }
 
   private let loop: FrontLoop
-  private let listener: Int
+  let listener: Int
   /// Place in the loop's list, -1 outside.
   var place = -1
   private var slot = -1
@@ -58,6 +58,7 @@ final class Downstream: ChannelDuplexHandler {
   func channelActive(context: ChannelHandlerContext) {
     address = Array((context.remoteAddress?.ipAddress ?? "unknown").utf8)
     loop.register(self)
+    loop.counters.connectionTaken(listener: listener)
     guard loop.group.admitConnection(), loop.connections.count < StreamID.maximumSlots else {
       refuseConnection()
       return

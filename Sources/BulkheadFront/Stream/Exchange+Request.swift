@@ -276,6 +276,7 @@ extension Exchange {
     leaveUpstream()
     flags |= flag
     details = "upstream_failure"
+    loop.counters.upstreamFailed(loop.pools.firstIndex { $0 === pool } ?? -1)
     loop.log.write(.warn, stream: requestID, "upstream \(pool.name): \(reason)")
     answer(status, "upstream \(pool.name) \(reason)", from: plugins.count - 1)
   }

@@ -164,6 +164,7 @@ final class Exchange: PluginStream {
   /// The stream is over, however it ended: the upstream goes back or away, and each plugin that has a context is told.
   func end() {
     guard phase != .idle else { return }
+    loop.counters.requestEnded(listener: connection.listener, status: responseHeadSent ? status : 0)
     phase = .idle
     awaiting = .nothing
     deadline = 0

@@ -3,7 +3,7 @@ import BulkheadSystem
 
 /// One plugin as one event loop sees it: which worker takes new streams, and who waits for one.
 final class PluginHost {
-  private let loop: FrontLoop
+  let loop: FrontLoop
   /// Place in the chain.
   let place: Int
   let settings: FrontSettings.Plugin
@@ -16,6 +16,12 @@ final class PluginHost {
   private var firstWaiter = 0
   /// It is in the loop's list of hosts with waiters; it stays there until the timer finds none.
   var isWatched = false
+
+  /// Messages of shared queues of which no worker could be told yet, since enough notifications were under way.
+  var hasQueueBacklog = false
+  var metricCache = MetricCache()
+  /// Callbacks sent to its workers.
+  var callbacks: UInt64 = 0
 
   /// How often the waiting are looked after where nothing else does: ns.
   static let lookAgain: UInt64 = 10_000_000
@@ -44,8 +50,11 @@ final class PluginHost {
 
   /// Chooses again who takes new streams, and lets those go on that waited for it.
   func reconsider() {
+    let before = current
     current = links.last { $0.state == .ready }
     admitWaiters()
+    // What is in the plugin's queues is news to another worker.
+    if current !== before { notifyOfQueues() }
   }
 
   func setState(_ new: PluginState) {

@@ -17,10 +17,10 @@ final class WorkerLink {
     case lost
   }
 
-  private let loop: FrontLoop
+  let loop: FrontLoop
   let host: PluginHost
   let mapping: WorkerMapping
-  private let channel: FrontChannel
+  let channel: FrontChannel
   private(set) var state = State.attached
   private var ledger = ChannelLedger()
   private var sequence: UInt64 = 0
@@ -66,6 +66,11 @@ final class WorkerLink {
   /// Actions on unknown streams since the last answer.
   private var strayActions = 0
   private static let maximumStrayActions = 10_000
+
+  /// `proxy_on_queue_ready` that it was sent and has not answered.
+  var notificationsInFlight = 0
+  /// A question of it is with the helper thread.
+  var isHelped = false
 
   /// Places in the loop's lists, -1 outside.
   var activeAt = -1
@@ -143,6 +148,7 @@ final class WorkerLink {
 
   @inline(__always)
   private func note(kind: CallbackKind, sequence: UInt64, stream: UInt32, plugin: Int, hasState: Bool, now: UInt64) {
+    host.callbacks &+= 1
     if ledger.isEmpty { loop.arm(for: now &+ host.settings.callbackDeadline, now: now) }
     ledger.append(
       ChannelLedger.Entry(
@@ -319,6 +325,7 @@ final class WorkerLink {
           return
         }
         strayActions = 0
+        if entry.kind == .queueReady { queueNotificationAnswered() }
         if !outcome.contents.isDisjoint(with: [.calls, .metrics]) { perform(outcome) }
         // The stream may be over, or may have been answered by another plugin: then nobody cares.
         guard let exchange = loop.exchange(entry.stream) else { return }
@@ -356,13 +363,7 @@ final class WorkerLink {
 
   /// Does what a reply asks for that is not about its stream: calls out, metrics.
   private func perform(_ outcome: PluginOutcome) {
-  }
-
-  /// A hostcall that the worker waits for.
-  private func serve(_ reply: inout ReplyRecord) throws(WireError) {
-    let request = try HostcallRequest(&reply.rest)
-    answer(reply.sequence, status: 12)
-    _ = request
+    if outcome.contents.contains(.metrics) { applyMetrics(outcome) }
   }
 
   /// Answers a hostcall.
@@ -377,6 +378,11 @@ final class WorkerLink {
     guard state != .lost else { return }
     loop.answerWriter.reset()
     loop.answerWriter.hostcallAnswer(sequence: sequence, status: status, number: number, payload: payload)
+    if loop.answerWriter.count > channel.maximumAnswer {
+      sayRefused(.answerBytes(channel.maximumAnswer))
+      loop.answerWriter.reset()
+      loop.answerWriter.hostcallAnswer(sequence: sequence, status: HostcallStatus.internalFailure.rawValue)
+    }
     do throws(RingError) {
       // A worker waits for one answer at a time: where there is no room, it asks without reading.
       if try !channel.answer(loop.answerWriter.bytes) {
@@ -431,7 +437,7 @@ final class WorkerLink {
   // MARK: The end
 
   /// This loop found the worker at fault: it says so to the supervisor and to the other loops.
-  private func lose(_ reason: ExitReason, _ detail: String, failHead: Bool = false) {
+  func lose(_ reason: ExitReason, _ detail: String, failHead: Bool = false) {
     guard state != .lost else { return }
     loop.events.send(.workerFault(worker: worker, reason: reason, detail: detail))
     loop.group.condemn(worker: worker, reason: reason, except: loop)
@@ -460,6 +466,9 @@ final class WorkerLink {
     state = .lost
     owed = []
     owedRootBytes = 0
+    if host.settings.callbacks.contains(.queueReady) {
+      loop.group.shared.workerLost(worker, plugin: host.place)
+    }
     let outstanding = ledger.abandon(running: running)
     loop.deactivate(self)
     loop.unwatch(self)
@@ -498,6 +507,11 @@ final class WorkerLink {
       case .bytes: break
       case .end: link.value.died()
       }
+    }
+    // A worker may have asked before this end was there: then nobody rings.
+    if !isAsleep {
+      loop.activate(self)
+      loop.schedulePoll()
     }
   }
 

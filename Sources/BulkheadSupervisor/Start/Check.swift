@@ -46,7 +46,8 @@ struct Check {
     var text = "\(loaded.configuration.file): ok, \(loaded.plugins.count) plugins\n"
     for plugin in loaded.plugins {
       guard let metadata = artifacts[plugin.name]?.metadata else { continue }
-      text += "plugin \(plugin.name): \(plugin.modulePath)\n  abi: \(printable(metadata.abi))\n"
+      text +=
+        "plugin \(plugin.name): \(plugin.modulePath)\n  type: \(plugin.type.name)\n  abi: \(printable(metadata.abi))\n"
       for (title, names) in [("exports", metadata.exports), ("imports", metadata.imports)] {
         text += "  \(title): \(names.isEmpty ? "none" : names.map(printable).joined(separator: " "))\n"
       }

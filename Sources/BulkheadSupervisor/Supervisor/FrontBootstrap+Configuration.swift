@@ -16,16 +16,30 @@ extension FrontBootstrap {
     self.init(
       eventLoops: UInt32(clamping: configuration.eventLoops), maximumSpinMicroseconds: maximumSpinMicroseconds,
       logLevel: logLevel,
-      listeners: configuration.listeners.map { Listener(name: $0.name, upstream: numbers[$0.upstream] ?? 0) },
+      listeners: configuration.listeners.map {
+        Listener(name: $0.name, upstream: numbers[$0.upstream] ?? 0, isTCP: $0.kind == .tcp)
+      },
       upstreams: configuration.upstreams.map {
-        Upstream(name: $0.name, isEcho: $0.isEcho, endpoints: $0.endpoints.map(\.description))
+        Upstream(
+          name: $0.name, isEcho: $0.isEcho, endpoints: $0.endpoints.map(\.description), isHTTP2: $0.isHTTP2,
+          tls: $0.tls.map {
+            TLS(
+              serverName: $0.serverName, authorities: $0.authorities, certificate: $0.certificate,
+              privateKey: $0.privateKey)
+          })
       },
       plugins: plugins.map {
-        Plugin(
-          name: $0.manifest.name, failStrategy: $0.manifest.failStrategy, callbacks: $0.callbacks,
+        var plugin = Plugin(
+          name: $0.manifest.name, failStrategy: $0.manifest.failStrategy,
+          callbacks: $0.callbacks.called(for: $0.manifest.type, allowedBy: $0.policy),
           callbackDeadline: $0.policy.callbackDeadline.wholeMilliseconds,
           admissionWait: $0.policy.admissionWait.wholeMilliseconds)
-      })
+        plugin.vmID = $0.manifest.vmID
+        plugin.callsInFlight = $0.policy.callsInFlight
+        plugin.bufferBytes = $0.policy.bufferBytes
+        return plugin
+      },
+      ring: RingSizes(policies: plugins.map(\.policy)))
     timeouts.headerRead = configuration.timeouts.headerRead.wholeMilliseconds
     timeouts.idle = configuration.timeouts.idle.wholeMilliseconds
     timeouts.upstreamConnect = configuration.timeouts.upstreamConnect.wholeMilliseconds
@@ -35,7 +49,35 @@ extension FrontBootstrap {
     bounds.bodyBytes = configuration.bounds.bodyBytes.bytes
     bounds.connections = UInt32(clamping: configuration.bounds.connections)
     bounds.upstreamConnections = UInt32(clamping: configuration.bounds.upstreamConnections)
+    bounds.sharedBytes = configuration.bounds.sharedBytes.bytes
+    bounds.sharedEntries = UInt32(clamping: configuration.bounds.sharedEntries)
+    bounds.queues = UInt32(clamping: configuration.bounds.queues)
+    bounds.metrics = UInt32(clamping: configuration.bounds.metrics)
+    accessLog = configuration.accessLog.map {
+      AccessLog(fields: $0.fields.map { .init(name: $0.name, property: $0.property) })
+    }
   }
+}
+
+extension CallbackSet {
+  /// Of these exports, what a plugin of that type is called for and its policy allows. The creation of contexts is never
+  /// restricted.
+  func called(for type: PluginType, allowedBy policy: CrashPolicy) -> CallbackSet {
+    let ofStreams = CallbackSet.http.union(.network)
+    let ofType = subtracting(ofStreams).union(intersection(type.streamCallbacks))
+    guard let capabilities = policy.capabilities else { return ofType }
+    return ofType.intersection(CallbackSet(exports: capabilities).union(.contextCreate))
+  }
+}
+
+extension CrashPolicy {
+  /// `bufferLimit` as it travels.
+  var bufferBytes: UInt32 { UInt32(clamping: min(bufferLimit.bytes, UInt64(Limits.maximumBufferBytes))) }
+}
+
+extension RingSizes {
+  /// Rings that take what any plugin under one of the policies may hold: all channels of a front are of one size.
+  init(policies: some Sequence<CrashPolicy>) { self.init(bufferBytes: policies.map(\.bufferBytes).max() ?? 0) }
 }
 
 extension Duration {

@@ -33,7 +33,8 @@ final class PluginRuntime {
   /// What the control API tells of it.
   var info: PluginInfo {
     PluginInfo(
-      name: name, state: machine.state, failStrategy: manifest.failStrategy, restarts: machine.restarts,
+      name: name, type: manifest.type.name, state: machine.state, failStrategy: manifest.failStrategy,
+      restarts: machine.restarts,
       lastExit: lastExit, workers: worker.map { [$0.child.pid] } ?? [], policy: manifest.policy,
       phase: manifest.phase.name, priority: Int(manifest.priority), module: manifest.modulePath)
   }

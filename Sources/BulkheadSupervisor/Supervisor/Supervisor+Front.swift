@@ -60,7 +60,8 @@ extension Supervisor {
     let ours = SharedDescriptor(pair.takeFirst())
     let child = try ChildProcess(
       .init(process: "front", plugin: nil), executable: setup.installation.front, name: "bulkhead-front",
-      descriptors: [message.raw, theirs.raw] + listeners.raw, namespaces: [], unprivilegedID: 65_534,
+      descriptors: [message.raw, theirs.raw] + listeners.raw + (accessLog.map { [$0.raw] } ?? []), namespaces: [],
+      unprivilegedID: 65_534,
       blockingReport: false, bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: 1_000), loop: loop,
       log: log)
     let front = FrontRuntime(child: child, control: ours, startedAt: loop.now)

@@ -47,21 +47,25 @@ extension Supervisor {
   }
 
   private func spawnWorker(of plugin: PluginRuntime) throws(SystemError) {
-    let ring = RingSizes()
+    let ring = RingSizes(policies: plugins.lazy.map(\.policy))
     guard let artifact = plugin.artifact,
       let layout = ChannelLayout(
         eventLoops: configuration.eventLoops, callbackBytes: Int(ring.callbacks), replyBytes: Int(ring.replies),
         answerBytes: Int(ring.answers))
     else { throw SystemError(operation: "lay out the channel of", subject: plugin.name, code: EINVAL) }
 
-    let bootstrap = WorkerBootstrap(
-      plugin: plugin.name, rootID: plugin.manifest.pluginName, vmID: "", abi: artifact.metadata.abi,
+    var bootstrap = WorkerBootstrap(
+      plugin: plugin.name, rootID: plugin.manifest.pluginName, vmID: plugin.manifest.vmID, abi: artifact.metadata.abi,
       pluginConfiguration: plugin.manifest.pluginConfiguration, vmConfiguration: [],
       environment: plugin.manifest.environment.map { ($0.name, $0.value) },
       memoryLimit: plugin.policy.memoryLimit.bytes, logLevel: log.minimumLevel,
       logLinesPerSecond: plugin.policy.logLinesPerSecond, eventLoops: UInt32(clamping: configuration.eventLoops),
       ring: ring, maximumSpinMicroseconds: setup.maximumSpinMicroseconds, seccompProgram: setup.programs.worker,
       unprivilegedID: plugin.hostID, layers: [])
+    bootstrap.upstreams = configuration.upstreams.map(\.name)
+    bootstrap.callsInFlight = plugin.policy.callsInFlight
+    bootstrap.bufferBytes = plugin.policy.bufferBytes
+    bootstrap.capabilities = plugin.policy.capabilities
     let message = try Memfd.message(name: "worker-bootstrap", bootstrap.encoded()).takeDescriptor()
     let channel = SharedDescriptor(
       try Memfd.shared(name: "channel", size: layout.totalBytes).takeDescriptor())

@@ -48,6 +48,8 @@ final class Supervisor {
   let log: LogWriter
   let inbox: Inbox
   let listeners: ListenerSockets
+  /// Held for as long as there may be another front; nil where none is configured.
+  let accessLog: SharedDescriptor?
   /// In the order of the chain.
   let plugins: [PluginRuntime]
   /// The only writer of the lifeline is this process: workers see its end when it dies.
@@ -80,6 +82,7 @@ final class Supervisor {
     self.inbox = inbox
     startedAt = loop.now
     listeners = try ListenerSockets(setup.loaded.configuration.listeners)
+    accessLog = try setup.loaded.configuration.accessLog.map { log throws(StartError) in try AccessLogFile.open(log) }
     do throws(SystemError) {
       let pipe = try Pipe()
       lifeline = (SharedDescriptor(try pipe.read.duplicate()), SharedDescriptor(pipe.takeWrite()))

@@ -1,0 +1,91 @@
+import BulkheadSystem
+import BulkheadWire
+import NIOCore
+
+/// Answers the supervisor's `collectMetrics`: asks each event loop for its numbers in turn, then sends the text in
+/// pieces, as far as the supervisor reads them. One at a time: a new question ends the answer to the one before.
+///
+/// It lives on the first event loop.
+final class MetricsCollection {
+  private let loop: FrontLoop
+  private let number: UInt32
+  private var pieces: [String] = []
+  private var next = 0
+  private var tries = 0
+
+  /// How often a piece that the socket has no room for is tried again, and how long between two: 5 s.
+  private static let maximumTries = 1_000
+  private static let pause = TimeAmount.milliseconds(5)
+
+  private init(loop: FrontLoop, number: UInt32) {
+    self.loop = loop
+    self.number = number
+  }
+
+  /// Begins. Any thread.
+  static func start(number: UInt32, group: FrontGroup) {
+    let loops = group.loops
+    guard let first = loops.first else { return }
+    first.eventLoop.execute {
+      first.collection = MetricsCollection(loop: first, number: number)
+      ask(loops.dropFirst(), sum: first.snapshot()) { sum in
+        // Much text: not on a loop that has traffic.
+        let isTaken = group.shared.helper.run {
+          let text = MetricsText.write(first.settings.bootstrap, sum, group.shared.metrics)
+          let pieces = text.pieces(ofAtMost: FrontEvent.maximumMetricsText)
+          first.eventLoop.execute { first.collection?.send(pieces, for: number) }
+        }
+        if !isTaken { first.eventLoop.execute { first.collection = nil } }
+      }
+    }
+  }
+
+  /// Adds the numbers of the loops that are left, one after the other.
+  private static func ask(
+    _ loops: ArraySlice<FrontLoop>, sum: FrontCounters, then: @escaping @Sendable (FrontCounters) -> Void
+  ) {
+    guard let loop = loops.first else { return then(sum) }
+    let rest = loops.dropFirst()
+    loop.eventLoop.execute {
+      var sum = sum
+      sum.add(loop.snapshot())
+      ask(rest, sum: sum, then: then)
+    }
+  }
+
+  private func send(_ pieces: [String], for number: UInt32) {
+    // Another question came meanwhile: this is the answer to the one before.
+    guard number == self.number else { return }
+    self.pieces = pieces
+    sendMore()
+  }
+
+  private func sendMore() {
+    guard loop.collection === self else { return }
+    while next < pieces.count {
+      // What matters more is never pushed out by it, nor does it wait behind it for long.
+      guard loop.events.flush() else {
+        tries += 1
+        guard tries < Self.maximumTries else {
+          loop.collection = nil
+          return
+        }
+        let collection = NIOLoopBound(self, eventLoop: loop.eventLoop)
+        loop.eventLoop.scheduleTask(in: Self.pause) { collection.value.sendMore() }
+        return
+      }
+      tries = 0
+      loop.events.send(.metrics(number: number, isLast: next == pieces.count - 1, text: pieces[next]))
+      next += 1
+    }
+    loop.collection = nil
+    // The last piece may still wait in the sink: somebody has to try again.
+    finish(tries: 0)
+  }
+
+  private func finish(tries: Int) {
+    guard !loop.events.flush(), tries < Self.maximumTries else { return }
+    let collection = NIOLoopBound(self, eventLoop: loop.eventLoop)
+    loop.eventLoop.scheduleTask(in: Self.pause) { collection.value.finish(tries: tries + 1) }
+  }
+}

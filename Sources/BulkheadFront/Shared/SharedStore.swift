@@ -1,0 +1,170 @@
+import BulkheadCore
+import BulkheadWire
+import NIOCore
+
+/// The shared data and the queues of one vm_id, within their bounds.
+///
+/// A value without locks, clocks or I/O: `SharedState` has the lock. Numbers of queues count from 0 and stay.
+struct SharedStore {
+  /// Why something is not stored.
+  enum Refusal: Error, Equatable {
+    case status(HostcallStatus)
+    case bound(SharedBound)
+  }
+
+  private struct Entry {
+    var value: [UInt8]
+    var cas: UInt32
+  }
+
+  private struct Queue {
+    /// Place in the chain of the plugin that registered it last, which is told of messages.
+    var registrant: Int
+    var messages = CircularBuffer<[UInt8]>()
+    /// The worker of the registrant that was told of what is in the queue, 0 for none.
+    var notified: UInt64 = 0
+    /// Messages of which `notified` is still to be told.
+    var owed = 0
+  }
+
+  private let maximumBytes: UInt64
+  private let maximumEntries: UInt32
+  private let maximumQueues: UInt32
+  private let maximumValue: Int
+  private var data: [[UInt8]: Entry] = [:]
+  private var lastCAS: UInt32 = 0
+  private var queues: [Queue] = []
+  private var queueNumbers: [[UInt8]: Int] = [:]
+  /// Of all keys, values and messages.
+  private(set) var bytes: UInt64 = 0
+  /// Entries of shared data and messages.
+  private(set) var entries: UInt32 = 0
+
+  /// - Parameter maximumValue: of a value or a message, in bytes: what an answer has room for.
+  init(_ bounds: FrontBootstrap.Bounds, maximumValue: Int = Limits.maximumSharedValue) {
+    self.maximumValue = min(maximumValue, Limits.maximumSharedValue)
+    maximumBytes = bounds.sharedBytes
+    maximumEntries = bounds.sharedEntries
+    maximumQueues = bounds.queues
+  }
+
+  /// Counts one more entry, or some bytes more or less of one that is there.
+  private mutating func charge(entry: Bool, adding: Int, removing: Int = 0) throws(Refusal) {
+    if entry, entries >= maximumEntries { throw .bound(.sharedEntries(maximumEntries)) }
+    let total = bytes &- UInt64(removing) &+ UInt64(adding)
+    guard adding <= removing || total <= maximumBytes else { throw .bound(.sharedBytes(maximumBytes)) }
+    bytes = total
+    if entry { entries &+= 1 }
+  }
+
+  // MARK: Shared data
+
+  /// Stores a value; a `cas` other than 0 must be the one of the value that is there, and is passed over where none is.
+  ///
+  /// - Returns: the value that was there before, so that its memory is given back outside the lock.
+  /// - Throws: CAS_MISMATCH, or the bound that it would break; then nothing is changed.
+  mutating func set(_ key: [UInt8], _ value: [UInt8], cas: UInt64) throws(Refusal) -> [UInt8]? {
+    guard key.count <= Limits.maximumSharedKey else { throw .bound(.keyBytes(Limits.maximumSharedKey)) }
+    guard value.count <= maximumValue else { throw .bound(.valueBytes(maximumValue)) }
+    let old = data[key]
+    if let old {
+      if cas != 0, cas != UInt64(old.cas) { throw .status(.casMismatch) }
+      try charge(entry: false, adding: value.count, removing: old.value.count)
+    } else {
+      try charge(entry: true, adding: key.count + value.count)
+    }
+    lastCAS &+= 1
+    if lastCAS == 0 { lastCAS = 1 }
+    data[key] = Entry(value: value, cas: lastCAS)
+    return old?.value
+  }
+
+  /// The value and its cas, which is never 0.
+  func get(_ key: [UInt8]) -> (value: [UInt8], cas: UInt32)? { data[key].map { ($0.value, $0.cas) } }
+
+  // MARK: Queues
+
+  /// Makes the queue, or takes over the one of that name with what is in it.
+  ///
+  /// - Parameter plugin: place in the chain; it is told of messages from now on.
+  mutating func register(_ name: [UInt8], plugin: Int) throws(Refusal) -> Int {
+    if let number = queueNumbers[name] {
+      if queues[number].registrant != plugin {
+        queues[number].registrant = plugin
+        queues[number].notified = 0
+      }
+      return number
+    }
+    guard name.count <= Limits.maximumSharedKey else { throw .bound(.keyBytes(Limits.maximumSharedKey)) }
+    guard queues.count < Int(maximumQueues) else { throw .bound(.queues(maximumQueues)) }
+    let total = bytes &+ UInt64(name.count)
+    guard total <= maximumBytes else { throw .bound(.sharedBytes(maximumBytes)) }
+    bytes = total
+    queueNumbers[name] = queues.count
+    queues.append(Queue(registrant: plugin))
+    return queues.count - 1
+  }
+
+  func resolve(_ name: [UInt8]) -> Int? { queueNumbers[name] }
+
+  /// Appends a message.
+  ///
+  /// - Returns: the plugin that is to be told, by `takeOwed`.
+  /// - Throws: NOT_FOUND, or the bound that it would break.
+  mutating func enqueue(_ number: Int, _ message: [UInt8]) throws(Refusal) -> Int {
+    guard queues.indices.contains(number) else { throw .status(.notFound) }
+    guard message.count <= maximumValue else { throw .bound(.valueBytes(maximumValue)) }
+    try charge(entry: true, adding: message.count)
+    queues[number].messages.append(message)
+    queues[number].owed += 1
+    return queues[number].registrant
+  }
+
+  /// Takes the first message.
+  ///
+  /// - Throws: NOT_FOUND or EMPTY.
+  mutating func dequeue(_ number: Int) throws(Refusal) -> [UInt8] {
+    guard queues.indices.contains(number) else { throw .status(.notFound) }
+    guard let message = queues[number].messages.popFirst() else { throw .status(.empty) }
+    bytes &-= UInt64(message.count)
+    entries &-= 1
+    // Nobody is told late of what is not there any more.
+    queues[number].owed = min(queues[number].owed, queues[number].messages.count)
+    return message
+  }
+
+  // MARK: Notifications
+
+  /// How many notifications of the queue are to be sent to that worker now; they count as sent.
+  ///
+  /// A worker that is new to the queue is told of all that is in it: what its predecessor was told died with it.
+  ///
+  /// - Parameters:
+  ///   - worker: a ready worker of `plugin`; the numbers of workers rise, so a lower one is on its way out.
+  ///   - most: no more than that; the others stay owed.
+  mutating func takeOwed(_ number: Int, plugin: Int, worker: UInt64, most: Int) -> Int {
+    guard queues.indices.contains(number), queues[number].registrant == plugin else { return 0 }
+    guard worker >= queues[number].notified else { return 0 }
+    if worker > queues[number].notified {
+      queues[number].notified = worker
+      queues[number].owed = queues[number].messages.count
+    }
+    let count = min(queues[number].owed, max(most, 0))
+    queues[number].owed -= count
+    return count
+  }
+
+  /// The queues with messages of which that worker is still to be told.
+  func owing(plugin: Int, worker: UInt64) -> [Int] {
+    queues.indices.filter { number in
+      let queue = queues[number]
+      guard queue.registrant == plugin else { return false }
+      return queue.notified < worker ? !queue.messages.isEmpty : queue.notified == worker && queue.owed > 0
+    }
+  }
+
+  /// The worker is lost, with all that it was told.
+  mutating func workerLost(_ worker: UInt64) {
+    for number in queues.indices where queues[number].notified == worker { queues[number].notified = 0 }
+  }
+}

@@ -1,0 +1,172 @@
+import BulkheadCore
+import BulkheadSystem
+import BulkheadWire
+import NIOCore
+
+// The questions of a worker about what is shared: each is answered at once, but for signatures.
+extension WorkerLink {
+  /// A hostcall that the worker waits for.
+  func serve(_ reply: inout ReplyRecord) throws(WireError) {
+    let request = try HostcallRequest(&reply.rest)
+    guard !isHelped else {
+      lose(.protocolViolation, "it asked on before the answer to its question", failHead: true)
+      return
+    }
+    loop.counters.hostcallServed(host.place)
+    let sequence = reply.sequence
+    let shared = loop.group.shared
+    let plugin = host.place
+    switch request.call {
+    case .setSharedData:
+      settle(
+        sequence,
+        shared.set([UInt8](request.key), [UInt8](request.value), cas: request.number, plugin: plugin).map { 0 })
+    case .getSharedData:
+      guard let entry = shared.get([UInt8](request.key), plugin: plugin) else {
+        return answer(sequence, .notFound)
+      }
+      entry.value.withUnsafeBytes { answer(sequence, .ok, number: UInt64(entry.cas), payload: $0) }
+    case .registerQueue:
+      settle(sequence, shared.register([UInt8](request.key), plugin: plugin).map { UInt64($0) })
+      // Messages that came before anybody was there to be told.
+      host.notifyOfQueues()
+    case .resolveQueue:
+      guard let token = shared.resolve(vm: [UInt8](request.key), [UInt8](request.value), plugin: plugin) else {
+        return answer(sequence, .notFound)
+      }
+      answer(sequence, .ok, number: UInt64(token))
+    case .enqueue: enqueue(sequence, token: request.number, [UInt8](request.value))
+    case .dequeue:
+      switch shared.dequeue(request.number, plugin: plugin) {
+      case .success(let message): message.withUnsafeBytes { answer(sequence, .ok, payload: $0) }
+      case .failure(let refusal): refuse(sequence, refusal)
+      }
+    case .defineMetric:
+      settle(
+        sequence,
+        run { () throws(SharedStore.Refusal) in
+          UInt64(try shared.metrics[plugin].define([UInt8](request.key), kind: request.number))
+        })
+    case .getMetric:
+      settle(sequence, run { () throws(SharedStore.Refusal) in try shared.metrics[plugin].value(of: request.number) })
+    case .sign, .verifySignature: askHelper(sequence, request)
+    case .upstreamHosts: answerUpstreamHosts(sequence, [UInt8](request.key))
+    }
+  }
+
+  private func run<Value>(_ body: () throws(SharedStore.Refusal) -> Value) -> SharedState.Outcome<Value> {
+    do throws(SharedStore.Refusal) { return .success(try body()) } catch { return .failure(error) }
+  }
+
+  private func answer(
+    _ sequence: UInt64, _ status: HostcallStatus, number: UInt64 = 0,
+    payload: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
+  ) { answer(sequence, status: status.rawValue, number: number, payload: payload) }
+
+  /// Answers with a number, or why there is none.
+  private func settle(_ sequence: UInt64, _ outcome: SharedState.Outcome<UInt64>) {
+    switch outcome {
+    case .success(let number): answer(sequence, .ok, number: number)
+    case .failure(let refusal): refuse(sequence, refusal)
+    }
+  }
+
+  private func refuse(_ sequence: UInt64, _ refusal: SharedStore.Refusal) {
+    switch refusal {
+    case .status(let status): answer(sequence, status)
+    case .bound(let bound):
+      sayRefused(bound)
+      answer(sequence, .internalFailure)
+    }
+  }
+
+  /// Says which bound the plugin has run into, a few times a second at most.
+  func sayRefused(_ bound: SharedBound) { warn("a hostcall is refused: \(bound)") }
+
+  private func warn(_ text: @autoclosure () -> String) {
+    guard let suppressed = loop.sharedLines.admit(now: Clock.monotonicNanoseconds) else { return }
+    loop.log.write(
+      .warn,
+      "plugin \(host.settings.name): \(text())" + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+  }
+
+  private func enqueue(_ sequence: UInt64, token: UInt64, _ message: [UInt8]) {
+    switch loop.group.shared.enqueue(token, message, plugin: host.place) {
+    case .success(let registrant):
+      answer(sequence, .ok)
+      if loop.hosts.indices.contains(registrant) {
+        loop.hosts[registrant].notify(ofQueue: UInt32(truncatingIfNeeded: token))
+      }
+    case .failure(let refusal): refuse(sequence, refusal)
+    }
+  }
+
+  // MARK: Signatures
+
+  /// Has the helper thread sign or verify, and answers when it has: this loop goes on meanwhile.
+  private func askHelper(_ sequence: UInt64, _ request: HostcallRequest) {
+    let question: SignatureQuestion
+    do throws(SharedStore.Refusal) { question = try SignatureQuestion(request) } catch {
+      return refuse(sequence, error)
+    }
+    let link = NIOLoopBound(self, eventLoop: loop.eventLoop)
+    let eventLoop = loop.eventLoop
+    isHelped = true
+    let isTaken = loop.group.shared.helper.run(
+      holding: request.key.count + request.value.count + request.extra.count
+    ) {
+      let outcome = question.answered()
+      eventLoop.execute { link.value.helped(sequence, outcome) }
+    }
+    if !isTaken {
+      isHelped = false
+      refuse(sequence, .bound(.pendingSignatures))
+    }
+  }
+
+  /// The answer's number is 1 with the signature as payload, or 0 with why there is none.
+  private func helped(_ sequence: UInt64, _ outcome: Signature.Outcome) {
+    isHelped = false
+    switch outcome {
+    case .done(let signature): signature.withUnsafeBytes { answer(sequence, .ok, number: 1, payload: $0) }
+    case .failed(let why): Array(why.utf8).withUnsafeBytes { answer(sequence, .ok, number: 0, payload: $0) }
+    }
+  }
+
+  // MARK: Upstreams
+
+  private func answerUpstreamHosts(_ sequence: UInt64, _ name: [UInt8]) {
+    let name = String(decoding: name, as: UTF8.self)
+    guard let upstream = loop.settings.bootstrap.upstreams.first(where: { $0.name == name }) else {
+      return answer(sequence, .notFound)
+    }
+    var pairs = WireWriter(capacity: 1_024)
+    // Nothing here looks after the health of endpoints: all of them are used.
+    pairs.pairs(upstream.endpoints.prefix(Limits.maximumPairs).map { ($0, #"{"health_status":"Healthy"}"#) })
+    answer(sequence, .ok, payload: pairs.bytes)
+  }
+
+  // MARK: Metrics
+
+  /// Counts what a reply says is to be counted.
+  func applyMetrics(_ outcome: PluginOutcome) {
+    guard loop.group.shared.metrics.indices.contains(host.place) else { return }
+    let source = loop.group.shared.metrics[host.place]
+    var ignored = 0
+    outcome.forEachOperation { operation in
+      guard operation.code == .incrementMetric || operation.code == .recordMetric,
+        let (number, amount) = try? operation.metric()
+      else { return }
+      guard let metric = host.metricCache.metric(number, of: source) else {
+        ignored += 1
+        return
+      }
+      if operation.code == .recordMetric {
+        metric.record(amount)
+      } else if !metric.increment(by: amount) {
+        ignored += 1
+      }
+    }
+    if ignored > 0 { warn("\(ignored) changes of metrics that it has not defined, or not so, are left out") }
+  }
+}

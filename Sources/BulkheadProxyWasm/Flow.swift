@@ -1,0 +1,87 @@
+import BulkheadWire
+import ProxyWasmABI
+
+/// One of the two ways through a stream: the request, or what the client sends over a connection; the response, or what
+/// the upstream sends. Each goes its own pace: one may wait while the other runs. One thread.
+final class Flow {
+  let headers = HeaderMap()
+  let trailers = HeaderMap()
+  var body = BodyBuffer()
+
+  /// Its callback runs now.
+  private(set) var isRunning = false
+  /// A callback of it paused, and nothing has resumed it since.
+  private(set) var isPaused = false
+  /// The pause came from its head (headers, a new connection): what follows waits in the front.
+  private(set) var isPausedAtHead = false
+  /// The plugin holds its bytes: a callback about them runs, or paused.
+  private(set) var hasBody = false
+  /// Those bytes are the last ones and no trailers follow: the plugin may make some.
+  private(set) var mayMakeTrailers = false
+
+  /// Whether the plugin may change it: while a callback of it runs, or after one that paused.
+  @inline(__always)
+  var isOpen: Bool { isRunning || isPaused }
+
+  /// A callback begins.
+  @inline(__always)
+  func enter() { isRunning = true }
+
+  /// A callback about a piece of the body begins.
+  func enter(piece: UnsafeRawBufferPointer, isLast: Bool) {
+    isRunning = true
+    hasBody = true
+    mayMakeTrailers = isLast
+    body.begin(piece)
+  }
+
+  /// The callback is over.
+  @inline(__always)
+  func leave(pausing: Bool, isHead: Bool) {
+    isRunning = false
+    isPaused = pausing
+    isPausedAtHead = pausing && isHead
+    if hasBody {
+      if pausing { body.keep() } else { letGo() }
+    }
+  }
+
+  /// What it waited with goes on, or nowhere: it waits no more. In its running callback that callback's end decides
+  /// over its bytes.
+  func resume() {
+    isPaused = false
+    isPausedAtHead = false
+    if !isRunning { letGo() }
+  }
+
+  private func letGo() {
+    hasBody = false
+    mayMakeTrailers = false
+    body.forget()
+  }
+
+  /// The front is done with it: from now on its headers and trailers can be read, no more.
+  func close() {
+    isRunning = false
+    isPaused = false
+    isPausedAtHead = false
+    if hasBody { letGo() }
+  }
+
+  /// Forgets all.
+  func clear() {
+    close()
+    headers.clear()
+    if trailers.isAvailable { trailers.clear() }
+  }
+
+  /// The trailers, to be changed: those that came, or new ones behind the last bytes.
+  func editableTrailers() -> HeaderMap? {
+    guard isOpen else { return nil }
+    if !trailers.isAvailable {
+      guard hasBody, mayMakeTrailers else { return nil }
+      trailers.load(UnsafeRawBufferPointer(start: nil, count: 0), count: 0)
+    }
+    return trailers
+  }
+}

@@ -1,0 +1,76 @@
+import BulkheadCore
+import BulkheadWire
+import ProxyWasmABI
+
+/// The callbacks about a piece of a stream: headers, body, trailers, a connection and its data.
+extension PluginHost {
+  /// Runs the callback and replies.
+  func runPiece(_ context: StreamContext, _ record: borrowing CallbackRecord) throws(PluginFailure) {
+    let flow = context.flow(of: record.kind)
+    let ends = record.flags.contains(.endOfStream)
+    let returned: UInt32
+    var isHead = false
+    switch record.kind {
+    case .requestHeaders:
+      isHead = true
+      flow.enter()
+      returned = try call(.requestHeaders, context.id, UInt32(clamping: flow.headers.count), ends ? 1 : 0)
+    case .responseHeaders:
+      isHead = true
+      // A request that still waits at its head got its answer from elsewhere: it goes nowhere any more.
+      if context.forward.isPausedAtHead { context.forward.resume() }
+      flow.enter()
+      returned = try call(.responseHeaders, context.id, UInt32(clamping: flow.headers.count), ends ? 1 : 0)
+    case .requestBody: returned = try runBytes(.requestBody, context, flow, record.payload, ends)
+    case .responseBody: returned = try runBytes(.responseBody, context, flow, record.payload, ends)
+    case .downstreamData: returned = try runBytes(.downstreamData, context, flow, record.payload, ends)
+    case .upstreamData: returned = try runBytes(.upstreamData, context, flow, record.payload, ends)
+    case .requestTrailers: returned = try runTrailers(.requestTrailers, context, flow, record.payload)
+    case .responseTrailers: returned = try runTrailers(.responseTrailers, context, flow, record.payload)
+    case .newConnection:
+      isHead = true
+      flow.enter()
+      returned = try call(.newConnection, context.id)
+    case .downstreamClose, .upstreamClose:
+      let peer = try Self.peer(record.payload)
+      // Nothing comes from there any more, and nothing that waited goes on.
+      flow.close()
+      try call(record.kind == .downstreamClose ? .downstreamClose : .upstreamClose, context.id, peer)
+      returned = 0
+    default: throw .protocolViolation("a record of kind \(record.kind.name) is no stream's")
+    }
+    // A stream that was told to go on inside the callback does, whatever the callback returns; one that was answered or
+    // closed waits for nothing.
+    let pauses =
+      Action(returned: returned) == .pause && !isResumed && main.flags.isDisjoint(with: [.localResponse, .closeStream])
+    if pauses { main.set(.pause) }
+    services.reply(main.finish(), loop: context.loop)
+    flow.leave(pausing: pauses, isHead: isHead)
+  }
+
+  private func runBytes(
+    _ export: GuestExport, _ context: StreamContext, _ flow: Flow, _ piece: UnsafeRawBufferPointer, _ ends: Bool
+  ) throws(PluginFailure) -> UInt32 {
+    flow.enter(piece: piece, isLast: ends)
+    return try call(export, context.id, UInt32(clamping: flow.body.count), ends ? 1 : 0)
+  }
+
+  private func runTrailers(
+    _ export: GuestExport, _ context: StreamContext, _ flow: Flow, _ block: UnsafeRawBufferPointer
+  ) throws(PluginFailure) -> UInt32 {
+    // The record's decoder has checked it.
+    guard let pairs = try? PairsView(block) else { throw .protocolViolation("the front sent trailers that are none") }
+    flow.trailers.load(block, count: pairs.count)
+    flow.enter()
+    return try call(export, context.id, UInt32(clamping: pairs.count))
+  }
+
+  /// `proxy_peer_type_t`.
+  private static func peer(_ payload: UnsafeRawBufferPointer) throws(PluginFailure) -> UInt32 {
+    var reader = WireReader(payload)
+    guard let peer = try? reader.u32("close.peer"), peer <= 2, reader.remaining == 0 else {
+      throw .protocolViolation("the front closed a connection for no known peer")
+    }
+    return peer
+  }
+}
