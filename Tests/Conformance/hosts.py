@@ -85,8 +85,8 @@ class Plugin:
 class Setup:
     """What a group of cases runs against."""
 
-    def __init__(self, name, plugins, bounds=None):
-        self.name, self.plugins, self.bounds = name, plugins, bounds or {}
+    def __init__(self, name, plugins, buffer_limit=0):
+        self.name, self.plugins, self.buffer_limit = name, plugins, buffer_limit
 
 
 # Bulkhead.
@@ -125,20 +125,21 @@ class Bulkhead(Process):
         ]
         if upstream.grpc_port:
             upstreams.append(f'{{name: grpc, protocol: http2, endpoints: ["127.0.0.1:{upstream.grpc_port}"]}}')
-        bounds = ", ".join(f"{key}: {value}" for key, value in setup.bounds.items())
         (directory / "bulkhead.yaml").write_text(
             f"listeners: [{', '.join(listeners)}]\nupstreams: [{', '.join(upstreams)}]\n"
             "plugins: plugins.d\npolicies: policies\ncache: ../cache\ncontrol: {socket: control.sock}\n"
-            f"runtime: {{eventLoops: 1}}\n" + (f"bounds: {{{bounds}}}\n" if bounds else ""))
+            "runtime: {eventLoops: 1}\n")
         for priority, plugin in enumerate(setup.plugins):
-            self._plugin(directory, plugin, len(setup.plugins) - priority)
+            self._plugin(directory, setup, plugin, len(setup.plugins) - priority)
         super().__init__(
             [binaries / "bulkheadd", "--config", directory / "bulkhead.yaml", "--log-level", "info"], directory, ports)
 
     @staticmethod
-    def _plugin(directory, plugin, priority):
+    def _plugin(directory, setup, plugin, priority):
         policy = {"name": f"p-{plugin.name}", "callbackDeadline": "1s", "backoff": {"initial": "1ms", "max": "20ms"},
                   "budget": {"restarts": 1000, "interval": "60s"}}
+        if setup.buffer_limit:
+            policy["bufferLimit"] = f"{setup.buffer_limit}"
         if plugin.capabilities is not None:
             policy["capabilities"] = plugin.capabilities
         (directory / f"policies/p-{plugin.name}.yaml").write_text(json.dumps(policy))
@@ -204,7 +205,7 @@ class Envoy(Process):
         self.setup = setup
         directory.mkdir()
         ports = {"http": free_port(), "tcp": free_port(), "admin": free_port()}
-        limit = setup.bounds.get("pluginBufferBytes")
+        limit = setup.buffer_limit
         listeners = [self._http(setup, ports["http"], limit)]
         if any(plugin.kind == "tcp" for plugin in setup.plugins):
             listeners.append(self._tcp(setup, ports["tcp"]))

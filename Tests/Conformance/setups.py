@@ -19,7 +19,7 @@ def setup(name, abi):
     if name == "shared":
         return hosts.Setup(name, [hosts.Plugin("a", abi, vm_id="shared"), hosts.Plugin("b", abi, vm_id="shared", vm_configuration="b")])
     if name == "bounded":
-        return hosts.Setup(name, [hosts.Plugin("a", abi)], {"pluginBufferBytes": 65536})
+        return hosts.Setup(name, [hosts.Plugin("a", abi)], buffer_limit=65536)
     if name == "tcp":
         return hosts.Setup(name, [hosts.Plugin("a", abi), hosts.Plugin("t", abi, kind="tcp")])
     raise KeyError(name)

@@ -1,6 +1,7 @@
 """All cases, in the order of the specification."""
 
-from . import buffers, calls, headers, lifecycle, shared, streams, system
+from . import buffers, calls, headers, lifecycle, shared, streams, system, tcp
 
 CASES = [
-    *lifecycle.CASES, *system.CASES, *buffers.CASES, *headers.CASES, *streams.CASES, *calls.CASES, *shared.CASES]
+    *lifecycle.CASES, *system.CASES, *buffers.CASES, *headers.CASES, *streams.CASES, *calls.CASES, *shared.CASES,
+    *tcp.CASES]

@@ -153,9 +153,9 @@ CASES = [
           "get_property OK " + "%*" * 8, "get_property OK " + "%*" * 8, "get_property OK %00",
           "get_property OK " + "%*" * 8]),
     Case("property.tls_absent", "proxy_get_property NOT_FOUND", "qh: get_property 'connection%00tls_version &s; get_property "
-         "'connection%00requested_server_name &s; get_property 'connection%00subject_peer_certificate &s; get_property "
-         "'connection%00sha256_peer_certificate_digest &s; get_property 'connection%00dns_san_local_certificate &s; "
-         "get_property 'connection%00uri_san_peer_certificate &s", None),
+         "'connection%00subject_peer_certificate &s; get_property 'connection%00sha256_peer_certificate_digest &s; "
+         "get_property 'connection%00dns_san_local_certificate &s; get_property "
+         "'connection%00uri_san_peer_certificate &s", ["get_property NOT_FOUND"] * 5),
     Case("property.upstream", "proxy_get_property OK", "log: get_property 'upstream%00address &s; get_property "
          "'upstream%00port &h; get_property 'upstream%00local_address &s; get_property 'upstream%00local_port &h; "
          "get_property 'upstream%00tls_version &s",
@@ -166,7 +166,7 @@ CASES = [
          why="upstream.local_port is in the specification; Envoy does not have it"),
     Case("property.upstream_too_early", "proxy_get_property", "qh: get_property 'upstream%00address &s; get_property "
          "'response%00code &h; get_property 'request%00duration &h", ["get_property NOT_FOUND"] * 3),
-    Case("property.maps", "proxy_get_property OK", "qh: get_property 'request%00headers &p; ph: get_property 'response%00headers &p",
+    Case("property.maps", "proxy_get_property OK", "qh: get_property 'request%00headers &p| ph: get_property 'response%00headers &p",
          ["get_property OK {*:method=GET*}", "get_property OK {*:status=200*}"]),
     Case("property.envoy", "proxy_get_property", "ph: get_property 'xds%00cluster_name &s", ["get_property OK 'up'"]),
     Case("property.unknown", "proxy_get_property NOT_FOUND", "qh: get_property 'nothing &s; get_property "
