@@ -51,8 +51,7 @@ CASES = [
     tcp("tcp.close_upstream", "proxy_close_stream OK", "dd2: close_stream 3", ["close_stream OK"], None, [b"hello"], abi=HEADERS_AND_UP,
         answer_body=b""),
     tcp("tcp.upstream_closes", "proxy_on_upstream_connection_close", "qh:", None, None, [b"CLOSE"], answer_body=b"",
-        check=after("dd s0 5 0", "ud s0 0 1", "uc s0 *", "dc s0 *"),
-        broken=True),
+        check=after("dd s0 5 0", "ud s0 0 1", "uc s0 *", "dc s0 *")),
     tcp("tcp.client_closes", "proxy_on_downstream_connection_close", "qh:", None, None, [b"hello"], answer_body=b"hello",
         check=after("dd s0 0 1", "dc s0 *", "done s0", "log s0", "del s0")),
     tcp("tcp.buffers_absent", "proxy_get_buffer_bytes NOT_FOUND", "dd2: get_buffer_bytes 3 0 9 &s; get_buffer_bytes 0 0 9 "
