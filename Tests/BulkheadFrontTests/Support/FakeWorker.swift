@@ -16,6 +16,13 @@ struct SeenCallback: Sendable {
   var properties: [String]
   var request: [String]
   var response: [String]
+  var payload: [UInt8]
+  var text: String { String(decoding: payload, as: UTF8.self) }
+  var isEnd: Bool { flags.contains(.endOfStream) }
+  /// The trailers of a trailers callback.
+  var trailers: [String] {
+    payload.withUnsafeBytes { ((try? PairsView($0))?.strings ?? []).map { "\($0)=\($1)" } }
+  }
 
   init(_ record: CallbackRecord) {
     kind = record.kind
@@ -31,6 +38,7 @@ struct SeenCallback: Sendable {
     properties = lines(record.streamProperties)
     request = lines(record.requestHeaders)
     response = lines(record.responseHeaders)
+    payload = [UInt8](record.payload)
   }
 }
 
@@ -42,6 +50,8 @@ final class FakeWorker: @unchecked Sendable {
     case goOn([(ReplyOperation.Code, EditedMap, String, String)] = [])
     case pause
     case respond(status: UInt32, body: String, headers: [(String, String)] = [], grpc: Int32 = -1)
+    /// These flags and operations.
+    case reply(ReplyRecord.Flags, [Operation])
     case close
     /// These bytes as the reply.
     case raw([UInt8])
@@ -53,6 +63,33 @@ final class FakeWorker: @unchecked Sendable {
     case hang
     /// Nothing is answered, and the worker says that it is idle.
     case keepQuiet
+  }
+
+  enum Operation: Sendable {
+    case edit(ReplyOperation.Code, EditedMap, String, String)
+    case splice(EditedBuffer, Int, Int, [UInt8])
+    case property(String, String)
+    case host(String)
+
+    static func text(_ buffer: EditedBuffer, _ start: Int, _ length: Int, _ text: String) -> Operation {
+      .splice(buffer, start, length, Array(text.utf8))
+    }
+
+    func write(into writer: inout WireWriter) {
+      func with(_ key: String, _ value: String, _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> Void) {
+        Array(key.utf8).withUnsafeBytes { key in Array(value.utf8).withUnsafeBytes { body(key, $0) } }
+      }
+      switch self {
+      case .edit(let code, let map, let key, let value):
+        with(key, value) { writer.edit(code, map, key: $0, value: $1) }
+      case .splice(let buffer, let start, let length, let bytes):
+        bytes.withUnsafeBytes {
+          writer.splice(buffer, start: UInt32(start), length: UInt32(length), value: $0)
+        }
+      case .property(let key, let value): with(key, value) { writer.operation(.setProperty, key: $0, value: $1) }
+      case .host(let value): with("", value) { writer.operation(.overrideHost, key: $0, value: $1) }
+      }
+    }
   }
 
   typealias Behaviour = @Sendable (SeenCallback, Int) -> Action
@@ -107,10 +144,11 @@ final class FakeWorker: @unchecked Sendable {
   /// Sends an action on a stream, outside any callback, from the worker's thread.
   func act(_ record: [UInt8]) { lock.locked { actions.append(record) } }
 
-  func act(stream: UInt32, flags: ReplyRecord.Flags) {
+  func act(stream: UInt32, flags: ReplyRecord.Flags, _ operations: [Operation] = []) {
     var writer = WireWriter()
     let at = writer.replyHead(.streamAction, stream: stream, sequence: 0)
-    writer.replyCounts(at: at, flags: flags, operations: 0)
+    for operation in operations { operation.write(into: &writer) }
+    writer.replyCounts(at: at, flags: flags, operations: operations.count)
     act(writer.array)
   }
 
@@ -149,7 +187,7 @@ final class FakeWorker: @unchecked Sendable {
         return
       case .raw(let bytes): send(bytes, loop: next.loop)
       case .keepQuiet: break
-      case .goOn, .pause, .respond, .close, .dieUnseen:
+      case .goOn, .pause, .respond, .close, .reply, .dieUnseen:
         if callback.kind != .streamDone {
           write(action, for: callback, into: &writer)
           send(writer.array, loop: next.loop)
@@ -172,6 +210,9 @@ final class FakeWorker: @unchecked Sendable {
       writer.replyCounts(at: at, flags: [], operations: edits.count)
     case .pause: writer.replyCounts(at: at, flags: .pause, operations: 0)
     case .close: writer.replyCounts(at: at, flags: .closeStream, operations: 0)
+    case .reply(let flags, let operations):
+      for operation in operations { operation.write(into: &writer) }
+      writer.replyCounts(at: at, flags: flags, operations: operations.count)
     case .respond(let status, let body, let headers, let grpc):
       writer.replyCounts(at: at, flags: .localResponse, operations: 0)
       var pairs = WireWriter()
