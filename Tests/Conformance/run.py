@@ -223,11 +223,11 @@ def main():
             if chosen.abi in ("", abi) and not (chosen.envoy and "skip" in case.envoy):
                 groups.setdefault((case.setup, abi), []).append(case)
     host_class = hosts.Envoy if chosen.envoy else hosts.Bulkhead
-    upstream = setups.start_peers()
     results, begun = {}, time.monotonic()
     holder = tempfile.TemporaryDirectory(prefix="bulkhead-conformance-", delete=not chosen.keep) if sys.version_info >= (
         3, 12) else tempfile.TemporaryDirectory(prefix="bulkhead-conformance-")
     with holder as temporary:
+        upstream = setups.start_peers(temporary)
         for (setup, abi), cases in groups.items():
             try:
                 found = run_setup(

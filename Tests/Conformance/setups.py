@@ -1,12 +1,35 @@
 """What the cases run against: which plugins with which configuration, by name."""
 
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
 import hosts
 import peers
 
+GRPC_SERVER = hosts.ROOT / "Tests/Peers/grpc_server.py"
+PACKAGES = hosts.ROOT / ".build/deps/python"
 
-def start_peers():
+
+def start_grpc(directory):
+    """The gRPC server of the tests: its port. It ends with this process, whose end of the pipe it reads."""
+    port_file = directory / "grpc-port"
+    server = subprocess.Popen(
+        [sys.executable, "-B", str(GRPC_SERVER), str(port_file)], stdin=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": f"{PACKAGES}:{os.environ.get('PYTHONPATH', '')}"})
+    deadline = time.monotonic() + 20
+    while not port_file.exists():
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise hosts.HostError(f"{GRPC_SERVER} does not start: its packages come with `.ci/deps --test`")
+        time.sleep(0.02)
+    return server, int(port_file.read_text())
+
+
+def start_peers(directory):
     upstream = peers.Upstream()
-    upstream.grpc_port = 0
+    upstream.grpc_server, upstream.grpc_port = start_grpc(pathlib.Path(directory))
     return upstream
 
 

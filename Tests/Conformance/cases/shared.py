@@ -99,33 +99,32 @@ CASES = [
     # Metrics.
     Case("metric.counter", "proxy_define_metric OK; proxy_increment_metric OK; proxy_get_metric OK",
          "qh: define_metric 0 'conf_counter &n0; increment_metric $0 3; increment_metric $0 4; get_metric $0 &l",
-         ["define_metric OK *", "increment_metric OK", "increment_metric OK", "get_metric OK 7"], abi=("0.2.1",),
+         ["define_metric OK *", "increment_metric OK", "increment_metric OK", "get_metric OK 7"],
          check=series("conf_counter", 7)),
     Case("metric.gauge", "proxy_define_metric OK; proxy_record_metric OK; proxy_increment_metric OK",
          "qh: define_metric 1 'conf_gauge &n0; record_metric $0 10; increment_metric $0 -3; increment_metric $0 5; "
          "get_metric $0 &l", ["define_metric OK *", "record_metric OK", "increment_metric OK", "increment_metric OK",
-                              "get_metric OK 12"], abi=("0.2.1",), check=series("conf_gauge", 12)),
+                              "get_metric OK 12"], check=series("conf_gauge", 12)),
     Case("metric.histogram", "proxy_define_metric OK; proxy_record_metric OK; proxy_get_metric; proxy_increment_metric "
          "BAD_ARGUMENT", "qh: define_metric 2 'conf_histogram &n0; record_metric $0 10; record_metric $0 20; "
          "increment_metric $0 1; get_metric $0 &l",
          ["define_metric OK *", "record_metric OK", "record_metric OK", "increment_metric BAD_ARGUMENT",
-          "get_metric BAD_ARGUMENT"], abi=("0.2.1",), check=series("conf_histogram_count", 2),
+          "get_metric BAD_ARGUMENT"], check=series("conf_histogram_count", 2),
          envoy={"check": None}, why="Envoy shows a histogram's values after its next flush"),
     Case("metric.decrement", "proxy_increment_metric BAD_ARGUMENT", "qh: define_metric 0 'conf_down &n0; "
          "increment_metric $0 3; increment_metric $0 -1; increment_metric $0 0; get_metric $0 &l",
          ["define_metric OK *", "increment_metric OK", "increment_metric BAD_ARGUMENT", "increment_metric OK",
-          "get_metric OK 3"], abi=("0.2.1",),
+          "get_metric OK 3"],
          envoy={"ops": ["define_metric OK *", "increment_metric OK"] + ["increment_metric BAD_ARGUMENT"] * 2 +
                 ["get_metric OK 3"]}, why="to add 0 to a counter is no decrement; Envoy refuses it too"),
     Case("metric.record_counter", "proxy_record_metric OK", "qh: define_metric 0 'conf_recorded &n0; record_metric $0 3; "
          "record_metric $0 4; get_metric $0 &l", ["define_metric OK *", "record_metric OK", "record_metric OK",
-                                                  "get_metric OK 7"], abi=("0.2.1",)),
+                                                  "get_metric OK 7"]),
     Case("metric.same_name", "proxy_define_metric OK", "qh: define_metric 0 'conf_same &n0; increment_metric $0 2; "
          "define_metric 0 'conf_same &n1; get_metric $1 &l", ["define_metric OK *", "increment_metric OK",
-                                                              "define_metric OK *", "get_metric OK 2"],
-         abi=("0.2.1",)),
+                                                              "define_metric OK *", "get_metric OK 2"]),
     Case("metric.gauge_below_zero", "proxy_increment_metric OK", "qh: define_metric 1 'conf_below &n0; increment_metric $0 "
-         "-3; get_metric $0 &l", ["define_metric OK *", "increment_metric OK", "get_metric OK *"], abi=("0.2.1",)),
+         "-3; get_metric $0 &l", ["define_metric OK *", "increment_metric OK", "get_metric OK *"]),
     Case("metric.unknown_type", "proxy_define_metric BAD_ARGUMENT", "qh: define_metric 3 'x &n; define_metric 99 'x &n",
          ["define_metric BAD_ARGUMENT"] * 2),
     Case("metric.unknown", "proxy_record_metric NOT_FOUND; proxy_increment_metric NOT_FOUND; proxy_get_metric NOT_FOUND",
@@ -136,6 +135,5 @@ CASES = [
          "qh: define_metric 0 ! 3 &n; define_metric 0 'conf_m !; define_metric 0 'conf_m &n0; get_metric $0 !",
          ["define_metric INVALID_MEMORY_ACCESS"] * 2 + ["define_metric OK *", "get_metric INVALID_MEMORY_ACCESS"]),
     Case("metric.at_the_end", "proxy_increment_metric OK; proxy_on_log", "log: define_metric 0 'conf_log &n0; "
-         "increment_metric $0 1; get_metric $0 &l", ["define_metric OK *", "increment_metric OK", "get_metric OK 1"],
-         abi=("0.2.1",)),
+         "increment_metric $0 1; get_metric $0 &l", ["define_metric OK *", "increment_metric OK", "get_metric OK 1"]),
 ]

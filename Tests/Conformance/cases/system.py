@@ -38,12 +38,12 @@ CASES = [
     Case("log.level", "proxy_get_log_level OK", "qh: get_log_level &n", ["get_log_level OK 2"], abi=("0.2.1",)),
     Case("log.level_memory", "proxy_get_log_level INVALID_MEMORY_ACCESS", "qh: get_log_level !",
          ["get_log_level INVALID_MEMORY_ACCESS"], abi=("0.2.1",)),
-    Case("log.fd_write", "wasi_snapshot_preview1.fd_write SUCCESS", "qh: wasi:fd_write 1 [conf-,out%0a] &n; "
+    Case("log.fd_write", "fd_write SUCCESS", "qh: wasi:fd_write 1 [conf-,out%0a] &n; "
          "wasi:fd_write 2 [conf-err] &n; wasi:fd_write 1 [] &n", ["wasi:fd_write 0 9", "wasi:fd_write 0 8",
                                                                   "wasi:fd_write 0 0"], log="conf-err"),
-    Case("log.fd_write_bad", "wasi_snapshot_preview1.fd_write BADF", "qh: wasi:fd_write 0 [x] &n; wasi:fd_write 3 [x] &n",
+    Case("log.fd_write_bad", "fd_write BADF", "qh: wasi:fd_write 0 [x] &n; wasi:fd_write 3 [x] &n",
          ["wasi:fd_write 8"] * 2),
-    Case("log.fd_write_memory", "wasi_snapshot_preview1.fd_write FAULT", "qh: wasi:fd_write 1 ! 1 &n; wasi:fd_write 1 [x] !"
+    Case("log.fd_write_memory", "fd_write FAULT", "qh: wasi:fd_write 1 ! 1 &n; wasi:fd_write 1 [x] !"
          "; wasi:fd_write 1 4096 -1 &n", ["wasi:fd_write 21"] * 3),
 
     # Clocks.
@@ -51,13 +51,13 @@ CASES = [
          ["get_current_time_nanoseconds OK *"], check=between(NOW, 4 * NOW)),
     Case("time.memory", "proxy_get_current_time_nanoseconds INVALID_MEMORY_ACCESS", "qh: get_current_time_nanoseconds !",
          ["get_current_time_nanoseconds INVALID_MEMORY_ACCESS"]),
-    Case("time.wasi", "wasi_snapshot_preview1.clock_time_get SUCCESS", "qh: wasi:clock_time_get 0 0 &l",
+    Case("time.wasi", "clock_time_get SUCCESS", "qh: wasi:clock_time_get 0 0 &l",
          ["wasi:clock_time_get 0 *"], check=between(NOW, 4 * NOW)),
-    Case("time.wasi_monotonic", "wasi_snapshot_preview1.clock_time_get SUCCESS", "qh: wasi:clock_time_get 1 0 &l",
+    Case("time.wasi_monotonic", "clock_time_get SUCCESS", "qh: wasi:clock_time_get 1 0 &l",
          ["wasi:clock_time_get 0 *"]),
-    Case("time.wasi_unknown", "wasi_snapshot_preview1.clock_time_get NOTSUP", "qh: wasi:clock_time_get 2 0 &l; "
+    Case("time.wasi_unknown", "clock_time_get NOTSUP", "qh: wasi:clock_time_get 2 0 &l; "
          "wasi:clock_time_get 3 0 &l; wasi:clock_time_get 99 0 &l", ["wasi:clock_time_get 58"] * 3),
-    Case("time.wasi_memory", "wasi_snapshot_preview1.clock_time_get FAULT", "qh: wasi:clock_time_get 0 0 !",
+    Case("time.wasi_memory", "clock_time_get FAULT", "qh: wasi:clock_time_get 0 0 !",
          ["wasi:clock_time_get 21"]),
 
     # Timers.
@@ -69,24 +69,24 @@ CASES = [
          check=lambda run, journal: "it ticks" if any(line.startswith("tick") for line in journal) else None),
 
     # Randomness.
-    Case("random.bytes", "wasi_snapshot_preview1.random_get SUCCESS", "qh: wasi:random_get &b16 16; wasi:random_get &b16 16", None, check=differ),
-    Case("random.too_many", "wasi_snapshot_preview1.random_get INVAL", "qh: wasi:random_get &b1 65537; "
+    Case("random.bytes", "random_get SUCCESS", "qh: wasi:random_get &b16 16; wasi:random_get &b16 16", None, check=differ),
+    Case("random.too_many", "random_get INVAL", "qh: wasi:random_get &b1 65537; "
          "wasi:random_get &b1 -1", ["wasi:random_get 28"] * 2),
-    Case("random.memory", "wasi_snapshot_preview1.random_get FAULT", "qh: wasi:random_get ! 16", ["wasi:random_get 21"]),
+    Case("random.memory", "random_get FAULT", "qh: wasi:random_get ! 16", ["wasi:random_get 21"]),
 
     # Environment and arguments.
-    Case("environment.sizes", "wasi_snapshot_preview1.environ_sizes_get SUCCESS", "qh: wasi:environ_sizes_get &n &n",
+    Case("environment.sizes", "environ_sizes_get SUCCESS", "qh: wasi:environ_sizes_get &n &n",
          ["wasi:environ_sizes_get 0 2 24"]),
-    Case("environment.get", "wasi_snapshot_preview1.environ_get SUCCESS", "qh: wasi:environ_get &b8 &b24", None,
+    Case("environment.get", "environ_get SUCCESS", "qh: wasi:environ_get &b8 &b24", None,
          check=lambda run, journal: None if any("CONFORMANCE=yes%00" in line and "SECOND=%00" in line
                                                 for line in journal) else "the variables are not there"),
-    Case("environment.memory", "wasi_snapshot_preview1.environ_sizes_get FAULT; wasi_snapshot_preview1.environ_get FAULT",
+    Case("environment.memory", "environ_sizes_get FAULT; environ_get FAULT",
          "qh: wasi:environ_sizes_get ! &n; wasi:environ_sizes_get &n !; wasi:environ_get ! &b24; wasi:environ_get &b8 !",
          ["wasi:environ_sizes_get 21"] * 2 + ["wasi:environ_get 21"] * 2),
-    Case("arguments.none", "wasi_snapshot_preview1.args_sizes_get SUCCESS; wasi_snapshot_preview1.args_get SUCCESS",
+    Case("arguments.none", "args_sizes_get SUCCESS; args_get SUCCESS",
          "qh: wasi:args_sizes_get &n &n; wasi:args_get &b4 &b4",
          ["wasi:args_sizes_get 0 0 0", "wasi:args_get 0 *"]),
-    Case("arguments.memory", "wasi_snapshot_preview1.args_sizes_get FAULT", "qh: wasi:args_sizes_get ! &n; "
+    Case("arguments.memory", "args_sizes_get FAULT", "qh: wasi:args_sizes_get ! &n; "
          "wasi:args_sizes_get &n !", ["wasi:args_sizes_get 21"] * 2),
 
     # The rest of WASI.
@@ -122,7 +122,7 @@ CASES = [
     Case("wasi.clock_res", "clock_res_get", "qh: wasi:clock_res_get 0 &l; wasi:clock_res_get 1 &l; "
          "wasi:clock_res_get 9 &l; wasi:clock_res_get 0 !",
          ["wasi:clock_res_get 0 *", "wasi:clock_res_get 0 *", "wasi:clock_res_get *", "wasi:clock_res_get 21"]),
-    Case("wasi.exit", "wasi_snapshot_preview1.proc_exit", "qh: exit 3", None, status=503, until="none", seconds=0.1,
+    Case("wasi.exit", "proc_exit", "qh: exit 3", None, status=503, until="none", seconds=0.1,
          envoy={"status": 200}, why="the specification says that it is never called: here it is a fault of the plugin"),
 
     # Properties.
