@@ -16,6 +16,7 @@ public final class Front: Sendable {
   private let exit: NIOLockedValueBox<Int32?>
   private let finished: ConditionLock<Bool>
   private let control: Int32
+  private let accessLog: AccessLogWriter?
 
   /// Why a front could not start.
   public struct StartError: Error, CustomStringConvertible {
@@ -32,9 +33,10 @@ public final class Front: Sendable {
   ///   - control: descriptor of the SOCK_SEQPACKET socket to the supervisor; it stays the caller's, and must stay open
   ///     until `waitUntilFinished` has returned.
   ///   - report: descriptor of the report pipe, non-blocking; -1 for none. It stays the caller's.
+  ///   - accessLog: descriptor of the access log's file, where the bootstrap asks for one; taken over.
   /// - Throws: `StartError` where the bootstrap does not fit the descriptors or a socket is none.
   public static func run(
-    bootstrap: FrontBootstrap, listeners: [Int32], control: Int32, report: Int32
+    bootstrap: FrontBootstrap, listeners: [Int32], control: Int32, report: Int32, accessLog: Int32 = -1
   ) throws(StartError) -> Front {
     guard listeners.count == bootstrap.listeners.count else {
       throw StartError(
@@ -47,7 +49,7 @@ public final class Front: Sendable {
     }
     // Events are sent from event loops, which never wait; commands are awaited with poll().
     _ = fcntl(control, F_SETFL, fcntl(control, F_GETFL) | O_NONBLOCK)
-    let front = Front(settings: settings, control: control, report: report)
+    let front = Front(settings: settings, control: control, report: report, accessLog: accessLog)
     for (index, descriptor) in listeners.enumerated() {
       do {
         try front.listen(index, descriptor, settings)
@@ -63,9 +65,11 @@ public final class Front: Sendable {
     return front
   }
 
-  private init(settings: FrontSettings, control: Int32, report: Int32) {
+  private init(settings: FrontSettings, control: Int32, report: Int32, accessLog: Int32) {
     self.control = control
     log = FrontLog(descriptor: report, level: settings.bootstrap.logLevel)
+    self.accessLog =
+      settings.bootstrap.accessLog != nil && accessLog >= 0 ? AccessLogWriter(descriptor: accessLog, log: log) : nil
     events = EventSink(descriptor: control)
     shared = FrontGroup(
       maximumConnections: Int(clamping: settings.bootstrap.bounds.connections),
@@ -78,7 +82,8 @@ public final class Front: Sendable {
     for (index, eventLoop) in group.makeIterator().enumerated() {
       loops.append(
         FrontLoop(
-          index: index, eventLoop: eventLoop, settings: settings, log: log, events: events, group: shared))
+          index: index, eventLoop: eventLoop, settings: settings, log: log, events: events, group: shared,
+          accessLog: self.accessLog))
     }
     shared.setLoops(loops)
     for (upstream, tls) in zip(settings.bootstrap.upstreams, settings.upstreamTLS) {
@@ -93,14 +98,20 @@ public final class Front: Sendable {
 
   private func listen(_ index: Int, _ descriptor: Int32, _ settings: FrontSettings) throws {
     let shared = self.shared
+    let isTCP = settings.bootstrap.listeners[index].isTCP
     let channel = try ServerBootstrap(group: group)
       .serverChannelOption(.backlog, value: 1_024)
       .serverChannelOption(.maxMessagesPerRead, value: 16)
       .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+      .childChannelOption(.allowRemoteHalfClosure, value: isTCP)
       .childChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
           guard let loop = shared.loop(of: channel.eventLoop) else { throw ChannelError.operationUnsupported }
-          try channel.pipeline.syncOperations.addHandler(Downstream(loop: loop, listener: index))
+          if isTCP {
+            try channel.pipeline.syncOperations.addHandler(TCPStream(loop: loop, listener: index).makeClientEnd())
+          } else {
+            try channel.pipeline.syncOperations.addHandler(Downstream(loop: loop, listener: index))
+          }
         }
       }
       .withBoundSocket(descriptor)
@@ -114,7 +125,8 @@ public final class Front: Sendable {
       events: events,
       onDrain: { [self] milliseconds in drain(milliseconds: milliseconds) },
       onEnd: { [self] in stop(code: ExitCode.unavailable) })
-    Self.detach { link.run() }
+    // No thread, no commands: as if the supervisor were gone.
+    if !DetachedThread.run({ link.run() }) { stop(code: ExitCode.unavailable) }
   }
 
   /// Stops accepting, finishes what is in flight, at most that long, then ends with code 0.
@@ -146,30 +158,7 @@ public final class Front: Sendable {
     try? group.syncShutdownGracefully()
     shared.shared.helper.stop()
     for loop in shared.loops { loop.dismantle() }
+    accessLog?.close()
     return exit.withLockedValue { $0 } ?? ExitCode.ok
-  }
-}
-
-extension Front {
-  /// Runs `work` on a thread of its own that nobody joins.
-  private static func detach(_ work: @escaping @Sendable () -> Void) {
-    final class Box {
-      let work: @Sendable () -> Void
-      init(_ work: @escaping @Sendable () -> Void) { self.work = work }
-    }
-    var thread = pthread_t()
-    let argument = Unmanaged.passRetained(Box(work)).toOpaque()
-    let code = pthread_create(
-      &thread, nil,
-      { argument in
-        if let argument { Unmanaged<Box>.fromOpaque(argument).takeRetainedValue().work() }
-        return nil
-      }, argument)
-    if code == 0 {
-      pthread_detach(thread)
-    } else {
-      // No thread, no commands: as if the supervisor were gone.
-      Unmanaged<Box>.fromOpaque(argument).release()
-    }
   }
 }

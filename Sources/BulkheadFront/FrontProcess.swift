@@ -25,7 +25,9 @@ public enum FrontProcess {
       let listeners = bootstrap.listeners.indices.map { ChildDescriptor.Front.firstListener + Int32($0) }
       let front = try Front.run(
         bootstrap: bootstrap, listeners: listeners, control: ChildDescriptor.Front.control,
-        report: ChildDescriptor.report)
+        report: ChildDescriptor.report,
+        accessLog: bootstrap.accessLog == nil
+          ? -1 : ChildDescriptor.Front.firstListener + Int32(clamping: bootstrap.listeners.count))
       return front.waitUntilFinished()
     } catch let error as Front.StartError {
       say("the front cannot start: \(error)")

@@ -10,6 +10,8 @@ final class FakeGuest: Guest {
   var callbacks: [GuestExport: (UInt32, UInt32, UInt32) -> UInt32?] = [:]
   /// Names of what was called, in order, with the arguments.
   var calls: [String] = []
+  /// Of the last call.
+  var arguments: [UInt32] = []
   private var top: UInt32 = 1_024
 
   init(memory: Int = 256 << 10) {
@@ -34,7 +36,10 @@ final class FakeGuest: Guest {
     _ export: GuestExport, _ a: UInt32, _ b: UInt32, _ c: UInt32, _ d: UInt32, _ e: UInt32
   ) throws(GuestStopped) -> UInt32 {
     guard let callback = callbacks[export] else { return 0 }
-    if export != .malloc { calls.append("\(export.name)(\(a), \(b), \(c))") }
+    if export != .malloc {
+      calls.append("\(export.name)(\(a), \(b), \(c))")
+      arguments = [a, b, c, d, e]
+    }
     guard let result = callback(a, b, c) else { throw GuestStopped() }
     return result
   }
@@ -59,6 +64,37 @@ final class FakeServices: HostServices {
     logs.append((level, String(decoding: stream, as: UTF8.self), String(decoding: message, as: UTF8.self)))
   }
   func reply(_ record: UnsafeRawBufferPointer, loop: Int) { replies.append(([UInt8](record), loop)) }
+
+  /// A question to the front, and what it answers: nil is no answer at all.
+  struct Question: Equatable {
+    var call: HostcallRequest.Call
+    var number: UInt64 = 0
+    var key = ""
+    var value = ""
+    var extra = ""
+    var loop = 0
+  }
+  typealias Answer = (status: Status, number: UInt64, payload: [UInt8])
+  var questions: [Question] = []
+  var front: (Question) -> Answer? = { _ in (.ok, 0, []) }
+  private var answerBytes = WireWriter()
+
+  func ask(
+    _ call: HostcallRequest.Call, number: UInt64, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer,
+    extra: UnsafeRawBufferPointer, loop: Int
+  ) -> HostcallAnswer? {
+    let question = Question(
+      call: call, number: number, key: String(decoding: key, as: UTF8.self),
+      value: String(decoding: value, as: UTF8.self), extra: String(decoding: extra, as: UTF8.self), loop: loop)
+    questions.append(question)
+    guard let answer = front(question) else { return nil }
+    answerBytes.reset()
+    answer.payload.withUnsafeBytes {
+      answerBytes.hostcallAnswer(sequence: 1, status: answer.status.rawValue, number: answer.number, payload: $0)
+    }
+    return try? HostcallAnswer(answerBytes.bytes)
+  }
+
   func tickPeriodChanged(milliseconds: UInt32) { tickPeriods.append(milliseconds) }
   func realtimeNanoseconds() -> UInt64 { 1_700_000_000_000_000_000 }
   func monotonicNanoseconds() -> UInt64 { 42 }

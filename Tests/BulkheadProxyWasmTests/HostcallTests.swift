@@ -327,8 +327,8 @@ import Testing
     #expect(
       HostImport.unknown(among: ["env.proxy_log", "env.proxy_lag", "x.proxy_log"]) == ["env.proxy_lag", "x.proxy_log"])
     #expect(
-      HostImport.unimplemented(among: ["env.proxy_log", "env.proxy_http_call", "wasi_unstable.fd_read"])
-        == ["env.proxy_http_call"])
+      HostImport.unimplemented(among: ["env.proxy_log", "env.proxy_redis_call", "wasi_unstable.fd_read"])
+        == ["env.proxy_redis_call"])
     for entry in HostImport.all { #expect(HostImport(number: entry.function.number) == entry.function) }
   }
 

@@ -44,7 +44,7 @@ final class FrontLoop: @unchecked Sendable {
   private(set) var exchanges: [(any PluginStream)?] = []
   private var freeSlots: [Int] = []
   private var generations: [UInt32] = []
-  private(set) var connections: [Downstream] = []
+  private(set) var connections: [any ClientConnection] = []
   private var sweepTask: RepeatedTask?
   private(set) var isDraining = false
   private var saidDrained = false
@@ -58,6 +58,8 @@ final class FrontLoop: @unchecked Sendable {
   var random = RandomIDs()
   var editLines = LineLimiter()
   var failureLines = LineLimiter()
+  /// Nil where none is written.
+  let accessLog: AccessLog?
   var sharedLines = LineLimiter()
   /// What this loop counts of itself.
   var counters: FrontCounters
@@ -66,7 +68,8 @@ final class FrontLoop: @unchecked Sendable {
   private var nextConnection: UInt64 = 0
 
   init(
-    index: Int, eventLoop: any EventLoop, settings: FrontSettings, log: FrontLog, events: EventSink, group: FrontGroup
+    index: Int, eventLoop: any EventLoop, settings: FrontSettings, log: FrontLog, events: EventSink, group: FrontGroup,
+    accessLog: AccessLogWriter?
   ) {
     self.index = index
     self.eventLoop = eventLoop
@@ -74,6 +77,7 @@ final class FrontLoop: @unchecked Sendable {
     self.log = log
     self.events = events
     self.group = group
+    self.accessLog = accessLog.map { AccessLog(writer: $0, settings: settings) }
     spin = SpinBudget(maximum: settings.maximumSpin)
     counters = FrontCounters(
       listeners: settings.bootstrap.listeners.count, plugins: settings.plugins.count,
@@ -85,7 +89,7 @@ final class FrontLoop: @unchecked Sendable {
 
   // MARK: Connections and slots
 
-  func register(_ connection: Downstream) {
+  func register(_ connection: any ClientConnection) {
     connection.place = connections.count
     connections.append(connection)
     if sweepTask == nil {
@@ -95,7 +99,7 @@ final class FrontLoop: @unchecked Sendable {
     }
   }
 
-  func unregister(_ connection: Downstream) {
+  func unregister(_ connection: any ClientConnection) {
     let place = connection.place
     guard place >= 0, place < connections.count else { return }
     connection.place = -1
@@ -106,6 +110,7 @@ final class FrontLoop: @unchecked Sendable {
     }
     if connections.isEmpty {
       wakeForDone()
+      accessLog?.flush()
       sweepTask?.cancel()
       sweepTask = nil
       sayDrained()
@@ -160,6 +165,7 @@ final class FrontLoop: @unchecked Sendable {
       index -= 1
     }
     for pool in pools { pool.checkDeadlines(now) }
+    accessLog?.flush()
   }
 
   /// Takes nothing new: idle connections close, the others after the response in flight.
@@ -189,6 +195,7 @@ final class FrontLoop: @unchecked Sendable {
   func dismantle() {
     callsOut?.dismantle()
     callsOut = nil
+    accessLog?.flush()
     hosts = []
     pools = []
     links = []

@@ -37,6 +37,8 @@ struct FrontSettings: Sendable {
   /// Whether any of them is told of bodies; the others wait for trailers.
   var hasRequestBodyCallbacks: Bool
   var hasResponseBodyCallbacks: Bool
+  /// Places in the chain of the plugins that are called for TCP connections.
+  var networkPlaces: [Int]
 
   /// The most that the names and values of one header map may have after a plugin's edits.
   var maximumMapBytes: Int { max(Int(bootstrap.bounds.headerBytes) * 2, 64 << 10) }
@@ -73,6 +75,7 @@ struct FrontSettings: Sendable {
     upstreamConnect = UInt64(bootstrap.timeouts.upstreamConnect) * 1_000_000
     upstreamResponse = UInt64(bootstrap.timeouts.upstreamResponse) * 1_000_000
     maximumSpin = UInt64(bootstrap.maximumSpinMicroseconds) * 1_000
+    networkPlaces = plugins.indices.filter { [plugins] in !plugins[$0].callbacks.isDisjoint(with: .network) }
     hasRequestCallbacks = plugins.contains { $0.callbacks.contains(.requestHeaders) }
     hasResponseCallbacks = plugins.contains { $0.callbacks.contains(.responseHeaders) }
     let callbacks = plugins.map(\.callbacks)

@@ -5,7 +5,7 @@ import NIOCore
 /// One client connection: it takes requests one at a time, holds back what comes early, and closes in the right moment.
 ///
 /// The one handler of the connection's pipeline: bytes in, bytes out. One event loop.
-final class Downstream: ChannelDuplexHandler {
+final class Downstream: ChannelDuplexHandler, ClientConnection {
   typealias InboundIn = ByteBuffer
   typealias OutboundIn = ByteBuffer
   typealias OutboundOut = ByteBuffer

@@ -371,4 +371,5 @@ enum ResponseFlags {
   static let downstreamReset: UInt64 = 1 << 14  // DownstreamConnectionTermination
   static let badRequest: UInt64 = 1 << 18
   static let localReset: UInt64 = 1 << 3  // LocalReset
+  static let streamIdleTimeout: UInt64 = 1 << 16
 }

@@ -118,6 +118,8 @@ final class Exchange: PluginStream {
   var transportFailure = ""
   /// Bytes of the body that went to the upstream; counted where plugins may have changed it.
   var requestSentBytes: UInt64 = 0
+  /// The number of the endpoint that it was sent to, for the access log; -1 before that.
+  var lastEndpoint = -1
 
   /// What the embedded echo upstream has taken of the body.
   var echoBody = ByteBuffer()
@@ -184,6 +186,7 @@ final class Exchange: PluginStream {
     upstreamPeer = nil
     if !transportFailure.isEmpty { transportFailure = "" }
     requestSentBytes = 0
+    lastEndpoint = -1
     poolDeadline = 0
     responseFraming = .none
     responseEnded = false
@@ -206,6 +209,7 @@ final class Exchange: PluginStream {
     phase = .idle
     awaiting = .nothing
     deadline = 0
+    loop.accessLog?.write(self)
     leaveUpstream()
     stopWalks()
     requestQueue.removeAll()

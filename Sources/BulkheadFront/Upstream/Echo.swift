@@ -75,6 +75,9 @@ extension Exchange {
 struct JSONText {
   private(set) var bytes: [UInt8] = []
 
+  /// Begins anew, in the memory that it has.
+  mutating func clear() { bytes.removeAll(keepingCapacity: true) }
+
   mutating func raw(_ text: String) { bytes.append(contentsOf: text.utf8) }
 
   /// The members of an object that shows a map's headers: several values of a name are joined, as JSON has each key once.

@@ -21,7 +21,7 @@ final class UpstreamPool {
 
   private static let maximumWaiting = 4_096
 
-  private struct Endpoint {
+  struct Endpoint {
     var text: String
     var host: String
     var port: Int
@@ -73,6 +73,7 @@ final class UpstreamPool {
         while let connection = idle[index].popLast() {
           guard connection.isUsable else { continue }
           connection.exchange = exchange
+          exchange.lastEndpoint = index
           exchange.upstreamIsReady(connection)
           return
         }
@@ -104,6 +105,7 @@ final class UpstreamPool {
   private func connect(_ endpoint: Int, for exchange: Exchange) {
     connections += 1
     exchange.connectAttempts += 1
+    exchange.lastEndpoint = endpoint
     let target = endpoints[endpoint]
     let connection = UpstreamConnection(pool: self, endpoint: endpoint)
     connection.exchange = exchange
@@ -164,6 +166,36 @@ final class UpstreamPool {
       exchange.upstreamFailed(
         502, "(\(target.text)) cannot be reached: \(Self.describe(error))", flag: ResponseFlags.upstreamConnect)
     }
+  }
+
+  // MARK: For connections that are not the pool's own
+
+  var endpointCount: Int { endpoints.count }
+
+  func endpoint(_ index: Int) -> Endpoint? { endpoints.indices.contains(index) ? endpoints[index] : nil }
+
+  /// `host:port` as the configuration has it.
+  func endpointText(_ index: Int) -> String? { endpoint(index)?.text }
+
+  func endpointPort(_ index: Int) -> Int? { endpoint(index)?.port }
+
+  /// The endpoint whose turn it is.
+  func takeTurn() -> Int {
+    let endpoint = turn
+    turn = turn + 1 < endpoints.count ? turn + 1 : 0
+    return endpoint
+  }
+
+  /// Counts a connection among the upstream's; false where there may be no more.
+  func takeConnection() -> Bool {
+    guard connections < maximum else { return false }
+    connections += 1
+    return true
+  }
+
+  func giveBackConnection() {
+    connections -= 1
+    serveWaiting()
   }
 
   static func describe(_ error: any Error) -> String {

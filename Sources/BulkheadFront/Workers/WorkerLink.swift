@@ -177,18 +177,25 @@ final class WorkerLink {
   }
 
   /// Sends the `streamDone` record in the loop's writer, or keeps it until there is room.
-  func sendDone(stream: UInt32, plugin: Int) {
+  func sendDone(stream: UInt32, plugin: Int) { sendUnawaited(.streamDone, stream: stream, plugin: plugin) }
+
+  /// Sends the record of a stream in the loop's writer that the stream does not wait for, or keeps it until there is room.
+  func sendUnawaited(_ kind: CallbackKind, stream: UInt32, plugin: Int) {
     guard isAlive else { return }
     do throws(RingError) {
       sequence &+= 1
       if try payOwed(), try channel.publish(loop.writer.bytes) {
         note(
-          kind: .streamDone, sequence: sequence, stream: stream, plugin: plugin, hasState: true,
+          kind: kind, sequence: sequence, stream: stream, plugin: plugin, hasState: true,
           now: Clock.monotonicNanoseconds)
-        loop.wakeInTime(self)
+        if kind == .streamDone {
+          loop.wakeInTime(self)
+        } else {
+          becomeAwaited()
+        }
       } else {
         owed.append(
-          Owed(kind: .streamDone, record: loop.writer.array, sequence: sequence, stream: stream, plugin: plugin))
+          Owed(kind: kind, record: loop.writer.array, sequence: sequence, stream: stream, plugin: plugin))
         loop.watch(self)
       }
     } catch {
@@ -221,12 +228,7 @@ final class WorkerLink {
         note(
           kind: kind, sequence: sequence, stream: CallbackRecord.noStream, plugin: host.place, hasState: true,
           now: Clock.monotonicNanoseconds)
-        loop.activate(self)
-        if isAsleep {
-          isAsleep = false
-          channel.wakeUp()
-        }
-        loop.wakeLater(self)
+        becomeAwaited()
       } else {
         owed.append(
           Owed(
@@ -246,6 +248,16 @@ final class WorkerLink {
   private func settleOwed() {
     guard !owed.isEmpty else { return }
     do throws(RingError) { _ = try payOwed() } catch { lose(.protocolViolation, "\(error)", failHead: true) }
+  }
+
+  /// A record was published that the worker answers.
+  private func becomeAwaited() {
+    loop.activate(self)
+    if isAsleep {
+      isAsleep = false
+      channel.wakeUp()
+    }
+    loop.wakeLater(self)
   }
 
   private func payOwed() throws(RingError) -> Bool {
@@ -268,10 +280,8 @@ final class WorkerLink {
       guard try sent.get() else { return false }
       note(
         kind: done.kind, sequence: done.sequence, stream: done.stream, plugin: done.plugin, hasState: true, now: now)
-      if done.kind != .streamDone {
-        owedRootBytes &-= done.record.count
-        loop.activate(self)
-      }
+      if done.kind.subject == .root { owedRootBytes &-= done.record.count }
+      if done.kind != .streamDone { loop.activate(self) }
       loop.wakeLater(self)
       paid += 1
     }

@@ -187,6 +187,7 @@ struct CELParser {
       guard let number = Int64(exactly: value) else { throw CELError("a number is out of range") }
       try advance()
       return try add(.literal(.int(number)))
+    case .identifier("in"): throw CELError("an operand is missing")
     case .identifier(let name): return try named(name)
     case .symbol(.dot):
       // A leading dot stands for the outermost scope, which is the only one.

@@ -25,7 +25,7 @@ final class TestFront: @unchecked Sendable {
   /// One listener an upstream, in order.
   init(
     plugins: [FrontBootstrap.Plugin] = [], upstreams: [FrontBootstrap.Upstream] = [.echo], eventLoops: UInt32 = 1,
-    spin: UInt32 = 0, _ adjust: (inout FrontBootstrap) -> Void = { _ in }
+    spin: UInt32 = 0, accessLog: Int32 = -1, _ adjust: (inout FrontBootstrap) -> Void = { _ in }
   ) throws {
     var bootstrap = FrontBootstrap(
       eventLoops: eventLoops, maximumSpinMicroseconds: spin, logLevel: .warn,
@@ -48,7 +48,7 @@ final class TestFront: @unchecked Sendable {
     let pair = try MessageSocket.Pair()
     supervisor = try pair.first.duplicate()
     control = try pair.second.duplicate()
-    front = try Front.run(bootstrap: bootstrap, listeners: listeners, control: control.raw, report: -1)
+    front = try Front.run(bootstrap: bootstrap, listeners: listeners, control: control.raw, report: -1, accessLog: accessLog)
     try waitForEvent { $0 == .serving }
   }
 
@@ -162,8 +162,8 @@ extension StringProtocol {
   }
 }
 
-/// A blocking client connection.
-final class TestClient {
+/// A blocking client connection; one thread may send while another one reads.
+final class TestClient: Sendable {
   private let descriptor: Int32
 
   init(port: UInt16) throws {
@@ -221,6 +221,12 @@ final class TestClient {
       all += String(decoding: some, as: UTF8.self)
     }
     return all
+  }
+
+  /// Closes so that the peer sees a reset; the descriptor goes with the client.
+  func abort() {
+    var now = linger(l_onoff: 1, l_linger: 0)
+    setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &now, socklen_t(MemoryLayout<linger>.size))
   }
 
   func halfClose() { shutdown(descriptor, Int32(SHUT_WR)) }

@@ -1,0 +1,64 @@
+import BulkheadSystem
+
+extension AccessLog {
+  /// The line of a request that is over.
+  func write(_ exchange: Exchange) {
+    let request = exchange.request
+    add { line in
+      line.member("start_time")
+      line.string(LogTime.text(nanoseconds: exchange.startedAt))
+      line.member("listener")
+      line.string(exchange.connection.listenerName)
+      exchange.connection.withClientAddress { line.member("client", text: $0) }
+      line.member("protocol")
+      line.string(exchange.isVersion10 ? "HTTP/1.0" : "HTTP/1.1")
+      for (name, header) in [
+        ("request_id", HeaderName.requestID), ("method", .method), ("authority", .authority), ("path", .path),
+      ] {
+        if let value = request.value(of: header) { line.member(name, text: value) }
+      }
+      line.member("status", exchange.status)
+      line.member("bytes_in", exchange.requestBodyBytes)
+      line.member("bytes_out", exchange.responseBodyBytes)
+      line.member("duration_us", (Clock.monotonicNanoseconds &- exchange.startedMonotonic) / 1_000)
+      line.member("upstream", text: exchange.pool.nameBytes)
+      if let endpoint = exchange.pool.endpointText(exchange.lastEndpoint) {
+        line.member("endpoint")
+        line.string(endpoint)
+      }
+      line.member("flags", exchange.flags)
+      line.member("details", text: exchange.details.bytes)
+      for field in fields {
+        // What a plugin set goes before what the front knows.
+        if let value = field.value(among: exchange.pluginProperties) {
+          line.member(field.name, text: value)
+        } else {
+          write(field, of: exchange, into: &line)
+        }
+      }
+    }
+  }
+
+  private func write(_ field: AccessLogField, of exchange: Exchange, into line: inout JSONText) {
+    func header(_ name: [UInt8], _ map: HeaderMap) {
+      let found = name.withUnsafeBytes { name in map.entries.first { map.key($0).equals(name) } }
+      if let found { line.member(field.name, text: map.value(found)) }
+    }
+    switch field.source {
+    case .requestHeader(let name): header(name, exchange.request)
+    case .responseHeader(let name): header(name, exchange.response)
+    case .scheme: header(Array(":scheme".utf8), exchange.request)
+    case .host: header(Array(":authority".utf8), exchange.request)
+    case .userAgent: header(Array("user-agent".utf8), exchange.request)
+    case .referer: header(Array("referer".utf8), exchange.request)
+    case .clusterName: line.member(field.name, text: exchange.pool.nameBytes)
+    case .upstreamAddress:
+      if let endpoint = exchange.pool.endpointText(exchange.lastEndpoint) {
+        line.member(field.name)
+        line.string(endpoint)
+      }
+    case .listenerDirection: line.member(field.name, 1)
+    case .destinationAddress, .plugin: break
+    }
+  }
+}

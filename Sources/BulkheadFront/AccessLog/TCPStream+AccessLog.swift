@@ -1,0 +1,43 @@
+import BulkheadSystem
+
+extension AccessLog {
+  /// The line of a connection that is over.
+  func write(_ stream: TCPStream) {
+    add { line in
+      line.member("start_time")
+      line.string(LogTime.text(nanoseconds: stream.startedAt))
+      line.member("listener")
+      line.string(stream.listenerName)
+      line.member("client", text: stream.clientAddress)
+      line.member("protocol")
+      line.string("TCP")
+      line.member("bytes_in", stream.bytesFromClient)
+      line.member("bytes_out", stream.bytesToClient)
+      line.member("duration_us", (Clock.monotonicNanoseconds &- stream.startedMonotonic) / 1_000)
+      line.member("upstream", text: stream.pool.nameBytes)
+      if let endpoint = stream.pool.endpointText(stream.endpoint) {
+        line.member("endpoint")
+        line.string(endpoint)
+      }
+      line.member("flags", stream.flags)
+      line.member("details", text: stream.details.bytes)
+      for field in fields {
+        if let value = field.value(among: stream.pluginProperties) {
+          line.member(field.name, text: value)
+          continue
+        }
+        switch field.source {
+        case .clusterName: line.member(field.name, text: stream.pool.nameBytes)
+        case .upstreamAddress:
+          if let endpoint = stream.pool.endpointText(stream.endpoint) {
+            line.member(field.name)
+            line.string(endpoint)
+          }
+        case .destinationAddress: line.member(field.name, text: TCPStream.text(stream.client?.localAddress))
+        case .listenerDirection: line.member(field.name, 1)
+        case .requestHeader, .responseHeader, .scheme, .host, .userAgent, .referer, .plugin: break
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,147 @@
+import BulkheadSystem
+import Glibc
+import NIOCore
+
+/// One of the two sockets of a TCP connection through the front: the client's or the upstream's.
+///
+/// The one handler of its pipeline: bytes in, bytes out. One event loop.
+final class TCPEnd: ChannelDuplexHandler {
+  typealias InboundIn = ByteBuffer
+  typealias OutboundIn = ByteBuffer
+  typealias OutboundOut = ByteBuffer
+
+  let side: TCPStream.Side
+  /// Until the socket is closed: the stream is kept by its sockets and by the loop's slot.
+  private var stream: TCPStream?
+  private var context: ChannelHandlerContext?
+  /// Open, in at least one direction.
+  private(set) var isOpen = false
+  /// The peer sends nothing more.
+  private(set) var inputEnded = false
+  /// This side sends nothing more: the end was written behind what is buffered.
+  private(set) var outputEnded = false
+  /// Why the connection broke, for people; empty where it did not.
+  private(set) var failure = ""
+  private var readsAreSuspended = false
+  private var readIsHeldBack = false
+  private var hasUnflushed = false
+  private var isDiscarding = false
+
+  init(side: TCPStream.Side, stream: TCPStream) {
+    self.side = side
+    self.stream = stream
+  }
+
+  var isWritable: Bool { context?.channel.isWritable ?? false }
+  var remoteAddress: SocketAddress? { context?.channel.remoteAddress }
+  var localAddress: SocketAddress? { context?.channel.localAddress }
+
+  // MARK: For the stream
+
+  func write(_ bytes: ByteBuffer) {
+    guard isOpen, !outputEnded else { return }
+    hasUnflushed = true
+    context?.write(wrapOutboundOut(bytes), promise: nil)
+  }
+
+  func flush() {
+    guard hasUnflushed else { return }
+    hasUnflushed = false
+    context?.flush()
+  }
+
+  /// Passes the end on, behind what was written.
+  func endOutput(whenWritten: (() -> Void)? = nil) {
+    guard isOpen, !outputEnded, let context else {
+      whenWritten?()
+      return
+    }
+    outputEnded = true
+    hasUnflushed = false
+    context.flush()
+    let written = context.eventLoop.makePromise(of: Void.self)
+    if let whenWritten { written.futureResult.assumeIsolated().whenComplete { _ in whenWritten() } }
+    context.close(mode: .output, promise: written)
+  }
+
+  /// Closes once all that was written has left; what still comes is thrown away.
+  func closeGently(whenWritten: @escaping () -> Void) {
+    isDiscarding = true
+    resumeReads()
+    endOutput(whenWritten: whenWritten)
+  }
+
+  /// Closes now.
+  func close() { context?.close(promise: nil) }
+
+  /// Closes now, and so that the peer sees that something went wrong: what it got is not the whole.
+  func abort() {
+    guard let context, isOpen else { return }
+    let channel = context.channel
+    guard let options = channel as? any SocketOptionProvider else { return close() }
+    options.setSoLinger(linger(l_onoff: 1, l_linger: 0)).assumeIsolated().whenComplete { _ in
+      channel.close(promise: nil)
+    }
+  }
+
+  func suspendReads() { readsAreSuspended = true }
+
+  func resumeReads() {
+    guard readsAreSuspended else { return }
+    readsAreSuspended = false
+    if readIsHeldBack {
+      readIsHeldBack = false
+      context?.read()
+    }
+  }
+
+  // MARK: Channel
+
+  func handlerAdded(context: ChannelHandlerContext) {
+    self.context = context
+    isOpen = context.channel.isActive
+  }
+
+  func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
+
+  func channelActive(context: ChannelHandlerContext) {
+    isOpen = true
+    if side == .client { stream?.begin() }
+    context.fireChannelActive()
+  }
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    if !isDiscarding { stream?.received(unwrapInboundIn(data), from: side) }
+  }
+
+  func channelReadComplete(context: ChannelHandlerContext) { stream?.readIsComplete() }
+
+  func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+    if let event = event as? ChannelEvent, event == .inputClosed, !inputEnded {
+      inputEnded = true
+      if !isDiscarding { stream?.inputEnded(of: side) }
+    }
+    context.fireUserInboundEventTriggered(event)
+  }
+
+  func channelWritabilityChanged(context: ChannelHandlerContext) { stream?.writabilityChanged() }
+
+  func read(context: ChannelHandlerContext) {
+    if readsAreSuspended { readIsHeldBack = true } else { context.read() }
+  }
+
+  func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    if failure.isEmpty {
+      failure = (error as? IOError).map { SystemError.reason($0.errnoCode) } ?? "\(error)"
+    }
+    context.close(promise: nil)
+  }
+
+  func channelInactive(context: ChannelHandlerContext) {
+    guard isOpen else { return }
+    isOpen = false
+    let stream = self.stream
+    self.stream = nil
+    stream?.closed(side)
+  }
+}

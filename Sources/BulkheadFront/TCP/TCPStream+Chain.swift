@@ -1,0 +1,274 @@
+import BulkheadCore
+import BulkheadSystem
+import BulkheadWire
+import NIOCore
+
+// The walk through the filter chain.
+extension TCPStream {
+  func index(of place: Int) -> Int? { stages.firstIndex { $0.place == place } }
+
+  /// Does what can be done now for the plugin at `index` in one direction.
+  func step(_ index: Int, _ direction: TCPDirection) {
+    let stage = stages[index]
+    while phase == .open, stage[direction].sequence == 0, !stage.waits {
+      if direction == .downstream {
+        switch stage.opening {
+        case .notReached, .calling: return
+        case .toBeCalled:
+          guard stage.meeting != .dead, stage.callbacks.contains(.newConnection) else {
+            letPass(index)
+            continue
+          }
+          stage.opening = .calling
+          call(index, .newConnection, .downstream)
+          return
+        case .paused where !stage.sees(.downstream): return
+        case .paused, .passed: break
+        }
+      }
+      guard stage[direction].hasPending else { return }
+      guard stage.sees(direction) else {
+        let (bytes, end) = stage[direction].takeAll()
+        pass(bytes, end: end, from: index, direction)
+        return
+      }
+      guard sinkTakes(direction) else { return }
+      guard cut(index, direction) else { return }
+      call(index, direction.kind, direction)
+    }
+  }
+
+  /// Takes the piece that the plugin is shown next.
+  ///
+  /// - Returns: false where it holds back as much as it may; the connection is closed by then.
+  private func cut(_ index: Int, _ direction: TCPDirection) -> Bool {
+    let stage = stages[index]
+    let held = stage[direction].held.readableBytes
+    let room = held == 0 ? maximumPiece : min(maximumPiece, stage.bufferBytes &- held)
+    guard room > 0 || stage[direction].pending.readableBytes == 0 else {
+      holdsTooMuch(index, direction)
+      return false
+    }
+    let (piece, end) = stage[direction].cut(atMost: max(room, 0))
+    stage[direction].sent = piece
+    stage[direction].sentEnd = end
+    return true
+  }
+
+  private func holdsTooMuch(_ index: Int, _ direction: TCPDirection) {
+    let stage = stages[index]
+    let name = loop.settings.plugins[stage.place].name
+    if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
+      loop.log.write(
+        .warn, stream: label,
+        "plugin \(name): a connection is closed: it holds back more than bufferLimit (\(stage.bufferBytes) bytes) of what "
+          + "\(direction == .downstream ? "the client" : "the upstream") sends"
+          + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+    }
+    flags |= ResponseFlags.localReset
+    details = "plugin_buffer_limit"
+    finish(.byUs)
+  }
+
+  /// The plugin at `index` lets the connection pass on to the next one, and behind the last one to the upstream.
+  private func letPass(_ index: Int) {
+    let stage = stages[index]
+    guard stage.opening != .passed else { return }
+    stage.opening = .passed
+    pumpAgain = true
+    if index &+ 1 < stages.count { stages[index &+ 1].opening = .toBeCalled } else { connect() }
+  }
+
+  // MARK: Calling
+
+  private enum Step {
+    case sent
+    case waits
+    case failed(String)
+  }
+
+  private func call(_ index: Int, _ kind: CallbackKind, _ direction: TCPDirection) {
+    switch tryToCall(index, kind, direction) {
+    case .sent: break
+    case .waits:
+      stages[index].waits = true
+      uncall(index, kind, direction)
+    case .failed(let why):
+      uncall(index, kind, direction)
+      fail(index, why)
+    }
+  }
+
+  /// The callback was not made: it will be, where the plugin goes on.
+  private func uncall(_ index: Int, _ kind: CallbackKind, _ direction: TCPDirection) {
+    let stage = stages[index]
+    stage[direction].takeBack()
+    if kind == .newConnection { stage.opening = .toBeCalled }
+  }
+
+  private func tryToCall(_ index: Int, _ kind: CallbackKind, _ direction: TCPDirection) -> Step {
+    let stage = stages[index]
+    let host = loop.hosts[stage.place]
+    switch stage.meeting {
+    case .dead: return .failed("it has failed the connection before")
+    case .open:
+      guard let link = stage.link, link.isAlive else { return .failed("its worker died") }
+      return send(index, kind, direction, to: link, isFirst: false)
+    case .unseen:
+      if let link = host.current { return send(index, kind, direction, to: link, isFirst: true) }
+      if host.isQuarantined { return .failed("it is quarantined after repeated crashes") }
+      return host.wait(self) ? .waits : .failed("too many streams wait for a worker")
+    }
+  }
+
+  /// What a worker keeps for a connection beside the bytes that its plugin holds back.
+  private static let contextBytes = 4_096
+
+  private func send(
+    _ index: Int, _ kind: CallbackKind, _ direction: TCPDirection, to link: WorkerLink, isFirst: Bool
+  ) -> Step {
+    let stage = stages[index]
+    let host = loop.hosts[stage.place]
+    if isFirst, !link.hasRoom(for: Self.contextBytes) {
+      return host.wait(self) ? .waits : .failed("as many streams are open in it as its worker may keep")
+    }
+    writeRecord(kind, stage, direction, sequence: link.nextSequence, isFirst: isFirst)
+    switch link.send(kind: kind, stream: streamID, plugin: stage.place, hasState: stage.hasState) {
+    case .sent(let sequence):
+      stage[direction].sequence = sequence
+      stage.meeting = .open
+      stage.link = link
+      admissionUntil = 0
+      if isFirst {
+        stage.held = Self.contextBytes
+        link.hold(Self.contextBytes)
+      }
+      return .sent
+    case .ringIsFull: return host.wait(self) ? .waits : .failed("its ring is full")
+    case .neverFits: return .failed("the bytes are larger than its ring")
+    case .lost: return .failed("its worker broke the protocol")
+    }
+  }
+
+  // MARK: What comes back
+
+  func isAdmitted(_ place: Int, to link: WorkerLink) -> Bool {
+    index(of: place).map { stages[$0].link === link } ?? false
+  }
+
+  func callbackAnswered(
+    _ place: Int, of link: WorkerLink, kind: CallbackKind, sequence: UInt64, _ outcome: PluginOutcome
+  ) -> Bool {
+    guard phase == .open, let index = index(of: place), stages[index].link === link else { return true }
+    let stage = stages[index]
+    stage.hasState = true
+    stage.redispatches = 0
+    let direction: TCPDirection
+    switch kind {
+    case .newConnection, .downstreamData: direction = .downstream
+    case .upstreamData: direction = .upstream
+    default:
+      // Of a closing: it holds nothing back.
+      act(index, outcome)
+      pump()
+      return true
+    }
+    guard stage[direction].sequence == sequence, stage.meeting == .open else { return true }
+    stage[direction].sequence = 0
+    // What the callback was about is what the plugin holds from here on: its edits and its word are about all of it.
+    let isData = kind != .newConnection
+    if isData {
+      let sent = stage[direction].sent
+      stage[direction].held.take(sent)
+      stage[direction].heldEnd = stage[direction].heldEnd || stage[direction].sentEnd
+      stage[direction].sent = ByteBuffer()
+      stage[direction].sentEnd = false
+      stage[direction].isPaused = true
+    } else {
+      stage.opening = .paused
+    }
+    act(index, outcome)
+    guard phase == .open else { return true }
+    if !outcome.flags.contains(.pause) {
+      if direction == .downstream { letPass(index) }
+      release(index, direction)
+    }
+    account(index)
+    for direction in [TCPDirection.downstream, .upstream]
+    where stage[direction].held.readableBytes > stage.bufferBytes {
+      holdsTooMuch(index, direction)
+      break
+    }
+    pump()
+    return true
+  }
+
+  func streamAction(_ place: Int, _ outcome: PluginOutcome) -> Bool {
+    guard phase == .open, let index = index(of: place), stages[index].meeting == .open else { return true }
+    act(index, outcome)
+    if phase == .open { account(index) }
+    pump()
+    return true
+  }
+
+  /// Does what a reply asks for beside the outcome of its callback.
+  private func act(_ index: Int, _ outcome: PluginOutcome) {
+    let stage = stages[index]
+    if !outcome.contents.isDisjoint(with: [.splices, .properties]) {
+      outcome.forEachOperation { operation in
+        switch operation.code {
+        case .splice: splice(stage, operation)
+        case .setProperty: keepProperty(operation)
+        default: break
+        }
+      }
+    }
+    if !outcome.flags.isDisjoint(with: [.closeStream, .closeDownstream, .closeUpstream]) {
+      // As in Envoy, where either closes the client's connection, once what was written has left.
+      details = "wasm_close_stream"
+      finish(.byUs)
+      return
+    }
+    if outcome.flags.contains(.continueDownstream) {
+      if stage.opening == .paused { letPass(index) }
+      release(index, .downstream)
+    }
+    if outcome.flags.contains(.continueUpstream) { release(index, .upstream) }
+  }
+
+  private func splice(_ stage: TCPStage, _ operation: ReplyOperation) {
+    guard let range = try? operation.range(), let buffer = operation.buffer else { return }
+    let direction: TCPDirection
+    switch buffer {
+    case .downstreamData: direction = .downstream
+    case .upstreamData: direction = .upstream
+    // A connection has no bodies.
+    case .requestBody, .responseBody: return
+    }
+    // What it has let go of is not its own any more.
+    guard stage[direction].isPaused else { return }
+    stage[direction].held.splice(start: Int(range.start), length: Int(range.length), operation.value)
+  }
+
+  /// Hands on what the plugin has held back.
+  private func release(_ index: Int, _ direction: TCPDirection) {
+    let stage = stages[index]
+    guard stage[direction].isPaused else { return }
+    let bytes = stage[direction].held
+    let end = stage[direction].heldEnd
+    stage[direction].held = ByteBuffer()
+    stage[direction].heldEnd = false
+    stage[direction].isPaused = false
+    pumpAgain = true
+    pass(bytes, end: end, from: index, direction)
+  }
+
+  /// Counts what the worker keeps for the connection.
+  private func account(_ index: Int) {
+    let stage = stages[index]
+    guard stage.held > 0, let link = stage.link else { return }
+    let now = Self.contextBytes &+ stage[.downstream].held.readableBytes &+ stage[.upstream].held.readableBytes
+    link.holdMore(now &- stage.held)
+    stage.held = now
+  }
+}

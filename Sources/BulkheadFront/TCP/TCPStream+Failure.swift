@@ -1,0 +1,91 @@
+import BulkheadCore
+import BulkheadSystem
+import BulkheadWire
+import NIOCore
+
+// Admission to workers, and what happens when they fail.
+extension TCPStream {
+  func waitsForAdmission(_ place: Int) -> Bool {
+    phase == .open && (index(of: place).map { stages[$0].waits } ?? false)
+  }
+
+  func admitted(_ place: Int) {
+    guard waitsForAdmission(place), let index = index(of: place) else { return }
+    stages[index].waits = false
+    pump()
+  }
+
+  func admissionFailed(_ place: Int, _ why: String) {
+    guard waitsForAdmission(place), let index = index(of: place) else { return }
+    stages[index].waits = false
+    fail(index, why)
+    pump()
+  }
+
+  func workerLost(
+    _ place: Int, link: WorkerLink, kind: CallbackKind, sequence: UInt64, fate: ChannelLedger.Fate, why: String
+  ) {
+    guard phase == .open, let index = index(of: place), stages[index].link === link else { return }
+    let stage = stages[index]
+    let isAwaited = stage[.downstream].sequence == sequence || stage[.upstream].sequence == sequence
+    guard stage.meeting == .open, isAwaited else { return }
+    stage.redispatches += 1
+    if fate == .redispatch, !stage.hasState, stage.redispatches <= 2 {
+      if stage.held > 0 { link.letGo(stage.held) }
+      stage.held = 0
+      stage.link = nil
+      stage.meeting = .unseen
+      stage.upstreamCloseIsSaid = false
+      if stage.opening == .calling { stage.opening = .toBeCalled }
+      stage[.downstream].takeBack()
+      stage[.upstream].takeBack()
+    } else {
+      fail(index, why)
+    }
+    pump()
+  }
+
+  func workerLostWhilePaused(_ link: WorkerLink, why: String) {
+    guard phase == .open else { return }
+    for (index, stage) in stages.enumerated() where stage.link === link && stage.meeting == .open {
+      guard stage.opening == .paused || stage[.downstream].isPaused || stage[.upstream].isPaused else { continue }
+      fail(index, why)
+      guard phase == .open else { return }
+    }
+    pump()
+  }
+
+  func forget(_ link: WorkerLink, place: Int) {
+    if let index = index(of: place), stages[index].link === link { stages[index].link = nil }
+  }
+
+  /// Applies the fail strategy of the plugin at `index`.
+  func fail(_ index: Int, _ why: String) {
+    let stage = stages[index]
+    let settings = loop.settings.plugins[stage.place]
+    stage.meeting = .dead
+    loop.counters.pluginFailed(stage.place)
+    stage.waits = false
+    if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
+      loop.log.write(
+        .warn, stream: label,
+        "plugin \(settings.name) failed the connection (\(settings.strategy.rawValue)): \(why)"
+          + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+    }
+    switch settings.strategy {
+    case .failOpen:
+      // As if the plugin were not there: what it was shown or holds goes on as it came.
+      for direction in [TCPDirection.downstream, .upstream] {
+        let (bytes, end) = stage[direction].takeAll()
+        pass(bytes, end: end, from: index, direction)
+        guard phase == .open else { return }
+      }
+      if [.toBeCalled, .calling, .paused].contains(stage.opening) { stage.opening = .toBeCalled }
+      pumpAgain = true
+    case .failClose, .failReload:
+      flags |= ResponseFlags.localReset
+      details = "plugin_unavailable"
+      finish(.byUs)
+    }
+  }
+}

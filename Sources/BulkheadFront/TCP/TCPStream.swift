@@ -1,0 +1,266 @@
+import BulkheadCore
+import BulkheadSystem
+import BulkheadWire
+import NIOCore
+
+/// One connection of a TCP listener: bytes both ways between client and upstream, through the plugins of type NETWORK.
+///
+/// What the client sends runs through the chain from the first plugin to the last, what the upstream sends back through it.
+/// A plugin sees each byte once; what it holds back (`proxy_on_downstream_data` that pauses) is kept here and in its worker
+/// until it continues. As in Envoy, a `proxy_on_new_connection` that pauses holds the connection, its plugins behind that
+/// one, and the connection to the upstream, until `proxy_continue_stream`, or until bytes came and the plugin let them pass.
+///
+/// Its event loop alone touches it.
+final class TCPStream: PluginStream, ClientConnection {
+  enum Side {
+    case client
+    case upstream
+  }
+
+  enum Phase {
+    /// Before the client's socket is active.
+    case idle
+    case open
+    /// Over for the plugins; the sockets still send what was written, and close.
+    case closing
+    case closed
+  }
+
+  let loop: FrontLoop
+  let listener: Int
+  let pool: UpstreamPool
+  var place = -1
+  var slot = -1
+  private(set) var streamID = StreamID.none
+  var admissionUntil: UInt64 = 0
+  private(set) var phase = Phase.idle
+
+  private(set) var client: TCPEnd?
+  var upstream: TCPEnd?
+  /// Bytes go both ways; for the embedded echo from the moment that the chain has let the connection pass.
+  var isConnected = false
+  var isConnecting = false
+  var connectAttempts = 0
+  /// It counts among the pool's connections.
+  var isCounted = false
+  /// The endpoint's number in the pool, -1 before one was chosen.
+  var endpoint = -1
+
+  /// One a plugin of type NETWORK, in the order of the chain.
+  let stages: [TCPStage]
+  /// What has passed the chain while the upstream is not connected.
+  var sinkQueue = ByteBuffer()
+  var sinkEnd = false
+  /// The end has passed the chain and was written to that side's socket.
+  var upstreamIsTold = false
+  var clientIsTold = false
+  /// The upstream's connection broke: the client's is aborted once what came before has left.
+  var upstreamBroke = false
+  /// Where both sides have ended: whether the client was the last one.
+  private(set) var clientEndedLast = false
+
+  var isPumping = false
+  var pumpAgain = false
+
+  var bytesFromClient: UInt64 = 0
+  var bytesToClient: UInt64 = 0
+  var flags: UInt64 = 0
+  var details: StaticString = "tcp_closed"
+  /// ns, the real-time clock.
+  private(set) var startedAt: UInt64 = 0
+  /// ns, the monotonic clock.
+  private(set) var startedMonotonic: UInt64 = 0
+  var lastActivity: UInt64 = 0
+  private var closeDeadline: UInt64 = 0
+  /// For the access log; empty where there is none.
+  private(set) var clientAddress: [UInt8] = []
+  var connectionProperties = WireWriter(capacity: 64)
+  /// What plugins set with `proxy_set_property`, for the access log.
+  var pluginProperties: [(path: [UInt8], value: [UInt8])] = []
+
+  init(loop: FrontLoop, listener: Int) {
+    self.loop = loop
+    self.listener = listener
+    pool = loop.pools[Int(loop.settings.bootstrap.listeners[listener].upstream)]
+    stages = loop.settings.networkPlaces.map { place in
+      TCPStage(
+        place: place, callbacks: loop.settings.plugins[place].callbacks,
+        bufferBytes: Int(loop.settings.bootstrap.plugins[place].bufferBytes))
+    }
+  }
+
+  /// The handler of the client's socket; asked for once.
+  func makeClientEnd() -> TCPEnd {
+    let end = TCPEnd(side: .client, stream: self)
+    client = end
+    return end
+  }
+
+  /// For log lines, which have no `x-request-id` here.
+  var label: String { "tcp-\(streamID)" }
+  var listenerName: String { loop.settings.bootstrap.listeners[listener].name }
+
+  // MARK: Beginning
+
+  /// The client's socket is active.
+  func begin() {
+    guard phase == .idle else { return }
+    loop.register(self)
+    loop.counters.connectionTaken(listener: listener)
+    startedMonotonic = Clock.monotonicNanoseconds
+    startedAt = Clock.realtimeNanoseconds
+    lastActivity = startedMonotonic
+    guard loop.group.admitConnection(), loop.connections.count < StreamID.maximumSlots else {
+      loop.log.write(.warn, "a connection is refused: \(loop.settings.bootstrap.bounds.connections) are open")
+      phase = .closing
+      client?.close()
+      return
+    }
+    phase = .open
+    if loop.accessLog != nil { clientAddress = Self.text(client?.remoteAddress) }
+    slot = loop.takeSlot(for: self)
+    streamID = StreamID.make(slot: slot, generation: loop.nextGeneration(slot: slot))
+    if loop.isDraining {
+      finish(.byUs)
+      return
+    }
+    if let first = stages.first { first.opening = .toBeCalled } else { connect() }
+    pump()
+  }
+
+  // MARK: What the sockets say
+
+  func received(_ bytes: ByteBuffer, from side: Side) {
+    guard phase == .open else { return }
+    lastActivity = Clock.monotonicNanoseconds
+    if side == .client {
+      bytesFromClient &+= UInt64(bytes.readableBytes)
+      hand(bytes, end: false, to: 0, .downstream)
+    } else {
+      hand(bytes, end: false, to: stages.count &- 1, .upstream)
+    }
+  }
+
+  func readIsComplete() {
+    pump()
+    loop.pollActive()
+  }
+
+  func inputEnded(of side: Side) {
+    guard phase == .open else { return }
+    lastActivity = Clock.monotonicNanoseconds
+    if side == .client {
+      clientEndedLast = clientIsTold
+      hand(ByteBuffer(), end: true, to: 0, .downstream)
+    } else {
+      hand(ByteBuffer(), end: true, to: stages.count &- 1, .upstream)
+    }
+    pump()
+  }
+
+  func writabilityChanged() {
+    lastActivity = Clock.monotonicNanoseconds
+    pump()
+  }
+
+  /// The socket is closed in both directions.
+  func closed(_ side: Side) {
+    if side == .upstream { giveBackToPool() }
+    if phase == .open {
+      if side == .client {
+        flags |= client?.failure.isEmpty ?? true ? 0 : ResponseFlags.downstreamReset
+        details = "downstream_remote_disconnect"
+        finish(.byClient)
+      } else {
+        upstreamIsGone()
+      }
+    }
+    leaveIfClosed()
+  }
+
+  private func upstreamIsGone() {
+    guard !clientIsTold else { return }
+    flags |= ResponseFlags.upstreamReset
+    details = "upstream_reset"
+    upstreamBroke = true
+    pump()
+  }
+
+  // MARK: The end
+
+  enum Cause {
+    /// Both sides have said that they are done.
+    case bothEnded
+    case byClient
+    case byUpstream
+    /// A plugin, a failure, a limit, a time.
+    case byUs
+  }
+
+  /// The stream is over: the plugins are told, and the sockets close.
+  func finish(_ cause: Cause) {
+    guard phase == .open else { return }
+    phase = .closing
+    closeDeadline = Clock.monotonicNanoseconds &+ loop.settings.idle
+    sayEnd(cause)
+    loop.accessLog?.write(self)
+    streamID = StreamID.none
+    loop.giveBack(slot: slot)
+    slot = -1
+    sinkQueue = ByteBuffer()
+    connectionProperties = WireWriter(capacity: 64)
+    switch cause {
+    case .bothEnded:
+      // The sockets close by themselves once both directions are shut.
+      break
+    case .byUpstream where upstreamBroke: client?.abort()
+    case .byUs, .byUpstream, .byClient:
+      client?.closeGently { [self] in
+        // Only once all is with the kernel: a slow client has the time that its reading takes.
+        closeDeadline = min(closeDeadline, Clock.monotonicNanoseconds &+ 1_000_000_000)
+      }
+    }
+    if cause != .bothEnded { upstream?.closeGently { [self] in upstream?.close() } }
+    leaveIfClosed()
+  }
+
+  private func leaveIfClosed() {
+    guard phase == .closing || phase == .idle, !(client?.isOpen ?? false), !(upstream?.isOpen ?? false) else { return }
+    phase = .closed
+    client = nil
+    upstream = nil
+    if place >= 0 {
+      loop.unregister(self)
+      loop.group.releaseConnection()
+    }
+  }
+
+  // MARK: ClientConnection
+
+  func checkDeadline(_ now: UInt64) {
+    switch phase {
+    case .idle, .closed: break
+    case .closing: if now >= closeDeadline { closeSockets() }
+    case .open:
+      if now > lastActivity, now - lastActivity >= loop.settings.idle {
+        flags |= ResponseFlags.streamIdleTimeout
+        details = "idle_timeout"
+        finish(.byUs)
+      }
+    }
+  }
+
+  private func closeSockets() {
+    client?.close()
+    upstream?.close()
+  }
+
+  /// A connection has no natural end: it goes on for as long as the drain takes.
+  func drain() {}
+
+  func reset() {
+    details = "drained"
+    finish(.byUs)
+    closeSockets()
+  }
+}
