@@ -1,4 +1,5 @@
 import BulkheadWire
+import ProxyWasmABI
 
 /// What a plugin may put into a header map. The front checks again: it trusts no worker. Here a plugin's mistake is
 /// answered where it was made, instead of costing it its life as a broken record.
@@ -29,6 +30,25 @@ enum HeaderRules {
 
   @inline(__always)
   static func isPseudo(_ name: UnsafeRawBufferPointer) -> Bool { name.first == UInt8(ascii: ":") }
+
+  /// The name that a map of requests has for it: `host` is `:authority`, as it is in Envoy.
+  @inline(__always)
+  static func ownName(_ name: UnsafeRawBufferPointer, in map: MapType) -> UnsafeRawBufferPointer {
+    guard map == .requestHeaders, name.count == 4, name.elementsEqual(host, by: { $0 | 0x20 == $1 }) else {
+      return name
+    }
+    return authority
+  }
+
+  private static var host: UnsafeRawBufferPointer {
+    let text: StaticString = "host"
+    return UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)
+  }
+
+  private static var authority: UnsafeRawBufferPointer {
+    let text: StaticString = ":authority"
+    return UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)
+  }
 
   /// Whether the entry may stand in the map.
   static func allows(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, in map: Map) -> Bool {

@@ -85,8 +85,10 @@ class Plugin:
 class Setup:
     """What a group of cases runs against."""
 
-    def __init__(self, name, plugins, buffer_limit=0):
+    def __init__(self, name, plugins, buffer_limit=0, upstreams=()):
         self.name, self.plugins, self.buffer_limit = name, plugins, buffer_limit
+        # Further names for the scripted upstream.
+        self.upstreams = upstreams
 
 
 # Bulkhead.
@@ -123,6 +125,7 @@ class Bulkhead(Process):
             f'{{name: tcp, endpoints: ["127.0.0.1:{upstream.tcp_port}"]}}',
             f'{{name: dead, endpoints: ["127.0.0.1:{upstream.dead_port}"]}}',
         ]
+        upstreams += [f'{{name: {name}, endpoints: ["127.0.0.1:{upstream.port}"]}}' for name in setup.upstreams]
         if upstream.grpc_port:
             upstreams.append(f'{{name: grpc, protocol: http2, endpoints: ["127.0.0.1:{upstream.grpc_port}"]}}')
         (directory / "bulkhead.yaml").write_text(
@@ -211,6 +214,7 @@ class Envoy(Process):
             listeners.append(self._tcp(setup, ports["tcp"]))
         clusters = [_cluster("up", upstream.port), _cluster("tcp", upstream.tcp_port),
                     _cluster("dead", upstream.dead_port)]
+        clusters += [_cluster(name, upstream.port) for name in setup.upstreams]
         if limit:
             clusters[0]["per_connection_buffer_limit_bytes"] = limit
         if upstream.grpc_port:

@@ -212,6 +212,8 @@ def request(port, method, path, headers, chunks=None, trailers=None, pause=0.03,
                     time.sleep(pause)
                 connection.sendall(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n" if chunked else chunk)
             if chunked:
+                # The end comes alone, as the pieces do.
+                time.sleep(pause)
                 tail = "".join(f"{name}: {value}\r\n" for name, value in (trailers or {}).items())
                 connection.sendall(f"0\r\n{tail}\r\n".encode())
         except (BrokenPipeError, ConnectionResetError):

@@ -51,7 +51,7 @@ CASES = [
          f"http_call 'up {CALL} ' {{}} 1000 !", ["http_call INVALID_MEMORY_ACCESS"] * 5, calls=[]),
     Case("call.refused", "proxy_on_http_call_response; proxy_http_call", f"qh: http_call 'dead {CALL} ' {{}} 1000 &n0; "
          "pause| hc: get_header_map_pairs 6 &p; get_buffer_bytes 4 0 9 &s; set_effective_context @stream; "
-         "continue_stream 0", ["http_call OK *", "get_header_map_pairs OK {}", "get_buffer_bytes OK ''",
+         "continue_stream 0", ["http_call OK *", "get_header_map_pairs OK {}", "get_buffer_bytes NOT_FOUND",
                                "set_effective_context OK", "continue_stream OK"], abi=HEADERS_AND_UP, status=200,
          check=failed, envoy={"check": None, "ops": ["http_call OK *", "get_header_map_pairs OK {:status=503*}",
                                                      "get_buffer_bytes OK 'upstream '", "set_effective_context OK",

@@ -39,7 +39,9 @@ CASES = [
     Case("headers.get_too_early", "proxy_get_header_map_value", "qh: get_header_map_value 2 ':status &s; "
          "get_header_map_value 1 'x &s; get_header_map_value 3 'x &s; get_header_map_value 6 ':status &s; "
          "get_header_map_value 7 'x &s; get_header_map_value 4 'x &s; get_header_map_value 5 'x &s",
-         ["get_header_map_value BAD_ARGUMENT"] * 7),
+         {"": ["get_header_map_value NOT_FOUND"] * 7, "0.1.0": ["get_header_map_value OK ''"] * 7},
+         envoy={"ops": ["get_header_map_value BAD_ARGUMENT"] * 7},
+         why="in a map that is not there, no key is; Envoy says BAD_ARGUMENT, at which SDKs end the plugin"),
     Case("headers.get_request_later", "proxy_get_header_map_value", "ph: get_header_map_value 0 'x-a &s| pb1: "
          "get_header_map_value 0 'x-a &s; get_header_map_value 2 'x-b &s", ["get_header_map_value OK '1'"] * 2 +
          ["get_header_map_value OK '2'"], headers=A, upstream={"headers": [["x-b", "2"]]},
@@ -70,7 +72,9 @@ CASES = [
     Case("headers.size_memory", "proxy_get_header_map_size INVALID_MEMORY_ACCESS", "qh: get_header_map_size 0 !",
          ["get_header_map_size INVALID_MEMORY_ACCESS"]),
     Case("headers.size_absent", "proxy_get_header_map_size", "qh: get_header_map_size 1 &n; get_header_map_size 2 &n; "
-         "get_header_map_size 4 &n; get_header_map_size 6 &n", ["get_header_map_size BAD_ARGUMENT"] * 4),
+         "get_header_map_size 4 &n; get_header_map_size 6 &n", ["get_header_map_size OK 0"] * 4,
+         envoy={"ops": ["get_header_map_size BAD_ARGUMENT"] * 4},
+         why="what cannot be read has no size, as proxy_get_header_map_pairs says in both; Envoy refuses to tell"),
 
     # add
     Case("headers.add", "proxy_add_header_map_value OK", "qh: add_header_map_value 0 'x-b '2; add_header_map_value 0 "
@@ -81,8 +85,8 @@ CASES = [
     Case("headers.add_too_early", "proxy_add_header_map_value BAD_ARGUMENT", "qh: add_header_map_value 2 'x-b '2; "
          "add_header_map_value 1 'x-b '2; add_header_map_value 3 'x-b '2", ["add_header_map_value BAD_ARGUMENT"] * 3,
          answer_headers={"x-b": None}),
-    Case("headers.add_too_late", "proxy_add_header_map_value", "ph: add_header_map_value 0 'x-b '2| pb1: "
-         "add_header_map_value 2 'x-c '2", ["add_header_map_value BAD_ARGUMENT"] * 2, answer_headers={"x-c": None}),
+    Case("headers.add_too_late", "proxy_add_header_map_value", "ph: add_header_map_value 0 'x-b '2",
+         ["add_header_map_value BAD_ARGUMENT"], sent={"headers": {"x-b": None}}),
     Case("headers.add_unknown_map", "proxy_add_header_map_value BAD_ARGUMENT", "qh: add_header_map_value 8 'x-b '2",
          ["add_header_map_value BAD_ARGUMENT"]),
     Case("headers.add_read_only_map", "proxy_add_header_map_value BAD_ARGUMENT", "qh: add_header_map_value 4 'x-b '2; "
