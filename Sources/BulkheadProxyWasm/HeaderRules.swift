@@ -7,6 +7,8 @@ enum HeaderRules {
   enum Map {
     case request
     case response
+    /// The headers of a call out: those of a request, whose `:authority` may be empty.
+    case call
     /// The extra headers of a local response: no pseudo-headers.
     case localResponse
     /// No pseudo-headers either.
@@ -61,8 +63,8 @@ enum HeaderRules {
     switch map {
     case .localResponse, .trailers: return false
     case .response: return name.equals(":status") && isStatus(value)
-    case .request:
-      guard !value.isEmpty else { return false }
+    case .request, .call:
+      guard !value.isEmpty || (map == .call && name.equals(":authority")) else { return false }
       // A tunnel cannot be made of a request any more.
       if name.equals(":method") { return value.allSatisfy { isToken($0) } && !value.equals("connect") }
       if name.equals(":scheme") { return value.equals("http") || value.equals("https") }

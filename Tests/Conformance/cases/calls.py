@@ -46,6 +46,11 @@ CASES = [
     Case("call.missing_headers", "proxy_http_call BAD_ARGUMENT", "qh: http_call 'up {:path=/call,:authority=c} ' {} 1000 "
          "&n; http_call 'up {:method=GET,:authority=c} ' {} 1000 &n; http_call 'up {:method=GET,:path=/call} ' {} 1000 "
          "&n; http_call 'up {} ' {} 1000 &n", ["http_call BAD_ARGUMENT"] * 4, calls=[]),
+    # As examples of the Go SDK have it.
+    Case("call.empty_authority", "proxy_http_call OK", "qh: http_call 'up {:method=GET,:path=/call,:authority=} ' {} 1000 "
+         "&n0; pause| hc: get_header_map_value 6 ':status &s; set_effective_context @stream; continue_stream 0",
+         ["http_call OK *", "get_header_map_value OK '200'", "set_effective_context OK", "continue_stream OK"],
+         abi=HEADERS_AND_UP, calls=[{"path": "/call"}]),
     Case("call.memory", "proxy_http_call INVALID_MEMORY_ACCESS", f"qh: http_call ! 2 {CALL} ' {{}} 1000 &n; http_call 'up "
          f"! 99 ' {{}} 1000 &n; http_call 'up {CALL} ! 3 {{}} 1000 &n; http_call 'up {CALL} ' ! 9 1000 &n; "
          f"http_call 'up {CALL} ' {{}} 1000 !", ["http_call INVALID_MEMORY_ACCESS"] * 5, calls=[]),
