@@ -123,6 +123,8 @@ let package = Package(
         "CCrypto", "BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadRing", "BulkheadSandbox",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+        .product(name: "NIOTLS", package: "swift-nio"),
         .product(name: "NIOHTTP2", package: "swift-nio-http2"),
         .product(name: "NIOHPACK", package: "swift-nio-http2"),
         .product(name: "NIOSSL", package: "swift-nio-ssl"),
@@ -179,7 +181,17 @@ let package = Package(
       ],
       linker: wasmtimeLinkage),
     tests("BulkheadConfigTests", ["BulkheadConfig", "BulkheadPolicy", "BulkheadCore"]),
-    tests("BulkheadFrontTests", ["BulkheadFront", "BulkheadWire", "BulkheadRing", "BulkheadSystem"]),
+    tests(
+      "BulkheadFrontTests",
+      [
+        "BulkheadFront", "BulkheadWire", "BulkheadRing", "BulkheadSystem",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+        .product(name: "NIOHTTP2", package: "swift-nio-http2"),
+        .product(name: "NIOHPACK", package: "swift-nio-http2"),
+        .product(name: "NIOSSL", package: "swift-nio-ssl"),
+      ]),
     tests("BulkheadCLITests", ["BulkheadCLI", "BulkheadControl"]),
     tests(
       "BulkheadSupervisorTests",

@@ -11,7 +11,8 @@ public struct BulkheadControlCommand: AsyncParsableCommand {
       fault of Bulkhead's own, 77 not allowed.
       """,
     subcommands: [
-      StatusCommand.self, PluginsCommand.self, WorkersCommand.self, RestartCommand.self, ResetCommand.self,
+      StatusCommand.self, PluginsCommand.self, WorkersCommand.self, MetricsCommand.self, RestartCommand.self,
+      ResetCommand.self,
     ])
 
   @OptionGroup var connection: ConnectionOptions

@@ -23,6 +23,13 @@ struct ControlClient: Sendable {
     try await request(type, .POST, path)
   }
 
+  /// The answer as text. Throws where the supervisor cannot be reached or says no.
+  func text(_ path: String) async throws(ControlFailure) -> String {
+    let response = try await exchange(.GET, path)
+    guard (200..<300).contains(response.status) else { throw refusal(response, of: path) }
+    return String(decoding: response.body, as: UTF8.self)
+  }
+
   private func request<Value: Decodable>(
     _ type: Value.Type, _ method: HTTPMethod, _ path: String
   ) async throws(ControlFailure) -> Value {
@@ -36,11 +43,15 @@ struct ControlClient: Sendable {
           message: "the answer to \(path) is not what this bulkheadctl knows: \(error). Are both of the same version?")
       }
     }
+    throw refusal(response, of: path)
+  }
+
+  private func refusal(_ response: Response, of path: String) -> ControlFailure {
     if let refusal = try? ControlJSON.decode(ErrorResponse.self, from: response.body) {
-      throw ControlFailure(status: response.status, error: refusal.error)
+      return ControlFailure(status: response.status, error: refusal.error)
     }
     let code = response.status == 403 ? ExitCode.noPermission : ExitCode.software
-    throw ControlFailure(exitCode: code, message: "\(socketPath) answered \(path) with status \(response.status)")
+    return ControlFailure(exitCode: code, message: "\(socketPath) answered \(path) with status \(response.status)")
   }
 
   private func exchange(_ method: HTTPMethod, _ path: String) async throws(ControlFailure) -> Response {

@@ -6,7 +6,8 @@ import BulkheadCore
 protocol ControlSubcommand: AsyncParsableCommand {
   var parent: BulkheadControlCommand { get }
   var connection: ConnectionOptions { get }
-  var output: OutputOptions { get }
+  /// How the answer is shown.
+  var format: OutputFormat { get }
 
   /// Asks the supervisor and gives what to print.
   func answer(_ client: ControlClient, _ view: View) async throws(ControlFailure) -> String
@@ -23,7 +24,7 @@ extension ControlSubcommand {
     let terminal = Terminal()
     let client = ControlClient(socketPath: socketPath(environment: terminal.variable(ControlPaths.socketVariable)))
     do {
-      let view = View(now: Terminal.now, coloured: terminal.takesColour, format: output.output)
+      let view = View(now: Terminal.now, coloured: terminal.takesColour, format: format)
       Terminal.print(try await answer(client, view))
     } catch {
       Terminal.complain("bulkheadctl: \(error.message)")
@@ -32,7 +33,16 @@ extension ControlSubcommand {
   }
 }
 
-struct StatusCommand: ControlSubcommand {
+/// A subcommand whose answer is shown as a table or as JSON.
+protocol FormattedSubcommand: ControlSubcommand {
+  var output: OutputOptions { get }
+}
+
+extension FormattedSubcommand {
+  var format: OutputFormat { output.output }
+}
+
+struct StatusCommand: FormattedSubcommand {
   static let configuration = CommandConfiguration(
     commandName: "status", abstract: "Shows the supervisor, the front, the listeners and how many plugins are well.")
 
@@ -45,7 +55,7 @@ struct StatusCommand: ControlSubcommand {
   }
 }
 
-struct PluginsCommand: ControlSubcommand {
+struct PluginsCommand: FormattedSubcommand {
   static let configuration = CommandConfiguration(
     commandName: "plugins", abstract: "Lists the plugins in the order of the chain.")
 
@@ -58,7 +68,7 @@ struct PluginsCommand: ControlSubcommand {
   }
 }
 
-struct WorkersCommand: ControlSubcommand {
+struct WorkersCommand: FormattedSubcommand {
   static let configuration = CommandConfiguration(
     commandName: "workers", abstract: "Lists the worker processes, what they do and how they are isolated.")
 
@@ -83,7 +93,23 @@ struct WorkersCommand: ControlSubcommand {
   }
 }
 
-struct RestartCommand: ControlSubcommand {
+struct MetricsCommand: ControlSubcommand {
+  static let configuration = CommandConfiguration(
+    commandName: "metrics",
+    abstract: "Prints all metrics, Bulkhead's own and the plugins', in Prometheus' text format.")
+
+  @ParentCommand var parent: BulkheadControlCommand
+  @OptionGroup var connection: ConnectionOptions
+
+  var format: OutputFormat { .table }
+
+  func answer(_ client: ControlClient, _ view: View) async throws(ControlFailure) -> String {
+    let text = try await client.text(ControlPaths.metrics)
+    return text.hasSuffix("\n") ? String(text.dropLast()) : text
+  }
+}
+
+struct RestartCommand: FormattedSubcommand {
   static let configuration = CommandConfiguration(
     commandName: "restart",
     abstract: "Replaces a plugin's worker by a fresh one; this does not count against its crash budget.")
@@ -99,7 +125,7 @@ struct RestartCommand: ControlSubcommand {
   }
 }
 
-struct ResetCommand: ControlSubcommand {
+struct ResetCommand: FormattedSubcommand {
   static let configuration = CommandConfiguration(
     commandName: "reset",
     abstract: "Forgives a plugin's failures: ends a quarantine or a wait, and gives it a fresh crash budget.")

@@ -11,6 +11,9 @@ public enum ControlPaths {
   public static let plugins = "/v1/plugins"
   /// `GET`: `WorkersResponse`.
   public static let workers = "/v1/workers"
+  /// `GET`: Prometheus text, of `metricsContentType`.
+  public static let metrics = "/v1/metrics"
+  public static let metricsContentType = "text/plain; version=0.0.4; charset=utf-8"
 
   /// `POST`: `PluginInfo`, after the restart was asked for. The name is percent-encoded as a path segment.
   public static func restart(plugin: String) -> String { "\(plugins)/\(segment(plugin))/restart" }

@@ -86,6 +86,14 @@ public final class Front: Sendable {
           accessLog: self.accessLog))
     }
     shared.setLoops(loops)
+    for (upstream, tls) in zip(settings.bootstrap.upstreams, settings.upstreamTLS) {
+      guard let tls else { continue }
+      do throws(UpstreamTLS.Problem) {
+        try tls.prepare(alpn: upstream.isHTTP2 ? "h2" : "http/1.1")
+      } catch {
+        log.write(.error, "upstream \(upstream.name) cannot be called: \(error.reason)")
+      }
+    }
   }
 
   private func listen(_ index: Int, _ descriptor: Int32, _ settings: FrontSettings) throws {
@@ -135,6 +143,9 @@ public final class Front: Sendable {
     finished.lock()
     finished.unlock(withValue: true)
   }
+
+  /// The event loops, for tests.
+  var loops: [FrontLoop] { shared.loops }
 
   /// Blocks until the front is drained, or its supervisor is gone.
   ///

@@ -66,14 +66,14 @@ struct BodyBuffer: ~Copyable {
   ///
   /// - Parameter new: not the buffer's own.
   mutating func splice(start: Int, length: Int, _ new: UnsafeRawBufferPointer) {
-    if start == 0, length == count {
+    let tail = count &- start &- length
+    guard start >= 0, length >= 0, tail >= 0 else { return }
+    if length == count {
+      // Nothing of it stays: what was not copied yet need not be.
       piece = UnsafeRawBufferPointer(start: nil, count: 0)
-      kept = 0
     } else {
       keep()
     }
-    let tail = kept &- start &- length
-    guard start >= 0, length >= 0, tail >= 0 else { return }
     reserve(start &+ new.count &+ tail)
     guard let base else { return }
     if tail > 0, length != new.count {

@@ -98,6 +98,9 @@ public struct HostcallArguments {
   @inline(__always)
   subscript(_ index: Int) -> UInt32 { values.load(fromByteOffset: index &* 16, as: UInt32.self) }
 
+  /// An argument of 64 bits.
+  func long(_ index: Int) -> UInt64 { values.load(fromByteOffset: index &* 16, as: UInt64.self) }
+
   @inline(__always)
   func setResult(_ value: UInt32) { values.storeBytes(of: value, as: UInt32.self) }
 }

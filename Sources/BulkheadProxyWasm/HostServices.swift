@@ -1,4 +1,5 @@
 import BulkheadCore
+import BulkheadWire
 import ProxyWasmABI
 
 /// What the host of one plugin needs from the process around it.
@@ -12,6 +13,17 @@ public protocol HostServices: AnyObject {
 
   /// A reply record for the front's event loop.
   func reply(_ record: UnsafeRawBufferPointer, loop: Int)
+
+  /// Puts a question to the front and waits for its answer.
+  ///
+  /// - Parameters:
+  ///   - loop: the event loop to ask.
+  ///   - number, key, value, extra: as `HostcallRequest` has them for the call; the record fits the reply ring.
+  /// - Returns: the answer, valid until the next question; nil where none came: the guest is to end, or the channel is broken.
+  func ask(
+    _ call: HostcallRequest.Call, number: UInt64, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer,
+    extra: UnsafeRawBufferPointer, loop: Int
+  ) -> HostcallAnswer?
 
   /// The plugin set its tick period; 0 turns ticks off.
   func tickPeriodChanged(milliseconds: UInt32)
@@ -46,6 +58,10 @@ public struct PluginConfiguration: Sendable {
   public var capabilities: [String]?
   /// What WASI's `environ_get` gives.
   public var environment: [(name: String, value: String)]
+  /// The upstreams that calls out may name.
+  public var upstreams: Set<String> = []
+  /// Calls out that may be in flight at once.
+  public var callsInFlight = Limits.defaultCallsInFlight
   /// Lines below it are taken and not passed on.
   public var logLevel: LogLevel
   /// The largest reply record, in bytes.

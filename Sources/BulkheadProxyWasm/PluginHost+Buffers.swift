@@ -13,7 +13,8 @@ extension PluginHost {
       return flow.body.bytes
     case .vmConfiguration: return configurations.vm.bytes
     case .pluginConfiguration: return configurations.plugin.bytes
-    case .httpCallResponseBody, .grpcCallMessage, .foreignFunctionArguments: return nil
+    case .httpCallResponseBody, .grpcCallMessage: return answerBuffer(type)
+    case .foreignFunctionArguments: return nil
     }
   }
 

@@ -6,6 +6,7 @@ import ProxyWasmABI
 extension PluginHost {
   /// The map, where the active context has it now.
   private func readable(_ type: MapType) -> HeaderMap? {
+    if let map = answerMap(type) { return map.isAvailable ? map : nil }
     guard let active else { return nil }
     let map: HeaderMap
     switch type {

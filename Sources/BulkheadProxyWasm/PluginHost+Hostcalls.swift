@@ -54,22 +54,39 @@ extension PluginHost {
     case .removeHeaderMapValue: return removeFromMap(memory, a[0], a[1], a[2])
     case .continueStream: return continueStream(a[0])
     case .closeStream: return closeStream(a[0])
-    case .getStatus: return getStatus(memory, a[0], a[1], a[2])
+    case .getStatus: return try getStatus(memory, a[0], a[1], a[2])
     case .sendLocalResponse: return sendLocalResponse(memory, a)
     case .getProperty: return try getProperty(memory, a[0], a[1], a[2], a[3])
     case .setProperty: return setProperty(memory, a[0], a[1], a[2], a[3])
     case .done: return done()
     case .setEffectiveContext: return setEffectiveContext(a[0])
     case .notifyMemoryGrowth: return .ok
+    case .httpCall: return httpCall(memory, a)
+    case .grpcCall: return grpcCall(memory, a)
+    case .grpcStream: return grpcStream(memory, a)
+    case .grpcSend: return grpcSend(memory, a[0], a[1], a[2], ends: a[3] != 0)
+    case .grpcCancel: return grpcCancel(a[0])
+    case .grpcClose: return grpcClose(a[0])
+    case .setSharedData: return setSharedData(memory, a)
+    case .getSharedData: return try getSharedData(memory, a)
+    case .registerSharedQueue: return registerQueue(memory, a[0], a[1], a[2])
+    case .resolveSharedQueue: return resolveQueue(memory, a)
+    case .enqueueSharedQueue: return enqueue(memory, a[0], a[1], a[2])
+    case .dequeueSharedQueue: return try dequeue(memory, a[0], a[1], a[2])
+    case .defineMetric: return defineMetric(memory, a[0], a[1], a[2], a[3])
+    case .recordMetric: return recordMetric(a[0], a.long(1))
+    case .incrementMetric: return incrementMetric(a[0], by: Int64(bitPattern: a.long(1)))
+    case .getMetric: return getMetric(memory, a[0], a[1])
+    case .callForeignFunction: return try callForeign(memory, a)
+    case .getUpstreamHosts: return try getUpstreamHosts(memory, a[0], a[1])
+    case .setUpstreamOverrideHost: return setUpstreamHost(memory, a[0], a[1])
     case .setBufferBytes: return setBuffer(memory, a[0], start: a[1], length: a[2], a[3], a[4])
     case .getConfiguration: return try getConfiguration(a[0], a[1])
     case .continueRequest: return continueStream(StreamType.request.rawValue)
     case .continueResponse: return continueStream(StreamType.response.rawValue)
     // Nothing is cached: there is one route a listener.
     case .clearRouteCache: return .ok
-    case .httpCall, .grpcCall, .grpcStream, .grpcSend, .grpcCancel, .grpcClose, .setSharedData,
-      .getSharedData, .registerSharedQueue, .resolveSharedQueue, .enqueueSharedQueue, .dequeueSharedQueue,
-      .defineMetric, .recordMetric, .incrementMetric, .getMetric, .callForeignFunction:
+    case .redisInit, .redisCall, .injectEncodedData:
       return .unimplemented
     }
   }
@@ -109,7 +126,7 @@ extension PluginHost {
   }
 
   /// Memory from the guest's own allocator ("Memory management"); 0 where it has none or gives none.
-  private func allocate(_ size: UInt32) throws(GuestStopped) -> UInt32 {
+  func allocate(_ size: UInt32) throws(GuestStopped) -> UInt32 {
     isAllocating = true
     defer { isAllocating = false }
     if guest.exports(.memoryAllocate) { return try guest.call(.memoryAllocate, size, 0, 0, 0, 0) }
@@ -162,18 +179,6 @@ extension PluginHost {
       services.tickPeriodChanged(milliseconds: milliseconds)
     }
     return .ok
-  }
-
-  /// The status of a call out; there is none, as Envoy answers it: 0 and no message.
-  private func getStatus(
-    _ memory: GuestMemory, _ codeAt: UInt32, _ pointerAt: UInt32, _ sizeAt: UInt32
-  ) -> Status {
-    guard memory.contains(codeAt, 4), memory.contains(pointerAt, 4), memory.contains(sizeAt, 4) else {
-      return .invalidMemoryAccess
-    }
-    _ = memory.store32(0, at: codeAt)
-    _ = memory.store32(0, at: pointerAt)
-    return store(0, at: sizeAt, memory)
   }
 
   // MARK: Contexts

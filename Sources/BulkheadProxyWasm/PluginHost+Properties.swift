@@ -53,6 +53,7 @@ extension PluginHost {
       return .invalidMemoryAccess
     }
     let path = PropertyPath.normalized(raw)
+    if isReadOnly(path), (active ?? rootProperties).ownProperty(path) != nil { return .badArgument }
     guard (active ?? rootProperties).setOwnProperty(path, value) else {
       warn(
         "proxy_set_property was refused: a stream has at most \(StreamContext.maximumOwnProperties) properties of "
@@ -64,6 +65,19 @@ extension PluginHost {
     guard builder.hasRoom(edit: path.count, value.count) else { return refuseOversize() }
     builder.operation(.setProperty, key: path, value: value)
     return .ok
+  }
+
+  /// A property of the active context as bytes of their own; nil where there is none.
+  func propertyBytes(_ path: UnsafeRawBufferPointer) -> [UInt8]? {
+    switch property(path) {
+    case .bytes(let value): return [UInt8](value)
+    case .owned(let value): return value
+    case .map(let map):
+      return [UInt8](unsafeUninitializedCapacity: map.serializedBytes) { room, count in
+        count = map.write(to: UnsafeMutableRawBufferPointer(room)) ? room.count : 0
+      }
+    case nil: return nil
+    }
   }
 
   private enum Value {

@@ -57,6 +57,14 @@ public final class PluginHost {
   /// `proxy_continue_stream` was called inside the callback that it is about.
   var isResumed = false
   private var spareBuilders: [ReplyBuilder] = []
+  /// The event loop whose record runs; 0 outside one.
+  var runningLoop = 0
+  /// What the plugin wants of its own, by event loop, where no reply can carry it.
+  private var rootPending: [(loop: Int, builder: ReplyBuilder)] = []
+  let callouts = CalloutTable()
+  let metrics = MetricLedger()
+  let answer = RootAnswer()
+  let foreign = ForeignState()
   /// The guest's allocator runs: hostcalls that would change what the caller holds are refused meanwhile.
   var isAllocating = false
   /// The period of `proxy_on_tick`; 0 where it is off.
@@ -77,6 +85,7 @@ public final class PluginHost {
     self.services = services
     self.configuration = configuration
     main = ReplyBuilder(maximumRecord: configuration.maximumRecord)
+    main.metrics = metrics
     configurations = ConfigurationBuffers(configuration)
     capabilities = Capabilities(allowed: configuration.capabilities)
   }
@@ -155,6 +164,9 @@ public final class PluginHost {
   ///   - loop: the front's event loop that it came from.
   /// - Throws: `PluginFailure.stopped`, or `.protocolViolation` where the record cannot follow those before it.
   public func run(_ record: borrowing CallbackRecord, loop: Int) throws(PluginFailure) {
+    runningLoop = loop
+    defer { runningLoop = 0 }
+    if record.kind.subject == .root { return try runRoot(record, loop: loop) }
     let context = try context(for: record, loop: loop)
     current = context
     defer { current = nil }
@@ -168,6 +180,7 @@ public final class PluginHost {
     isResumed = false
     if kind == .streamDone {
       context.endStream()
+      forgetCalls(of: context)
     } else {
       main.begin(.callbackDone, stream: record.stream, sequence: record.sequence)
     }
@@ -236,7 +249,7 @@ public final class PluginHost {
   }
 
   /// Ends what the callback that has just run finished, and sends what it wanted of other streams.
-  private func settle() throws(PluginFailure) {
+  func settle() throws(PluginFailure) {
     output.flush { level, line in emitLog(level, line) }
     while true {
       flushTouched()
@@ -258,6 +271,7 @@ public final class PluginHost {
   }
 
   private func flushTouched() {
+    flushRoot()
     guard !touched.isEmpty else { return }
     for context in touched {
       guard let builder = context.pending else { continue }
@@ -279,6 +293,40 @@ public final class PluginHost {
     context.pending = builder
     touched.append(context)
     return builder
+  }
+
+  /// Where what the plugin wants of its own is collected: in the reply to the record that runs, else in an action.
+  func rootBuilder(loop: Int) -> ReplyBuilder {
+    if main.isOpen, loop == runningLoop { return main }
+    if let index = rootPending.firstIndex(where: { $0.loop == loop }) { return rootPending[index].builder }
+    let builder = spareBuilders.popLast() ?? ReplyBuilder(maximumRecord: configuration.maximumRecord)
+    builder.begin(.streamAction, stream: CallbackRecord.noStream, sequence: 0)
+    rootPending.append((loop, builder))
+    return builder
+  }
+
+  /// Sends what the metrics ledger holds, ahead of the running callback's reply.
+  func sendMetrics() {
+    let builder = spareBuilders.popLast() ?? ReplyBuilder(maximumRecord: configuration.maximumRecord)
+    while !metrics.isEmpty {
+      builder.begin(.streamAction, stream: CallbackRecord.noStream, sequence: 0)
+      metrics.write(into: builder)
+      // A record that has room for none of them has room for none ever.
+      guard !builder.isEmpty else { break }
+      services.reply(builder.finish(), loop: runningLoop)
+    }
+    metrics.clear()
+    if spareBuilders.count < Self.maximumSpares { spareBuilders.append(builder) }
+  }
+
+  private func flushRoot() {
+    if !metrics.isEmpty { sendMetrics() }
+    guard !rootPending.isEmpty else { return }
+    for (loop, builder) in rootPending {
+      if !builder.isEmpty { services.reply(builder.finish(), loop: loop) }
+      if spareBuilders.count < Self.maximumSpares { spareBuilders.append(builder) }
+    }
+    rootPending.removeAll(keepingCapacity: true)
   }
 
   /// The stream's context of that number, if it lives.

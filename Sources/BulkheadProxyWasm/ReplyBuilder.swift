@@ -9,6 +9,10 @@ final class ReplyBuilder {
   private var operations = 0
   private(set) var flags: ReplyRecord.Flags = []
   private(set) var hasLocalResponse = false
+  /// Whether the record is being collected: begun and not finished.
+  private(set) var isOpen = false
+  /// What rides along with the record where there is room for it.
+  var metrics: MetricLedger?
 
   init(maximumRecord: Int) { self.maximumRecord = maximumRecord }
 
@@ -18,6 +22,7 @@ final class ReplyBuilder {
     operations = 0
     flags = []
     hasLocalResponse = false
+    isOpen = true
     _ = writer.replyHead(kind, stream: stream, sequence: sequence)
   }
 
@@ -43,6 +48,16 @@ final class ReplyBuilder {
   ) {
     writer.edit(code, map, key: key, value: value)
     operations &+= 1
+  }
+
+  /// Records an operation that is about no header map, where there is room for it.
+  ///
+  /// - Returns: false where there is none.
+  func add(_ code: ReplyOperation.Code, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) -> Bool {
+    guard hasRoom(edit: key.count, value.count) else { return false }
+    writer.operation(code, key: key, value: value)
+    operations &+= 1
+    return true
   }
 
   /// Records an operation for which there is room.
@@ -76,6 +91,8 @@ final class ReplyBuilder {
 
   /// The finished record; valid until the next `begin`.
   func finish() -> UnsafeRawBufferPointer {
+    if let metrics, !metrics.isEmpty { metrics.write(into: self) }
+    isOpen = false
     writer.replyCounts(at: 0, flags: flags, operations: operations)
     if hasLocalResponse { writer.raw(local.bytes) }
     return writer.bytes

@@ -29,6 +29,8 @@ final class StreamContext {
   private(set) var isEnded = false
   /// Its end came, and `proxy_on_done` asked to wait for `proxy_done`.
   var isHeld = false
+  /// The calls out that end with it.
+  var calls: [UInt32] = []
   /// What the plugin wants of it from outside its own callbacks.
   var pending: ReplyBuilder?
 
@@ -88,6 +90,7 @@ final class StreamContext {
     isAnswered = false
     isEnded = false
     isHeld = false
+    calls.removeAll(keepingCapacity: true)
     pending = nil
   }
 

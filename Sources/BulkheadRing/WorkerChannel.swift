@@ -69,6 +69,43 @@ public final class WorkerChannel {
     return true
   }
 
+  /// The next answer to a hostcall on the loop's ring, in private memory; valid until the next call. Nil where there is
+  /// none.
+  ///
+  /// - Throws: `RingError` where a cursor or length cannot be.
+  public func nextAnswer(loop: Int) throws(RingError) -> UnsafeRawBufferPointer? {
+    guard loop >= 0, loop < sections.count else { return nil }
+    return try sections[loop].answers.read()
+  }
+
+  /// Waits up to that long for an answer of that loop without sleeping.
+  ///
+  /// - Returns: whether one came.
+  public func spinForAnswer(loop: Int, nanoseconds: UInt64) -> Bool {
+    guard loop >= 0, loop < sections.count else { return false }
+    let section = sections[loop]
+    if !section.answers.isEmpty { return true }
+    if nanoseconds == 0 { return false }
+    let end = bh_monotonic_ns() &+ nanoseconds
+    repeat {
+      for _ in 0..<32 {
+        if !section.answers.isEmpty { return true }
+        bh_cpu_relax()
+      }
+    } while bh_monotonic_ns() < end
+    return false
+  }
+
+  /// Sleeps until an answer of that loop comes, or anything else that wakes the worker: a callback, a signal, the end of
+  /// the time. Callbacks stay where they are.
+  public func sleepForAnswer(loop: Int, timeoutNanoseconds: UInt64) {
+    guard loop >= 0, loop < sections.count else { return }
+    bh_store_seq(memory, 1)
+    bh_fence_seq()
+    if sections[loop].answers.isEmpty { bh_futex_wait(memory, 1, max(timeoutNanoseconds, 1)) }
+    bh_store_seq(memory, 0)
+  }
+
   /// Rings the loop's doorbell whatever its sleep word says.
   public func ring(loop: Int) {
     guard loop >= 0, loop < sections.count else { return }

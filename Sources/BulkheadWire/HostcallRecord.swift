@@ -19,15 +19,19 @@ public struct HostcallRequest {
     case enqueue = 5
     /// number: the token. The answer's payload is the message.
     case dequeue = 6
-    /// key: the metric's name, number: its type (`proxy_metric_type_t`). The answer's number is the metric.
+    /// key: the metric's name, number: its type (`proxy_metric_type_t`). The answer's number is the metric: it means
+    /// something to this plugin alone, its two low bits are the type, and the plugin's next worker gets the same.
     case defineMetric = 7
     /// number: the metric. The answer's number is its value.
     case getMetric = 8
-    /// key: the hash function's name, value: the private key, extra: the text. The answer's payload is the signature.
+    /// key: the hash function's name, value: the private key (PEM or DER), extra: the text. The answer, where its status
+    /// is OK: number 1 and the signature as payload, or number 0 and why there is none, for people, as payload.
     case sign = 9
-    /// key: u32 length of the hash function's name, the name, then the public key; value: the signature, extra: the text.
+    /// key: u32 length of the hash function's name, the name, then the public key (PEM or DER); value: the signature,
+    /// extra: the text. The answer, where its status is OK: number 1, or number 0 and why not as payload.
     case verifySignature = 10
-    /// key: the upstream's name. The answer's payload: serialized pairs, `host:port` to its state.
+    /// key: the upstream's name. The answer's payload: serialized pairs, `host:port` to its state as JSON
+    /// (`{"health_status":"Healthy"}`, as Higress tells it).
     case upstreamHosts = 11
   }
 

@@ -23,7 +23,8 @@ final class StartedPlugin {
   init(_ bootstrap: WorkerBootstrap, reporter: Reporter, modulePath: String) throws(WorkerStop) {
     self.reporter = reporter
     channel = try Self.mapChannel(bootstrap)
-    services = WorkerServices(reporter: reporter, channel: channel)
+    services = WorkerServices(
+      reporter: reporter, channel: channel, maximumSpinMicroseconds: bootstrap.maximumSpinMicroseconds)
 
     let engine: Engine
     let module: Module
@@ -45,6 +46,8 @@ final class StartedPlugin {
     configuration.vmConfiguration = bootstrap.vmConfiguration
     configuration.environment = bootstrap.environment
     configuration.logLevel = bootstrap.logLevel
+    configuration.upstreams = Set(bootstrap.upstreams)
+    configuration.callsInFlight = Int(bootstrap.callsInFlight)
     guard let abi = ABIVersion(rawValue: bootstrap.abi) else {
       throw WorkerStop(reason: .configure, detail: "the bootstrap names an ABI that is none: \(bootstrap.abi)")
     }
@@ -114,6 +117,7 @@ final class StartedPlugin {
     } catch {
       throw stop(error)
     }
+    if let broken = services.broken { throw WorkerStop(reason: .protocolViolation, detail: broken) }
     if !instance.hasRun { try warmUp() }
     channel.end(memoryBytes: UInt64(instance.memory.count), droppedLogLines: reporter.droppedLines)
   }

@@ -2,6 +2,7 @@ import BulkheadCore
 import BulkheadProxyWasm
 import BulkheadRing
 import BulkheadSystem
+import BulkheadWire
 import Glibc
 
 /// What the plugin host needs of this process: its clocks and randomness, the report pipe, the reply rings. One thread.
@@ -10,14 +11,17 @@ final class WorkerServices: HostServices {
   private let channel: WorkerChannel
   private(set) var ticks = TickSchedule()
   /// What broke the channel, if anything has: the serving loop looks after each callback.
-  private(set) var broken: String?
+  var broken: String? { brokenRing ?? questions.broken }
+  private var brokenRing: String?
+  private let questions: FrontQuestions
 
   /// How long the front may leave a reply ring full before it counts as gone.
   private static let fullRingPatience: UInt64 = 10_000_000_000
 
-  init(reporter: Reporter, channel: WorkerChannel) {
+  init(reporter: Reporter, channel: WorkerChannel, maximumSpinMicroseconds: UInt32 = 0) {
     self.reporter = reporter
     self.channel = channel
+    questions = FrontQuestions(channel: channel, maximumSpinMicroseconds: maximumSpinMicroseconds)
   }
 
   func log(_ level: LogLevel, stream: UnsafeRawBufferPointer, message: UnsafeRawBufferPointer) {
@@ -29,7 +33,7 @@ final class WorkerServices: HostServices {
       if try channel.reply(record, loop: loop) { return }
       try replyWhenThereIsRoom(record, loop)
     } catch {
-      broken = "the reply ring of event loop \(loop): \(error)"
+      brokenRing = "the reply ring of event loop \(loop): \(error)"
     }
   }
 
@@ -43,7 +47,17 @@ final class WorkerServices: HostServices {
       pause = min(pause &* 2, 1_000_000)
       if try channel.reply(record, loop: loop) { return }
     } while Clock.monotonicNanoseconds < end
-    broken = "the front left the reply ring of event loop \(loop) full for ten seconds"
+    brokenRing = "the front left the reply ring of event loop \(loop) full for ten seconds"
+  }
+
+  func ask(
+    _ call: HostcallRequest.Call, number: UInt64, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer,
+    extra: UnsafeRawBufferPointer, loop: Int
+  ) -> HostcallAnswer? {
+    guard broken == nil else { return nil }
+    reply(questions.record(call, number: number, key: key, value: value, extra: extra), loop: loop)
+    guard broken == nil else { return nil }
+    return questions.answer(loop: loop)
   }
 
   private var hasReportedTicks = false

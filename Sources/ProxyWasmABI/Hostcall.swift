@@ -1,5 +1,5 @@
 /// The functions that a plugin can import from `env`: the hostcalls of ABI 0.1.0, 0.2.0 and 0.2.1, whichever the module
-/// is built for, and the one of Emscripten that its standalone modules import.
+/// is built for, the one of Emscripten that its standalone modules import, and those that Higress added.
 public enum Hostcall: UInt32, Sendable, CaseIterable {
   case log = 0
   case getLogLevel = 1
@@ -45,6 +45,11 @@ public enum Hostcall: UInt32, Sendable, CaseIterable {
   case continueRequest = 41
   case continueResponse = 42
   case notifyMemoryGrowth = 43
+  case redisInit = 44
+  case redisCall = 45
+  case injectEncodedData = 46
+  case getUpstreamHosts = 47
+  case setUpstreamOverrideHost = 48
 
   /// Those that the text of ABI 0.1.0 has without a result.
   public static let withoutResult: [Hostcall] = [.continueRequest, .continueResponse, .clearRouteCache]
@@ -91,27 +96,32 @@ public enum Hostcall: UInt32, Sendable, CaseIterable {
     ("proxy_set_property", "iiii:i", true),
     ("proxy_done", ":i", true),
     ("proxy_set_effective_context", "i:i", true),
-    ("proxy_http_call", "iiiiiiiiii:i", false),
-    ("proxy_grpc_call", "iiiiiiiiiiii:i", false),
-    ("proxy_grpc_stream", "iiiiiiiii:i", false),
-    ("proxy_grpc_send", "iiii:i", false),
-    ("proxy_grpc_cancel", "i:i", false),
-    ("proxy_grpc_close", "i:i", false),
-    ("proxy_set_shared_data", "iiiii:i", false),
-    ("proxy_get_shared_data", "iiiii:i", false),
-    ("proxy_register_shared_queue", "iii:i", false),
-    ("proxy_resolve_shared_queue", "iiiii:i", false),
-    ("proxy_enqueue_shared_queue", "iii:i", false),
-    ("proxy_dequeue_shared_queue", "iii:i", false),
-    ("proxy_define_metric", "iiii:i", false),
-    ("proxy_record_metric", "iI:i", false),
-    ("proxy_increment_metric", "iI:i", false),
-    ("proxy_get_metric", "ii:i", false),
-    ("proxy_call_foreign_function", "iiiiii:i", false),
+    ("proxy_http_call", "iiiiiiiiii:i", true),
+    ("proxy_grpc_call", "iiiiiiiiiiii:i", true),
+    ("proxy_grpc_stream", "iiiiiiiii:i", true),
+    ("proxy_grpc_send", "iiii:i", true),
+    ("proxy_grpc_cancel", "i:i", true),
+    ("proxy_grpc_close", "i:i", true),
+    ("proxy_set_shared_data", "iiiii:i", true),
+    ("proxy_get_shared_data", "iiiii:i", true),
+    ("proxy_register_shared_queue", "iii:i", true),
+    ("proxy_resolve_shared_queue", "iiiii:i", true),
+    ("proxy_enqueue_shared_queue", "iii:i", true),
+    ("proxy_dequeue_shared_queue", "iii:i", true),
+    ("proxy_define_metric", "iiii:i", true),
+    ("proxy_record_metric", "iI:i", true),
+    ("proxy_increment_metric", "iI:i", true),
+    ("proxy_get_metric", "ii:i", true),
+    ("proxy_call_foreign_function", "iiiiii:i", true),
     ("proxy_clear_route_cache", ":i", true),
     ("proxy_get_configuration", "ii:i", true),
     ("proxy_continue_request", ":i", true),
     ("proxy_continue_response", ":i", true),
     ("emscripten_notify_memory_growth", "i:", true),
+    ("proxy_redis_init", "iiiiiii:i", false),
+    ("proxy_redis_call", "iiiii:i", false),
+    ("proxy_inject_encoded_data_to_filter_chain", "iii:i", false),
+    ("proxy_get_upstream_hosts", "ii:i", true),
+    ("proxy_set_upstream_override_host", "ii:i", true),
   ]
 }

@@ -32,7 +32,7 @@ import Testing
     ("workers geo -o table", .table), ("restart geo -o json", .json), ("reset -o json geo", .json),
   ])
   func everySubcommandTakesTheFormat(_ line: String, _ format: OutputFormat) throws {
-    #expect(try Self.parse(line).output.output == format)
+    #expect(try Self.parse(line).format == format)
   }
 
   @Test func namesReachTheirCommands() throws {

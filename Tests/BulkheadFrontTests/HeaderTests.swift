@@ -96,7 +96,8 @@ private func lines(_ map: HeaderMap) -> [String] { map.strings.map { "\($0)=\($1
     return try array.withUnsafeBytes { buffer in
       var reply = try ReplyRecord(buffer)
       let outcome = try PluginOutcome(&reply)
-      return HeaderEdits.apply(outcome, request: request, response: response, maximumBytes: maximumBytes)
+      return HeaderEdits.apply(
+        outcome, to: HeaderEdits.Maps(request: request, response: response), maximumBytes: maximumBytes)
     }
   }
 

@@ -89,12 +89,15 @@ struct Reply: Equatable {
       var edits: [String] = []
       for _ in 0..<record.operationCount {
         let edit = try ReplyOperation(&rest)
-        let key = String(decoding: edit.key, as: UTF8.self)
+        let key =
+          edit.code == .splice
+          ? "\(try edit.range().start)+\(try edit.range().length)" : String(decoding: edit.key, as: UTF8.self)
         let value =
           edit.code == .set
           ? try PairsView(edit.value).strings.map { "\($0)=\($1)" }.joined(separator: "&")
           : String(decoding: edit.value, as: UTF8.self)
-        edits.append("\(edit.code) \(edit.map.map { "\($0)" } ?? "\(edit.target)") \(key)=\(value)")
+        let target = edit.map.map { "\($0)" } ?? edit.buffer.map { "\($0)" } ?? "\(edit.target)"
+        edits.append("\(edit.code) \(target) \(key)=\(value)")
       }
       guard record.flags.contains(.localResponse) else {
         try rest.end("reply")
@@ -203,7 +206,39 @@ final class Harness {
     return [UInt8](guest.bytes[address..<(address + count)])
   }
 
+  // MARK: Buffers
+
+  /// What the buffer holds; nil where the hostcall does not answer OK.
+  func buffer(_ type: BufferType, start: UInt32 = 0, maximum: UInt32 = 1 << 20) -> String? {
+    guard call(.getBufferBytes, type.rawValue, start, maximum, out, out + 4) == .ok else { return nil }
+    return text(guest.word(out), guest.word(out + 4))
+  }
+
+  func bufferSize(_ type: BufferType) -> UInt32? {
+    call(.getBufferStatus, type.rawValue, out, out + 4) == .ok ? guest.word(out) : nil
+  }
+
+  @discardableResult
+  func splice(_ type: BufferType, _ start: UInt32, _ length: UInt32, _ text: String) -> Status {
+    let (at, size) = guest.put(text)
+    return call(.setBufferBytes, type.rawValue, start, length, at, size)
+  }
+
   // MARK: Records
+
+  /// Runs a record with bytes of a body or a connection.
+  func run(
+    _ kind: CallbackKind, text: String, stream: UInt32 = 7, first: Bool = false, loop: Int = 0, end: Bool = false
+  ) throws {
+    try run(kind, stream: stream, first: first, loop: loop, end: end, payload: Array(text.utf8))
+  }
+
+  /// Trailers travel as the payload.
+  func run(_ kind: CallbackKind, trailers: [(String, String)], stream: UInt32 = 7) throws {
+    var writer = WireWriter()
+    writer.pairs(trailers)
+    try run(kind, stream: stream, first: false, end: false, payload: writer.array)
+  }
 
   /// Runs a record; the stream's request headers and properties ride on the first.
   func run(
@@ -224,7 +259,7 @@ final class Harness {
     }
     blob(isFirst ? [("source\0address", "127.0.0.1:4711"), ("connection\0mtls", "\0")] : [])
     blob(properties)
-    blob(isFirst ? request ?? Self.request : [])
+    blob(isFirst && kind.subject != .connection ? request ?? Self.request : [])
     blob(kind == .responseHeaders ? Self.response : [])
     writer.blob(payload)
     let bytes = writer.array

@@ -54,8 +54,16 @@ private struct Generator: RandomNumberGenerator {
     }
     for stream in 0..<150 as Range<UInt32> {
       try harness.run(.requestHeaders, stream: stream)
+      try harness.run(.requestBody, text: "some of a body", stream: stream)
+      try harness.run(.requestBody, text: String(repeating: "r", count: 3_000), stream: stream, end: true)
       try harness.host.tick()
       try harness.run(.responseHeaders, stream: stream)
+      try harness.run(.responseBody, text: "some of a body", stream: stream)
+      try harness.run(.responseTrailers, trailers: [("grpc-status", "0")], stream: stream)
+      try harness.run(.newConnection, stream: stream + 1_000, first: true)
+      try harness.run(.downstreamData, text: "data", stream: stream + 1_000)
+      try harness.run(.upstreamData, text: "data", stream: stream + 1_000, end: true)
+      if stream % 3 != 0 { try harness.run(.streamDone, stream: stream + 1_000) }
       if stream % 3 != 0 { try harness.run(.streamDone, stream: stream) }
       // Every reply that it made must be one that the front can read.
       _ = try harness.replies()
@@ -88,7 +96,7 @@ private struct Generator: RandomNumberGenerator {
     let harness = try Harness()
     var accepted = 0
     for _ in 0..<20_000 {
-      var bytes: [UInt8] = [UInt8(truncatingIfNeeded: 3 + random.next() % 3), 0, UInt8(random.next() % 4), 0]
+      var bytes: [UInt8] = [UInt8(truncatingIfNeeded: 3 + random.next() % 13), 0, UInt8(random.next() % 4), 0]
       for _ in 0..<12 { bytes.append(UInt8(truncatingIfNeeded: random.next() % 3)) }
       for _ in 0..<(16 + random.next() % 8) { bytes.append(random.next() % 4 == 0 ? UInt8(random.next() % 6) : 0) }
       bytes.withUnsafeBytes { buffer in

@@ -24,8 +24,7 @@ import Testing
 
   @Test(arguments: [
     (["memory"], "the module exports no proxy_abi_version_*: it is not a Proxy-Wasm plugin"),
-    (["proxy_abi_version_0_1_0"], "the module is built for proxy_abi_version_0_1_0; Bulkhead runs"),
-    (["proxy_abi_version_0_2_100"], "the module is built for proxy_abi_version_0_2_100; Bulkhead runs"),
+    (["proxy_abi_version_0_3_0"], "the module is built for proxy_abi_version_0_3_0; Bulkhead runs"),
     (["proxy_abi_version_9_9_9"], "the module is built for proxy_abi_version_9_9_9; Bulkhead runs"),
   ])
   func aModuleForAnotherHostIsRefusedByWhatItExports(_ exports: [String], _ reason: String) throws {

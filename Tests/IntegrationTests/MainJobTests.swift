@@ -260,7 +260,7 @@ import Testing
     let good = try Self.run("bulkheadd", ["--check", "--config", configuration])
     #expect(good.status == 0, "\(good)")
     #expect(good.output.contains("proxy_on_request_headers") && good.output.contains("proxy_"), "\(good)")
-    for module in ["no-abi", "abi-0-1-0", "unknown-import"] {
+    for module in ["no-abi", "abi-9-9-9", "unknown-import"] {
       try """
       apiVersion: extensions.istio.io/v1alpha1
       kind: WasmPlugin

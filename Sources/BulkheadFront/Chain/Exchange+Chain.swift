@@ -2,7 +2,7 @@ import BulkheadCore
 import BulkheadSystem
 import BulkheadWire
 
-// The walk through the filter chain.
+// The walk of the headers through the filter chain, and what both it and the walks of bodies do with a plugin.
 extension Exchange {
   enum Step {
     /// The plugin has nothing to say to this stream, or is left out: on to the next.
@@ -23,36 +23,65 @@ extension Exchange {
       position += 1
     }
     position = plugins.count - 1
-    forward()
+    requestHeadersPassed = true
+    guard let walk = requestWalk, walk.isActive else {
+      forward()
+      return
+    }
+    if expectsContinue, !requestEnded {
+      // The body goes through the chain before the head leaves.
+      expectsContinue = false
+      connection.sendContinue()
+    }
+    advance(walk)
   }
 
   /// Response callbacks from `position` back, then to the client.
   func advanceResponse() {
     let stream = streamID
     while position >= 0 {
-      let callbacks = loop.hosts[position].settings.callbacks
-      if callbacks.contains(.responseHeaders),
-        plugins[position].meeting != .unseen || !callbacks.contains(.requestHeaders)
-      {
+      if loop.hosts[position].settings.callbacks.contains(.responseHeaders), seesResponse(position) {
         guard case .goOn = call(.responseHeaders), streamID == stream else { return }
       }
       position -= 1
     }
-    respond()
+    responseHeadersPassed = true
+    if let walk = responseWalk, walk.isActive { advance(walk) } else { respond() }
+  }
+
+  /// A plugin that would have seen the request, and has not, sees nothing of the response either.
+  func seesResponse(_ place: Int) -> Bool {
+    plugins[place].meeting != .unseen || !loop.hosts[place].settings.callbacks.contains(.requestHeaders)
+  }
+
+  /// Where in the chain the way back of an answer of our own begins, by what has seen the request and not yet a response.
+  var wayBack: Int {
+    switch phase {
+    case .idle: return -1
+    case .requestChain: return position
+    case .upstream: return plugins.count - 1
+    case .responseChain, .responding:
+      if case .admission = awaiting { return position }
+      return position - 1
+    }
   }
 
   /// The plugin at `position` has said its word on the headers.
-  private func goOn() {
+  func goOn() {
     awaiting = .nothing
     redispatches = 0
     admissionUntil = 0
+    let stream = streamID
     switch phase {
     case .requestChain:
       position += 1
       advanceRequest()
+      // The body may go as far as the headers have come.
+      if let walk = requestWalk, walk.isActive, streamID == stream { advance(walk) }
     case .responseChain:
       position -= 1
       advanceResponse()
+      if let walk = responseWalk, walk.isActive, streamID == stream { advance(walk) }
     case .idle, .upstream, .responding: break
     }
   }
@@ -65,141 +94,59 @@ extension Exchange {
     switch plugins[position].meeting {
     case .dead: return .goOn
     case .open:
-      guard let link = plugins[position].link, link.isAlive else { return fail("its worker died") }
+      guard let link = plugins[position].link, link.isAlive else { return fail(position, "its worker died") }
       return send(kind, to: link, isFirst: false)
     case .unseen:
       if let link = host.current { return send(kind, to: link, isFirst: true) }
-      if host.isQuarantined { return fail("it is quarantined after repeated crashes") }
+      if host.isQuarantined { return fail(position, "it is quarantined after repeated crashes") }
       return wait(host, "too many requests wait for a worker")
     }
   }
 
   /// Waits for a worker, or for room on its ring, up to the admission wait.
   private func wait(_ host: PluginHost, _ otherwise: String) -> Step {
-    guard host.wait(self) else { return fail(otherwise) }
+    guard host.wait(self) else { return fail(position, otherwise) }
     awaiting = .admission
     deadline = 0
     return .waits
   }
 
   private func send(_ kind: CallbackKind, to link: WorkerLink, isFirst: Bool) -> Step {
-    // The response's headers are kept as well, and are about as large as the bounds let them be.
-    let held = (request.byteCount &+ response.byteCount) &* 2 &+ 4_096
+    let held = heldForHeaders
     if isFirst, !link.hasRoom(for: held) {
       return wait(loop.hosts[position], "as many streams are open in it as its worker may keep")
     }
     var flags: CallbackRecord.Flags = isFirst ? .firstOfStream : []
-    if kind == .requestHeaders ? requestFraming == .none : responseEnded && responseQueue.isEmpty {
-      flags.insert(.endOfStream)
-    }
-    writeRecord(kind, flags: flags, sequence: link.nextSequence, isFirst: isFirst)
+    if (kind == .requestHeaders ? requestFraming : responseFraming) == .none { flags.insert(.endOfStream) }
+    writeRecord(kind, flags: flags, sequence: link.nextSequence, place: position, isFirst: isFirst)
+    loop.writer.emptyBlob()
     switch link.send(kind: kind, stream: streamID, plugin: position, hasState: plugins[position].hasState) {
     case .sent(let sequence):
       awaiting = .callback(link, sequence: sequence)
-      plugins[position].meeting = .open
-      plugins[position].link = link
-      if isFirst {
-        plugins[position].held = held
-        link.hold(held)
-      }
-      hasMetPlugins = true
+      if isFirst { meet(position, link, holding: held) }
+      noteSent(kind, to: position)
       deadline = 0
       admissionUntil = 0
       return .waits
     case .ringIsFull:
       return wait(loop.hosts[position], "its ring is full")
     case .neverFits:
-      return fail("the headers are larger than its ring")
+      return fail(position, "the headers are larger than its ring")
     case .lost:
-      return fail("its worker broke the protocol")
+      return fail(position, "its worker broke the protocol")
     }
   }
 
-  private func writeRecord(_ kind: CallbackKind, flags: CallbackRecord.Flags, sequence: UInt64, isFirst: Bool) {
-    loop.writer.reset()
-    loop.writer.callbackHead(kind, flags: flags, stream: streamID, sequence: sequence)
-    if isFirst { loop.writer.blob(connection.properties()) } else { loop.writer.emptyBlob() }
-    if isFirst || kind != .requestHeaders {
-      let start = loop.writer.beginBlob()
-      writeProperties(kind, isFirst: isFirst)
-      loop.writer.endBlob(start)
-    } else {
-      loop.writer.emptyBlob()
-    }
-    if isFirst { loop.writer.blob(request.serialized()) } else { loop.writer.emptyBlob() }
-    if kind == .responseHeaders { loop.writer.blob(response.serialized()) } else { loop.writer.emptyBlob() }
-    loop.writer.emptyBlob()
-  }
+  /// What a worker keeps of a stream without its bodies; the response's headers are about as large as the bounds let them be.
+  var heldForHeaders: Int { (request.byteCount &+ response.byteCount) &* 2 &+ 4_096 }
 
-  /// What is known of the stream by now, as Proxy-Wasm properties.
-  private func writeProperties(_ kind: CallbackKind, isFirst: Bool) {
-    let isResponse = kind != .requestHeaders
-    let isDone = kind == .streamDone
-    var cursor = loop.writer.beginPairs(count: (isFirst ? 4 : 0) + (isResponse ? 2 : 0) + (isDone ? 6 : 0))
-    if isFirst {
-      number("request\0time", startedAt, &cursor)
-      loop.writer.addPair(&cursor, ("request\0protocol" as StaticString).bytes, protocolName.bytes)
-      loop.writer.addPair(
-        &cursor, ("request\0id" as StaticString).bytes,
-        request.value(of: .requestID) ?? UnsafeRawBufferPointer(start: nil, count: 0))
-      pool.nameBytes.withUnsafeBytes { loop.writer.addPair(&cursor, ("cluster_name" as StaticString).bytes, $0) }
-    }
-    if isResponse {
-      number("response\0code", isDone ? status : currentStatus, &cursor)
-      number("response\0flags", self.flags, &cursor)
-    }
-    if isDone {
-      number("request\0duration", Clock.monotonicNanoseconds &- startedMonotonic, &cursor)
-      number("request\0size", requestBodyBytes, &cursor)
-      number("request\0total_size", requestBodyBytes &+ UInt64(request.byteCount), &cursor)
-      number("response\0size", responseBodyBytes, &cursor)
-      number("response\0total_size", responseBodyBytes &+ UInt64(response.byteCount), &cursor)
-      loop.writer.addPair(&cursor, ("response\0code_details" as StaticString).bytes, details.bytes)
-    }
-  }
-
-  private func number(_ key: StaticString, _ value: UInt64, _ cursor: inout PairsCursor) {
-    var little = value.littleEndian
-    withUnsafeBytes(of: &little) { loop.writer.addPair(&cursor, key.bytes, $0) }
-  }
-
-  private var protocolName: StaticString { isVersion10 ? "HTTP/1.0" : "HTTP/1.1" }
-
-  private var currentStatus: UInt64 { response.value(of: .status).flatMap { ASCII.number($0) } ?? 0 }
-
-  /// Tells each plugin that has a context for the stream that it is over; nobody waits for it.
-  func sayDone() {
-    hasMetPlugins = false
-    for place in plugins.indices {
-      if let link = plugins[place].link { link.letGo(plugins[place].held) }
-      if let link = plugins[place].link, link.isAlive {
-        let callbacks = loop.hosts[place].settings.callbacks
-        // A plugin that has seen the response's headers has its own copy.
-        let isCurious = !callbacks.isDisjoint(with: [.log, .done]) && !callbacks.contains(.responseHeaders)
-        writeDone(sequence: link.nextSequence, withResponse: isCurious && responseHeadSent)
-        // A context that is never let go of is worse than a log without headers.
-        if !link.canCarry { writeDone(sequence: link.nextSequence, withResponse: false) }
-        link.sendDone(stream: streamID, plugin: place)
-      }
-      plugins[place] = PluginState()
-    }
-  }
-
-  private func writeDone(sequence: UInt64, withResponse: Bool) {
-    loop.writer.reset()
-    loop.writer.callbackHead(.streamDone, flags: [], stream: streamID, sequence: sequence)
-    loop.writer.emptyBlob()
-    let start = loop.writer.beginBlob()
-    writeProperties(.streamDone, isFirst: false)
-    loop.writer.endBlob(start)
-    loop.writer.emptyBlob()
-    if withResponse { loop.writer.blob(response.serialized()) } else { loop.writer.emptyBlob() }
-    loop.writer.emptyBlob()
-  }
-
-  /// The worker is dead and settled: a stream that has met it keeps only the fact.
-  func forget(_ link: WorkerLink, place: Int) {
-    if place < plugins.count, plugins[place].link === link { plugins[place].link = nil }
+  /// The first record for the plugin at `place` went to that worker.
+  func meet(_ place: Int, _ link: WorkerLink, holding bytes: Int) {
+    plugins[place].meeting = .open
+    plugins[place].link = link
+    plugins[place].held = bytes
+    link.hold(bytes)
+    hasMetPlugins = true
   }
 
   // MARK: What comes back
@@ -216,28 +163,44 @@ extension Exchange {
   ) -> Bool {
     guard place < plugins.count, plugins[place].link === link else { return true }
     plugins[place].hasState = true
+    if !outcome.contents.isDisjoint(with: [.properties, .overrides]) { note(outcome, of: place) }
+    guard kind == .requestHeaders || kind == .responseHeaders else {
+      return bodyAnswered(place, of: link, kind: kind, sequence: sequence, outcome)
+    }
     guard case .callback(let asked, let awaited) = awaiting, asked === link, awaited == sequence, place == position
     else { return true }
     awaiting = .nothing
-    guard apply(outcome) else {
-      settle(fail("its worker broke the protocol"))
+    let isResponse = kind == .responseHeaders
+    guard !outcome.contents.contains(.splices), edit(outcome, of: place, in: isResponse) else {
+      settle(fail(place, "its worker broke the protocol"))
       return false
     }
-    if outcome.flags.contains(.closeStream) {
-      reset()
-      return true
-    }
-    if let local = outcome.localResponse {
-      answer(local, of: place)
-      return true
-    }
-    let resumes: ReplyRecord.Flags = phase == .requestChain ? .continueRequest : .continueResponse
+    if ends(outcome, place) { return true }
+    let resumes: ReplyRecord.Flags = isResponse ? .continueResponse : .continueRequest
     if outcome.flags.contains(.pause), !outcome.flags.contains(resumes) {
       awaiting = .resumption
       deadline = Clock.monotonicNanoseconds &+ loop.settings.upstreamResponse
+    } else {
+      let stream = streamID
+      goOn()
+      guard streamID == stream else { return true }
+    }
+    // Of the other direction the plugin may hold a body.
+    if isResponse, outcome.flags.contains(.continueRequest) { resume(place, requestWalk) }
+    return true
+  }
+
+  /// Does what ends the stream's way: a reset, or an answer in place of the response.
+  ///
+  /// - Returns: whether there was such a thing.
+  func ends(_ outcome: PluginOutcome, _ place: Int) -> Bool {
+    if outcome.flags.contains(.closeStream) {
+      details = "plugin_closed"
+      reset()
       return true
     }
-    goOn()
+    guard let local = outcome.localResponse else { return false }
+    answer(local)
     return true
   }
 
@@ -246,36 +209,49 @@ extension Exchange {
   /// - Returns: false where it breaks the bounds; the stream is failed by then.
   func streamAction(_ place: Int, _ outcome: PluginOutcome) -> Bool {
     guard phase != .idle, place < plugins.count, plugins[place].meeting == .open else { return true }
+    if !outcome.contents.isDisjoint(with: [.properties, .overrides]) { note(outcome, of: place) }
+    let stream = streamID
     var isResumed = false
     if case .resumption = awaiting, position == place { isResumed = true }
-    if isResumed {
-      guard apply(outcome) else {
-        awaiting = .nothing
-        settle(fail("its worker broke the protocol"))
-        return false
-      }
+    let isResponse = phase == .responseChain
+    guard edit(outcome, of: place, in: isResumed ? isResponse : nil), spliceAll(outcome, place) else {
+      failEverywhere(place, "its worker broke the protocol")
+      return false
     }
-    if outcome.flags.contains(.closeStream) {
-      reset()
-      return true
+    if ends(outcome, place) { return true }
+    let resumes: ReplyRecord.Flags = isResponse ? .continueResponse : .continueRequest
+    if isResumed, outcome.flags.contains(resumes) {
+      goOn()
+      guard streamID == stream else { return true }
     }
-    if let local = outcome.localResponse {
-      answer(local, of: place)
-      return true
+    if outcome.flags.contains(.continueRequest) { resume(place, requestWalk) }
+    if outcome.flags.contains(.continueResponse), streamID == stream { resume(place, responseWalk) }
+    if outcome.contents.contains(.splices), streamID == stream, !overflows(place, requestWalk) {
+      _ = overflows(place, responseWalk)
     }
-    let resumes: ReplyRecord.Flags = phase == .requestChain ? .continueRequest : .continueResponse
-    if isResumed, outcome.flags.contains(resumes) { goOn() }
     return true
   }
 
-  private func apply(_ outcome: PluginOutcome) -> Bool {
-    let isRequest = phase == .requestChain
-    let result = HeaderEdits.apply(
-      outcome, request: isRequest ? request : nil, response: isRequest ? nil : response,
-      maximumBytes: loop.settings.maximumMapBytes)
-    guard case .applied(let dropped) = result else { return false }
+  /// Does the edits of header maps that the plugin at `place` may make now.
+  ///
+  /// - Parameter isResponse: the direction of the callback that made them; nil outside any.
+  /// - Returns: false where they leave the bounds.
+  func edit(_ outcome: PluginOutcome, of place: Int, in isResponse: Bool?) -> Bool {
+    guard outcome.editCount > 0 else { return true }
+    var maps = HeaderEdits.Maps()
+    if isResponse == false || isPausing(place, requestWalk) {
+      if !requestHeadSent, phase == .requestChain || phase == .upstream { maps.request = request }
+      maps.requestTrailers = editableTrailers(place, requestWalk)
+    }
+    if isResponse == true || isPausing(place, responseWalk) {
+      if phase == .responseChain { maps.response = response }
+      maps.responseTrailers = editableTrailers(place, responseWalk)
+    }
+    guard
+      case .applied(let dropped) = HeaderEdits.apply(outcome, to: maps, maximumBytes: loop.settings.maximumMapBytes)
+    else { return false }
     if dropped > 0, let suppressed = loop.editLines.admit(now: Clock.monotonicNanoseconds) {
-      let name = loop.hosts[position].settings.name
+      let name = loop.hosts[place].settings.name
       loop.log.write(
         .warn, stream: requestID,
         "plugin \(name): \(dropped) header edits with an invalid name or value are left out"
@@ -287,21 +263,39 @@ extension Exchange {
   // MARK: Admission and failure
 
   func waitsForAdmission(_ place: Int) -> Bool {
+    headersWait(place) || (requestWalk?.waitsForAdmission(place) ?? false)
+      || (responseWalk?.waitsForAdmission(place) ?? false)
+  }
+
+  private func headersWait(_ place: Int) -> Bool {
     if case .admission = awaiting { return position == place }
     return false
   }
 
   /// A worker is ready for a stream that waited for it.
   func admitted(_ place: Int) {
-    guard waitsForAdmission(place) else { return }
-    callAgain()
+    let stream = streamID
+    if headersWait(place) {
+      callAgain()
+      guard streamID == stream else { return }
+    }
+    for case let walk? in [requestWalk, responseWalk] where streamID == stream && walk.waitsForAdmission(place) {
+      walk.outstanding = .nothing
+      advance(walk)
+    }
   }
 
   /// No worker came.
   func admissionFailed(_ place: Int, _ why: String) {
-    guard waitsForAdmission(place) else { return }
-    awaiting = .nothing
-    settle(fail(why))
+    let stream = streamID
+    if headersWait(place) {
+      awaiting = .nothing
+      settle(fail(place, why))
+    }
+    for case let walk? in [requestWalk, responseWalk] where streamID == stream && walk.waitsForAdmission(place) {
+      walk.outstanding = .nothing
+      if case .goOn = fail(place, why) { advance(walk) }
+    }
   }
 
   private func callAgain() {
@@ -310,7 +304,7 @@ extension Exchange {
     settle(step)
   }
 
-  private func settle(_ step: Step) {
+  func settle(_ step: Step) {
     if case .goOn = step { goOn() }
   }
 
@@ -318,7 +312,11 @@ extension Exchange {
   func workerLost(
     _ place: Int, link: WorkerLink, kind: CallbackKind, sequence: UInt64, fate: ChannelLedger.Fate, why: String
   ) {
-    guard place < plugins.count, plugins[place].link === link else { return }
+    guard place < plugins.count else { return }
+    guard kind == .requestHeaders || kind == .responseHeaders else {
+      bodyLost(place, link: link, kind: kind, sequence: sequence, fate: fate, why: why)
+      return
+    }
     guard case .callback(let awaited, let number) = awaiting, awaited === link, number == sequence, place == position
     else { return }
     awaiting = .nothing
@@ -327,24 +325,41 @@ extension Exchange {
       plugins[place] = PluginState()
       callAgain()
     } else {
-      settle(fail(why))
+      settle(fail(place, why))
     }
   }
 
   /// The same for a stream that the plugin had paused: nobody is left to resume it.
   func workerLostWhilePaused(_ link: WorkerLink, why: String) {
-    guard case .resumption = awaiting, position >= 0, position < plugins.count, plugins[position].link === link else {
-      return
+    let stream = streamID
+    if case .resumption = awaiting, position >= 0, position < plugins.count, plugins[position].link === link {
+      awaiting = .nothing
+      settle(fail(position, why))
     }
-    awaiting = .nothing
-    settle(fail(why))
+    for case let walk? in [requestWalk, responseWalk] where streamID == stream && walk.isActive {
+      guard let place = walk.pausedPlace(where: { plugins[$0].link === link && plugins[$0].meeting == .open }) else {
+        continue
+      }
+      if case .goOn = fail(place, why) { advance(walk) }
+    }
   }
 
-  /// Applies the fail strategy of the plugin at `position` to this stream.
-  private func fail(_ why: String) -> Step {
-    let host = loop.hosts[position]
-    plugins[position].meeting = .dead
-    loop.counters.pluginFailed(position)
+  /// The plugin has a callback, or a pause, in one direction or in both, and fails in all.
+  private func failEverywhere(_ place: Int, _ why: String) {
+    let stream = streamID
+    var isHeaders = false
+    if case .resumption = awaiting, position == place { isHeaders = true }
+    if isHeaders { awaiting = .nothing }
+    guard case .goOn = fail(place, why) else { return }
+    if isHeaders { goOn() }
+    for case let walk? in [requestWalk, responseWalk] where streamID == stream && walk.isActive { advance(walk) }
+  }
+
+  /// Applies the fail strategy of the plugin at `place` to this stream.
+  func fail(_ place: Int, _ why: String) -> Step {
+    let host = loop.hosts[place]
+    plugins[place].meeting = .dead
+    loop.counters.pluginFailed(place)
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, stream: requestID,
@@ -352,16 +367,27 @@ extension Exchange {
           + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
     }
     switch host.settings.strategy {
-    case .failOpen:
+    case .failOpen where !holdsWhatIsLost(place):
       redispatches = 0
       return .goOn
-    case .failClose, .failReload:
-      details = "plugin_unavailable"
+    case .failOpen, .failClose, .failReload:
       // The response callbacks of the plugins behind this one in the walk still run.
       answer(
-        503, "plugin \(host.settings.name) is unavailable (\(why))",
-        from: phase == .responseChain ? position - 1 : position)
+        503, "plugin \(host.settings.name) is unavailable (\(why))", from: wayBack, details: "plugin_unavailable")
       return .diverted
     }
+  }
+
+  /// Whether the plugin took apart more of a body than is kept to go on without it.
+  private func holdsWhatIsLost(_ place: Int) -> Bool {
+    for case let walk? in [requestWalk, responseWalk] where walk.isActive {
+      if let index = walk.index(of: place), walk.stages[index].originalIsLost { return true }
+    }
+    return false
+  }
+
+  /// The worker is dead and settled: a stream that has met it keeps only the fact.
+  func forget(_ link: WorkerLink, place: Int) {
+    if place < plugins.count, plugins[place].link === link { plugins[place].link = nil }
   }
 }

@@ -4,9 +4,33 @@ import BulkheadWire
 /// Does to the front's own headers what a plugin did to its copy.
 ///
 /// What a plugin may not do is left out and counted: an invalid name or value, taking a pseudo-header away. Headers that
-/// say where a message ends belong to the front: edits of them are left out silently, since plugins commonly remove
-/// `content-length`.
+/// say where a message ends belong to the front: edits of them are left out silently. But `content-length` may be taken
+/// away, by plugins that change the length of a body: the message then ends in another way.
 enum HeaderEdits {
+  /// The maps that edits go to; edits of those that are nil are left out.
+  struct Maps {
+    var request: HeaderMap?
+    var response: HeaderMap?
+    var requestTrailers: HeaderMap?
+    var responseTrailers: HeaderMap?
+
+    fileprivate subscript(map: EditedMap) -> HeaderMap? {
+      switch map {
+      case .requestHeaders: request
+      case .requestTrailers: requestTrailers
+      case .responseHeaders: response
+      case .responseTrailers: responseTrailers
+      }
+    }
+
+    fileprivate func forEach(_ body: (HeaderMap) -> Void) {
+      if let request { body(request) }
+      if let response { body(response) }
+      if let requestTrailers { body(requestTrailers) }
+      if let responseTrailers { body(responseTrailers) }
+    }
+  }
+
   enum Result: Equatable {
     /// All but that many were done.
     case applied(dropped: Int)
@@ -14,45 +38,36 @@ enum HeaderEdits {
     case outOfBounds
   }
 
-  /// - Parameters:
-  ///   - request: the map that request edits go to; nil leaves them out.
-  ///   - response: the same for the response.
-  ///   - maximumBytes: of one map's names and values.
-  static func apply(
-    _ outcome: PluginOutcome, request: HeaderMap?, response: HeaderMap?, maximumBytes: Int
-  ) -> Result {
+  /// - Parameter maximumBytes: of one map's names and values.
+  static func apply(_ outcome: PluginOutcome, to maps: Maps, maximumBytes: Int) -> Result {
     guard outcome.editCount > 0 else { return .applied(dropped: 0) }
     // Where the edits could leave the bounds, the maps are kept as they are, to go on with them if they do.
     let bytes = outcome.editBytes
-    func isSafe(_ map: HeaderMap?) -> Bool {
-      guard let map else { return true }
-      return map.byteCount &+ bytes <= maximumBytes
-        && map.entries.count &+ bytes / 8 &+ outcome.editCount <= Limits.maximumPairs
+    var isSafe = true
+    maps.forEach { map in
+      if map.byteCount &+ bytes > maximumBytes
+        || map.entries.count &+ bytes / 8 &+ outcome.editCount > Limits.maximumPairs
+      {
+        isSafe = false
+      }
     }
-    let before = isSafe(request) && isSafe(response) ? nil : (request?.snapshot(), response?.snapshot())
+    var before: [(HeaderMap, [UInt8], Bool)] = []
+    if !isSafe { maps.forEach { before.append(($0, $0.snapshot(), $0.lengthWasRemoved)) } }
     var dropped = 0
     var inBounds = true
     outcome.forEachOperation { edit in
-      guard inBounds, let target = edit.map else { return }
-      switch target {
-      case .requestTrailers, .responseTrailers: break
-      case .requestHeaders:
-        guard let request else { return }
-        if !apply(edit, to: request, isRequest: true) { dropped += 1 }
-        inBounds = fits(request, maximumBytes)
-      case .responseHeaders:
-        guard let response else { return }
-        if !apply(edit, to: response, isRequest: false) { dropped += 1 }
-        inBounds = fits(response, maximumBytes)
-      }
+      guard inBounds, let target = edit.map, let map = maps[target] else { return }
+      if !apply(edit, to: map, target) { dropped += 1 }
+      inBounds = fits(map, maximumBytes)
     }
     if inBounds {
-      request?.squeeze()
-      response?.squeeze()
+      maps.forEach { $0.squeeze() }
       return .applied(dropped: dropped)
     }
-    if let kept = before?.0 { request?.restore(kept) }
-    if let kept = before?.1 { response?.restore(kept) }
+    for (map, kept, lengthWasRemoved) in before {
+      map.restore(kept)
+      map.lengthWasRemoved = lengthWasRemoved
+    }
     return .outOfBounds
   }
 
@@ -61,11 +76,11 @@ enum HeaderEdits {
   }
 
   /// - Returns: false where the edit is not one that may be done.
-  private static func apply(_ edit: ReplyOperation, to map: HeaderMap, isRequest: Bool) -> Bool {
+  private static func apply(_ edit: ReplyOperation, to map: HeaderMap, _ target: EditedMap) -> Bool {
     switch edit.code {
-    case .set: return replaceAll(of: map, with: edit.value, isRequest: isRequest)
-    case .add: return put(edit.key, edit.value, into: map, isRequest: isRequest, replacing: false)
-    case .replace: return put(edit.key, edit.value, into: map, isRequest: isRequest, replacing: true)
+    case .set: return replaceAll(of: map, with: edit.value, target)
+    case .add: return put(edit.key, edit.value, into: map, target, replacing: false)
+    case .replace: return put(edit.key, edit.value, into: map, target, replacing: true)
     case .splice, .setProperty, .httpCall, .grpcStart, .grpcSend, .grpcClose, .grpcCancel, .incrementMetric,
       .recordMetric, .overrideHost:
       return true
@@ -73,6 +88,12 @@ enum HeaderEdits {
       return withLowerCase(edit.key) { key in
         let name = HeaderName(key)
         if name.isPseudo { return false }
+        if name == .contentLength {
+          let before = map.entries.count
+          map.removeAll { $0.name == .contentLength }
+          if map.entries.count < before { map.lengthWasRemoved = true }
+          return true
+        }
         if name.isFraming { return true }
         map.removeAll { map.key($0).equals(key) }
         return true
@@ -81,13 +102,13 @@ enum HeaderEdits {
   }
 
   private static func put(
-    _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, into map: HeaderMap, isRequest: Bool,
+    _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, into map: HeaderMap, _ target: EditedMap,
     replacing: Bool
   ) -> Bool {
     withLowerCase(key) { key in
       let name = HeaderName(key)
       if name.isFraming { return true }
-      if name.isPseudo { return setPseudo(name, value, of: map, isRequest: isRequest) }
+      if name.isPseudo { return setPseudo(name, value, of: map, target) }
       guard ASCII.isToken(key), ASCII.isFieldValue(value) else { return false }
       guard replacing, let first = map.firstIndex(key) else {
         map.append(key, value, name: name)
@@ -105,8 +126,9 @@ enum HeaderEdits {
   }
 
   private static func setPseudo(
-    _ name: HeaderName, _ value: UnsafeRawBufferPointer, of map: HeaderMap, isRequest: Bool
+    _ name: HeaderName, _ value: UnsafeRawBufferPointer, of map: HeaderMap, _ target: EditedMap
   ) -> Bool {
+    let isRequest = target == .requestHeaders
     switch name {
     case .method where isRequest && ASCII.isToken(value) && !value.equals("CONNECT"):
       map.set(.method, ":method", value)
@@ -116,7 +138,7 @@ enum HeaderEdits {
       map.set(.authority, ":authority", value)
     case .path where isRequest && ASCII.isTarget(value) && (value.first == UInt8(ascii: "/") || value.equals("*")):
       map.set(.path, ":path", value)
-    case .status where !isRequest:
+    case .status where target == .responseHeaders:
       guard value.count == 3, let status = ASCII.number(value), (200...599).contains(status) else { return false }
       map.set(.status, ":status", value)
     default: return false
@@ -125,13 +147,13 @@ enum HeaderEdits {
   }
 
   /// A new map: what the plugin may not touch stays as it is, the rest is as it says.
-  private static func replaceAll(of map: HeaderMap, with block: UnsafeRawBufferPointer, isRequest: Bool) -> Bool {
+  private static func replaceAll(of map: HeaderMap, with block: UnsafeRawBufferPointer, _ target: EditedMap) -> Bool {
     guard let pairs = try? PairsView(block) else { return false }
     map.removeAll { !$0.name.isPseudo && !$0.name.isFraming }
     var valid = true
     // swift-format-ignore: ReplaceForEachWithForLoop
     pairs.forEach { key, value in
-      if !put(key, value, into: map, isRequest: isRequest, replacing: false) { valid = false }
+      if !put(key, value, into: map, target, replacing: false) { valid = false }
     }
     return valid
   }

@@ -22,6 +22,8 @@ final class HeaderMap {
   private(set) var entries: [Entry] = []
   /// The bytes of all names and values.
   private(set) var byteCount = 0
+  /// A plugin took `content-length` away: where the message ends is said in another way.
+  var lengthWasRemoved = false
   private var block = WireWriter(capacity: 1024)
   private var blockIsCurrent = false
 
@@ -37,6 +39,7 @@ final class HeaderMap {
   func reset() {
     used = 0
     byteCount = 0
+    lengthWasRemoved = false
     entries.removeAll(keepingCapacity: true)
     blockIsCurrent = false
   }

@@ -19,6 +19,10 @@ final class FrontLoop: @unchecked Sendable {
   /// One a plugin, in the order of the chain.
   private(set) var hosts: [PluginHost] = []
   private(set) var pools: [UpstreamPool] = []
+  /// The plugins' calls out; nil once the loop has ended.
+  private(set) var callsOut: CallsOut?
+  /// Calls out that end with a stream, so that the end of a stream without one costs a look at this number.
+  var callsOfStreams = 0
   var links: [WorkerLink] = []
 
   /// Links that owe this loop a reply: what a poll looks at.
@@ -80,6 +84,7 @@ final class FrontLoop: @unchecked Sendable {
       upstreams: settings.bootstrap.upstreams.count)
     hosts = settings.plugins.indices.map { PluginHost(loop: self, place: $0) }
     pools = settings.bootstrap.upstreams.map { UpstreamPool(loop: self, upstream: $0) }
+    callsOut = CallsOut(loop: self)
   }
 
   // MARK: Connections and slots
@@ -168,6 +173,7 @@ final class FrontLoop: @unchecked Sendable {
     isDraining = true
     for connection in connections.reversed() { connection.drain() }
     for pool in pools { pool.closeIdle() }
+    callsOut?.drain()
     sayDrained()
   }
 
@@ -188,6 +194,8 @@ final class FrontLoop: @unchecked Sendable {
   /// The event loop has ended: what refers back to this object goes. Called once no event loop runs any more.
   func dismantle() {
     accessLog?.flush()
+    callsOut?.dismantle()
+    callsOut = nil
     hosts = []
     pools = []
     links = []
@@ -202,6 +210,7 @@ final class FrontLoop: @unchecked Sendable {
   /// Resets what is left.
   func closeAll() {
     for connection in connections.reversed() { connection.reset() }
+    callsOut?.closeAll()
   }
 
   // MARK: Workers

@@ -12,11 +12,15 @@ struct FrontSettings: Sendable {
     var callbackDeadline: UInt64
     /// ns.
     var admissionWait: UInt64
+    /// The most of a body that its callback may hold back.
+    var bufferBytes: Int
   }
 
   var bootstrap: FrontBootstrap
   var plugins: [Plugin]
   var layout: ChannelLayout
+  /// One an upstream, in their order.
+  var upstreamTLS: [UpstreamTLS?]
   /// ns.
   var headerRead: UInt64
   var idle: UInt64
@@ -29,6 +33,12 @@ struct FrontSettings: Sendable {
   var hasResponseCallbacks: Bool
   /// Places in the chain of the plugins that are called for TCP connections.
   var networkPlaces: [Int]
+  /// Who is told of bodies and trailers, in the order in which they pass.
+  var requestRoles: [BodyWalk.Role]
+  var responseRoles: [BodyWalk.Role]
+  /// Whether any of them is told of bodies; the others wait for trailers.
+  var hasRequestBodyCallbacks: Bool
+  var hasResponseBodyCallbacks: Bool
 
   /// The most that the names and values of one header map may have after a plugin's edits.
   var maximumMapBytes: Int { max(Int(bootstrap.bounds.headerBytes) * 2, 64 << 10) }
@@ -53,11 +63,12 @@ struct FrontSettings: Sendable {
     else { return nil }
     self.bootstrap = bootstrap
     self.layout = layout
+    upstreamTLS = bootstrap.upstreams.map { $0.tls.map { UpstreamTLS($0) } }
     plugins = bootstrap.plugins.map {
       Plugin(
         name: $0.name, strategy: $0.failStrategy, callbacks: $0.callbacks,
         callbackDeadline: UInt64(max($0.callbackDeadline, 1)) * 1_000_000,
-        admissionWait: UInt64($0.admissionWait) * 1_000_000)
+        admissionWait: UInt64($0.admissionWait) * 1_000_000, bufferBytes: Int($0.bufferBytes))
     }
     headerRead = UInt64(bootstrap.timeouts.headerRead) * 1_000_000
     idle = UInt64(bootstrap.timeouts.idle) * 1_000_000
@@ -67,5 +78,20 @@ struct FrontSettings: Sendable {
     networkPlaces = plugins.indices.filter { [plugins] in !plugins[$0].callbacks.isDisjoint(with: .network) }
     hasRequestCallbacks = plugins.contains { $0.callbacks.contains(.requestHeaders) }
     hasResponseCallbacks = plugins.contains { $0.callbacks.contains(.responseHeaders) }
+    let callbacks = plugins.map(\.callbacks)
+    requestRoles = callbacks.enumerated().compactMap { place, callbacks in
+      callbacks.isDisjoint(with: [.requestBody, .requestTrailers])
+        ? nil
+        : BodyWalk.Role(
+          place: place, hasBody: callbacks.contains(.requestBody), hasTrailers: callbacks.contains(.requestTrailers))
+    }
+    responseRoles = callbacks.enumerated().reversed().compactMap { place, callbacks in
+      callbacks.isDisjoint(with: [.responseBody, .responseTrailers])
+        ? nil
+        : BodyWalk.Role(
+          place: place, hasBody: callbacks.contains(.responseBody), hasTrailers: callbacks.contains(.responseTrailers))
+    }
+    hasRequestBodyCallbacks = requestRoles.contains { $0.hasBody }
+    hasResponseBodyCallbacks = responseRoles.contains { $0.hasBody }
   }
 }

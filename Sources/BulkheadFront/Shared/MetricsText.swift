@@ -1,3 +1,4 @@
+import BulkheadCore
 import BulkheadWire
 
 /// All metrics of a front as Prometheus text: its own, and those of the plugins under `bulkhead_plugin_`.

@@ -5,12 +5,36 @@ struct ByteQueue {
   private var buffers: [ByteBuffer] = []
   private var first = 0
   private(set) var byteCount = 0
+  /// The last buffer was made here, to copy small pieces into.
+  private var tailIsOwn = false
 
   var isEmpty: Bool { first == buffers.count }
 
   mutating func append(_ buffer: ByteBuffer) {
     byteCount &+= buffer.readableBytes
     buffers.append(buffer)
+    tailIsOwn = false
+  }
+
+  /// Pieces below this are copied behind each other where they are kept for long: each one by itself would hold on to the
+  /// buffer that it was read into.
+  static let small = 8 << 10
+
+  /// Appends a piece that may stay for long.
+  mutating func keep(_ piece: ByteBuffer) {
+    var piece = piece
+    let count = piece.readableBytes
+    guard count > 0 else { return }
+    guard count < Self.small else { return append(piece) }
+    byteCount &+= count
+    if tailIsOwn, first < buffers.count, buffers[buffers.count - 1].readableBytes < 64 << 10 {
+      buffers[buffers.count - 1].writeBuffer(&piece)
+    } else {
+      var copy = ByteBufferAllocator().buffer(capacity: count)
+      copy.writeBuffer(&piece)
+      buffers.append(copy)
+      tailIsOwn = true
+    }
   }
 
   mutating func popFirst() -> ByteBuffer? {
@@ -22,6 +46,7 @@ struct ByteQueue {
     if first == buffers.count {
       buffers.removeAll(keepingCapacity: true)
       first = 0
+      tailIsOwn = false
     }
     return buffer
   }
@@ -31,7 +56,78 @@ struct ByteQueue {
     buffers.removeAll(keepingCapacity: true)
     first = 0
     byteCount = 0
+    tailIsOwn = false
   }
+
+  /// Puts a piece before all others.
+  mutating func prepend(_ buffer: ByteBuffer) {
+    byteCount &+= buffer.readableBytes
+    if first > 0 {
+      first -= 1
+      buffers[first] = buffer
+    } else {
+      buffers.insert(buffer, at: 0)
+    }
+  }
+
+  /// Moves all of the other queue behind what is here.
+  mutating func take(_ other: inout ByteQueue) {
+    if isEmpty {
+      swap(&self, &other)
+    } else {
+      while let buffer = other.popFirst() { keep(buffer) }
+    }
+    other.removeAll()
+  }
+
+  /// Moves all of the other queue before what is here.
+  mutating func takeBefore(_ other: inout ByteQueue) {
+    swap(&self, &other)
+    take(&other)
+  }
+
+  /// Moves at most that many bytes from the front behind what is in the other queue.
+  ///
+  /// - Parameter look: is shown the bytes, piece by piece.
+  mutating func move(atMost most: Int, to other: inout ByteQueue, _ look: (UnsafeRawBufferPointer) -> Void) {
+    var left = most
+    while left > 0, var buffer = popFirst() {
+      if buffer.readableBytes > left, let part = buffer.readSlice(length: left) {
+        prepend(buffer)
+        buffer = part
+      }
+      left &-= buffer.readableBytes
+      buffer.withUnsafeReadableBytes { look($0) }
+      other.keep(buffer)
+    }
+  }
+
+  /// Puts bytes in the place of a range: one that leaves the bytes that are there ends with them, one beyond them appends.
+  mutating func splice(start: Int, length: Int, _ value: UnsafeRawBufferPointer) {
+    let start = min(max(start, 0), byteCount)
+    let length = min(max(length, 0), byteCount - start)
+    let piece = ByteBuffer(bytes: value)
+    if start == byteCount {
+      keep(piece)
+    } else if start == 0, length == byteCount {
+      removeAll()
+      keep(piece)
+    } else if start == 0, length == 0 {
+      if piece.readableBytes > 0 { prepend(piece) }
+    } else {
+      var whole = ByteBufferAllocator().buffer(capacity: byteCount - length + value.count)
+      var tail = ByteQueue()
+      var head = ByteQueue()
+      move(atMost: start, to: &head) { whole.writeBytes($0) }
+      move(atMost: length, to: &tail) { _ in }
+      whole.writeBytes(value)
+      while var buffer = popFirst() { whole.writeBuffer(&buffer) }
+      append(whole)
+    }
+  }
+
+  /// All bytes in one array; for tests.
+  var bytes: [UInt8] { buffers[first...].flatMap { Array($0.readableBytesView) } }
 }
 
 /// Where a body ends.

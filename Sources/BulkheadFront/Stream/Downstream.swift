@@ -198,24 +198,27 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
       } else {
         exchange.closeAfter = true
         exchange.requestEnded = true
-        exchange.answer(error.status, "the request is refused: \(error.reason)", from: -1)
+        exchange.answer(
+          error.status, "the request is refused: \(error.reason)", from: -1, details: "request_refused")
       }
       return false
     }
   }
 
   func channelReadComplete(context: ChannelHandlerContext) {
-    // The response may be on its way already while the request's body still comes.
-    if let exchange, !exchange.requestSent, exchange.phase != .idle, exchange.phase != .requestChain {
-      exchange.pumpRequest()
-    }
+    exchange?.requestReadComplete()
     loop.pollActive()
   }
 
   func channelWritabilityChanged(context: ChannelHandlerContext) {
     guard let exchange else { return }
     if exchange.phase == .responding {
-      if context.channel.isWritable { exchange.upstream?.resumeReads() } else { exchange.upstream?.suspendReads() }
+      if context.channel.isWritable {
+        if exchange.hasRoom(exchange.responseWalk) { exchange.upstream?.resumeReads() }
+        exchange.unblock(exchange.responseWalk)
+      } else {
+        exchange.upstream?.suspendReads()
+      }
     } else if exchange.phase == .idle, context.channel.isWritable {
       takeInput()
     }
@@ -279,7 +282,14 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   // MARK: Closing
 
   /// Closes now, whatever is under way.
-  func reset() { close() }
+  func reset() {
+    // Nothing of what came meanwhile is taken any more.
+    if state == .open {
+      state = .lingering
+      deadline = 0
+    }
+    close()
+  }
 
   private func close() { context?.close(promise: nil) }
 
@@ -350,15 +360,11 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   private func makeProperties() {
     let remote = context?.channel.remoteAddress
     let local = context?.channel.localAddress
-    func text(_ address: SocketAddress?) -> [UInt8] {
-      guard let address, let ip = address.ipAddress, let port = address.port else { return [] }
-      return Array((ip.contains(":") ? "[\(ip)]:\(port)" : "\(ip):\(port)").utf8)
-    }
     func number(_ value: Int) -> [UInt8] { withUnsafeBytes(of: UInt64(clamping: value).littleEndian) { Array($0) } }
     let name = loop.settings.bootstrap.listeners[listener].name
     let pairs: [(String, [UInt8])] = [
-      ("source\0address", text(remote)), ("source\0port", number(remote?.port ?? 0)),
-      ("destination\0address", text(local)), ("destination\0port", number(local?.port ?? 0)),
+      ("source\0address", UpstreamPeer.text(remote)), ("source\0port", number(remote?.port ?? 0)),
+      ("destination\0address", UpstreamPeer.text(local)), ("destination\0port", number(local?.port ?? 0)),
       ("connection\0id", number(Int(clamping: loop.connectionID()))), ("connection\0mtls", [0]),
       ("listener_name", Array(name.utf8)), ("listener_direction", number(1)),
     ]

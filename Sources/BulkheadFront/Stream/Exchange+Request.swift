@@ -28,12 +28,12 @@ extension Exchange {
     if let fault {
       closeAfter = true
       flags |= ResponseFlags.badRequest
-      answer(fault.status, "the request is refused: \(fault.reason)", from: -1)
-    } else if loop.settings.hasRequestCallbacks {
-      advanceRequest()
-    } else {
-      forward()
+      answer(fault.status, "the request is refused: \(fault.reason)", from: -1, details: "request_refused")
+      return
     }
+    var hasWalk = false
+    if loop.settings.hasRequestBodyCallbacks, requestFraming != .none { hasWalk = startRequestWalk().isActive }
+    if loop.settings.hasRequestCallbacks || hasWalk { advanceRequest() } else { forward() }
   }
 
   /// Fills the header map and finds out where the body ends.
@@ -171,11 +171,18 @@ extension Exchange {
       requestQueue.removeAll()
       requestEnded = true
       flags |= ResponseFlags.badRequest
-      answer(413, "the request is refused: its body is larger than \(bound) bytes", from: position)
+      answer(
+        413, "the request is refused: its body is larger than \(bound) bytes", from: wayBack,
+        details: "request_refused")
       return
     }
     // After an answer of our own the rest of the body is of no use.
     if isAnswered { return }
+    if let walk = requestWalk, walk.isActive {
+      walk.put(buffer)
+      if !hasRoom(walk) { connection.suspendReads() }
+      return
+    }
     requestQueue.append(buffer)
     if requestQueue.byteCount > FrontSettings.bodyHighWater { connection.suspendReads() }
   }
@@ -184,8 +191,26 @@ extension Exchange {
   func receiveEnd(_ trailers: Trailers) {
     guard phase != .idle, !requestEnded else { return }
     requestEnded = true
-    requestTrailers = trailers
-    if requestFraming != .none { pumpRequest() }
+    guard requestFraming != .none else { return }
+    if let walk = requestWalk, walk.isActive {
+      walk.end(trailers)
+      advance(walk)
+    } else if !trailers.isEmpty, !loop.settings.requestRoles.isEmpty, !isAnswered {
+      let walk = startRequestWalk()
+      walk.end(trailers)
+      advance(walk)
+    } else {
+      requestTrailers = trailers
+      pumpRequest()
+    }
+  }
+
+  /// This round of reading from the client is over.
+  func requestReadComplete() {
+    if phase == .idle { return }
+    if let walk = requestWalk, walk.isActive { advance(walk) }
+    // The response may be on its way already while the request's body still comes.
+    if !requestSent, phase != .idle, phase != .requestChain { pumpRequest() }
   }
 
   /// Whether the response no longer depends on an upstream.
@@ -212,9 +237,9 @@ extension Exchange {
   func upstreamIsReady(_ upstream: UpstreamConnection) {
     self.upstream = upstream
     waitsInPool = false
-    upstreamWasAskedForHead = request.value(of: .method)?.equals("HEAD") ?? false
+    upstreamPeer = upstream.peer
     upstream.willSend()
-    if requestFraming == .none || requestEnded || !requestQueue.isEmpty { pumpRequest() }
+    if requestEnded || !requestQueue.isEmpty { pumpRequest() }
     // Otherwise the head leaves with the first piece of the body, or when this round of reading is over.
   }
 
@@ -232,13 +257,26 @@ extension Exchange {
     out.clear()
     if !requestHeadSent {
       requestHeadSent = true
+      upstreamWasAskedForHead = request.value(of: .method)?.equals("HEAD") ?? false
+      settleRequestFraming()
       writeRequestHead(into: &out)
+    }
+    let isWhole = requestIsWhole
+    if let walk = requestWalk, walk.isActive, !keepsRequestLength(isWhole) {
+      out.clear()
+      swap(&out, &loop.scratch)
+      reset()
+      return
     }
     while var piece = requestQueue.popFirst() {
       upstream.write(&piece, framing: requestFraming, into: &out)
     }
-    if requestFraming == .none || requestEnded {
-      if requestFraming == .chunked { MessageWriter.lastChunk(requestTrailers, into: &out) }
+    if isWhole {
+      if requestFraming == .chunked {
+        MessageWriter.lastChunk(requestTrailers, into: &out)
+      } else if !requestTrailers.isEmpty {
+        dropsTrailers("request")
+      }
       requestSent = true
       deadline = Clock.monotonicNanoseconds &+ loop.settings.upstreamResponse
     } else {
@@ -249,7 +287,16 @@ extension Exchange {
     swap(&out, &loop.scratch)
     // A failed write may have taken the upstream away.
     guard self.upstream === upstream else { return }
-    if upstream.isWritable { connection.resumeReads() } else if !requestSent { connection.suspendReads() }
+    if !upstream.isWritable {
+      if !requestSent { connection.suspendReads() }
+      return
+    }
+    if let walk = requestWalk, walk.isActive {
+      if hasRoom(walk) { connection.resumeReads() }
+      unblock(walk)
+    } else {
+      connection.resumeReads()
+    }
   }
 
   private func writeRequestHead(into out: inout ByteBuffer) {
@@ -275,10 +322,10 @@ extension Exchange {
     // One that is merely late must not find this stream again: its answer would be taken for the next request's.
     leaveUpstream()
     flags |= flag
-    details = "upstream_failure"
     loop.counters.upstreamFailed(loop.pools.firstIndex { $0 === pool } ?? -1)
+    transportFailure = reason
     loop.log.write(.warn, stream: requestID, "upstream \(pool.name): \(reason)")
-    answer(status, "upstream \(pool.name) \(reason)", from: plugins.count - 1)
+    answer(status, "upstream \(pool.name) \(reason)", from: plugins.count - 1, details: "upstream_failure")
   }
 
   /// The connection to the upstream broke, or said something that is no HTTP.
@@ -298,10 +345,11 @@ extension Exchange {
       flags |= ResponseFlags.upstreamReset
       if responseHeadSent {
         loop.log.write(.warn, stream: requestID, "upstream \(pool.name): \(reason), in the middle of its response")
+        details = "upstream_failure"
         reset()
       } else {
-        details = "upstream_failure"
-        answer(502, "upstream \(pool.name) \(reason)", from: position)
+        transportFailure = reason
+        answer(502, "upstream \(pool.name) \(reason)", from: wayBack, details: "upstream_failure")
       }
     case .idle, .requestChain: break
     }
@@ -322,6 +370,6 @@ enum ResponseFlags {
   static let upstreamOverflow: UInt64 = 1 << 7
   static let downstreamReset: UInt64 = 1 << 14  // DownstreamConnectionTermination
   static let badRequest: UInt64 = 1 << 18
-  static let localReset: UInt64 = 1 << 3
+  static let localReset: UInt64 = 1 << 3  // LocalReset
   static let streamIdleTimeout: UInt64 = 1 << 16
 }

@@ -84,12 +84,22 @@ extension Exchange {
     phase = .responseChain
     deadline = 0
     position = plugins.count - 1
-    if loop.settings.hasResponseCallbacks { advanceResponse() } else { respond() }
+    responseHeadersPassed = false
+    var hasWalk = false
+    if loop.settings.hasResponseBodyCallbacks, responseFraming != .none {
+      hasWalk = startResponseWalk(from: position).isActive
+    }
+    if loop.settings.hasResponseCallbacks || hasWalk { advanceResponse() } else { respond() }
   }
 
   /// A piece of the upstream's body arrived.
   func upstreamBody(_ buffer: ByteBuffer) {
     guard phase == .responseChain || phase == .responding, !responseEnded, responseFraming != .none else { return }
+    if let walk = responseWalk, walk.isActive {
+      walk.put(buffer)
+      if !hasRoom(walk) { upstream?.suspendReads() }
+      return
+    }
     responseQueue.append(buffer)
     if responseQueue.byteCount > FrontSettings.bodyHighWater { upstream?.suspendReads() }
   }
@@ -100,25 +110,40 @@ extension Exchange {
   func upstreamEnd(_ trailers: Trailers, keepsAlive: Bool) {
     guard phase == .responseChain || phase == .responding, !responseEnded else { return }
     responseEnded = true
-    responseTrailers = trailers
     if let upstream {
       self.upstream = nil
       // A request that was not sent to its end leaves the connection in the middle of a message.
       if keepsAlive, requestSent { upstream.giveBack() } else { upstream.abandon() }
     }
     if !requestEnded, requestFraming != .none { closeAfter = true }
-    pumpResponse()
+    if let walk = responseWalk, walk.isActive {
+      walk.end(trailers)
+      advance(walk)
+    } else if !trailers.isEmpty, !loop.settings.responseRoles.isEmpty, responseFraming != .none {
+      let walk = startResponseWalk(from: plugins.count - 1)
+      walk.end(trailers)
+      advance(walk)
+    } else {
+      responseTrailers = trailers
+      pumpResponse()
+    }
   }
 
   /// This round of reading from the upstream is over.
-  func upstreamReadComplete() { pumpResponse() }
+  func upstreamReadComplete() {
+    if let walk = responseWalk, walk.isActive { advance(walk) }
+    pumpResponse()
+  }
 
   // MARK: Made here
 
   /// Answers with a short text. After the response's head went out it resets the stream.
   ///
-  /// - Parameter from: the place in the chain where the response's way back begins; -1 for none.
-  func answer(_ status: Int, _ text: String, from: Int) {
+  /// - Parameters:
+  ///   - from: the place in the chain where the response's way back begins; -1 for none.
+  ///   - details: why, as the property `response.code_details` has it.
+  func answer(_ status: Int, _ text: String, from: Int, details: StaticString) {
+    self.details = details
     guard !responseHeadSent, phase != .responding else {
       reset()
       return
@@ -136,15 +161,15 @@ extension Exchange {
   }
 
   /// Answers as a plugin asked (proxy-wasm.md 11).
-  func answer(_ local: LocalResponse, of place: Int) {
+  func answer(_ local: LocalResponse) {
+    details = "local_response"
     guard !responseHeadSent, phase != .responding else {
       reset()
       return
     }
-    // Its own response callback is done where it answers from there.
-    let from = phase == .responseChain ? min(place, position) - (place >= position ? 1 : 0) : place
+    // Those whose response callback has run, or runs, are done, the sender's own included.
+    let from = wayBack
     beginAnswer(status: UInt64(local.status))
-    details = "local_response"
     // swift-format-ignore: ReplaceForEachWithForLoop
     local.headers.forEach { key, value in
       let lower = key.map { ASCII.lower($0) }
@@ -174,6 +199,7 @@ extension Exchange {
     awaiting = .nothing
     redispatches = 0
     leaveUpstream()
+    stopWalks()
     requestQueue.removeAll()
     responseQueue.removeAll()
     responseTrailers = []
@@ -190,13 +216,22 @@ extension Exchange {
       responseFraming = .none
     } else {
       responseFraming = .length(UInt64(body.readableBytes))
-      responseQueue.append(body)
     }
     responseEnded = true
     if !requestEnded, requestFraming != .none { closeAfter = true }
     phase = .responseChain
     deadline = 0
+    responseHeadersPassed = false
     position = min(from, plugins.count - 1)
+    if responseFraming != .none {
+      let walk = loop.settings.hasResponseBodyCallbacks ? startResponseWalk(from: position) : nil
+      if let walk, walk.isActive {
+        walk.put(body)
+        walk.end([])
+      } else {
+        responseQueue.append(body)
+      }
+    }
     advanceResponse()
   }
 
@@ -208,7 +243,9 @@ extension Exchange {
     deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
     // A plugin may have changed the status to one that has no body, or back.
     status = response.value(of: .status).flatMap { ASCII.number($0) } ?? 0
+    settleResponseFraming()
     if status == 204 || status == 304, responseFraming != .none {
+      if let responseWalk { responseWalk.stop() }
       responseQueue.removeAll()
       responseFraming = .none
       if upstream != nil {
@@ -239,8 +276,15 @@ extension Exchange {
     if !responseHeadSent {
       responseHeadSent = true
       writeResponseHead(into: &out)
-    } else if responseQueue.isEmpty, !responseEnded {
+    } else if responseQueue.isEmpty, !responseIsWhole {
       swap(&out, &loop.scratch)
+      return
+    }
+    let isWhole = responseIsWhole
+    if let walk = responseWalk, walk.isActive, !keepsResponseLength(isWhole) {
+      out.clear()
+      swap(&out, &loop.scratch)
+      reset()
       return
     }
     while var piece = responseQueue.popFirst() {
@@ -255,17 +299,24 @@ extension Exchange {
       }
       if responseFraming == .chunked { out.writeStaticString("\r\n") }
     }
-    if responseEnded, responseFraming == .chunked { MessageWriter.lastChunk(responseTrailers, into: &out) }
+    if isWhole {
+      if responseFraming == .chunked {
+        MessageWriter.lastChunk(responseTrailers, into: &out)
+      } else if !responseTrailers.isEmpty, responseWalk?.isActive ?? false {
+        dropsTrailers("response")
+      }
+    }
     deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
     if out.readableBytes > 0 { connection.write(out) }
     connection.flush()
     out.clear()
     swap(&out, &loop.scratch)
     guard phase == .responding else { return }
-    if responseEnded {
+    if isWhole {
       connection.responseIsSent(self)
     } else if connection.isWritable {
-      upstream?.resumeReads()
+      if hasRoom(responseWalk) { upstream?.resumeReads() }
+      unblock(responseWalk)
     } else {
       upstream?.suspendReads()
     }
@@ -292,27 +343,44 @@ extension Exchange {
   // MARK: The end
 
   /// Ends the stream without a whole response: what HTTP/1.1 has for that is to close the connection.
-  func reset() { connection.reset() }
+  func reset() {
+    flags |= ResponseFlags.localReset
+    end()
+    connection.reset()
+  }
 
   /// The time for what is under way is over.
   func timedOut() {
     deadline = 0
     switch phase {
     case .idle: break
-    case .requestChain, .responseChain:
-      guard case .resumption = awaiting else { return }
-      let name = loop.hosts[position].settings.name
-      details = "plugin_paused"
-      let limit = loop.settings.bootstrap.timeouts.upstreamResponse
-      answer(
-        504, "plugin \(name) paused the stream and did not resume it within \(limit) ms",
-        from: phase == .responseChain ? position - 1 : position)
+    case .requestChain:
+      if let place = pausingPlace(requestWalk) {
+        pausedTooLong(place)
+      } else if let walk = requestWalk, walk.isActive, !requestEnded {
+        closeAfter = true
+        answer(408, bodyIsMissing, from: wayBack, details: "request_timeout")
+      }
+    case .responseChain:
+      if let place = pausingPlace(responseWalk) {
+        pausedTooLong(place)
+      } else if let walk = responseWalk, walk.isActive, !responseEnded {
+        flags |= ResponseFlags.upstreamTimeout
+        let limit = loop.settings.bootstrap.timeouts.idle
+        let text = "upstream \(pool.name) did not go on with its response within \(limit) ms"
+        loop.log.write(.warn, stream: requestID, text)
+        answer(504, text, from: wayBack, details: "upstream_failure")
+      }
     case .upstream:
+      if !requestSent, let place = pausingPlace(requestWalk) {
+        pausedTooLong(place)
+        return
+      }
       flags |= ResponseFlags.upstreamTimeout
       let timeouts = loop.settings.bootstrap.timeouts
       if pool.isEcho || (!requestSent && upstream?.isWritable ?? true && !waitsInPool && requestHeadSent) {
         closeAfter = true
-        answer(408, "the request's body did not come within \(timeouts.idle) ms", from: plugins.count - 1)
+        answer(408, bodyIsMissing, from: plugins.count - 1, details: "request_timeout")
       } else if requestSent {
         upstreamFailed(
           504, "did not answer within \(timeouts.upstreamResponse) ms", flag: ResponseFlags.upstreamTimeout)
@@ -320,7 +388,27 @@ extension Exchange {
         upstreamFailed(504, "did not take the request within \(timeouts.idle) ms", flag: ResponseFlags.upstreamTimeout)
       }
     case .responding:
+      details = pausingPlace(responseWalk) == nil ? "idle_timeout" : "plugin_paused"
       reset()
     }
+  }
+
+  private var bodyIsMissing: String {
+    "the request's body did not come within \(loop.settings.bootstrap.timeouts.idle) ms"
+  }
+
+  /// The plugin that pauses the stream, by its headers or in that walk.
+  private func pausingPlace(_ walk: BodyWalk?) -> Int? {
+    if case .resumption = awaiting { return position }
+    guard let walk, walk.isActive else { return nil }
+    return walk.pausingPlace
+  }
+
+  private func pausedTooLong(_ place: Int) {
+    let name = loop.hosts[place].settings.name
+    let limit = loop.settings.bootstrap.timeouts.upstreamResponse
+    answer(
+      504, "plugin \(name) paused the stream and did not resume it within \(limit) ms", from: wayBack,
+      details: "plugin_paused")
   }
 }

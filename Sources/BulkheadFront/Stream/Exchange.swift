@@ -46,6 +46,10 @@ final class Exchange: PluginStream {
     var held = 0
     /// A callback was completed there: the VM has state of this stream.
     var hasState = false
+    /// It was told of the response: its headers, and what is known with them.
+    var sawResponse = false
+    /// Which of the properties that plugins set it knows.
+    var propertyVersion: UInt32 = 0
   }
 
   let loop: FrontLoop
@@ -65,6 +69,20 @@ final class Exchange: PluginStream {
 
   let request = HeaderMap()
   let response = HeaderMap()
+
+  // Bodies in the chain; made where a message first needs one.
+  var requestWalk: BodyWalk?
+  var responseWalk: BodyWalk?
+  /// The headers have passed the whole chain.
+  var requestHeadersPassed = false
+  var responseHeadersPassed = false
+
+  /// What plugins set with `proxy_set_property`, for the plugins behind them and for the access log. It stays until the
+  /// next request begins.
+  var pluginProperties: [(path: [UInt8], value: [UInt8])] = []
+  var pluginPropertyBytes = 0
+  /// Counts their changes.
+  var propertyVersion: UInt32 = 0
 
   // The request
   var isHead = false
@@ -92,11 +110,18 @@ final class Exchange: PluginStream {
   var requestSent = false
   var wasRetried = false
   var connectAttempts = 0
-  /// The number of the endpoint that it was sent to, for the access log; -1 before that.
-  var lastEndpoint = -1
+  /// The endpoint of the upstream that a plugin chose; -1 for none.
+  var chosenEndpoint = -1
+  /// Who the request went to.
+  var upstreamPeer: UpstreamPeer?
+  /// Why it could not be had; "" while it could.
+  var transportFailure = ""
+  /// Bytes of the body that went to the upstream; counted where plugins may have changed it.
+  var requestSentBytes: UInt64 = 0
 
   /// What the embedded echo upstream has taken of the body.
   var echoBody = ByteBuffer()
+  var echoBytes: UInt64 = 0
 
   // The response
   var responseFraming = BodyFraming.none
@@ -136,6 +161,13 @@ final class Exchange: PluginStream {
     requestFraming = .none
     request.reset()
     response.reset()
+    requestHeadersPassed = false
+    responseHeadersPassed = false
+    if propertyVersion != 0 {
+      pluginProperties = []
+      pluginPropertyBytes = 0
+      propertyVersion = 0
+    }
     redispatches = 0
     admissionUntil = 0
     position = 0
@@ -148,7 +180,10 @@ final class Exchange: PluginStream {
     requestSent = false
     wasRetried = false
     connectAttempts = 0
-    lastEndpoint = -1
+    chosenEndpoint = -1
+    upstreamPeer = nil
+    if !transportFailure.isEmpty { transportFailure = "" }
+    requestSentBytes = 0
     poolDeadline = 0
     responseFraming = .none
     responseEnded = false
@@ -173,10 +208,15 @@ final class Exchange: PluginStream {
     deadline = 0
     loop.accessLog?.write(self)
     leaveUpstream()
+    stopWalks()
     requestQueue.removeAll()
     responseQueue.removeAll()
+    echoBytes = 0
     if echoBody.readableBytes > 0 { echoBody.clear() }
-    if hasMetPlugins { sayDone() }
+    if hasMetPlugins {
+      sayDone()
+      if loop.callsOfStreams > 0 { loop.callsOut?.streamEnded(streamID) }
+    }
     // From here on nothing that comes for the old number finds this stream.
     streamID = StreamID.none
   }

@@ -9,13 +9,13 @@ extension Exchange {
   func beginEcho() {
     requestSent = false
     deadline = 0
-    if requestFraming == .none || requestEnded {
+    if requestIsWhole {
       pumpEcho()
     } else {
       if expectsContinue { connection.sendContinue() }
       expectsContinue = false
       deadline = startedMonotonic &+ loop.settings.idle
-      connection.resumeReads()
+      if hasRoom(requestWalk) { connection.resumeReads() }
       pumpEcho()
     }
   }
@@ -23,14 +23,20 @@ extension Exchange {
   /// Takes what came of the body; answers at its end.
   func pumpEcho() {
     while var piece = requestQueue.popFirst() {
+      echoBytes &+= UInt64(piece.readableBytes)
       if echoBody.readableBytes < Self.echoedBody {
         var part = piece.readSlice(length: min(piece.readableBytes, Self.echoedBody - echoBody.readableBytes)) ?? piece
         echoBody.writeBuffer(&part)
       }
     }
+    guard requestIsWhole else {
+      if hasRoom(requestWalk) { connection.resumeReads() }
+      unblock(requestWalk)
+      return
+    }
     connection.resumeReads()
-    guard requestFraming == .none || requestEnded else { return }
     requestSent = true
+    settleRequestFraming()
     var json = JSONText()
     json.raw("{\n  \"listener\": ")
     json.string(connection.listenerName)
@@ -41,36 +47,27 @@ extension Exchange {
     json.raw(",\n  \"authority\": ")
     json.string(request.value(of: .authority))
     json.raw(",\n  \"headers\": {")
-    writeHeaders(into: &json)
-    json.raw("},\n  \"body\": {\"size\": \(requestBodyBytes), \"text\": ")
+    json.headers(request)
+    json.raw("},\n  \"body\": {\"size\": \(echoBytes), \"text\": ")
     echoBody.withUnsafeReadableBytes { json.string($0) }
-    json.raw("}\n}\n")
+    json.raw("}")
+    if !requestTrailers.isEmpty {
+      json.raw(",\n  \"trailers\": {")
+      for (index, trailer) in requestTrailers.enumerated() {
+        json.raw(index == 0 ? "\n    " : ",\n    ")
+        json.string(trailer.name)
+        json.raw(": ")
+        json.string(trailer.value)
+      }
+      json.raw("\n  }")
+    }
+    json.raw("\n}\n")
     echoBody.clear()
+    echoBytes = 0
     beginAnswer(status: 200)
     details = "via_upstream"
     response.append("content-type", "application/json" as StaticString)
     finishAnswer(ByteBuffer(bytes: json.bytes), from: plugins.count - 1)
-  }
-
-  /// Several values of a name are joined, as JSON has each key once.
-  private func writeHeaders(into json: inout JSONText) {
-    let entries = request.entries
-    var isFirst = true
-    for (index, entry) in entries.enumerated() where !entry.name.isPseudo {
-      let key = request.key(entry)
-      if entries[..<index].contains(where: { request.key($0).equals(key) }) { continue }
-      json.raw(isFirst ? "\n    " : ",\n    ")
-      isFirst = false
-      json.string(key)
-      json.raw(": ")
-      var value = [UInt8](request.value(entry))
-      for other in entries[(index + 1)...] where request.key(other).equals(key) {
-        value.append(contentsOf: [UInt8(ascii: ","), 0x20])
-        value.append(contentsOf: request.value(other))
-      }
-      value.withUnsafeBytes { json.string($0) }
-    }
-    if !isFirst { json.raw("\n  ") }
   }
 }
 
@@ -82,6 +79,27 @@ struct JSONText {
   mutating func clear() { bytes.removeAll(keepingCapacity: true) }
 
   mutating func raw(_ text: String) { bytes.append(contentsOf: text.utf8) }
+
+  /// The members of an object that shows a map's headers: several values of a name are joined, as JSON has each key once.
+  mutating func headers(_ map: HeaderMap) {
+    let entries = map.entries
+    var isFirst = true
+    for (index, entry) in entries.enumerated() where !entry.name.isPseudo {
+      let key = map.key(entry)
+      if entries[..<index].contains(where: { map.key($0).equals(key) }) { continue }
+      raw(isFirst ? "\n    " : ",\n    ")
+      isFirst = false
+      string(key)
+      raw(": ")
+      var value = [UInt8](map.value(entry))
+      for other in entries[(index + 1)...] where map.key(other).equals(key) {
+        value.append(contentsOf: [UInt8(ascii: ","), 0x20])
+        value.append(contentsOf: map.value(other))
+      }
+      value.withUnsafeBytes { string($0) }
+    }
+    if !isFirst { raw("\n  ") }
+  }
 
   mutating func string(_ text: String) {
     var copy = text

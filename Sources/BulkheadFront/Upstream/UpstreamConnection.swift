@@ -13,6 +13,10 @@ final class UpstreamConnection: ChannelDuplexHandler {
   let endpoint: Int
   private var context: ChannelHandlerContext?
 
+  /// Who is at the other end, as plugins are told; made once.
+  private(set) lazy var peer = UpstreamPeer(
+    remote: context?.channel.remoteAddress, local: context?.channel.localAddress)
+
   /// Whose request is under way.
   var exchange: Exchange?
   /// It has served a request before.
@@ -244,5 +248,24 @@ final class UpstreamConnection: ChannelDuplexHandler {
       ? error
       : body != nil ? "closed the connection in the middle of its response" : "closed the connection before it answered"
     exchange.upstreamBroke(reason, wasReused: wasReused, sawBytes: sawBytes)
+  }
+}
+
+/// The addresses of a connection to an upstream, as the properties `upstream.*` have them.
+final class UpstreamPeer: Sendable {
+  let address: [UInt8]
+  let port: UInt64
+  let localAddress: [UInt8]
+
+  init(remote: SocketAddress?, local: SocketAddress?) {
+    address = Self.text(remote)
+    port = UInt64(clamping: remote?.port ?? 0)
+    localAddress = Self.text(local)
+  }
+
+  /// `ip:port`; empty where the address is not known.
+  static func text(_ address: SocketAddress?) -> [UInt8] {
+    guard let address, let ip = address.ipAddress, let port = address.port else { return [] }
+    return Array((ip.contains(":") ? "[\(ip)]:\(port)" : "\(ip):\(port)").utf8)
   }
 }

@@ -44,6 +44,12 @@ final class UpstreamPool {
     idle = Array(repeating: [], count: endpoints.count)
   }
 
+  /// The place of the endpoint of that name; nil where there is none.
+  func endpoint(_ name: UnsafeRawBufferPointer) -> Int? {
+    let text = String(decoding: name, as: UTF8.self)
+    return endpoints.firstIndex { $0.text == text }
+  }
+
   /// Gets the exchange a connection: it is told by `upstreamIsReady` or `upstreamFailed`, at once or later.
   ///
   /// - Parameter fresh: not an idle one.
@@ -52,17 +58,21 @@ final class UpstreamPool {
       exchange.upstreamFailed(503, "has no endpoint", flag: ResponseFlags.upstreamConnect)
       return
     }
-    let endpoint = turn
-    turn = turn + 1 < endpoints.count ? turn + 1 : 0
+    var endpoint = turn
+    let isChosen = endpoints.indices.contains(exchange.chosenEndpoint)
+    if isChosen {
+      endpoint = exchange.chosenEndpoint
+    } else {
+      turn = turn + 1 < endpoints.count ? turn + 1 : 0
+    }
     if !fresh {
       for offset in 0..<endpoints.count {
         // Another endpoint's idle connection only where no further one may be opened.
-        if offset > 0, connections < maximum { break }
+        if offset > 0, connections < maximum || isChosen { break }
         let index = (endpoint + offset) % endpoints.count
         while let connection = idle[index].popLast() {
           guard connection.isUsable else { continue }
           connection.exchange = exchange
-          exchange.lastEndpoint = index
           exchange.upstreamIsReady(connection)
           return
         }
@@ -94,7 +104,6 @@ final class UpstreamPool {
   private func connect(_ endpoint: Int, for exchange: Exchange) {
     connections += 1
     exchange.connectAttempts += 1
-    exchange.lastEndpoint = endpoint
     let target = endpoints[endpoint]
     let connection = UpstreamConnection(pool: self, endpoint: endpoint)
     connection.exchange = exchange
@@ -140,7 +149,9 @@ final class UpstreamPool {
     exchange.upstream = nil
     let isTimeout: Bool
     if case .connectTimeout? = error as? ChannelError { isTimeout = true } else { isTimeout = false }
-    if !isTimeout, exchange.connectAttempts < min(endpoints.count, 3), connections < maximum {
+    if !isTimeout, exchange.chosenEndpoint < 0, exchange.connectAttempts < min(endpoints.count, 3),
+      connections < maximum
+    {
       // The next endpoint may be there.
       connect((connection.endpoint + 1) % endpoints.count, for: exchange)
       return
@@ -163,8 +174,6 @@ final class UpstreamPool {
 
   /// `host:port` as the configuration has it.
   func endpointText(_ index: Int) -> String? { endpoint(index)?.text }
-
-  func endpointPort(_ index: Int) -> Int? { endpoint(index)?.port }
 
   /// The endpoint whose turn it is.
   func takeTurn() -> Int {
@@ -215,10 +224,15 @@ final class UpstreamPool {
   }
 
   private func serveWaiting() {
-    guard !waiting.isEmpty, connections < maximum || idle.contains(where: { !$0.isEmpty }) else { return }
-    let exchange = waiting.removeFirst()
-    exchange.waitsInPool = false
-    acquire(exchange)
+    // One whose plugin chose another endpoint goes back to wait: then the next one has its turn.
+    var left = waiting.count
+    while left > 0, !waiting.isEmpty, connections < maximum || idle.contains(where: { !$0.isEmpty }) {
+      left -= 1
+      let exchange = waiting.removeFirst()
+      exchange.waitsInPool = false
+      acquire(exchange)
+      if !exchange.waitsInPool { return }
+    }
   }
 
   func checkDeadlines(_ now: UInt64) {

@@ -31,6 +31,11 @@ final class WorkerLink {
   /// The bytes of those that are for the plugin itself: whoever makes them can make fewer.
   private(set) var owedRootBytes = 0
 
+  /// What calls out keep for this worker, in bytes; `OutgoingCall` counts it.
+  var callBytes = 0
+  /// Calls out wait until fewer records are owed.
+  var hasHeldCalls = false
+
   private struct Owed {
     var kind: CallbackKind
     var record: [UInt8]
@@ -58,12 +63,18 @@ final class WorkerLink {
     heldBytes &+= bytes
   }
 
-  /// A stream that it has keeps that much more, or less.
-  func holdMore(_ bytes: Int) { heldBytes &+= bytes }
-
   func letGo(_ bytes: Int) {
     heldStreams &-= 1
     heldBytes &-= bytes
+  }
+
+  /// A stream that is counted has the worker keep that many bytes more, or fewer where it is below 0.
+  func holdMore(_ bytes: Int) { heldBytes &+= bytes }
+
+  /// Whether a stream that is counted may have the worker keep more of its body: what it keeps already does not count
+  /// against it, so that one of the bound's size gets through.
+  func hasBodyRoom(own: Int) -> Bool {
+    heldBytes &- own <= FrontSettings.heldBytes / max(Int(loop.settings.bootstrap.eventLoops), 1)
   }
 
   /// Actions on unknown streams since the last answer.
@@ -103,6 +114,7 @@ final class WorkerLink {
     guard state == .attached else { return }
     state = .ready
     host.reconsider()
+    settleOwed()
   }
 
   func retire() {
@@ -127,6 +139,9 @@ final class WorkerLink {
 
   /// Whether the record in the loop's writer fits an empty ring.
   var canCarry: Bool { loop.writer.bytes.count <= channel.maximumCallback }
+
+  /// The largest callback record.
+  var maximumRecord: Int { channel.maximumCallback }
 
   /// Sends the callback record in the loop's writer; it carries `nextSequence`.
   func send(kind: CallbackKind, stream: UInt32, plugin: Int, hasState: Bool) -> Sent {
@@ -188,14 +203,18 @@ final class WorkerLink {
     }
   }
 
-  /// Sends a callback that is for the plugin itself (`CallbackKind.Subject.root`), or keeps it until there is room.
+  /// The most that the payload of a callback for the plugin itself may have: bytes.
+  var maximumRootPayload: Int { channel.maximumCallback &- 64 }
+
+  /// Sends a callback that is for the plugin itself (`CallbackKind.Subject.root`), or keeps it until there is room; until
+  /// then it also waits where the worker does not serve yet, which may have made calls in `proxy_on_configure`.
   ///
   /// - Parameters:
   ///   - kind: of the root.
   ///   - payload: writes the kind's payload.
   /// - Returns: false where the record is larger than the ring, or the worker is no more: nothing is sent.
   func deliver(_ kind: CallbackKind, _ payload: (inout WireWriter) -> Void) -> Bool {
-    guard isAlive else { return false }
+    guard state != .lost else { return false }
     loop.writer.reset()
     loop.writer.callbackHead(kind, flags: [], stream: CallbackRecord.noStream, sequence: nextSequence)
     for _ in 0..<4 { loop.writer.emptyBlob() }
@@ -205,7 +224,7 @@ final class WorkerLink {
     guard canCarry else { return false }
     do throws(RingError) {
       sequence &+= 1
-      if try payOwed(), try channel.publish(loop.writer.bytes) {
+      if isAlive, try payOwed(), try channel.publish(loop.writer.bytes) {
         note(
           kind: kind, sequence: sequence, stream: CallbackRecord.noStream, plugin: host.place, hasState: true,
           now: Clock.monotonicNanoseconds)
@@ -235,10 +254,23 @@ final class WorkerLink {
     loop.wakeLater(self)
   }
 
+  /// Sends what is owed as far as there is room.
+  private func settleOwed() {
+    guard !owed.isEmpty else { return }
+    do throws(RingError) { _ = try payOwed() } catch { lose(.protocolViolation, "\(error)", failHead: true) }
+  }
+
   private func payOwed() throws(RingError) -> Bool {
     guard !owed.isEmpty else { return true }
+    guard isAlive else { return false }
     var paid = 0
-    defer { owed.removeFirst(paid) }
+    defer {
+      owed.removeFirst(paid)
+      if hasHeldCalls, owedRootBytes <= GRPCCall.lowWater {
+        hasHeldCalls = false
+        loop.callsOut?.resumeHeldBack()
+      }
+    }
     let now = Clock.monotonicNanoseconds
     for done in owed {
       var sent: Result<Bool, RingError> = .success(false)
@@ -298,6 +330,7 @@ final class WorkerLink {
     } else if ledger.awaited == 0 {
       settle()
     }
+    settleOwed()
     host.roomWasMade()
     return true
   }
@@ -376,6 +409,7 @@ final class WorkerLink {
 
   /// Does what a reply asks for that is not about its stream: calls out, metrics.
   private func perform(_ outcome: PluginOutcome) {
+    if outcome.contents.contains(.calls) { loop.callsOut?.perform(outcome, from: self) }
     if outcome.contents.contains(.metrics) { applyMetrics(outcome) }
   }
 
@@ -457,6 +491,9 @@ final class WorkerLink {
     condemn(reason, failHead: failHead)
   }
 
+  /// The worker did what no honest one does.
+  func breach(_ detail: String) { lose(.protocolViolation, detail) }
+
   /// The worker is lost: settles what was outstanding by the failure table.
   ///
   /// - Parameter failHead: the first callback fails whatever the status page says: it is past its deadline.
@@ -483,6 +520,7 @@ final class WorkerLink {
       loop.group.shared.workerLost(worker, plugin: host.place)
     }
     let outstanding = ledger.abandon(running: running)
+    loop.callsOut?.workerLost(self)
     loop.deactivate(self)
     loop.unwatch(self)
     host.reconsider()

@@ -16,6 +16,7 @@ final class WorkerMapping: @unchecked Sendable {
   let layout: ChannelLayout
   private let mapping: Mapping
   private let holders: Atomic<Int>
+  private let callsInFlight = Atomic<Int>(0)
 
   /// Checks size and seals, then maps.
   ///
@@ -30,6 +31,17 @@ final class WorkerMapping: @unchecked Sendable {
   }
 
   var base: UnsafeMutableRawPointer { mapping.base }
+
+  /// Counts a call out of the worker, over all event loops.
+  ///
+  /// - Returns: false where it has as many already: nothing is counted.
+  func callBegins(atMost maximum: Int) -> Bool {
+    if callsInFlight.add(1, ordering: .relaxed).newValue <= maximum { return true }
+    callsInFlight.subtract(1, ordering: .relaxed)
+    return false
+  }
+
+  func callEnded() { callsInFlight.subtract(1, ordering: .relaxed) }
 
   /// One event loop has let go for good.
   ///

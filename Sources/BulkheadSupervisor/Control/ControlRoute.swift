@@ -5,6 +5,7 @@ enum ControlRoute: Equatable, Sendable {
   case status
   case plugins
   case workers
+  case metrics
   case restart(plugin: String)
   case reset(plugin: String)
 
@@ -28,6 +29,7 @@ enum ControlRoute: Equatable, Sendable {
       case "status": route = .status
       case "plugins": route = .plugins
       case "workers": route = .workers
+      case "metrics": route = .metrics
       default: return .failure(.notFound)
       }
       allowed = "GET"

@@ -18,6 +18,8 @@ enum ControlAnswer: Sendable {
   case plugins(PluginsResponse)
   case workers(WorkersResponse)
   case plugin(PluginInfo)
+  /// Prometheus text.
+  case metrics(String)
 }
 
 /// What the supervisor answers where it cannot do what was asked for.
@@ -96,7 +98,7 @@ struct ControlResponder: HTTPResponder {
       return Self.failure(
         .notFound, .notFound,
         "no such path; there are \(ControlPaths.status), \(ControlPaths.plugins), \(ControlPaths.workers), "
-          + "\(ControlPaths.plugins)/NAME/restart and \(ControlPaths.plugins)/NAME/reset")
+          + "\(ControlPaths.metrics), \(ControlPaths.plugins)/NAME/restart and \(ControlPaths.plugins)/NAME/reset")
     case .failure(.methodNotAllowed(let allow)):
       var response = Self.failure(
         .methodNotAllowed, .methodNotAllowed, "this path takes \(allow), not \(request.method.rawValue)")
@@ -109,6 +111,11 @@ struct ControlResponder: HTTPResponder {
         case .plugins(let body): return try Self.success(body)
         case .workers(let body): return try Self.success(body)
         case .plugin(let body): return try Self.success(body)
+        case .metrics(let text):
+          var response = Response(status: .ok)
+          response.headers[.contentType] = ControlPaths.metricsContentType
+          response.body = ResponseBody(byteBuffer: ByteBuffer(string: text))
+          return response
         }
       } catch let error as ControlError {
         return Self.failure(Self.status(of: error.code), error.code, error.message)

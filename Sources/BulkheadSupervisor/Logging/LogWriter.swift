@@ -20,6 +20,7 @@ final class LogWriter: Sendable {
     let condition = NSCondition()
     var lines: [String] = []
     var dropped: UInt64 = 0
+    var droppedInAll: UInt64 = 0
     var writing = false
   }
 
@@ -44,8 +45,16 @@ final class LogWriter: Sendable {
       queue.condition.signal()
     } else {
       queue.dropped &+= 1
+      queue.droppedInAll &+= 1
     }
     queue.condition.unlock()
+  }
+
+  /// Lines that were dropped since the start, because standard error is not read fast enough.
+  var droppedLines: UInt64 {
+    queue.condition.lock()
+    defer { queue.condition.unlock() }
+    return queue.droppedInAll
   }
 
   /// Waits until all that was queued is written, at most that long.

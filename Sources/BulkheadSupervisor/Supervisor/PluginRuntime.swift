@@ -17,6 +17,8 @@ final class PluginRuntime {
   var timer: TimerQueue.Token?
   var worker: WorkerRuntime?
   var lastExit: PluginInfo.LastExit?
+  /// Ends of its workers since the supervisor started.
+  var exits: [ExitReason: UInt64] = [:]
   /// Which missing layers were said already, so that a plugin that is restarted often does not repeat them.
   var announcedGaps: Set<[IsolationLayer]> = []
 

@@ -8,9 +8,14 @@ import Glibc
 
 /// The answers to the control socket.
 extension Supervisor {
-  /// Answers a request; on the loop's thread.
-  func answer(_ route: ControlRoute) -> Result<ControlAnswer, ControlError> {
+  /// Answers a request, now or before long; on the loop's thread.
+  func answer(_ route: ControlRoute, _ reply: @escaping (Result<ControlAnswer, ControlError>) -> Void) {
+    if route == .metrics { collectMetrics { reply(.success(.metrics($0))) } } else { reply(answer(route)) }
+  }
+
+  private func answer(_ route: ControlRoute) -> Result<ControlAnswer, ControlError> {
     switch route {
+    case .metrics: return .success(.metrics(ownMetrics(without: "it was not asked")))
     case .status: return .success(.status(statusResponse))
     case .plugins: return .success(.plugins(PluginsResponse(plugins: plugins.map(\.info))))
     case .workers:
@@ -103,8 +108,10 @@ extension ControlBackend {
             .failure(ControlError(code: .unavailable, message: "the supervisor did not answer within \(timeout.text)")))
         }
         inbox.post { supervisor in
-          timer.cancel()
-          once.resume(supervisor.answer(route))
+          supervisor.answer(route) { result in
+            timer.cancel()
+            once.resume(result)
+          }
         }
       }
       guard case .workers(var response) = answer else { return answer }

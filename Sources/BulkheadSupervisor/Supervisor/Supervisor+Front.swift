@@ -176,7 +176,7 @@ extension Supervisor {
     case .workerGone(let id):
       note(.trace, "front: \(event) (\(workers[id]?.plugin.name ?? "gone"))")
     case .drained: note(.debug, "front: drained")
-    case .metrics: break
+    case .metrics(let number, let isLast, let text): takeMetrics(number: number, isLast: isLast, text: text)
     }
     return true
   }
@@ -201,6 +201,7 @@ extension Supervisor {
     loop.cancel(&front.startTimer)
     guard front === self.front else { return }
     self.front = nil
+    endMetrics(without: "it ended")
     if phase == .draining {
       note(.info, "front ended [\(status)]")
       return stopWorkers()

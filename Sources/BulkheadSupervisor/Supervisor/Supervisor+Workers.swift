@@ -245,6 +245,7 @@ extension Supervisor {
       .init(first: worker.cause, end: status, wasReady: worker.wasReady, wasKilled: worker.wasKilled))
     worker.child.note(
       cause.reason == .requested ? .info : .error, "ended (\(cause.reason.rawValue)): \(cause.detail) [\(status)]")
+    plugin.exits[cause.reason, default: 0] += 1
     // Part of it may be a plugin's words, and it ends on an operator's screen.
     plugin.lastExit = .init(reason: cause.reason, detail: LogLine.escaped(cause.detail, quoted: false), at: .now)
     if phase == .stopping {

@@ -69,6 +69,7 @@ final class Supervisor {
   /// A timer looks at the queue before long.
   var startQueueIsWatched = false
   var watchTimer: TimerQueue.Token?
+  var metrics = MetricsCollection()
   var drainingSince = Duration.zero
   var shutdownTimer: TimerQueue.Token?
   /// Why the run is over, once it is.

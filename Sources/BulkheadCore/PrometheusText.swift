@@ -2,20 +2,23 @@
 ///
 /// A family stands together under its HELP and TYPE. What does not fit any more is left out as whole families, and the
 /// last line says so.
-struct PrometheusText {
-  private(set) var lines: [String] = []
+public struct PrometheusText {
+  /// What was written, without line ends.
+  public private(set) var lines: [String] = []
   private var bytes = 0
   private let maximumBytes: Int
   private var leftOut = 0
 
-  init(maximumBytes: Int) { self.maximumBytes = maximumBytes }
+  /// - Parameter maximumBytes: of the whole text.
+  public init(maximumBytes: Int) { self.maximumBytes = maximumBytes }
 
   /// One value of a family.
-  struct Sample {
-    var suffix = ""
-    var labels: [(name: String, value: String)]
-    var value: String
-    init(_ labels: [(name: String, value: String)], _ value: some CustomStringConvertible, suffix: String = "") {
+  public struct Sample {
+    /// What follows the family's name: `_sum`, for example.
+    public var suffix = ""
+    public var labels: [(name: String, value: String)]
+    public var value: String
+    public init(_ labels: [(name: String, value: String)], _ value: some CustomStringConvertible, suffix: String = "") {
       self.suffix = suffix
       self.labels = labels
       self.value = value.description
@@ -27,7 +30,7 @@ struct PrometheusText {
   /// - Parameters:
   ///   - name: valid, as `validName` makes one.
   ///   - kind: `counter`, `gauge` or `histogram`.
-  mutating func family(_ name: String, _ kind: String, help: String, _ samples: [Sample]) {
+  public mutating func family(_ name: String, _ kind: String, help: String, _ samples: [Sample]) {
     guard !samples.isEmpty else { return }
     var fresh = ["# HELP \(name) \(Self.escaped(help, quoted: false))", "# TYPE \(name) \(kind)"]
     var size = fresh[0].utf8.count + fresh[1].utf8.count + 2
@@ -53,7 +56,7 @@ struct PrometheusText {
   }
 
   /// A line for people.
-  mutating func comment(_ text: String) {
+  public mutating func comment(_ text: String) {
     let line = "# \(Self.escaped(text, quoted: false))"
     guard bytes + line.utf8.count < maximumBytes else { return }
     bytes += line.utf8.count + 1
@@ -61,13 +64,13 @@ struct PrometheusText {
   }
 
   /// Says what was left out, if anything was.
-  mutating func finish() {
+  public mutating func finish() {
     guard leftOut > 0 else { return }
     lines.append("# \(leftOut) families of metrics are left out: the text would be larger than \(maximumBytes) bytes")
   }
 
   /// The text in pieces of whole lines, each of at most so many bytes; a longer line is left out.
-  func pieces(ofAtMost limit: Int) -> [String] {
+  public func pieces(ofAtMost limit: Int) -> [String] {
     var pieces: [String] = []
     var piece = ""
     var count = 0
@@ -88,7 +91,7 @@ struct PrometheusText {
   }
 
   /// The bytes as the end of a metric's name: what Prometheus does not take is an underscore.
-  static func validName(_ name: [UInt8]) -> String {
+  public static func validName(_ name: [UInt8]) -> String {
     String(
       decoding: name.map { byte in
         switch byte {
@@ -100,7 +103,7 @@ struct PrometheusText {
 
   /// Text for a label's value or a comment. Control characters would reach an operator's screen: they are shown as
   /// `\xNN`.
-  static func escaped(_ text: String, quoted: Bool) -> String {
+  public static func escaped(_ text: String, quoted: Bool) -> String {
     let isPlain = text.utf8.allSatisfy { byte in
       byte >= 0x20 && byte < 0x7F && byte != UInt8(ascii: "\\") && (byte != UInt8(ascii: "\"") || !quoted)
     }

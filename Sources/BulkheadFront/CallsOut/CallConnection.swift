@@ -1,0 +1,188 @@
+import BulkheadSystem
+import NIOCore
+import NIOSSL
+
+/// One connection for calls out: from the attempt to its end. One event loop; subclasses speak HTTP.
+class CallConnection {
+  enum State {
+    /// On the way, TLS included.
+    case connecting
+    case ready
+    /// It takes no further call.
+    case leaving
+    case closed
+  }
+
+  let pool: CallPool
+  let endpoint: Int
+  private(set) var state = State.connecting
+  private(set) var channel: (any Channel)?
+  /// Calls that wait for it to be ready.
+  private var waiters: [OutgoingCall] = []
+  /// Calls that are on it.
+  private(set) var load = 0
+  /// Since when nobody uses it: CLOCK_MONOTONIC, ns.
+  private(set) var idleSince = Clock.monotonicNanoseconds
+  private var handshakeTimeout: Scheduled<Void>?
+
+  init(pool: CallPool, endpoint: Int) {
+    self.pool = pool
+    self.endpoint = endpoint
+  }
+
+  // MARK: For subclasses to override
+
+  /// How many calls it may have at once.
+  var capacity: Int { 1 }
+  /// Adds the handlers that speak HTTP.
+  func install(_ channel: any Channel) throws {}
+  /// Sends the call.
+  func start(_ call: OutgoingCall) {}
+
+  // MARK: Calls
+
+  final var hasRoom: Bool {
+    switch state {
+    case .connecting: waiters.count < capacity
+    case .ready: load < capacity && (channel?.isActive ?? false)
+    case .leaving, .closed: false
+    }
+  }
+
+  final var isIdle: Bool { state == .ready && load == 0 }
+
+  /// Whom it is connected to, as a request may name it.
+  final var authority: String {
+    if let name = pool.tls?.serverName, !name.isEmpty { return name }
+    return pool.endpoint(endpoint)?.text ?? ""
+  }
+
+  final func take(_ call: OutgoingCall) {
+    call.connection = self
+    if state == .ready {
+      load += 1
+      start(call)
+    } else {
+      waiters.append(call)
+    }
+  }
+
+  /// The call does not wait for it any more.
+  final func forget(_ call: OutgoingCall) { waiters.removeAll { $0 === call } }
+
+  /// A call is off it.
+  final func callLeft() {
+    load = max(load - 1, 0)
+    if load == 0 {
+      idleSince = Clock.monotonicNanoseconds
+      if state == .leaving || pool.callsOut.isDraining { return close() }
+    }
+    pool.serveQueue()
+  }
+
+  /// It takes no further call; those that are on it go on.
+  final func leave() {
+    guard state == .ready else { return }
+    state = .leaving
+    if load == 0 { close() }
+  }
+
+  final func close() {
+    if state == .connecting, channel == nil {
+      // The attempt goes on; whatever comes of it is closed.
+      state = .closed
+      let calls = waiters
+      waiters = []
+      pool.failed(self, calls, reason: "is not called any more: the front is ending", isTimeout: true)
+      return
+    }
+    channel?.close(promise: nil)
+  }
+
+  // MARK: Coming and going
+
+  final func connected(_ channel: any Channel, within limit: TimeAmount) {
+    guard state == .connecting else { return channel.close(promise: nil) }
+    self.channel = channel
+    do {
+      guard let tls = pool.tls, let target = pool.endpoint(endpoint) else {
+        try install(channel)
+        return ready()
+      }
+      let alpn = pool.kind == .http2 ? "h2" : "http/1.1"
+      let handler = try tls.handler(alpn: alpn, host: target.host)
+      let gate = TLSGate(isALPNRequired: pool.kind == .http2, alpn: alpn) { [weak self] problem in
+        self?.handshakeEnded(problem)
+      }
+      handshakeTimeout = channel.eventLoop.assumeIsolated().scheduleTask(in: limit) { [weak self] in
+        self?.fail("(\(target.text)) did not finish its TLS handshake within \(limit.nanoseconds / 1_000_000) ms")
+      }
+      try channel.pipeline.syncOperations.addHandlers([handler, gate])
+    } catch {
+      fail("(\(text)) cannot be spoken to: \(UpstreamTLS.describe(error))")
+    }
+  }
+
+  private func handshakeEnded(_ problem: String?) {
+    guard state == .connecting, let channel else { return }
+    handshakeTimeout?.cancel()
+    handshakeTimeout = nil
+    if let problem { return fail("(\(text)) \(problem)") }
+    do {
+      try install(channel)
+      ready()
+    } catch {
+      fail("(\(text)) cannot be spoken to: \(error)")
+    }
+  }
+
+  private func ready() {
+    state = .ready
+    let calls = waiters
+    waiters = []
+    for call in calls where !call.isOver {
+      // The upstream may allow fewer than were expected.
+      guard hasRoom else {
+        call.connection = nil
+        pool.acquire(call)
+        continue
+      }
+      load += 1
+      start(call)
+    }
+    if load == 0 { idleSince = Clock.monotonicNanoseconds }
+    pool.serveQueue()
+  }
+
+  private var text: String { pool.endpoint(endpoint)?.text ?? "" }
+
+  final func connectFailed(_ error: any Error) {
+    if case .connectTimeout? = error as? ChannelError {
+      let limit = pool.callsOut.loop.settings.bootstrap.timeouts.upstreamConnect
+      fail("(\(text)) did not take a connection within \(limit) ms", isTimeout: true)
+    } else {
+      fail("(\(text)) cannot be reached: \(UpstreamPool.describe(error))")
+    }
+  }
+
+  /// No connection came of it.
+  private func fail(_ reason: String, isTimeout: Bool = false) {
+    guard state == .connecting else { return }
+    state = .closed
+    handshakeTimeout?.cancel()
+    handshakeTimeout = nil
+    let calls = waiters
+    waiters = []
+    channel?.close(promise: nil)
+    pool.failed(self, calls, reason: reason, isTimeout: isTimeout)
+  }
+
+  /// The channel is gone.
+  final func isGone() {
+    guard state != .closed else { return }
+    if state == .connecting { return fail("(\(text)) closed the connection before it could be used") }
+    state = .closed
+    load = 0
+    pool.closed(self)
+  }
+}

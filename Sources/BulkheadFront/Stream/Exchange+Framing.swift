@@ -1,0 +1,91 @@
+import BulkheadCore
+import BulkheadSystem
+import NIOCore
+
+// How a message ends on the wire where plugins may have changed its body: settled as its head leaves.
+extension Exchange {
+  /// Settles how the request's body ends, as its head is about to leave.
+  func settleRequestFraming() {
+    let walk = requestWalk.flatMap { $0.isActive ? $0 : nil }
+    guard requestFraming != .none, walk != nil || request.lengthWasRemoved else { return }
+    let wasChunked = requestFraming == .chunked
+    if requestIsWhole {
+      let size = echoBytes &+ UInt64(requestQueue.byteCount)
+      if wasChunked || !requestTrailers.isEmpty {
+        requestFraming = .chunked
+        request.removeAll { $0.name == .contentLength }
+      } else {
+        requestFraming = size == 0 ? .none : .length(size)
+        request.set(.contentLength, "content-length", size)
+      }
+    } else if request.lengthWasRemoved || walk?.hasChangedLength ?? false {
+      requestFraming = .chunked
+      request.removeAll { $0.name == .contentLength }
+    }
+  }
+
+  /// Settles how the response's body ends, as its head is about to leave.
+  func settleResponseFraming() {
+    let walk = responseWalk.flatMap { $0.isActive ? $0 : nil }
+    guard responseFraming != .none, walk != nil || response.lengthWasRemoved else { return }
+    // Where the end of the connection ends the body, or a chunk does, it stays so.
+    guard case .length = responseFraming else { return }
+    let open: BodyFraming = isVersion10 ? .untilClose : .chunked
+    if responseIsWhole {
+      let size = UInt64(responseQueue.byteCount)
+      if !responseTrailers.isEmpty, !isVersion10 {
+        responseFraming = open
+        response.removeAll { $0.name == .contentLength }
+      } else {
+        responseFraming = size == 0 ? .none : .length(size)
+        response.set(.contentLength, "content-length", size)
+      }
+    } else if response.lengthWasRemoved || walk?.hasChangedLength ?? false {
+      responseFraming = open
+      response.removeAll { $0.name == .contentLength }
+    }
+  }
+
+  /// Whether what is about to be sent is as long as the head said that went before it.
+  func keepsRequestLength(_ isWhole: Bool) -> Bool {
+    requestSentBytes &+= UInt64(requestQueue.byteCount)
+    guard case .length(let length) = requestFraming else { return true }
+    return keeps(length, sent: requestSentBytes, isWhole: isWhole, "request")
+  }
+
+  /// The same for the response.
+  func keepsResponseLength(_ isWhole: Bool) -> Bool {
+    guard case .length(let length) = responseFraming else { return true }
+    return keeps(length, sent: responseBodyBytes &+ UInt64(responseQueue.byteCount), isWhole: isWhole, "response")
+  }
+
+  private func keeps(_ length: UInt64, sent: UInt64, isWhole: Bool, _ what: StaticString) -> Bool {
+    if isWhole ? sent == length : sent <= length { return true }
+    if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
+      loop.log.write(
+        .warn, stream: requestID,
+        "the stream is reset: a plugin changed the length of the \(what)'s body after its head had left with "
+          + "content-length \(length); a plugin that does so must remove content-length in its headers callback"
+          + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+    }
+    details = "body_length_changed"
+    return false
+  }
+
+  /// Says that trailers have no place in this message.
+  func dropsTrailers(_ what: StaticString) {
+    guard let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) else { return }
+    loop.log.write(
+      .warn, stream: requestID,
+      "the trailers of a \(what) are left out: its head had left with content-length, or its reader knows no chunks"
+        + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+  }
+}
+
+extension HeaderMap {
+  /// Sets the one value of a name that the front knows to a number.
+  func set(_ name: HeaderName, _ key: StaticString, _ number: UInt64) {
+    var text = String(number)
+    text.withUTF8 { set(name, key, UnsafeRawBufferPointer($0)) }
+  }
+}

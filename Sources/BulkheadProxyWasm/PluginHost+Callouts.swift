@@ -1,0 +1,89 @@
+import BulkheadCore
+import BulkheadWire
+import ProxyWasmABI
+
+/// What `proxy_http_call` and the gRPC hostcalls share.
+extension PluginHost {
+  /// The stream with which a call that is made now ends: that of the context, where it has not ended itself.
+  private var owner: StreamContext? {
+    guard let active, !active.isEnded else { return nil }
+    return active
+  }
+
+  /// Whether one call more may be in flight; where not, it is said.
+  private func mayCallOut() -> Bool {
+    guard callouts.count < configuration.callsInFlight else {
+      warn("a call out was refused: \(configuration.callsInFlight) are in flight, as many as the policy allows")
+      return false
+    }
+    return true
+  }
+
+  /// Sends a new call on its way.
+  ///
+  /// - Parameter write: writes the operation's key, from token and owner.
+  /// - Returns: the token; nil where there is no room for the call, which was said then.
+  func callOut(
+    _ kind: CalloutTable.Kind, _ code: ReplyOperation.Code, value: UnsafeRawBufferPointer,
+    key write: (_ writer: inout WireWriter, _ token: UInt32, _ owner: UInt32) -> Void
+  ) -> UInt32? {
+    guard mayCallOut() else { return nil }
+    let owner = owner
+    let token = callouts.makeToken(kind)
+    var key = WireWriter(capacity: 512)
+    write(&key, token, owner?.stream ?? CallbackRecord.noStream)
+    let loop = owner?.loop ?? runningLoop
+    let builder = owner.map { self.builder(for: $0) } ?? rootBuilder(loop: loop)
+    guard builder.add(code, key: key.bytes, value: value) else {
+      _ = refuseOversize()
+      return nil
+    }
+    callouts.add(token, CalloutTable.Call(kind: kind, owner: owner, loop: loop))
+    return token
+  }
+
+  /// Sends a step of a gRPC call behind the record that started it.
+  func step(
+    _ code: ReplyOperation.Code, _ token: UInt32, _ call: CalloutTable.Call, isLast: Bool = false,
+    message: UnsafeRawBufferPointer = PluginHost.nothing
+  ) -> Bool {
+    var key = WireWriter(capacity: 64)
+    key.grpcStepKey(token: token, isLast: isLast)
+    let builder = call.owner.map { self.builder(for: $0) } ?? rootBuilder(loop: call.loop)
+    return builder.add(code, key: key.bytes, value: message)
+  }
+
+  /// A stream is over: the front has cancelled its calls.
+  func forgetCalls(of context: StreamContext) {
+    if !context.calls.isEmpty { callouts.removeAll(of: context) }
+  }
+
+  /// Pairs from the guest as a request or its trailers may carry them: names in lower case, pseudo-headers first.
+  ///
+  /// - Returns: nil where one may not stand there.
+  static func fields(
+    _ pairs: PairsView, in rules: HeaderRules.Map, skippingPseudo: Bool = false
+  ) -> [(name: [UInt8], value: [UInt8])]? {
+    var pseudo: [(name: [UInt8], value: [UInt8])] = []
+    var plain: [(name: [UInt8], value: [UInt8])] = []
+    var isAllowed = true
+    pairs.visit { name, value in
+      if skippingPseudo, HeaderRules.isPseudo(name) { return }
+      // A request's host goes by its pseudo-header.
+      let isHost = rules == .request && name.equals("host")
+      let key = isHost ? Array(":authority".utf8) : name.map(\.lowercasedASCII)
+      let isFine = key.withUnsafeBytes { HeaderRules.allows($0, value, in: rules) }
+      isAllowed = isAllowed && isFine
+      if key.first == UInt8(ascii: ":") {
+        pseudo.removeAll { $0.name == key }
+        pseudo.append((key, [UInt8](value)))
+      } else {
+        plain.append((key, [UInt8](value)))
+      }
+    }
+    return isAllowed ? pseudo + plain : nil
+  }
+
+  /// A timeout in milliseconds within the bound; 0 stands for none.
+  static func timeout(_ milliseconds: UInt32) -> UInt32 { min(milliseconds, Limits.maximumCallMilliseconds) }
+}

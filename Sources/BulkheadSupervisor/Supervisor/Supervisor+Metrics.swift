@@ -1,0 +1,124 @@
+import BulkheadCore
+import BulkheadPolicy
+import BulkheadWire
+
+/// Metrics that are being collected: of the front, in pieces, for all who ask meanwhile.
+struct MetricsCollection {
+  /// What the front is asked under; 0 is none.
+  var number: UInt32 = 0
+  var text = ""
+  var waiters: [(String) -> Void] = []
+  var timer: TimerQueue.Token?
+
+  /// The longest that the front is waited for.
+  static let limit = Duration.seconds(3)
+  /// The most that is taken from the front, in bytes.
+  static let maximumBytes = 17 << 20
+}
+
+/// `GET /v1/metrics`: what the front counts, and what this process knows.
+extension Supervisor {
+  /// Gives the text of all metrics, now or once the front has answered. On the loop's thread.
+  func collectMetrics(_ answer: @escaping (String) -> Void) {
+    guard let front, front.isServing else { return answer(ownMetrics(without: "it does not run")) }
+    metrics.waiters.append(answer)
+    // Whoever asks while an answer is on its way shares it.
+    guard metrics.waiters.count == 1 else { return }
+    metrics.number &+= 1
+    if metrics.number == 0 { metrics.number = 1 }
+    metrics.text = ""
+    metrics.timer = loop.after(MetricsCollection.limit) { [unowned self] in
+      metrics.timer = nil
+      endMetrics(without: "it did not answer within \(MetricsCollection.limit.text)")
+    }
+    tellFront(.collectMetrics(number: metrics.number))
+  }
+
+  /// A piece of the front's text.
+  func takeMetrics(number: UInt32, isLast: Bool, text: String) {
+    guard number == metrics.number, !metrics.waiters.isEmpty else { return }
+    guard metrics.text.utf8.count + text.utf8.count < MetricsCollection.maximumBytes else {
+      return endMetrics(without: "it sent more than \(MetricsCollection.maximumBytes) bytes")
+    }
+    metrics.text += Self.printable(text)
+    guard isLast else { return }
+    finishMetrics(metrics.text + ownMetrics(without: nil))
+  }
+
+  /// The front does not answer any more: those who wait get what this process knows.
+  func endMetrics(without why: String) {
+    guard !metrics.waiters.isEmpty else { return }
+    finishMetrics(ownMetrics(without: why))
+  }
+
+  private func finishMetrics(_ text: String) {
+    loop.cancel(&metrics.timer)
+    let waiters = metrics.waiters
+    metrics.waiters = []
+    metrics.text = ""
+    for waiter in waiters { waiter(text) }
+  }
+
+  /// Whole lines, without what would steer an operator's terminal.
+  static func printable(_ text: String) -> String {
+    let isClean = text.utf8.allSatisfy { ($0 >= 0x20 && $0 != 0x7F) || $0 == UInt8(ascii: "\n") }
+    let clean =
+      isClean
+      ? text
+      : String(
+        decoding: text.utf8.map { ($0 >= 0x20 && $0 != 0x7F) || $0 == UInt8(ascii: "\n") ? $0 : UInt8(ascii: "?") },
+        as: UTF8.self)
+    return clean.isEmpty || clean.utf8.last == UInt8(ascii: "\n") ? clean : clean + "\n"
+  }
+
+  /// What this process knows.
+  ///
+  /// - Parameter why: why the front's part is missing; nil where it is there.
+  func ownMetrics(without why: String?) -> String {
+    typealias Sample = PrometheusText.Sample
+    var text = PrometheusText(maximumBytes: MetricsCollection.maximumBytes)
+    if let why { text.comment("the metrics of the front and of the plugins are missing: \(why)") }
+    text.family(
+      "bulkhead_info", "gauge", help: "The version that runs.", [Sample([("version", SupervisorOptions.version)], 1)])
+    text.family(
+      "bulkhead_uptime_seconds", "gauge", help: "Since the supervisor started.",
+      [Sample([], (loop.now - startedAt).inSeconds)])
+    text.family(
+      "bulkhead_front_up", "gauge", help: "Whether the front serves.", [Sample([], front?.isServing == true ? 1 : 0)])
+    text.family(
+      "bulkhead_front_restarts_total", "counter", help: "Fronts started after the first one.",
+      [Sample([], frontMachine.restarts)])
+    let states: [(WorkerRuntime.State, String)] = [(.starting, "starting"), (.ready, "ready"), (.stopping, "stopping")]
+    var counts: [String: [WorkerRuntime.State: Int]] = [:]
+    for worker in workers.values { counts[worker.plugin.name, default: [:]][worker.state, default: 0] += 1 }
+    text.family(
+      "bulkhead_workers", "gauge", help: "Worker processes, by plugin and state.",
+      plugins.flatMap { plugin in
+        states.map { Sample([("plugin", plugin.name), ("state", $0.1)], counts[plugin.name]?[$0.0] ?? 0) }
+      })
+    text.family(
+      "bulkhead_restarts_total", "counter", help: "Workers started after a plugin's first one.",
+      plugins.map { Sample([("plugin", $0.name)], $0.machine.restarts) })
+    text.family(
+      "bulkhead_exits_total", "counter", help: "Ends of workers, by plugin and reason.",
+      plugins.flatMap { plugin in
+        ExitReason.allCases.map {
+          Sample([("plugin", plugin.name), ("reason", $0.rawValue)], plugin.exits[$0] ?? 0)
+        }
+      })
+    text.family(
+      "bulkhead_quarantined", "gauge", help: "Whether a plugin's crash budget is spent.",
+      plugins.map { Sample([("plugin", $0.name)], $0.machine.state == .quarantined ? 1 : 0) })
+    text.family(
+      "bulkhead_guest_memory_bytes", "gauge", help: "Linear memory of a plugin's guest, as its worker says.",
+      plugins.compactMap { plugin in
+        plugin.worker.flatMap { $0.status() }.map { Sample([("plugin", plugin.name)], $0.memoryBytes) }
+      })
+    text.family(
+      "bulkhead_log_lines_dropped_total", "counter",
+      help: "Lines of log that were dropped because standard error is not read fast enough.",
+      [Sample([], log.droppedLines)])
+    text.finish()
+    return text.lines.reduce(into: "") { $0 += $1 + "\n" }
+  }
+}
