@@ -259,6 +259,26 @@ func bracketUpstream() throws -> TestUpstream {
     #expect(done.properties.contains("upstream.address=127.0.0.1:\(upstream.port)"))
   }
 
+  @Test func whatAPluginSetsTheNextOneSees() throws {
+    let upstream = try bracketUpstream()
+    var both = FrontBootstrap.Upstream.at(1)
+    both.endpoints.append("127.0.0.1:\(upstream.port)")
+    let front = try TestFront.tcp(plugins: [.network("a"), .network("b")], upstreams: [both])
+    defer { front.stop() }
+    let first = try front.addWorker(plugin: 0) { callback, _ in
+      callback.kind == .newConnection
+        ? .reply([], [.property("who", "Ann"), .host("127.0.0.1:\(upstream.port)"), .host("none:1")]) : .goOn()
+    }
+    let second = try front.addWorker(plugin: 1) { _, _ in .goOn() }
+    let client = try front.connect()
+    client.send("x")
+    client.halfClose()
+    #expect(client.readToEnd() == "[x]")
+    #expect(second.seen.first?.properties.contains("who=Ann") == true)
+    try first.waitForSeen(1) { $0.kind == .streamDone }
+    #expect(first.seen.last?.properties.contains("who=Ann") == true)
+  }
+
   @Test func dataThatIsEditedReachesTheOtherSideEdited() throws {
     let front = try TestFront.tcp(plugins: [.network("p", .failClose, [.downstreamData, .upstreamData])])
     defer { front.stop() }

@@ -22,10 +22,7 @@ extension AccessLog {
       line.member("bytes_out", exchange.responseBodyBytes)
       line.member("duration_us", (Clock.monotonicNanoseconds &- exchange.startedMonotonic) / 1_000)
       line.member("upstream", text: exchange.pool.nameBytes)
-      if let endpoint = exchange.pool.endpointText(exchange.lastEndpoint) {
-        line.member("endpoint")
-        line.string(endpoint)
-      }
+      if let peer = exchange.upstreamPeer { line.member("endpoint", text: peer.address) }
       line.member("flags", exchange.flags)
       line.member("details", text: exchange.details.bytes)
       for field in fields {
@@ -40,6 +37,10 @@ extension AccessLog {
   }
 
   private func write(_ field: AccessLogField, of exchange: Exchange, into line: inout JSONText) {
+    if let value = field.value(among: exchange.pluginProperties) {
+      line.member(field.name, text: value)
+      return
+    }
     func header(_ name: [UInt8], _ map: HeaderMap) {
       let found = name.withUnsafeBytes { name in map.entries.first { map.key($0).equals(name) } }
       if let found { line.member(field.name, text: map.value(found)) }
@@ -53,10 +54,7 @@ extension AccessLog {
     case .referer: header(Array("referer".utf8), exchange.request)
     case .clusterName: line.member(field.name, text: exchange.pool.nameBytes)
     case .upstreamAddress:
-      if let endpoint = exchange.pool.endpointText(exchange.lastEndpoint) {
-        line.member(field.name)
-        line.string(endpoint)
-      }
+      if let peer = exchange.upstreamPeer { line.member(field.name, text: peer.address) }
     case .listenerDirection: line.member(field.name, 1)
     case .destinationAddress, .plugin: break
     }

@@ -15,10 +15,7 @@ extension AccessLog {
       line.member("bytes_out", stream.bytesToClient)
       line.member("duration_us", (Clock.monotonicNanoseconds &- stream.startedMonotonic) / 1_000)
       line.member("upstream", text: stream.pool.nameBytes)
-      if let endpoint = stream.pool.endpointText(stream.endpoint) {
-        line.member("endpoint")
-        line.string(endpoint)
-      }
+      if let peer = stream.peer { line.member("endpoint", text: peer.address) }
       line.member("flags", stream.flags)
       line.member("details", text: stream.details.bytes)
       for field in fields {
@@ -29,11 +26,8 @@ extension AccessLog {
         switch field.source {
         case .clusterName: line.member(field.name, text: stream.pool.nameBytes)
         case .upstreamAddress:
-          if let endpoint = stream.pool.endpointText(stream.endpoint) {
-            line.member(field.name)
-            line.string(endpoint)
-          }
-        case .destinationAddress: line.member(field.name, text: TCPStream.text(stream.client?.localAddress))
+          if let peer = stream.peer { line.member(field.name, text: peer.address) }
+        case .destinationAddress: line.member(field.name, text: UpstreamPeer.text(stream.client?.localAddress))
         case .listenerDirection: line.member(field.name, 1)
         case .requestHeader, .responseHeader, .scheme, .host, .userAgent, .referer, .plugin: break
         }

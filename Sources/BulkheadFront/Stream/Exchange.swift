@@ -118,8 +118,6 @@ final class Exchange: PluginStream {
   var transportFailure = ""
   /// Bytes of the body that went to the upstream; counted where plugins may have changed it.
   var requestSentBytes: UInt64 = 0
-  /// The number of the endpoint that it was sent to, for the access log; -1 before that.
-  var lastEndpoint = -1
 
   /// What the embedded echo upstream has taken of the body.
   var echoBody = ByteBuffer()
@@ -186,7 +184,6 @@ final class Exchange: PluginStream {
     upstreamPeer = nil
     if !transportFailure.isEmpty { transportFailure = "" }
     requestSentBytes = 0
-    lastEndpoint = -1
     poolDeadline = 0
     responseFraming = .none
     responseEnded = false

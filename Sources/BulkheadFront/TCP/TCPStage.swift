@@ -102,6 +102,8 @@ final class TCPStage {
   /// A callback was completed there: the VM has state of this connection.
   var hasState = false
   var redispatches = 0
+  /// The stream's `propertyVersion` that it was told of.
+  var propertyVersion = 0
   /// It waits for a worker, or for room on its ring.
   var waits = false
   var upstreamCloseIsSaid = false

@@ -113,6 +113,9 @@ extension TCPStream {
     case .dead: return .failed("it has failed the connection before")
     case .open:
       guard let link = stage.link, link.isAlive else { return .failed("its worker died") }
+      guard kind == .newConnection || link.hasBodyRoom(own: stage.held) else {
+        return host.wait(self) ? .waits : .failed("its worker keeps as much of open streams as it may")
+      }
       return send(index, kind, direction, to: link, isFirst: false)
     case .unseen:
       if let link = host.current { return send(index, kind, direction, to: link, isFirst: true) }
@@ -138,6 +141,7 @@ extension TCPStream {
       stage[direction].sequence = sequence
       stage.meeting = .open
       stage.link = link
+      stage.propertyVersion = propertyVersion
       admissionUntil = 0
       if isFirst {
         stage.held = Self.contextBytes
@@ -214,11 +218,12 @@ extension TCPStream {
   /// Does what a reply asks for beside the outcome of its callback.
   private func act(_ index: Int, _ outcome: PluginOutcome) {
     let stage = stages[index]
-    if !outcome.contents.isDisjoint(with: [.splices, .properties]) {
+    if !outcome.contents.isDisjoint(with: [.splices, .properties, .overrides]) {
       outcome.forEachOperation { operation in
         switch operation.code {
         case .splice: splice(stage, operation)
-        case .setProperty: keepProperty(operation)
+        case .setProperty: keepProperty(operation, of: stage)
+        case .overrideHost: choose(operation.value, of: stage)
         default: break
         }
       }

@@ -14,8 +14,11 @@ extension TCPStream {
     loop.writer.reset()
     loop.writer.callbackHead(kind, flags: flags, stream: streamID, sequence: sequence)
     if isFirst { loop.writer.blob(connectionBlock()) } else { loop.writer.emptyBlob() }
-    // The upstream is known from its first bytes on.
-    writeProperties(isFirst: isFirst, withUpstream: kind == .upstreamData && !stage.hasState || isFirst, isDone: false)
+    if isFirst || stage.propertyVersion != propertyVersion {
+      writeProperties(isFirst: isFirst, isDone: false)
+    } else {
+      loop.writer.emptyBlob()
+    }
     loop.writer.emptyBlob()
     loop.writer.emptyBlob()
     let payload = loop.writer.beginBlob()
@@ -31,28 +34,27 @@ extension TCPStream {
   private func makeConnectionBlock() {
     let remote = client?.remoteAddress
     let local = client?.localAddress
-    let pairs: [(String, [UInt8])] = [
-      ("source\0address", Self.text(remote)), ("source\0port", Self.number(remote?.port)),
-      ("destination\0address", Self.text(local)), ("destination\0port", Self.number(local?.port)),
-      ("connection\0id", Self.number(Int(clamping: loop.connectionID()))), ("connection\0mtls", [0]),
-      ("listener_name", Array(listenerName.utf8)), ("listener_direction", Self.number(1)),
-    ]
-    Self.write(pairs, into: &connectionProperties)
+    Self.write(
+      [
+        ("source\0address", UpstreamPeer.text(remote)), ("source\0port", Self.number(remote?.port)),
+        ("destination\0address", UpstreamPeer.text(local)), ("destination\0port", Self.number(local?.port)),
+        ("connection\0id", Self.number(Int(clamping: loop.connectionID()))), ("connection\0mtls", [0]),
+        ("listener_name", Array(listenerName.utf8)), ("listener_direction", Self.number(1)),
+      ], and: [], into: &connectionProperties)
   }
 
-  private func writeProperties(isFirst: Bool, withUpstream: Bool, isDone: Bool) {
+  /// What is known of the connection by now. A later block takes the place of an earlier one, but for the first: each
+  /// has all that it did not have.
+  private func writeProperties(isFirst: Bool, isDone: Bool) {
     var pairs: [(String, [UInt8])] = []
     if isFirst {
       pairs.append(("cluster_name", pool.nameBytes))
       pairs.append(("request\0time", Self.number(Int(clamping: startedAt))))
     }
-    if withUpstream || isDone, let address = pool.endpointText(endpoint) {
-      pairs.append(("upstream\0address", Array(address.utf8)))
-      pairs.append(("upstream\0port", Self.number(pool.endpointPort(endpoint))))
-      if let local = upstream?.localAddress {
-        pairs.append(("upstream\0local_address", Self.text(local)))
-        pairs.append(("upstream\0local_port", Self.number(local.port ?? 0)))
-      }
+    if let peer {
+      pairs.append(("upstream\0address", peer.address))
+      pairs.append(("upstream\0port", Self.number(Int(clamping: peer.port))))
+      pairs.append(("upstream\0local_address", peer.localAddress))
     }
     if isDone {
       let duration = Clock.monotonicNanoseconds &- startedMonotonic
@@ -60,22 +62,20 @@ extension TCPStream {
       pairs.append(("request\0total_size", Self.number(Int(clamping: bytesFromClient))))
       pairs.append(("response\0total_size", Self.number(Int(clamping: bytesToClient))))
       pairs.append(("response\0flags", Self.number(Int(clamping: flags))))
-      pairs.append(("response\0code_details", details.bytes.map { $0 }))
-      pairs.append(("connection\0termination_details", details.bytes.map { $0 }))
-    }
-    guard !pairs.isEmpty else {
-      loop.writer.emptyBlob()
-      return
+      pairs.append(("response\0code_details", Array(details.bytes)))
+      pairs.append(("connection\0termination_details", Array(details.bytes)))
     }
     let start = loop.writer.beginBlob()
-    Self.write(pairs, into: &loop.writer)
+    Self.write(pairs, and: pluginProperties, into: &loop.writer)
     loop.writer.endBlob(start)
   }
 
-  private static func write(_ pairs: [(String, [UInt8])], into writer: inout WireWriter) {
-    var cursor = writer.beginPairs(count: pairs.count)
-    for (key, value) in pairs {
-      Array(key.utf8).withUnsafeBytes { key in value.withUnsafeBytes { writer.addPair(&cursor, key, $0) } }
+  private static func write(
+    _ pairs: [(String, [UInt8])], and more: [(path: [UInt8], value: [UInt8])], into writer: inout WireWriter
+  ) {
+    var cursor = writer.beginPairs(count: pairs.count &+ more.count)
+    for (key, value) in pairs.map({ (Array($0.0.utf8), $0.1) }) + more.map({ ($0.path, $0.value) }) {
+      key.withUnsafeBytes { key in value.withUnsafeBytes { writer.addPair(&cursor, key, $0) } }
     }
   }
 
@@ -83,27 +83,47 @@ extension TCPStream {
     withUnsafeBytes(of: UInt64(clamping: value ?? 0).littleEndian) { Array($0) }
   }
 
-  /// `127.0.0.1:80` or `[::1]:80`; empty where there is none.
-  static func text(_ address: SocketAddress?) -> [UInt8] {
-    guard let address, let ip = address.ipAddress, let port = address.port else { return [] }
-    return Array((ip.contains(":") ? "[\(ip)]:\(port)" : "\(ip):\(port)").utf8)
-  }
-
   // MARK: Properties of plugins
 
-  /// Of one connection: so many properties, and so many bytes of all of them, are kept for the access log.
-  private static let maximumProperties = 64
-  private static let maximumPropertyBytes = 64 << 10
-
-  /// Keeps a property for the access log, where there is one.
-  func keepProperty(_ operation: ReplyOperation) {
-    guard loop.accessLog != nil else { return }
+  /// Keeps what the plugin set for the others to see.
+  func keepProperty(_ operation: ReplyOperation, of stage: TCPStage) {
     let path = Array(operation.key)
     let value = Array(operation.value)
-    if let index = pluginProperties.firstIndex(where: { $0.path == path }) { pluginProperties.remove(at: index) }
-    let bytes = pluginProperties.reduce(path.count &+ value.count) { $0 &+ $1.path.count &+ $1.value.count }
-    guard pluginProperties.count < Self.maximumProperties, bytes <= Self.maximumPropertyBytes else { return }
-    pluginProperties.append((path, value))
+    let index = pluginProperties.firstIndex { $0.path == path }
+    var bytes = pluginProperties.reduce(path.count &+ value.count) { $0 &+ $1.path.count &+ $1.value.count }
+    if let index { bytes &-= path.count &+ pluginProperties[index].value.count }
+    guard index != nil || pluginProperties.count < Exchange.maximumProperties, bytes <= Exchange.maximumPropertyBytes
+    else {
+      warn(
+        stage,
+        "a property that it set is left out: a stream has at most \(Exchange.maximumProperties) of them, of "
+          + "\(Exchange.maximumPropertyBytes) bytes in all")
+      return
+    }
+    let knewAll = stage.propertyVersion == propertyVersion
+    propertyVersion &+= 1
+    if knewAll { stage.propertyVersion = propertyVersion }
+    if let index { pluginProperties[index].value = value } else { pluginProperties.append((path, value)) }
+  }
+
+  /// Takes the endpoint that a plugin chose.
+  func choose(_ name: UnsafeRawBufferPointer, of stage: TCPStage) {
+    guard !isConnected, !isConnecting, let index = pool.endpoint(name) else {
+      warn(
+        stage,
+        "the endpoint \(String(decoding: name, as: UTF8.self)) that it chose is not used: "
+          + (isConnected || isConnecting ? "the connection is under way" : "upstream \(pool.name) has no such endpoint"))
+      return
+    }
+    endpoint = index
+  }
+
+  private func warn(_ stage: TCPStage, _ text: String) {
+    guard let suppressed = loop.editLines.admit(now: Clock.monotonicNanoseconds) else { return }
+    loop.log.write(
+      .warn, stream: label,
+      "plugin \(loop.settings.plugins[stage.place].name): \(text)"
+        + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
   }
 
   // MARK: The end
@@ -158,7 +178,7 @@ extension TCPStream {
     loop.writer.reset()
     loop.writer.callbackHead(.streamDone, flags: [], stream: streamID, sequence: sequence)
     loop.writer.emptyBlob()
-    writeProperties(isFirst: false, withUpstream: true, isDone: true)
+    writeProperties(isFirst: false, isDone: true)
     for _ in 0..<3 { loop.writer.emptyBlob() }
   }
 }

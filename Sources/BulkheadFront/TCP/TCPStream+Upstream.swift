@@ -17,7 +17,7 @@ extension TCPStream {
       return upstreamFailed("has as many connections in use as limits.upstreamConnections allows")
     }
     isCounted = true
-    connect(to: pool.takeTurn())
+    connect(to: endpoint >= 0 ? endpoint : pool.takeTurn())
   }
 
   private func connect(to endpoint: Int) {
@@ -46,6 +46,8 @@ extension TCPStream {
           let end = TCPEnd(side: .upstream, stream: self)
           try channel.pipeline.syncOperations.addHandler(end)
           self.upstream = end
+          self.peer = UpstreamPeer(remote: end.remoteAddress, local: end.localAddress)
+          self.propertyVersion &+= 1
           self.connected()
         } catch {
           channel.close(promise: nil)

@@ -43,8 +43,10 @@ final class TCPStream: PluginStream, ClientConnection {
   var connectAttempts = 0
   /// It counts among the pool's connections.
   var isCounted = false
-  /// The endpoint's number in the pool, -1 before one was chosen.
+  /// The endpoint's number in the pool, -1 before one was chosen; a plugin may choose it.
   var endpoint = -1
+  /// The addresses of the connection to the upstream, once it is there.
+  var peer: UpstreamPeer?
 
   /// One a plugin of type NETWORK, in the order of the chain.
   let stages: [TCPStage]
@@ -75,8 +77,10 @@ final class TCPStream: PluginStream, ClientConnection {
   /// For the access log; empty where there is none.
   private(set) var clientAddress: [UInt8] = []
   var connectionProperties = WireWriter(capacity: 64)
-  /// What plugins set with `proxy_set_property`, for the access log.
+  /// What plugins set with `proxy_set_property`, for the plugins behind them and for the access log.
   var pluginProperties: [(path: [UInt8], value: [UInt8])] = []
+  /// Counts the changes of `pluginProperties` and of what is known of the upstream.
+  var propertyVersion = 0
 
   init(loop: FrontLoop, listener: Int) {
     self.loop = loop
@@ -117,7 +121,7 @@ final class TCPStream: PluginStream, ClientConnection {
       return
     }
     phase = .open
-    if loop.accessLog != nil { clientAddress = Self.text(client?.remoteAddress) }
+    if loop.accessLog != nil { clientAddress = UpstreamPeer.text(client?.remoteAddress) }
     slot = loop.takeSlot(for: self)
     streamID = StreamID.make(slot: slot, generation: loop.nextGeneration(slot: slot))
     if loop.isDraining {
@@ -208,6 +212,7 @@ final class TCPStream: PluginStream, ClientConnection {
     closeDeadline = Clock.monotonicNanoseconds &+ loop.settings.idle
     sayEnd(cause)
     loop.accessLog?.write(self)
+    if loop.callsOfStreams > 0 { loop.callsOut?.streamEnded(streamID) }
     streamID = StreamID.none
     loop.giveBack(slot: slot)
     slot = -1

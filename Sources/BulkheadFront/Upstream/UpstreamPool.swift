@@ -73,7 +73,6 @@ final class UpstreamPool {
         while let connection = idle[index].popLast() {
           guard connection.isUsable else { continue }
           connection.exchange = exchange
-          exchange.lastEndpoint = index
           exchange.upstreamIsReady(connection)
           return
         }
@@ -105,7 +104,6 @@ final class UpstreamPool {
   private func connect(_ endpoint: Int, for exchange: Exchange) {
     connections += 1
     exchange.connectAttempts += 1
-    exchange.lastEndpoint = endpoint
     let target = endpoints[endpoint]
     let connection = UpstreamConnection(pool: self, endpoint: endpoint)
     connection.exchange = exchange
@@ -176,8 +174,6 @@ final class UpstreamPool {
 
   /// `host:port` as the configuration has it.
   func endpointText(_ index: Int) -> String? { endpoint(index)?.text }
-
-  func endpointPort(_ index: Int) -> Int? { endpoint(index)?.port }
 
   /// The endpoint whose turn it is.
   func takeTurn() -> Int {
