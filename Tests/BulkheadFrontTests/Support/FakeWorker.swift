@@ -16,6 +16,13 @@ struct SeenCallback: Sendable {
   var properties: [String]
   var request: [String]
   var response: [String]
+  var payload: [UInt8]
+  var text: String { String(decoding: payload, as: UTF8.self) }
+  var isEnd: Bool { flags.contains(.endOfStream) }
+  /// The trailers of a trailers callback.
+  var trailers: [String] {
+    payload.withUnsafeBytes { ((try? PairsView($0))?.strings ?? []).map { "\($0)=\($1)" } }
+  }
 
   init(_ record: CallbackRecord) {
     kind = record.kind
@@ -31,6 +38,7 @@ struct SeenCallback: Sendable {
     properties = lines(record.streamProperties)
     request = lines(record.requestHeaders)
     response = lines(record.responseHeaders)
+    payload = [UInt8](record.payload)
   }
 }
 
