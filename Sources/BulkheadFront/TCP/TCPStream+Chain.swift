@@ -138,6 +138,7 @@ extension TCPStream {
       stage[direction].sequence = sequence
       stage.meeting = .open
       stage.link = link
+      stage.knowsUpstream = stage.knowsUpstream || isConnected
       admissionUntil = 0
       if isFirst {
         stage.held = Self.contextBytes

@@ -14,8 +14,8 @@ extension TCPStream {
     loop.writer.reset()
     loop.writer.callbackHead(kind, flags: flags, stream: streamID, sequence: sequence)
     if isFirst { loop.writer.blob(connectionBlock()) } else { loop.writer.emptyBlob() }
-    // The upstream is known from its first bytes on.
-    writeProperties(isFirst: isFirst, withUpstream: kind == .upstreamData && !stage.hasState || isFirst, isDone: false)
+    // The upstream is known from when it is connected on.
+    writeProperties(isFirst: isFirst, withUpstream: isFirst || isConnected && !stage.knowsUpstream, isDone: false)
     loop.writer.emptyBlob()
     loop.writer.emptyBlob()
     let payload = loop.writer.beginBlob()
