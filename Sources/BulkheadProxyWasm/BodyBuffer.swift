@@ -5,7 +5,7 @@ import Glibc
 ///
 /// A piece that nothing was kept before stays where it came from, and is copied only where the plugin keeps or changes
 /// it: a plugin that reads each piece as it passes costs one copy, into its own memory. What is kept grows in place by
-/// doubling, so that the bytes of a body of any number of pieces are copied a bounded number of times. One thread.
+/// a part of itself, so that the bytes of a body of any number of pieces are copied a bounded number of times. One thread.
 struct BodyBuffer: ~Copyable {
   private var base: UnsafeMutableRawPointer?
   private var capacity = 0
@@ -55,6 +55,7 @@ struct BodyBuffer: ~Copyable {
 
   /// What an object that serves no stream may hold on to.
   private static let idleCapacity = 64 << 10
+  private static let large = 1 << 20
 
   private mutating func release() {
     free(base)
@@ -86,8 +87,8 @@ struct BodyBuffer: ~Copyable {
   /// Makes room for so many bytes in all.
   private mutating func reserve(_ wanted: Int) {
     guard wanted > capacity else { return }
-    let size = max(capacity &* 2, wanted, 4 << 10)
-    // Large blocks move by their pages, not by their bytes.
+    // Large blocks move by their pages, not by their bytes: they need no doubling, which would waste as much again.
+    let size = max(capacity < Self.large ? capacity &* 2 : capacity &+ capacity / 4, wanted, 4 << 10)
     guard let fresh = realloc(base, size) else { fatalError("no memory for \(size) bytes of a body") }
     base = fresh
     capacity = size

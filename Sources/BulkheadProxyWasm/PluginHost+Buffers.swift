@@ -57,7 +57,7 @@ extension PluginHost {
     let from = min(Int(start), count)
     let replaced = min(Int(length), count &- from)
     if replaced == 0, value.isEmpty { return .ok }
-    let builder = builder(for: active)
+    let builder = builder(for: active, flow)
     guard builder.hasRoom(edit: 8, value.count) else { return refuseOversize() }
     guard count &- replaced &+ value.count <= configuration.bufferBytes &+ configuration.maximumRecord else {
       warn(

@@ -6,11 +6,13 @@ import ProxyWasmABI
 extension PluginHost {
   /// Runs the callback and replies.
   func runPiece(_ context: StreamContext, _ record: borrowing CallbackRecord) throws(PluginFailure) {
-    let flow = context.flow(of: record.kind)
+    let kind = record.kind
+    if kind == .downstreamClose || kind == .upstreamClose { return try runClose(context, record) }
+    let flow = context.flow(of: kind)
     let ends = record.flags.contains(.endOfStream)
     let returned: UInt32
     var isHead = false
-    switch record.kind {
+    switch kind {
     case .requestHeaders:
       isHead = true
       flow.enter()
@@ -31,13 +33,7 @@ extension PluginHost {
       isHead = true
       flow.enter()
       returned = try call(.newConnection, context.id)
-    case .downstreamClose, .upstreamClose:
-      let peer = try Self.peer(record.payload)
-      // Nothing comes from there any more, and nothing that waited goes on.
-      flow.close()
-      try call(record.kind == .downstreamClose ? .downstreamClose : .upstreamClose, context.id, peer)
-      returned = 0
-    default: throw .protocolViolation("a record of kind \(record.kind.name) is no stream's")
+    default: throw .protocolViolation("a record of kind \(kind.name) is no stream's")
     }
     // A stream that was told to go on inside the callback does, whatever the callback returns; one that was answered or
     // closed waits for nothing.
@@ -46,6 +42,14 @@ extension PluginHost {
     if pauses { main.set(.pause) }
     services.reply(main.finish(), loop: context.loop)
     flow.leave(pausing: pauses, isHead: isHead)
+  }
+
+  /// What the plugin holds of either way stays as it is: the side that closed may have sent it before.
+  private func runClose(_ context: StreamContext, _ record: borrowing CallbackRecord) throws(PluginFailure) {
+    let peer = try Self.peer(record.payload)
+    let isDownstream = record.kind == .downstreamClose
+    try call(isDownstream ? .downstreamClose : .upstreamClose, context.id, peer)
+    services.reply(main.finish(), loop: context.loop)
   }
 
   private func runBytes(

@@ -22,6 +22,7 @@ extension PluginHost {
 
   private struct Editable {
     var context: StreamContext
+    var flow: Flow
     var map: HeaderMap
     var number: EditedMap
     var rules: HeaderRules.Map
@@ -33,15 +34,17 @@ extension PluginHost {
     guard let active else { return nil }
     switch type {
     case .requestHeaders where active.forward.isOpen && active.request.isAvailable:
-      return Editable(context: active, map: active.request, number: .requestHeaders, rules: .request)
+      return Editable(
+        context: active, flow: active.forward, map: active.request, number: .requestHeaders, rules: .request)
     case .responseHeaders where active.backward.isOpen && active.response.isAvailable:
-      return Editable(context: active, map: active.response, number: .responseHeaders, rules: .response)
+      return Editable(
+        context: active, flow: active.backward, map: active.response, number: .responseHeaders, rules: .response)
     case .requestTrailers:
       guard let map = active.forward.editableTrailers() else { return nil }
-      return Editable(context: active, map: map, number: .requestTrailers, rules: .trailers)
+      return Editable(context: active, flow: active.forward, map: map, number: .requestTrailers, rules: .trailers)
     case .responseTrailers:
       guard let map = active.backward.editableTrailers() else { return nil }
-      return Editable(context: active, map: map, number: .responseTrailers, rules: .trailers)
+      return Editable(context: active, flow: active.backward, map: map, number: .responseTrailers, rules: .trailers)
     default: return nil
     }
   }
@@ -103,7 +106,7 @@ extension PluginHost {
     guard let target = editable(type), HeaderRules.allows(key, value, in: target.rules) else { return .badArgument }
     // There is one request line and one status: adding to a pseudo-header replaces it.
     let operation: ReplyOperation.Code = HeaderRules.isPseudo(key) ? .replace : wanted
-    let builder = builder(for: target.context)
+    let builder = builder(for: target.context, target.flow)
     guard builder.hasRoom(edit: key.count, value.count) else { return refuseOversize() }
     guard operation == .add ? target.map.add(key, value) : target.map.replace(key, value) else {
       return refuseOversize()
@@ -120,7 +123,7 @@ extension PluginHost {
     // Without its pseudo-headers a message has no first line.
     guard let target = editable(type), !HeaderRules.isPseudo(key) else { return .badArgument }
     guard target.map.first(named: key) != nil else { return .ok }
-    let builder = builder(for: target.context)
+    let builder = builder(for: target.context, target.flow)
     guard builder.hasRoom(edit: key.count, 0) else { return refuseOversize() }
     target.map.remove(key)
     scratch.reset()
@@ -157,7 +160,7 @@ extension PluginHost {
     let all = pseudo + plain
     guard all.count <= Limits.maximumPairs else { return refuseOversize() }
     let block = Self.serialized(all)
-    let builder = builder(for: target.context)
+    let builder = builder(for: target.context, target.flow)
     guard block.count <= Limits.maximumPairsBytes, builder.hasRoom(edit: 0, block.count) else {
       return refuseOversize()
     }

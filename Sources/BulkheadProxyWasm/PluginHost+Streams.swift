@@ -14,7 +14,7 @@ extension PluginHost {
       isResumed = true
     } else if flow.isPaused {
       flow.resume()
-      builder(for: active).set(type.continues)
+      builder(for: active, flow).set(type.continues)
     }
     return .ok
   }

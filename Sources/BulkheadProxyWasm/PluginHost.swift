@@ -287,6 +287,10 @@ public final class PluginHost {
   /// Where what the plugin wants of a stream is collected: in the answer to its callback, or in an action of its own.
   func builder(for context: StreamContext) -> ReplyBuilder {
     if let current, current === context { return main }
+    return pendingBuilder(for: context)
+  }
+
+  private func pendingBuilder(for context: StreamContext) -> ReplyBuilder {
     if let pending = context.pending { return pending }
     let builder = spareBuilders.popLast() ?? ReplyBuilder(maximumRecord: configuration.maximumRecord)
     builder.begin(.streamAction, stream: context.stream, sequence: 0)
@@ -327,6 +331,13 @@ public final class PluginHost {
       if spareBuilders.count < Self.maximumSpares { spareBuilders.append(builder) }
     }
     rootPending.removeAll(keepingCapacity: true)
+  }
+
+  /// The same for what is about one way of it. The answer to a callback of one way says nothing of the other: that goes
+  /// in an action, behind it.
+  func builder(for context: StreamContext, _ flow: Flow) -> ReplyBuilder {
+    if let current, current === context, !context.otherWay(flow).isRunning { return main }
+    return pendingBuilder(for: context)
   }
 
   /// The stream's context of that number, if it lives.

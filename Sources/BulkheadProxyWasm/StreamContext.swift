@@ -50,6 +50,9 @@ final class StreamContext {
   @inline(__always)
   func flow(of kind: CallbackKind) -> Flow { kind.isFromUpstream ? backward : forward }
 
+  @inline(__always)
+  func otherWay(_ flow: Flow) -> Flow { flow === forward ? backward : forward }
+
   /// Begins a stream.
   func begin(id: UInt32, loop: Int, record: borrowing CallbackRecord) {
     self.id = id

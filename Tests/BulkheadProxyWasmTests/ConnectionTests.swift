@@ -96,6 +96,24 @@ import Testing
     #expect(try harness.reply().flags == flag)
   }
 
+  @Test func whatIsHeldStaysWhenItsSenderCloses() throws {
+    let harness = try Harness()
+    try harness.run(.newConnection, first: true, end: false)
+    harness.guest.callbacks[.upstreamData] = { _, _, _ in 1 }
+    try harness.run(.upstreamData, text: "last words", end: true)
+    _ = try harness.replies()
+    harness.guest.callbacks[.upstreamClose] = { [unowned harness] _, _, _ in
+      #expect(harness.buffer(.upstreamData) == "last words")
+      #expect(harness.splice(.upstreamData, 0, 4, "LAST") == .ok)
+      #expect(harness.call(.continueStream, 3) == .ok)
+      return 0
+    }
+    try harness.run(.upstreamClose, first: false, end: false, payload: [0, 0, 0, 0])
+    let reply = try harness.reply()
+    #expect(reply.kind == .callbackDone && reply.flags == .continueUpstream)
+    #expect(reply.edits == ["splice upstreamData 0+4=LAST"])
+  }
+
   @Test func anHTTPStreamIsNotClosedAsAConnection() throws {
     let harness = try Harness()
     harness.guest.callbacks[.requestHeaders] = { [unowned harness] _, _, _ in

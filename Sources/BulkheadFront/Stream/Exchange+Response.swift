@@ -250,6 +250,7 @@ extension Exchange {
   /// The chain let the response pass.
   func respond() {
     phase = .responding
+    responseHeadersPassed = true
     deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
     // A plugin may have changed the status to one that has no body, or back.
     status = response.value(of: .status).flatMap { ASCII.number($0) } ?? 0
