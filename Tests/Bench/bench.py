@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 
+import bodies
 import load
 import report
 import servers
@@ -36,6 +37,7 @@ def arguments():
     parser.add_argument("--seconds", type=int, default=5, help="length of one measurement (5)")
     parser.add_argument("--only", default="*", help="configurations, as patterns with commas: 'bulkhead-*,envoy-1'")
     parser.add_argument("--connections", default="1,32", help="numbers of connections (1,32)")
+    parser.add_argument("--no-bodies", action="store_true", help="leave the tables of bodies and of hostcalls out")
     parser.add_argument("--no-ring", action="store_true", help="leave the table of the rings out")
     parser.add_argument("--output", type=pathlib.Path, help="write the Markdown there too")
     chosen = parser.parse_args()
@@ -137,6 +139,7 @@ def main():
         with tempfile.TemporaryDirectory(prefix="bulkhead-bench-") as temporary:
             try:
                 results, names = measure(chosen, pathlib.Path(temporary), started)
+                more = [] if chosen.no_bodies else bodies.tables(chosen, pathlib.Path(temporary), started, say)
             finally:
                 for server in reversed(started):
                     server.stop()
@@ -146,6 +149,7 @@ def main():
         lines += report.throughput_table(results, names, chosen.connections) + [""]
         lines += report.budget_table(results, chosen.connections) + [""]
         lines += report.memory_table(results)
+        lines += more
         if not chosen.no_ring:
             lines += [""] + ring_table()
     except servers.BenchError as error:

@@ -16,10 +16,10 @@ class Sample:
         self.median_microseconds = median_microseconds
 
 
-def run_wrk(server, connections, seconds):
+def run_wrk(server, connections, seconds, path="/", options=()):
     command = [
-        "wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "--latency", "--timeout", "5s",
-        f"http://127.0.0.1:{server.port}/"]
+        "wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "--latency", "--timeout", "5s", *options,
+        f"http://127.0.0.1:{server.port}{path}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
     if done.returncode != 0:
         raise BenchError(f"wrk against {server.name} failed: {done.stderr or done.stdout}")
@@ -50,3 +50,10 @@ def check(server, plugins):
         return status == 200 and stamps == plugins and reached
 
     server.wait_until(holds, f"200 with {plugins} plugins' headers on request and response", 120)
+
+
+def check_gets(server, gets):
+    """The plugin has to have found the value as often as it was asked to."""
+    status, _, body = server.get("/found", headers={"x-gets": str(gets)})
+    if status != 200 or body.strip() != f"found:{gets}":
+        raise BenchError(f"{server.name}: asked for {gets} reads of shared data, the plugin says {body!r}")

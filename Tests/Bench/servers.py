@@ -14,6 +14,8 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PLUGIN = ROOT / ".build/plugins/header.wasm"
 RELEASE = ROOT / ".build/release"
+# The bodies of the table of bodies, as files of the upstream.
+BODIES = {"64KiB": 64 << 10, "10MiB": 10 << 20}
 ENVOY = ROOT / ".build/deps/bin/envoy"
 
 # A chain of 100 plugins answers with more headers than Python expects of a server.
@@ -48,11 +50,11 @@ class Server:
                 [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory,
                 start_new_session=True, preexec_fn=_die_with_parent)
 
-    def get(self, path="/", timeout=5):
+    def get(self, path="/", timeout=5, headers=None):
         """Status, headers as a list of pairs, and body of one request."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
-            connection.request("GET", path, headers={"user-agent": "bench"})
+            connection.request("GET", path, headers={"user-agent": "bench", **(headers or {})})
             answer = connection.getresponse()
             return answer.status, answer.getheaders(), answer.read().decode("utf-8", "replace")
         finally:
@@ -136,9 +138,15 @@ http {{
     listen 127.0.0.1:{port} backlog=1024;
     location / {{ return 200 "hello from upstream\\n"; }}
     location = /check {{ return 200 "request:$http_x_bench_request\\n"; }}
+    location = /found {{ return 200 "found:$http_x_found\\n"; }}
+    # Files as bodies: a POST gets one too, once its own body has been read.
+    location /body/ {{ root {directory}/files; client_max_body_size 0; error_page 405 =200 $uri; }}
   }}
 }}
 """)
+    (directory / "files/body").mkdir(parents=True)
+    for name, size in BODIES.items():
+        (directory / "files/body" / name).write_bytes(b"x" * size)
     nginx = "/usr/sbin/nginx" if os.path.exists("/usr/sbin/nginx") else "nginx"
     server = Server(
         "nginx", [nginx, "-p", directory, "-c", directory / "nginx.conf", "-e", directory / "errors"], port, directory)
@@ -146,7 +154,7 @@ http {{
     return server
 
 
-def start_bulkhead(directory, upstream, plugins):
+def start_bulkhead(directory, upstream, plugins, module=PLUGIN):
     """Bulkhead with one event loop and that many times the plugin, each in a worker of its own."""
     directory.mkdir()
     (directory / "plugins.d").mkdir()
@@ -164,10 +172,10 @@ runtime: {{eventLoops: 1}}
 apiVersion: extensions.istio.io/v1alpha1
 kind: WasmPlugin
 metadata: {{name: header-{number:03}}}
-spec: {{url: "file://{PLUGIN}", priority: {number}, pluginName: header-{number:03}}}
+spec: {{url: "file://{module}", priority: {number}, pluginName: header-{number:03}}}
 """)
     return Server(
-        f"bulkhead-{plugins}",
+        directory.name,
         [RELEASE / "bulkheadd", "--config", directory / "bulkhead.yaml", "--log-level", "warn"], port, directory)
 
 
@@ -202,7 +210,7 @@ def envoy_configuration(port, upstream, filters, clusters=()):
     }}
 
 
-def start_envoy(directory, upstream, plugins):
+def start_envoy(directory, upstream, plugins, module=PLUGIN):
     """Envoy with one worker thread and that many times the plugin, each in a V8 VM of its own."""
     filters = [{
         "name": f"header-{number:03}",
@@ -212,12 +220,12 @@ def start_envoy(directory, upstream, plugins):
                 "name": f"header-{number:03}", "root_id": f"header-{number:03}",
                 "vm_config": {
                     "vm_id": f"header-{number:03}", "runtime": "envoy.wasm.runtime.v8",
-                    "code": {"local": {"filename": str(PLUGIN)}},
+                    "code": {"local": {"filename": str(module)}},
                 },
             },
         },
     } for number in range(plugins)]
-    return run_envoy(f"envoy-{plugins}", directory, lambda port: envoy_configuration(port, upstream, filters))
+    return run_envoy(directory.name, directory, lambda port: envoy_configuration(port, upstream, filters))
 
 
 def run_envoy(name, directory, configuration):

@@ -72,10 +72,11 @@ class Plugin:
     """One plugin of a setup: which module, which name, and what it is configured with."""
 
     def __init__(self, name, abi, kind="http", script="", vm_id="", vm_configuration="", environment=None,
-                 capabilities=None, configuration=None):
+                 capabilities=None, configuration=None, root_id=None):
         self.name, self.abi, self.kind, self.vm_id = name, abi, kind, vm_id
         self.vm_configuration, self.environment = vm_configuration, environment or {}
         self.capabilities = capabilities
+        self.root_id = f"{name}-root" if root_id is None else root_id
         self.configuration = configuration or {"name": name, **({"script": script} if script else {})}
 
     def module(self, host):
@@ -151,7 +152,7 @@ class Bulkhead(Process):
             annotations["bulkhead/vm-id"] = plugin.vm_id
         vm = {"env": [{"name": key, "value": value} for key, value in plugin.environment.items()]}
         spec = {
-            "url": f"file://{plugin.module('bulkhead')}", "priority": priority, "pluginName": f"{plugin.name}-root",
+            "url": f"file://{plugin.module('bulkhead')}", "priority": priority, "pluginName": plugin.root_id,
             "pluginConfig": plugin.configuration, "failStrategy": "FAIL_CLOSE", "vmConfig": vm}
         if plugin.kind == "tcp":
             spec["type"] = "NETWORK"
@@ -238,7 +239,7 @@ class Envoy(Process):
             vm["configuration"] = {"@type": "type.googleapis.com/google.protobuf.StringValue",
                                    "value": plugin.vm_configuration}
         configuration = {
-            "name": plugin.name, "root_id": f"{plugin.name}-root", "vm_config": vm,
+            "name": plugin.name, "root_id": plugin.root_id, "vm_config": vm,
             "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue",
                               "value": json.dumps(plugin.configuration, separators=(",", ":"))}}
         if plugin.capabilities is not None:

@@ -64,9 +64,14 @@ CASES = [
         ["get_property OK '127.0.0.1:*'"] + ["get_property OK " + "%*" * 8] * 3 +
         ["get_property OK 't'", "get_property NOT_FOUND", "get_property OK '127.0.0.1:*'"], None, [b"hello"],
         answer_body=b"hello"),
-    tcp("tcp.headers_absent", "proxy_get_header_map_value BAD_ARGUMENT", "dd2: get_header_map_value 0 ':path &s; "
-        "get_header_map_pairs 0 &p; add_header_map_value 0 'a 'b", ["get_header_map_value BAD_ARGUMENT",
-        "get_header_map_pairs OK {}", "add_header_map_value BAD_ARGUMENT"], None, [b"hello"], answer_body=b"hello"),
+    tcp("tcp.headers_absent", "proxy_get_header_map_value", "dd2: get_header_map_value 0 ':path &s; "
+        "get_header_map_pairs 0 &p; add_header_map_value 0 'a 'b", {
+            "": ["get_header_map_value NOT_FOUND", "get_header_map_pairs OK {}", "add_header_map_value BAD_ARGUMENT"],
+            "0.1.0": ["get_header_map_value OK ''", "get_header_map_pairs OK {}", "add_header_map_value BAD_ARGUMENT"]},
+        None, [b"hello"], answer_body=b"hello",
+        envoy={"ops": ["get_header_map_value BAD_ARGUMENT", "get_header_map_pairs OK {}",
+                       "add_header_map_value BAD_ARGUMENT"]},
+        why="in a map that is not there, no key is; Envoy says BAD_ARGUMENT, at which SDKs end the plugin"),
     tcp("tcp.call", "proxy_http_call OK; proxy_on_http_call_response", "dd2: http_call 'up {:method=GET,:path=/call,"
         ":authority=c} ' {} 1000 &n0; pause| hc: get_header_map_value 6 ':status &s; set_effective_context @stream; "
         "continue_stream 2", ["http_call OK *", "get_header_map_value OK '200'", "set_effective_context OK",
