@@ -1,4 +1,5 @@
 import BulkheadWire
+import ProxyWasmABI
 
 /// What a plugin may put into a header map. The front checks again: it trusts no worker. Here a plugin's mistake is
 /// answered where it was made, instead of costing it its life as a broken record.
@@ -6,6 +7,8 @@ enum HeaderRules {
   enum Map {
     case request
     case response
+    /// The headers of a call out: those of a request, whose `:authority` may be empty.
+    case call
     /// The extra headers of a local response: no pseudo-headers.
     case localResponse
     /// No pseudo-headers either.
@@ -30,6 +33,25 @@ enum HeaderRules {
   @inline(__always)
   static func isPseudo(_ name: UnsafeRawBufferPointer) -> Bool { name.first == UInt8(ascii: ":") }
 
+  /// The name that a map of requests has for it: `host` is `:authority`, as it is in Envoy.
+  @inline(__always)
+  static func ownName(_ name: UnsafeRawBufferPointer, in map: MapType) -> UnsafeRawBufferPointer {
+    guard map == .requestHeaders, name.count == 4, name.elementsEqual(host, by: { $0 | 0x20 == $1 }) else {
+      return name
+    }
+    return authority
+  }
+
+  private static var host: UnsafeRawBufferPointer {
+    let text: StaticString = "host"
+    return UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)
+  }
+
+  private static var authority: UnsafeRawBufferPointer {
+    let text: StaticString = ":authority"
+    return UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)
+  }
+
   /// Whether the entry may stand in the map.
   static func allows(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, in map: Map) -> Bool {
     guard isPseudo(name) else {
@@ -41,8 +63,8 @@ enum HeaderRules {
     switch map {
     case .localResponse, .trailers: return false
     case .response: return name.equals(":status") && isStatus(value)
-    case .request:
-      guard !value.isEmpty else { return false }
+    case .request, .call:
+      guard !value.isEmpty || (map == .call && name.equals(":authority")) else { return false }
       // A tunnel cannot be made of a request any more.
       if name.equals(":method") { return value.allSatisfy { isToken($0) } && !value.equals("connect") }
       if name.equals(":scheme") { return value.equals("http") || value.equals("https") }

@@ -14,7 +14,7 @@ extension PluginHost {
     // Envoy takes it for a signed number, and none below 0.
     guard a[8] <= UInt32(Int32.max), configuration.upstreams.contains(String(decoding: upstream, as: UTF8.self)),
       let headerPairs = Self.pairs(headerBytes), let trailerPairs = Self.pairs(trailerBytes),
-      let headers = Self.fields(headerPairs, in: .request),
+      let headers = Self.fields(headerPairs, in: .call),
       let trailers = Self.fields(trailerPairs, in: .trailers),
       Self.required.allSatisfy({ name in headers.contains { $0.name == name } })
     else { return .badArgument }

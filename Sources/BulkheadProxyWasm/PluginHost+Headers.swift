@@ -69,7 +69,8 @@ extension PluginHost {
     _ memory: GuestMemory, _ type: UInt32, _ keyAt: UInt32, _ keySize: UInt32, _ pointerAt: UInt32, _ sizeAt: UInt32
   ) throws(GuestStopped) -> Status {
     guard let type = MapType(rawValue: type) else { return .badArgument }
-    guard let key = memory.bytes(keyAt, keySize) else { return .invalidMemoryAccess }
+    guard let asked = memory.bytes(keyAt, keySize) else { return .invalidMemoryAccess }
+    let key = HeaderRules.ownName(asked, in: type)
     guard let map = readable(type), let value = joined(map, key) else {
       guard configuration.abi.missingHeaderIsEmpty else { return .notFound }
       return try give(count: 0, pointerAt, sizeAt) { _ in true }
@@ -98,9 +99,10 @@ extension PluginHost {
     _ valueAt: UInt32, _ valueSize: UInt32
   ) -> Status {
     guard let type = MapType(rawValue: type) else { return .badArgument }
-    guard let key = memory.bytes(keyAt, keySize), let value = memory.bytes(valueAt, valueSize) else {
+    guard let asked = memory.bytes(keyAt, keySize), let value = memory.bytes(valueAt, valueSize) else {
       return .invalidMemoryAccess
     }
+    let key = HeaderRules.ownName(asked, in: type)
     guard let target = editable(type), HeaderRules.allows(key, value, in: target.rules) else { return .badArgument }
     // There is one request line and one status: adding to a pseudo-header replaces it.
     let operation: ReplyOperation.Code = HeaderRules.isPseudo(key) ? .replace : wanted

@@ -27,7 +27,8 @@ extension PluginHost {
   private func property(_ path: UnsafeRawBufferPointer) -> Value? {
     guard PropertyPath.isReserved(path) else {
       if let value = (active ?? rootProperties).ownProperty(path) { return .owned(value) }
-      return active.flatMap { Value($0.property(path)) }
+      if let value = active.flatMap({ Value($0.property(path)) }) { return value }
+      return filterState(path)
     }
     let (first, rest) = PropertyPath.split(path)
     guard let rest else { return single(first) }
@@ -42,6 +43,19 @@ extension PluginHost {
     if first.equals("request") { return announced(active.request, rest) }
     if first.equals("response") { return announced(active.response, rest) }
     return nil
+  }
+
+  /// What plugins set is in Envoy's filter state under `wasm.` and its name, and can be read there too.
+  private func filterState(_ path: UnsafeRawBufferPointer) -> Value? {
+    let (first, rest) = PropertyPath.split(path)
+    let prefix: StaticString = "wasm."
+    guard first.equals("filter_state"), let rest, rest.count > prefix.utf8CodeUnitCount,
+      UnsafeRawBufferPointer(rebasing: rest.prefix(prefix.utf8CodeUnitCount)).equals(prefix)
+    else { return nil }
+    let name = UnsafeRawBufferPointer(rebasing: rest.dropFirst(prefix.utf8CodeUnitCount))
+    guard !PropertyPath.isReserved(name) else { return nil }
+    if let value = (active ?? rootProperties).ownProperty(name) { return .owned(value) }
+    return active.flatMap { Value($0.property(name)) }
   }
 
   /// The plugin's own copy, and word to the front: plugins behind this one and the access log see it. A name that the

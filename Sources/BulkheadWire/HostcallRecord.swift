@@ -24,11 +24,11 @@ public struct HostcallRequest {
     case defineMetric = 7
     /// number: the metric. The answer's number is its value.
     case getMetric = 8
-    /// key: the hash function's name, value: the private key (PEM or DER), extra: the text. The answer, where its status
-    /// is OK: number 1 and the signature as payload, or number 0 and why there is none, for people, as payload.
+    /// key: the hash function's name, value: the private key (PEM or DER), extra: the text. The answer's payload is the
+    /// signature; where the status is not OK, why there is none, for people, or nothing.
     case sign = 9
     /// key: u32 length of the hash function's name, the name, then the public key (PEM or DER); value: the signature,
-    /// extra: the text. The answer, where its status is OK: number 1, or number 0 and why not as payload.
+    /// extra: the text. The answer's status is OK where the signature is the text's, else the payload is why not.
     case verifySignature = 10
     /// key: the upstream's name. The answer's payload: serialized pairs, `host:port` to its state as JSON
     /// (`{"health_status":"Healthy"}`, as Higress tells it).

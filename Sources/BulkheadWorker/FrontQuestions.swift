@@ -16,13 +16,20 @@ final class FrontQuestions {
   /// What broke the channel, if anything has.
   private(set) var broken: String?
 
-  /// How long the front may take for an answer before it counts as gone.
-  private static let patience: UInt64 = 10_000_000_000
+  /// How long the front may take for an answer before it counts as gone, ns.
+  private let patience: UInt64
+  /// Whether the guest that asks has to end.
+  private let isInterrupted: () -> Bool
   /// The longest sleep at a stretch: how late an interrupt can be seen that came just before the sleep.
   private static let longestSleep: UInt64 = 10_000_000
 
-  init(channel: WorkerChannel, maximumSpinMicroseconds: UInt32) {
+  init(
+    channel: WorkerChannel, maximumSpinMicroseconds: UInt32, patience: UInt64 = 10_000_000_000,
+    isInterrupted: @escaping () -> Bool = { Engine.isInterrupted }
+  ) {
     self.channel = channel
+    self.patience = patience
+    self.isInterrupted = isInterrupted
     spin = UInt64(maximumSpinMicroseconds) &* 1_000
   }
 
@@ -40,7 +47,7 @@ final class FrontQuestions {
   /// The answer to the last question, valid until the next; nil where the guest was interrupted meanwhile and has to
   /// end, or the channel is broken.
   func answer(loop: Int) -> HostcallAnswer? {
-    let end = Clock.monotonicNanoseconds &+ Self.patience
+    let end = Clock.monotonicNanoseconds &+ patience
     var mayComeSoon = true
     do {
       while true {
@@ -52,13 +59,13 @@ final class FrontQuestions {
             return nil
           }
         }
-        if Engine.isInterrupted { return nil }
+        if isInterrupted() { return nil }
         if mayComeSoon {
           mayComeSoon = false
           if channel.spinForAnswer(loop: loop, nanoseconds: spin) { continue }
         }
         guard Clock.monotonicNanoseconds < end else {
-          broken = "the front left a hostcall without its answer on event loop \(loop) for ten seconds"
+          broken = "the front left a hostcall without its answer on event loop \(loop) for \(patience / 1_000_000) ms"
           return nil
         }
         channel.sleepForAnswer(loop: loop, timeoutNanoseconds: Self.longestSleep)

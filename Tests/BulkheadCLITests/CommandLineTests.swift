@@ -18,6 +18,7 @@ import Testing
     ("--socket /a plugins --socket /b", nil, "/b"),
     ("--socket=/a workers geo", nil, "/a"),
     ("restart geo --socket /b", nil, "/b"),
+    ("metrics --socket /b", nil, "/b"),
     ("--socket /a reset geo", nil, "/a"),
   ]
 
@@ -44,6 +45,8 @@ import Testing
 
   @Test(arguments: [
     "restart", "reset", "status geo", "workers a b", "plugins -o xml", "statu", "--socket", "status --sockett /a",
+    "metrics -o json",
+    "metrics geo",
   ])
   func aWrongCommandLineIsUsage(_ line: String) throws {
     let error = #expect(throws: (any Error).self) {

@@ -65,6 +65,23 @@ private final class OneAnswer {
     #expect(response.plugins.isEmpty)
   }
 
+  @Test func metricsArePrintedAsTheyCome() async throws {
+    let server = try OneAnswer(OneAnswer.http("200 OK", "# TYPE a counter\na 1\n"))
+    let command = try #require(try CommandLineTests.parse("metrics") as? MetricsCommand)
+    let view = View(now: Timestamp(milliseconds: 0), coloured: false, format: .table)
+    let text = try await command.answer(ControlClient(socketPath: server.path), view)
+    #expect(text == "# TYPE a counter\na 1")
+  }
+
+  @Test func aRefusalOfTextGivesTheServersWords() async throws {
+    let body = String(
+      decoding: try ControlJSON.encode(ErrorResponse(code: .unavailable, message: "not now")), as: UTF8.self)
+    let server = try OneAnswer(OneAnswer.http("503 Service Unavailable", body))
+    await #expect(throws: ControlFailure(exitCode: ExitCode.unavailable, message: "not now")) {
+      try await ControlClient(socketPath: server.path).text(ControlPaths.metrics)
+    }
+  }
+
   @Test func aSocketThatIsNotThereIsUnavailable() async {
     let failure = await Self.failure("/nowhere/control.sock")
     #expect(failure?.exitCode == ExitCode.unavailable)

@@ -97,7 +97,7 @@ private final class LogPipe {
   @Test func whoeverDoesNotReadTheLogHoldsNobodyUp() throws {
     let log = try LogPipe()
     let descriptor = try log.descriptor()
-    _ = fcntl(descriptor, F_SETPIPE_SZ, 4_096)
+    _ = fcntl(descriptor, 1_031, 4_096)  // F_SETPIPE_SZ
     let writer = AccessLogWriter(descriptor: descriptor, log: FrontLog(descriptor: -1, level: .warn))
     let piece = Array((String(repeating: "x", count: 1_023) + "\n").utf8)
     // The queue takes 8 MiB; the rest is dropped, at once.

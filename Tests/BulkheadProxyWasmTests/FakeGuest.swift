@@ -29,6 +29,9 @@ final class FakeGuest: Guest {
     return at
   }
 
+  /// Gives back what was allocated since.
+  func reset(to address: UInt32) { top = address }
+
   var memory: GuestMemory { GuestMemory(bytes) }
   func exports(_ export: GuestExport) -> Bool { callbacks[export] != nil }
 

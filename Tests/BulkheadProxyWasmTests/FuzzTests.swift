@@ -29,8 +29,17 @@ private struct Generator: RandomNumberGenerator {
   @Test(arguments: [1, 2, 3, 4] as [UInt64])
   func noArgumentsOfAHostcallBreakTheHost(seed: UInt64) throws {
     var random = Generator(state: seed)
-    let harness = try Harness()
+    let harness = try Harness { $0.upstreams = ["", "a", ":path"] }
     let functions = HostImport.all.map(\.function)
+    // The front answers whatever it likes.
+    var answers = Generator(state: seed &* 17)
+    harness.services.front = { _ in
+      let kind = answers.next()
+      guard kind % 8 > 0 else { return nil }
+      let statuses = Status.allCases
+      let status = kind % 3 == 0 ? statuses[Int(answers.next() % UInt64(statuses.count))] : .ok
+      return (status, answers.next() >> (answers.next() % 64), [UInt8](repeating: 3, count: Int(answers.next() % 300)))
+    }
     var statuses = Set<UInt32>()
     let memory = harness.guest.bytes.count
     // Names and blocks lie where random pointers find them.
@@ -57,6 +66,9 @@ private struct Generator: RandomNumberGenerator {
       try harness.run(.requestBody, text: "some of a body", stream: stream)
       try harness.run(.requestBody, text: String(repeating: "r", count: 3_000), stream: stream, end: true)
       try harness.host.tick()
+      for kind in [CallbackKind.httpCallResponse, .grpcInitialMetadata, .grpcMessage, .grpcClose, .queueReady] {
+        try Self.tell(harness, kind, UInt32(truncatingIfNeeded: inside.next() % 64))
+      }
       try harness.run(.responseHeaders, stream: stream)
       try harness.run(.responseBody, text: "some of a body", stream: stream)
       try harness.run(.responseTrailers, trailers: [("grpc-status", "0")], stream: stream)
@@ -69,6 +81,72 @@ private struct Generator: RandomNumberGenerator {
       _ = try harness.replies()
     }
     #expect(statuses.isSubset(of: Set(Status.allCases.map(\.rawValue))))
+  }
+
+  /// Something that came for a call out, or a message in a queue.
+  private static func tell(_ harness: Harness, _ kind: CallbackKind, _ token: UInt32) throws {
+    let pairs = CalloutTests.block([("a", "b")])
+    try harness.tell(kind, loop: Int(token % 3)) { writer in
+      pairs.withUnsafeBytes { pairs in
+        switch kind {
+        case .httpCallResponse:
+          writer.httpCallResult(token: token, serializedHeaders: pairs, body: pairs, serializedTrailers: pairs)
+        case .grpcClose: writer.grpcEnd(token: token, status: token % 17, message: pairs)
+        case .queueReady: writer.u32(token)
+        default: writer.grpcEvent(token: token, pairs)
+        }
+      }
+    }
+  }
+
+  @Test(arguments: [11, 12] as [UInt64])
+  func randomExpressionsNeverBreakTheHost(seed: UInt64) throws {
+    var random = Generator(state: seed)
+    let pieces = [
+      "request", ".", "headers", "[", "]", "(", ")", "'a'", "\"b\"", "1", "2u", "3.5", "9223372036854775807", "-", "+",
+      "*",
+      "/", "%", "==", "!=", "<", ">=", "&&", "||", "!", "?", ":", ",", "{", "}", " in ", "size", "matches", "contains",
+      "startsWith", "int", "uint", "string", "double", "has", "true", "null", "b'\\xff'", "r'(a|b)*$'", "response",
+      "code",
+      "'[a-'", "'(x{9}){9}'", "\\", "\u{0}", "'''", "0x", "1e", "\n", "//",
+    ]
+    let harness = try Harness()
+    var values = 0
+    harness.guest.callbacks[.requestHeaders] = { [unowned harness] _, _, _ in
+      let start = harness.guest.put([])
+      for _ in 0..<4_000 {
+        harness.guest.reset(to: start.0)
+        let count = 1 + random.next() % 14
+        let text = (0..<count).map { _ in pieces[Int(random.next() % UInt64(pieces.count))] }.joined()
+        if harness.evaluate(text) != nil { values += 1 }
+      }
+      return 0
+    }
+    try harness.run(.requestHeaders)
+    #expect(values > 20)
+  }
+
+  @Test(arguments: [
+    "sign", "verify_signature", "declare_property", "set_envoy_filter_state", "uncompress", "expr_evaluate",
+  ])
+  func randomArgumentsNeverBreakAForeignFunction(name: String) throws {
+    var random = Generator(state: 77)
+    let harness = try Harness { $0.upstreams = ["a"] }
+    harness.guest.callbacks[.requestHeaders] = { [unowned harness] _, _, _ in
+      let start = harness.guest.put([])
+      for _ in 0..<3_000 {
+        harness.guest.reset(to: start.0)
+        // Small numbers are tags and lengths, most of them.
+        let bytes = (0..<random.next() % 24).map { _ in
+          random.next() % 6 == 0 ? UInt8(truncatingIfNeeded: random.next()) : UInt8(random.next() % 45)
+        }
+        _ = harness.foreign(name, bytes)
+        _ = harness.grpcStream(bytes)
+      }
+      return 0
+    }
+    try harness.run(.requestHeaders)
+    _ = try harness.replies()
   }
 
   @Test func randomBlocksNeverBecomeBrokenMaps() throws {

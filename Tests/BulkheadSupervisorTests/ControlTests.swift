@@ -14,6 +14,7 @@ import Testing
   ("GET", "/v1/status", ControlRoute.status),
   ("GET", "/v1/plugins?x=1", .plugins),
   ("GET", "/v1/workers", .workers),
+  ("GET", "/v1/metrics", .metrics),
   ("POST", "/v1/plugins/geo/restart", .restart(plugin: "geo")),
   ("POST", "/v1/plugins/a%2Fb%20c/reset", .reset(plugin: "a/b c")),
 ])
@@ -32,6 +33,7 @@ func whatIsNoPathIsNotFound(target: String) {
 
 @Test(arguments: [
   ("POST", "/v1/status", "GET"), ("DELETE", "/v1/plugins", "GET"), ("HEAD", "/v1/workers", "GET"),
+  ("POST", "/v1/metrics", "GET"),
   ("GET", "/v1/plugins/geo/restart", "POST"), ("get", "/v1/status", "GET"),
 ])
 func anotherMethodIsRefusedWithTheOneThatIsTaken(method: String, target: String, allow: String) {
@@ -49,6 +51,7 @@ private struct TestServer: Sendable {
     try FileSystem.makeDirectories(directory, mode: 0o700)
     defer { try? FileManager.default.removeItem(atPath: directory) }
     let backend = ControlBackend { route in
+      if route == .metrics { return .metrics("# TYPE a gauge\na 1\n") }
       guard route == .status else { throw ControlError(code: .unknownPlugin, message: "there is no plugin 'x'") }
       return .status(
         StatusResponse(
@@ -95,6 +98,11 @@ private func exchange(_ path: String, _ request: String) async throws -> String 
     let body = status.components(separatedBy: "\r\n\r\n").last ?? ""
     #expect(try ControlJSON.decode(StatusResponse.self, from: Array(body.utf8)).version == "1")
     #expect(body.hasSuffix("\n"))
+
+    let metrics = try await exchange(path, "GET /v1/metrics HTTP/1.1\r\n\(close)")
+    #expect(metrics.hasPrefix("HTTP/1.1 200 OK\r\n"))
+    #expect(metrics.lowercased().contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"))
+    #expect(metrics.hasSuffix("\r\n\r\n# TYPE a gauge\na 1\n"))
 
     let missing = try await exchange(path, "GET /v1/nothing HTTP/1.1\r\n\(close)")
     #expect(missing.hasPrefix("HTTP/1.1 404"))
@@ -161,4 +169,12 @@ private func leaveSocket(at path: String) throws {
     place.remove()
     #expect(!FileSystem.exists(place.path))
   }
+}
+
+@Test(arguments: [
+  ("", ""), ("a 1\n", "a 1\n"), ("a 1", "a 1\n"), ("a{b=\"\u{1B}[2J\"} 1\r\n", "a{b=\"?[2J\"} 1?\n"),
+  ("ä\u{7F}\n", "ä?\n"),
+])
+func theFrontsTextIsWholeLinesWithoutControlCharacters(text: String, shown: String) {
+  #expect(Supervisor.printable(text) == shown)
 }

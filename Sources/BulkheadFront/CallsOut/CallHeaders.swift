@@ -30,6 +30,8 @@ struct CallHead {
   init(_ pairs: PairsView) throws(CallRefusal) {
     self.init(method: "", path: "", authority: "")
     var host = ""
+    // An empty one is one: plugins that care for no host say so, and Envoy sends it.
+    var hasAuthority = false
     try pairs.forEach({ (key, value) throws(CallRefusal) in
       let lower = key.map { ASCII.lower($0) }
       switch lower.withUnsafeBytes({ HeaderName($0) }) {
@@ -42,7 +44,8 @@ struct CallHead {
         }
         path = try Self.text(value, of: ":path")
       case .authority:
-        guard ASCII.isTarget(value) else { throw CallRefusal(reason: "its :authority is no host") }
+        guard value.isEmpty || ASCII.isTarget(value) else { throw CallRefusal(reason: "its :authority is no host") }
+        hasAuthority = true
         // `host` counts only where the plugin gave no `:authority`.
         if key.first == UInt8(ascii: ":") {
           authority = try Self.text(value, of: ":authority")
@@ -56,7 +59,7 @@ struct CallHead {
       }
     })
     if authority.isEmpty { authority = host }
-    guard !method.isEmpty, !path.isEmpty, !authority.isEmpty else {
+    guard !method.isEmpty, !path.isEmpty, hasAuthority else {
       throw CallRefusal(reason: "it has no \(method.isEmpty ? ":method" : path.isEmpty ? ":path" : ":authority")")
     }
     guard method != "CONNECT" else { throw CallRefusal(reason: "CONNECT is not offered to calls out") }

@@ -41,7 +41,7 @@ extension Exchange {
     let failure = isResponse && !transportFailure.isEmpty
     let grpcStatus = isDone ? grpcStatusOfTrailers : nil
     let count =
-      (isFirst ? 4 : 0) + (isResponse ? 3 : 0) + (peer != nil ? 3 : 0) + (failure ? 1 : 0) + (isDone ? 5 : 0)
+      (isFirst ? 4 : 0) + (isResponse ? 3 : 0) + (peer != nil ? 4 : 0) + (failure ? 1 : 0) + (isDone ? 5 : 0)
       + (grpcStatus != nil ? 1 : 0) + pluginProperties.count
     var cursor = loop.writer.beginPairs(count: count)
     if isFirst {
@@ -59,6 +59,7 @@ extension Exchange {
       peer.address.withUnsafeBytes { text("upstream\0address", $0, &cursor) }
       number("upstream\0port", peer.port, &cursor)
       peer.localAddress.withUnsafeBytes { text("upstream\0local_address", $0, &cursor) }
+      number("upstream\0local_port", peer.localPort, &cursor)
     }
     if failure {
       var reason = transportFailure

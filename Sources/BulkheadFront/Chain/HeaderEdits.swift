@@ -23,7 +23,7 @@ enum HeaderEdits {
       }
     }
 
-    fileprivate func forEach(_ body: (HeaderMap) -> Void) {
+    fileprivate func each(_ body: (HeaderMap) -> Void) {
       if let request { body(request) }
       if let response { body(response) }
       if let requestTrailers { body(requestTrailers) }
@@ -44,7 +44,7 @@ enum HeaderEdits {
     // Where the edits could leave the bounds, the maps are kept as they are, to go on with them if they do.
     let bytes = outcome.editBytes
     var isSafe = true
-    maps.forEach { map in
+    maps.each { map in
       if map.byteCount &+ bytes > maximumBytes
         || map.entries.count &+ bytes / 8 &+ outcome.editCount > Limits.maximumPairs
       {
@@ -52,7 +52,7 @@ enum HeaderEdits {
       }
     }
     var before: [(HeaderMap, [UInt8], Bool)] = []
-    if !isSafe { maps.forEach { before.append(($0, $0.snapshot(), $0.lengthWasRemoved)) } }
+    if !isSafe { maps.each { before.append(($0, $0.snapshot(), $0.lengthWasRemoved)) } }
     var dropped = 0
     var inBounds = true
     outcome.forEachOperation { edit in
@@ -61,7 +61,7 @@ enum HeaderEdits {
       inBounds = fits(map, maximumBytes)
     }
     if inBounds {
-      maps.forEach { $0.squeeze() }
+      maps.each { $0.squeeze() }
       return .applied(dropped: dropped)
     }
     for (map, kept, lengthWasRemoved) in before {

@@ -111,10 +111,8 @@ enum Signature {
       }
     }
 
-    private static func isPEM(_ bytes: [UInt8]) -> Bool {
-      let start = bytes.drop { $0 == 0x20 || $0 == 0x09 || $0 == 0x0A || $0 == 0x0D }
-      return start.starts(with: Array("-----BEGIN".utf8))
-    }
+    /// DER begins with a SEQUENCE; PEM may have any text before its first line.
+    private static func isPEM(_ bytes: [UInt8]) -> Bool { bytes.first != 0x30 }
 
     private static func readPEM(_ bytes: [UInt8], _ read: (OpaquePointer) -> OpaquePointer?) -> OpaquePointer? {
       bytes.withUnsafeBytes { buffer in

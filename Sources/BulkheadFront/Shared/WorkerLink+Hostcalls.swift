@@ -124,12 +124,12 @@ extension WorkerLink {
     }
   }
 
-  /// The answer's number is 1 with the signature as payload, or 0 with why there is none.
+  /// Only a signature that was made, or verified, is OK; else the payload says why not.
   private func helped(_ sequence: UInt64, _ outcome: Signature.Outcome) {
     isHelped = false
     switch outcome {
-    case .done(let signature): signature.withUnsafeBytes { answer(sequence, .ok, number: 1, payload: $0) }
-    case .failed(let why): Array(why.utf8).withUnsafeBytes { answer(sequence, .ok, number: 0, payload: $0) }
+    case .done(let signature): signature.withUnsafeBytes { answer(sequence, .ok, payload: $0) }
+    case .failed(let why): Array(why.utf8).withUnsafeBytes { answer(sequence, .badArgument, payload: $0) }
     }
   }
 

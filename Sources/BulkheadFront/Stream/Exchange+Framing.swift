@@ -18,7 +18,7 @@ extension Exchange {
         requestFraming = size == 0 ? .none : .length(size)
         request.set(.contentLength, "content-length", size)
       }
-    } else if request.lengthWasRemoved || walk?.hasChangedLength ?? false {
+    } else if request.lengthWasRemoved || walk.map({ $0.hasChangedLength || $0.hasTrailers }) ?? false {
       requestFraming = .chunked
       request.removeAll { $0.name == .contentLength }
     }
@@ -40,7 +40,7 @@ extension Exchange {
         responseFraming = size == 0 ? .none : .length(size)
         response.set(.contentLength, "content-length", size)
       }
-    } else if response.lengthWasRemoved || walk?.hasChangedLength ?? false {
+    } else if response.lengthWasRemoved || walk.map({ $0.hasChangedLength || $0.hasTrailers }) ?? false {
       responseFraming = open
       response.removeAll { $0.name == .contentLength }
     }

@@ -221,6 +221,7 @@ extension Exchange {
   /// The chain let the request pass.
   func forward() {
     phase = .upstream
+    requestHeadersPassed = true
     if pool.isEcho {
       beginEcho()
       return

@@ -169,7 +169,8 @@ extension Exchange {
     }
     // Those whose response callback has run, or runs, are done, the sender's own included.
     let from = wayBack
-    beginAnswer(status: UInt64(local.status))
+    let isGRPC = GRPCLocalResponse.isWanted(request)
+    beginAnswer(status: isGRPC ? 200 : UInt64(local.status))
     // swift-format-ignore: ReplaceForEachWithForLoop
     local.headers.forEach { key, value in
       let lower = key.map { ASCII.lower($0) }
@@ -183,11 +184,20 @@ extension Exchange {
         response.append(key, value, name: name)
       }
     }
-    if (0...16).contains(local.grpcStatus) {
-      response.append("grpc-status", String(local.grpcStatus))
+    let hasGRPCStatus = (0...16).contains(local.grpcStatus)
+    if hasGRPCStatus || isGRPC {
+      let status = hasGRPCStatus ? local.grpcStatus : GRPCLocalResponse.status(local.status)
+      response.append("grpc-status", String(status))
     }
     var body = ByteBuffer()
-    body.writeBytes(local.body)
+    if isGRPC {
+      response.append("content-type", "application/grpc" as StaticString)
+      if !local.body.isEmpty {
+        GRPCLocalResponse.message(local.body).withUnsafeBytes { response.append("grpc-message", $0, name: .other) }
+      }
+    } else {
+      body.writeBytes(local.body)
+    }
     if body.readableBytes > 0, !response.entries.contains(where: { response.key($0).equals("content-type") }) {
       response.append("content-type", "text/plain" as StaticString)
     }
@@ -240,6 +250,7 @@ extension Exchange {
   /// The chain let the response pass.
   func respond() {
     phase = .responding
+    responseHeadersPassed = true
     deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
     // A plugin may have changed the status to one that has no body, or back.
     status = response.value(of: .status).flatMap { ASCII.number($0) } ?? 0

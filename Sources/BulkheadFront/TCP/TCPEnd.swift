@@ -60,6 +60,7 @@ final class TCPEnd: ChannelDuplexHandler {
     hasUnflushed = false
     context.flush()
     let written = context.eventLoop.makePromise(of: Void.self)
+    written.futureResult.assumeIsolated().whenFailure { [self] in note($0) }
     if let whenWritten { written.futureResult.assumeIsolated().whenComplete { _ in whenWritten() } }
     context.close(mode: .output, promise: written)
   }
@@ -131,10 +132,12 @@ final class TCPEnd: ChannelDuplexHandler {
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
-    if failure.isEmpty {
-      failure = (error as? IOError).map { SystemError.reason($0.errnoCode) } ?? "\(error)"
-    }
+    note(error)
     context.close(promise: nil)
+  }
+
+  private func note(_ error: any Error) {
+    if failure.isEmpty { failure = (error as? IOError).map { SystemError.reason($0.errnoCode) } ?? "\(error)" }
   }
 
   func channelInactive(context: ChannelHandlerContext) {

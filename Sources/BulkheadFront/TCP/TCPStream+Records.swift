@@ -49,7 +49,10 @@ extension TCPStream {
     if withUpstream || isDone, let address = pool.endpointText(endpoint) {
       pairs.append(("upstream\0address", Array(address.utf8)))
       pairs.append(("upstream\0port", Self.number(pool.endpointPort(endpoint))))
-      if let local = upstream?.localAddress { pairs.append(("upstream\0local_address", Self.text(local))) }
+      if let local = upstream?.localAddress {
+        pairs.append(("upstream\0local_address", Self.text(local)))
+        pairs.append(("upstream\0local_port", Self.number(local.port ?? 0)))
+      }
     }
     if isDone {
       let duration = Clock.monotonicNanoseconds &- startedMonotonic

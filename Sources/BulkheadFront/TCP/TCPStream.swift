@@ -166,7 +166,11 @@ final class TCPStream: PluginStream, ClientConnection {
   /// The socket is closed in both directions.
   func closed(_ side: Side) {
     if side == .upstream { giveBackToPool() }
-    if phase == .open {
+    let end = side == .client ? client : upstream
+    if phase == .open, let end, end.outputEnded, end.failure.isEmpty {
+      // Shut here before: the peer's end has closed it.
+      if !end.inputEnded { inputEnded(of: side) }
+    } else if phase == .open {
       if side == .client {
         flags |= client?.failure.isEmpty ?? true ? 0 : ResponseFlags.downstreamReset
         details = "downstream_remote_disconnect"

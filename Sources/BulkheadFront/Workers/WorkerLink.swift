@@ -378,7 +378,10 @@ final class WorkerLink {
         if !exchange.callbackAnswered(
           Int(entry.plugin), of: self, kind: entry.kind, sequence: entry.sequence, outcome)
         {
-          lose(.protocolViolation, "its edits of stream \(entry.stream) leave the bounds of a header map")
+          lose(
+            .protocolViolation,
+            "its edits of stream \(entry.stream) leave the bounds of a header map, or edit what its plugin does not hold"
+          )
         }
       case .streamAction:
         guard reply.sequence == 0 else { throw WireError(.unknownValue, "reply.sequence") }
@@ -398,7 +401,10 @@ final class WorkerLink {
           return
         }
         if !exchange.streamAction(host.place, outcome) {
-          lose(.protocolViolation, "its edits of stream \(reply.stream) leave the bounds of a header map")
+          lose(
+            .protocolViolation,
+            "its edits of stream \(reply.stream) leave the bounds of a header map, or edit what its plugin does not hold"
+          )
         }
       case .hostcall: break
       }

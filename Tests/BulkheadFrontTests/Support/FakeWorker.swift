@@ -96,16 +96,20 @@ final class FakeWorker: @unchecked Sendable {
 
   let number: UInt64
   private let mapping: UnsafeMutableRawPointer
-  private let channel: WorkerChannel
+  let channel: WorkerChannel
   private let memory: Int32
   private let livenessRead: Int32
   private let livenessWrite: Int32
   private let doorbells: [Int32]
   private let isStopped = Atomic(false)
   private let behaviour: Behaviour
-  private let lock = TestLock()
+  let lock = TestLock()
   private var seenCallbacks: [SeenCallback] = []
-  private var actions: [[UInt8]] = []
+  private var actions: [(loop: Int, record: [UInt8])] = []
+  /// Answers to hostcalls, as they came; under `lock`.
+  var answers: [SeenAnswer] = []
+  /// Whether answers are left in their rings; under `lock`.
+  var leavesAnswers = false
 
   init(number: UInt64, layout: ChannelLayout, _ behaviour: @escaping Behaviour) throws {
     self.number = number
@@ -142,7 +146,7 @@ final class FakeWorker: @unchecked Sendable {
   }
 
   /// Sends an action on a stream, outside any callback, from the worker's thread.
-  func act(_ record: [UInt8]) { lock.locked { actions.append(record) } }
+  func act(_ record: [UInt8], loop: Int = 0) { lock.locked { actions.append((loop, record)) } }
 
   func act(stream: UInt32, flags: ReplyRecord.Flags, _ operations: [Operation] = []) {
     var writer = WireWriter()
@@ -165,7 +169,8 @@ final class FakeWorker: @unchecked Sendable {
         defer { actions = [] }
         return actions
       }
-      for record in waiting { send(record, loop: 0) }
+      for action in waiting { send(action.record, loop: action.loop) }
+      takeAnswers(loops: doorbells.count)
       guard let next = try? channel.nextCallback() else {
         channel.sleep(timeoutNanoseconds: 5_000_000)
         continue

@@ -1,0 +1,124 @@
+import BulkheadCore
+import NIOCore
+import Testing
+
+@testable import BulkheadFront
+
+/// The state machine of a body's way through the chain, by itself.
+@Suite struct BodyWalkTests {
+  private func walk(_ stages: Int) -> BodyWalk {
+    let walk = BodyWalk(isResponse: false)
+    walk.start((0..<stages).map { BodyWalk.Role(place: $0, hasBody: true, hasTrailers: $0 % 2 == 0) })
+    return walk
+  }
+
+  private func text(_ queue: ByteQueue) -> String { String(decoding: queue.bytes, as: UTF8.self) }
+
+  /// Whatever the plugins pause and release, and whoever fails: all bytes come out, in order, and the end behind them.
+  @Test(arguments: 0..<200) func nothingIsLostOrTurnedAround(seed: Int) {
+    var state = UInt64(seed) &* 0x9E37_79B9_7F4A_7C15 | 1
+    func random(_ below: Int) -> Int {
+      state ^= state << 13
+      state ^= state >> 7
+      state ^= state << 17
+      return Int(truncatingIfNeeded: state >> 16) % below
+    }
+    let walk = walk(1 + random(4))
+    let hasTrailers = random(2) == 0
+    var dead: Set<Int> = []
+    var sent = ""
+    var ended = false
+    var outstanding: Int?
+    var told: [Int: Int] = [:]
+    for step in 0..<400 {
+      if !ended, random(3) == 0 {
+        let piece = String(repeating: "\(step % 10)", count: 1 + random(random(4) == 0 ? 20_000 : 50))
+        sent += piece
+        walk.put(ByteBuffer(string: piece))
+      }
+      if !ended, step > 300 {
+        ended = true
+        walk.end(hasTrailers ? [(name: "x", value: "1")] : [])
+      }
+      walk.flow { dead.contains($0) }
+      if case .nothing = walk.outstanding { outstanding = nil }
+      if outstanding == nil, let index = walk.stages.indices.reversed().first(where: { walk.work($0) != nil }) {
+        if walk.work(index) == .trailers {
+          walk.saysTrailers(index)
+        } else {
+          _ = walk.take(index, atMost: 1 + random(10_000)) { told[index, default: 0] += $0.count }
+        }
+        walk.outstanding = .admission(stage: index)
+        outstanding = index
+      }
+      switch random(12) {
+      case 0 where outstanding != nil && told[outstanding ?? 0] == 0:
+        if let index = outstanding {
+          walk.outstanding = .nothing
+          walk.takeBack(index)
+        }
+      case 1 where random(20) == 0: dead.insert(random(walk.stages.count))
+      case 2...6:
+        if let index = outstanding {
+          walk.outstanding = .nothing
+          walk.seen(index, bound: 1 << 20)
+          if random(2) == 0 { walk.pause(index) } else { walk.release(index) }
+          outstanding = nil
+        }
+      case 7, 8:
+        if let index = walk.stages.indices.first(where: { walk.stages[$0].isPaused }) { walk.release(index) }
+      default: break
+      }
+    }
+    for _ in 0..<10_000 where !walk.isDone {
+      walk.flow { dead.contains($0) }
+      if let index = walk.waitingStage {
+        walk.outstanding = .nothing
+        walk.seen(index, bound: 1 << 20)
+        walk.release(index)
+      } else if let index = walk.stages.indices.first(where: { walk.work($0) != nil }) {
+        if walk.work(index) == .trailers {
+          walk.saysTrailers(index)
+        } else {
+          _ = walk.take(index, atMost: 60_000) { _ in }
+        }
+        walk.outstanding = .admission(stage: index)
+      } else if let index = walk.stages.indices.first(where: { walk.stages[$0].isPaused }) {
+        walk.release(index)
+      }
+    }
+    #expect(walk.isDone)
+    #expect(text(walk.output) == sent)
+    #expect(walk.finalTrailers().count == (hasTrailers ? 1 : 0))
+  }
+
+  @Test(arguments: [
+    (0, 0, "><", "><abcdef"), (6, 0, "x", "abcdefx"), (99, 99, "x", "abcdefx"), (0, 6, "x", "x"), (0, 99, "", ""),
+    (2, 2, "--", "ab--ef"), (2, 99, "!", "ab!"), (0, 3, "", "def"), (5, 1, "", "abcde"), (3, 0, "|", "abc|def"),
+  ])
+  func aSpliceEditsWhatIsKept(start: Int, length: Int, value: String, expected: String) {
+    var queue = ByteQueue()
+    queue.append(ByteBuffer(string: "ab"))
+    queue.append(ByteBuffer(string: "cd"))
+    queue.keep(ByteBuffer(string: "ef"))
+    Array(value.utf8).withUnsafeBytes { queue.splice(start: start, length: length, $0) }
+    #expect(text(queue) == expected)
+    #expect(queue.byteCount == expected.utf8.count)
+  }
+
+  @Test func smallPiecesThatStayDoNotHoldOnToWhatTheyWereReadInto() {
+    var queue = ByteQueue()
+    for _ in 0..<1_000 {
+      var large = ByteBuffer(repeating: 0x61, count: 65_536)
+      if let piece = large.readSlice(length: 10) { queue.keep(piece) }
+    }
+    var pieces = 0
+    var capacity = 0
+    while let piece = queue.popFirst() {
+      pieces += 1
+      capacity += piece.capacity
+    }
+    #expect(pieces == 1)
+    #expect(capacity <= 32_768)
+  }
+}
