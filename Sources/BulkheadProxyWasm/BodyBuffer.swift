@@ -50,11 +50,18 @@ struct BodyBuffer: ~Copyable {
   mutating func forget() {
     piece = UnsafeRawBufferPointer(start: nil, count: 0)
     kept = 0
-    if capacity > Self.idleCapacity { release() }
+    if capacity > Self.streamCapacity { release() }
   }
 
-  /// What an object that serves no stream may hold on to.
-  private static let idleCapacity = 64 << 10
+  /// Gives memory back where no stream needs it.
+  @inline(__always)
+  mutating func trim() {
+    if capacity > Self.spareCapacity { release() }
+  }
+
+  /// What a stream that holds nothing may hold on to, and an object that serves no stream.
+  private static let streamCapacity = 64 << 10
+  private static let spareCapacity = 4 << 10
   private static let large = 1 << 20
 
   private mutating func release() {

@@ -71,6 +71,7 @@ final class Flow {
   /// Forgets all.
   func clear() {
     close()
+    body.trim()
     headers.clear()
     if trailers.isAvailable { trailers.clear() }
   }

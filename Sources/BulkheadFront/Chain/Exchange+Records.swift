@@ -1,6 +1,7 @@
 import BulkheadCore
 import BulkheadSystem
 import BulkheadWire
+import ProxyWasmABI
 
 // The records that go to workers, with what is known of the stream by then.
 extension Exchange {
@@ -156,6 +157,11 @@ extension Exchange {
   }
 
   private func keepProperty(_ path: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, of place: Int) {
+    // The plugins behind it would take it for the front's own word. An honest worker sends no such thing.
+    guard !PropertyPath.isReserved(path) else {
+      warn(place, "a property that it set under a name of the host's is left out")
+      return
+    }
     let index = pluginProperties.firstIndex { $0.path.withUnsafeBytes { $0.equals(path) } }
     let old = index.map { pluginProperties[$0].value.count &+ path.count } ?? 0
     let bytes = pluginPropertyBytes &- old &+ path.count &+ value.count
