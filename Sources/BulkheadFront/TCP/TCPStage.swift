@@ -107,8 +107,6 @@ final class TCPStage {
   /// It waits for a worker, or for room on its ring.
   var waits = false
   var upstreamCloseIsSaid = false
-  /// Its worker has the upstream's addresses.
-  var knowsUpstream = false
   private var down = Lane()
   private var up = Lane()
 

@@ -36,7 +36,6 @@ extension TCPStream {
       stage.link = nil
       stage.meeting = .unseen
       stage.upstreamCloseIsSaid = false
-      stage.knowsUpstream = false
       if stage.opening == .calling { stage.opening = .toBeCalled }
       stage[.downstream].takeBack()
       stage[.upstream].takeBack()
