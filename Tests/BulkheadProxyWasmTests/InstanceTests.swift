@@ -100,6 +100,17 @@ private struct Demo {
     try demo.engine.installInterrupt()
     kill(getpid(), SIGUSR1)
     #expect(try demo.call("twice", 1, result: true, 4) == 8, "a signal outside a call must interrupt nothing")
+    // Again and again: a process has one guest, but this one has those of other tests too, and one of theirs that ends in
+    // the wrong moment takes the running mark away.
+    var event = sigevent()
+    event.sigev_notify = Int32(SIGEV_SIGNAL)
+    event.sigev_signo = SIGUSR1
+    var timer: timer_t?
+    try #require(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0)
+    let period = timespec(tv_sec: 0, tv_nsec: 5_000_000)
+    var times = itimerspec(it_interval: period, it_value: period)
+    if let timer { timer_settime(timer, 0, &times, nil) }
+    defer { if let timer { timer_delete(timer) } }
     let fault = try #require(throws: GuestFault.self) { try demo.call("loop") }
     #expect(fault.kind == .interrupted)
     #expect(!fault.backtrace.isEmpty)
