@@ -14,10 +14,10 @@ sharedir = $(DESTDIR)$(PREFIX)/share/bulkhead
 docdir = $(DESTDIR)$(PREFIX)/share/doc/bulkhead
 mandir = $(DESTDIR)$(PREFIX)/share/man
 
-.PHONY: help run test build bench format lint install clean deps plugins
+.PHONY: help run test conformance build bench format lint install clean deps plugins
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: deps plugins ## the quickstart: a proxy, two plugins, three commands to try
 	@echo 'Building; the first time takes a few minutes.'
@@ -28,6 +28,12 @@ test: plugins ## every test; a skipped one is a failure
 	@.ci/deps --test
 	swift build --build-tests
 	@.ci/test --experimental-maximum-parallelization-width $(TEST_WIDTH)
+
+conformance: plugins ## every function of the specification on every ABI, as a table; CONFORMANCE=--envoy asks Envoy
+	@.ci/deps --test
+	@case '$(CONFORMANCE)' in *--envoy*) .ci/deps --bench ;; esac
+	swift build
+	@python3 -B Tests/Conformance/run.py $(CONFORMANCE)
 
 build: deps ## optimised binaries in .build/release
 	swift build -c release --static-swift-stdlib

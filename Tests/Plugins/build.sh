@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Compiles the test plugins to .build/plugins/NAME.wasm, each from its one C file, where that or the header is newer.
+# Compiles the test plugins to .build/plugins/NAME.wasm, each from its one C file, where that or the header is newer,
+# and the plugin of the conformance cases once for each version of the ABI.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -22,12 +23,25 @@ flags=(
   -Wl,--no-entry -Wl,--stack-first -Wl,-z,stack-size=65536
 )
 
+compile() { # NAME SOURCE [FLAGS]
+  local name="$1" source="$2" target="$output/$1.wasm"
+  shift 2
+  if [ "$target" -nt "$source" ] && [ "$target" -nt proxy_wasm.h ] && [ "$target" -nt build.sh ]; then return; fi
+  "$clang" "${flags[@]}" "$@" -o "$partial/$name.wasm" "$source"
+  mv "$partial/$name.wasm" "$target"
+  printf 'plugins: %s\n' "$name"
+}
+
 for source in *.c; do
-  target="$output/${source%.c}.wasm"
-  if [ "$target" -nt "$source" ] && [ "$target" -nt proxy_wasm.h ] && [ "$target" -nt build.sh ]; then continue; fi
   # A plugin that needs other linker flags says so on its first line.
   read -ra own < <(sed -n '1s|^// link: ||p' "$source") || true
-  "$clang" "${flags[@]}" "${own[@]}" -o "$partial/${source%.c}.wasm" "$source"
-  mv "$partial/${source%.c}.wasm" "$target"
-  printf 'plugins: %s\n' "${source%.c}"
+  compile "${source%.c}" "$source" "${own[@]}"
+done
+
+# The plugin of the conformance cases, for each version of the ABI, and without what Envoy does not link.
+for version in 0.1.0 0.2.0 0.2.1; do
+  number="${version#0.}"
+  number="${number/./}"
+  compile "conformance-$version" ../Conformance/conformance.c "-DABI=$number"
+  compile "conformance-$version-envoy" ../Conformance/conformance.c "-DABI=$number" -DFOR_ENVOY
 done

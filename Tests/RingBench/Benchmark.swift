@@ -64,6 +64,8 @@ struct Benchmark {
     case .ring: "rings, 256 bytes there and 64 back, asleep"
     case .word: "bare word in shared memory, awake"
     case .awakeRing: "rings, 256 bytes there and 64 back, awake"
+    case .hostcall: "a hostcall: 64 bytes to the front and 64 back, asleep"
+    case .awakeHostcall: "a hostcall: 64 bytes to the front and 64 back, awake"
     }
   }
 
@@ -125,7 +127,36 @@ struct Benchmark {
       return time
     case .ring, .awakeRing:
       return try ringPingPong(shared, layout, messages, warmUp, asleep: !transport.isAwake)
+    case .hostcall, .awakeHostcall:
+      return try hostcalls(shared, layout, messages, warmUp, asleep: !transport.isAwake)
     }
+  }
+
+  private func hostcalls(
+    _ shared: Shared, _ layout: ChannelLayout, _ messages: Int, _ warmUp: Int, asleep: Bool
+  ) throws -> Double {
+    guard let channel = WorkerChannel(memory: shared.memory, layout: layout, doorbells: [shared.there]) else {
+      throw BenchmarkError("the worker's end does not open")
+    }
+    let question = [UInt8](repeating: 5, count: 64)
+    func ask() throws {
+      guard try question.withUnsafeBytes({ bytes throws(RingError) in try channel.reply(bytes, loop: 0) }) else {
+        throw BenchmarkError("the ring is full")
+      }
+      while try channel.nextAnswer(loop: 0) == nil {
+        if asleep {
+          channel.sleepForAnswer(loop: 0, timeoutNanoseconds: 10_000_000)
+        } else {
+          _ = channel.spinForAnswer(loop: 0, nanoseconds: 1_000_000)
+        }
+      }
+    }
+    for _ in 0..<warmUp { try ask() }
+    let start = bh_monotonic_ns()
+    for _ in 0..<messages { try ask() }
+    let time = Double(bh_monotonic_ns() &- start) / Double(messages)
+    _ = try channel.reply(UnsafeRawBufferPointer(start: nil, count: 0), loop: 0)
+    return time
   }
 
   private func ringPingPong(

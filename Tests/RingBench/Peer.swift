@@ -1,5 +1,6 @@
 import BulkheadRing
 import BulkheadSystem
+import CBulkheadRing
 import Glibc
 
 /// The other process: answers every message until it is told to go. Its descriptors are 3 the memory, 4 the eventfd
@@ -35,6 +36,7 @@ struct PeerArguments {
     case .eventfd: while take(shared.there) == 1 { signal(shared.back) }
     case .mixed: serveMixed(shared)
     case .ring, .awakeRing: try serveRing(shared, layout, asleep: !transport.isAwake)
+    case .hostcall, .awakeHostcall: try serveHostcalls(shared, layout, asleep: !transport.isAwake)
     }
   }
 
@@ -53,6 +55,27 @@ struct PeerArguments {
       seen = look(shared.thereWord, otherThan: seen, asleep: true)
       if seen == farewell { return }
       signal(shared.back)
+    }
+  }
+
+  /// The front's part: the process that measures is the worker here, since it is the worker that waits.
+  private func serveHostcalls(_ shared: Shared, _ layout: ChannelLayout, asleep: Bool) throws {
+    guard let channel = FrontChannel(memory: shared.memory, layout: layout, loop: 0) else {
+      throw BenchmarkError("the front's end does not open")
+    }
+    let answer = [UInt8](repeating: 7, count: 64)
+    while true {
+      guard let question = try channel.nextReply() else {
+        if !asleep {
+          bh_cpu_relax()
+        } else if channel.fallAsleep() {
+          _ = take(shared.there)
+          channel.wakeUp()
+        }
+        continue
+      }
+      if question.isEmpty { return }
+      _ = try answer.withUnsafeBytes { bytes throws(RingError) in try channel.answer(bytes) }
     }
   }
 

@@ -17,8 +17,13 @@ enum Transport: String, CaseIterable {
   case word
   /// The rings with both sides awake.
   case awakeRing
+  /// A hostcall that the front answers: 64 bytes from the worker on the ring for replies, 64 back on that for answers,
+  /// both sides asleep in between.
+  case hostcall
+  /// The same with both sides awake.
+  case awakeHostcall
 
-  var isAwake: Bool { self == .word || self == .awakeRing }
+  var isAwake: Bool { self == .word || self == .awakeRing || self == .awakeHostcall }
 
   /// Round trips a measurement; fewer where each sleeps and wakes twice.
   var messages: Int { isAwake ? 50_000 : 2_000 }
