@@ -65,6 +65,13 @@ extension PluginHost {
           + "grow in its callback by \(configuration.maximumRecord)")
       return .internalFailure
     }
+    guard builder.mayMove(ReplyOperation.movedBytes(of: count, start: from, length: replaced, value: value.count))
+    else {
+      warn(
+        "proxy_set_buffer_bytes was refused: the edits of bodies in one callback may move at most "
+          + "\(Limits.maximumMovedBytes) bytes about")
+      return .internalFailure
+    }
     builder.splice(number, start: UInt32(clamping: from), length: UInt32(clamping: replaced), value)
     flow.body.splice(start: from, length: replaced, value)
     return .ok

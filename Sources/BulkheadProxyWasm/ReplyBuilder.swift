@@ -1,3 +1,4 @@
+import BulkheadCore
 import BulkheadWire
 
 /// Collects one reply record: edits in the order in which the plugin makes them, flags, a local response.
@@ -7,6 +8,7 @@ final class ReplyBuilder {
   private var local = WireWriter(capacity: 64)
   private let maximumRecord: Int
   private var operations = 0
+  private var movedBytes = 0
   private(set) var flags: ReplyRecord.Flags = []
   private(set) var hasLocalResponse = false
   /// Whether the record is being collected: begun and not finished.
@@ -20,6 +22,7 @@ final class ReplyBuilder {
     writer.reset()
     local.reset()
     operations = 0
+    movedBytes = 0
     flags = []
     hasLocalResponse = false
     isOpen = true
@@ -39,6 +42,13 @@ final class ReplyBuilder {
   @inline(__always)
   func hasRoom(edit key: Int, _ value: Int) -> Bool {
     operations < ReplyRecord.maximumOperations && hasRoom(12 &+ key &+ value)
+  }
+
+  /// Whether the front may be made to move so many bytes more; counts them where it may.
+  func mayMove(_ bytes: Int) -> Bool {
+    guard movedBytes &+ bytes <= Limits.maximumMovedBytes else { return false }
+    movedBytes &+= bytes
+    return true
   }
 
   /// Records an edit for which there is room.

@@ -174,6 +174,12 @@ public struct ReplyOperation {
     return range
   }
 
+  /// How many bytes a `splice` of a buffer makes both sides move: none where it appends, replaces all, or puts as many
+  /// bytes in as it takes out.
+  public static func movedBytes(of count: Int, start: Int, length: Int, value: Int) -> Int {
+    start >= count || length == value || (start == 0 && length >= count) ? 0 : count
+  }
+
   /// Metric and amount of `incrementMetric` and `recordMetric`.
   public func metric() throws(WireError) -> (metric: UInt32, amount: UInt64) {
     var keys = WireReader(key)

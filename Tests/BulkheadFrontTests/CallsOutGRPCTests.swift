@@ -144,8 +144,9 @@ import Testing
           ("te", Array("x".utf8)),
         ], timeout: 5_000),
       .send(2, "one"), .send(2, "", isLast: true))
+    let stream = try worker.waitForClose(of: 2)
     #expect(
-      try worker.waitForClose(of: 2) == [
+      stream == [
         .initial(2, Self.okHead), .message(2, "hello"), .trailing(2, ["grpc-status=0", "x-b=2"]),
         .close(2, status: 0, message: ""),
       ])
@@ -219,8 +220,8 @@ import Testing
       [.close(1, status: 8, message: "")]
     ),
     (
-      "a reset after the head", [.headers([(":status", "200")]), .message("a"), .reset(.cancel)],
-      [.initial(2, [":status=200"]), .message(2, "a"), .trailing(2, []), .close(2, status: 13, message: "")],
+      "a reset after the head", [.headers([(":status", "200")]), .reset(.cancel)],
+      [.initial(2, [":status=200"]), .trailing(2, []), .close(2, status: 13, message: "")],
       [.close(1, status: 13, message: "")]
     ),
     (
@@ -247,8 +248,10 @@ import Testing
     defer { front.stop() }
     let worker = try front.addWorker { _, _ in .goOn() }
     worker.call(.grpc(1, "M", message: "x"), .grpc(2, "M"), .close(2))
-    #expect(try worker.waitForClose(of: 2) == answer.stream, "\(answer.name)")
-    #expect(try worker.waitForEvents(1, of: 1) == answer.unary, "\(answer.name)")
+    let stream = try worker.waitForClose(of: 2)
+    #expect(stream == answer.stream, "\(answer.name)")
+    let unary = try worker.waitForEvents(1, of: 1)
+    #expect(unary == answer.unary, "\(answer.name)")
     #expect(front.waitForNoCalls())
   }
 
@@ -257,10 +260,12 @@ import Testing
     defer { front.stop() }
     let worker = try front.addWorker { _, _ in .goOn() }
     worker.call(.grpc(1, "M", message: "x"), .grpc(2, "M"), .grpc(3, "M", to: "nobody"), .grpc(4, "M", to: "echo"))
-    let reason = "upstream app (127.0.0.1:1) cannot be reached: connection refused"
-    #expect(try worker.waitForClose(of: 1) == [.close(1, status: 14, message: reason)])
+    let reason = "upstream app (127.0.0.1:1) cannot be reached: connection refused (ECONNREFUSED)"
+    let unary = try worker.waitForClose(of: 1)
+    #expect(unary == [.close(1, status: 14, message: reason)])
+    let stream = try worker.waitForClose(of: 2)
     #expect(
-      try worker.waitForClose(of: 2) == [
+      stream == [
         .initial(2, []),
         .trailing(
           2, [":status=200", "content-type=application/grpc", "grpc-status=14", "grpc-message=\(reason)"]),
@@ -298,8 +303,9 @@ import Testing
     worker.call(.grpc(2, "Head", timeout: 60), .close(2))
     #expect(
       try worker.waitForClose(of: 1) == [.close(1, status: 4, message: "no answer within 60 ms")])
+    let stream = try worker.waitForClose(of: 2)
     #expect(
-      try worker.waitForClose(of: 2) == [
+      stream == [
         .initial(2, [":status=200"]), .trailing(2, []), .close(2, status: 4, message: "no answer within 60 ms"),
       ])
     #expect(front.waitForNoCalls())

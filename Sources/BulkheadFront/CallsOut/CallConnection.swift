@@ -34,6 +34,8 @@ class CallConnection {
 
   /// How many calls it may have at once.
   var capacity: Int { 1 }
+  /// Whether calls may be made before the upstream has said how many it takes at once.
+  var isReadyAtOnce: Bool { true }
   /// Adds the handlers that speak HTTP.
   func install(_ channel: any Channel) throws {}
   /// Sends the call.
@@ -107,7 +109,7 @@ class CallConnection {
     do {
       guard let tls = pool.tls, let target = pool.endpoint(endpoint) else {
         try install(channel)
-        return ready()
+        return installed(channel)
       }
       let alpn = pool.kind == .http2 ? "h2" : "http/1.1"
       let handler = try tls.handler(alpn: alpn, host: target.host)
@@ -130,13 +132,31 @@ class CallConnection {
     if let problem { return fail("(\(text)) \(problem)") }
     do {
       try install(channel)
-      ready()
+      installed(channel)
     } catch {
       fail("(\(text)) cannot be spoken to: \(error)")
     }
   }
 
+  /// How long the upstream has to say how many calls it takes before it is taken to allow the usual number.
+  private static let patience = TimeAmount.milliseconds(200)
+
+  private func installed(_ channel: any Channel) {
+    guard !isReadyAtOnce else { return ready() }
+    handshakeTimeout = channel.eventLoop.assumeIsolated().scheduleTask(in: Self.patience) { [weak self] in
+      self?.ready()
+    }
+  }
+
+  /// The upstream has said how many calls it takes at once.
+  final func capacityIsKnown() {
+    if state == .connecting { ready() } else { pool.serveQueue() }
+  }
+
   private func ready() {
+    guard state == .connecting else { return }
+    handshakeTimeout?.cancel()
+    handshakeTimeout = nil
     state = .ready
     let calls = waiters
     waiters = []

@@ -19,7 +19,12 @@ struct GRPCFraming {
 
   mutating func append(_ more: ByteBuffer) {
     var more = more
-    if bytes.readableBytes == 0 { bytes = more } else { bytes.writeBuffer(&more) }
+    if bytes.readableBytes == 0 {
+      bytes = more
+    } else {
+      bytes.forgetRead()
+      bytes.writeBuffer(&more)
+    }
   }
 
   mutating func next(atMost limit: Int) -> Step {

@@ -14,6 +14,8 @@ final class HTTP2CallConnection: CallConnection, ChannelInboundHandler {
   /// Streams of one connection that the front itself allows.
   private static let maximum = 1_000
 
+  override var isReadyAtOnce: Bool { false }
+
   override var capacity: Int { min(peerMaximum, Self.maximum) }
 
   override func install(_ channel: any Channel) throws {
@@ -70,7 +72,7 @@ final class HTTP2CallConnection: CallConnection, ChannelInboundHandler {
     switch unwrapInboundIn(data).payload {
     case .settings(.settings(let settings)):
       for setting in settings where setting.parameter == .maxConcurrentStreams { peerMaximum = setting.value }
-      pool.serveQueue()
+      capacityIsKnown()
     case .goAway:
       // NIO has told the streams that the upstream will not serve.
       leave()

@@ -289,11 +289,6 @@ final class BodyWalk {
     return false
   }
 
-  /// The place of the first plugin that pauses and that `fits`.
-  func pausedPlace(where fits: (Int) -> Bool) -> Int? {
-    stages.first { $0.isPaused && fits($0.role.place) }?.role.place
-  }
-
   /// The place of a plugin that has been told everything and holds back: nobody else can move the stream.
   var pausingPlace: Int? {
     guard case .nothing = outstanding else { return nil }

@@ -260,6 +260,10 @@ extension Exchange {
       return false
     }
     if ends(outcome, place) { return true }
+    // It may have made more of what it holds of the other direction.
+    if outcome.contents.contains(.splices), overflows(place, walk.isResponse ? requestWalk : responseWalk) {
+      return true
+    }
     let resumes: ReplyRecord.Flags = walk.isResponse ? .continueResponse : .continueRequest
     if outcome.flags.contains(.pause), !outcome.flags.contains(resumes) {
       walk.pause(index)
@@ -319,6 +323,7 @@ extension Exchange {
     let settings = loop.hosts[place].settings
     let keepsOriginal = settings.strategy == .failOpen && (current == nil || outcome.flags.contains(.pause))
     var isValid = true
+    var moved = 0
     outcome.forEachOperation { operation in
       guard let buffer = operation.buffer, isValid else { return }
       let needed: CallbackSet
@@ -335,6 +340,13 @@ extension Exchange {
       guard let walk, walk.isActive, let index = walk.index(of: place),
         walk === current || walk.stages[index].isPaused
       else { return }
+      moved &+= ReplyOperation.movedBytes(
+        of: walk.stages[index].kept.byteCount, start: Int(range.start), length: Int(range.length),
+        value: operation.value.count)
+      guard moved <= Limits.maximumMovedBytes else {
+        isValid = false
+        return
+      }
       walk.splice(
         index, start: range.start, length: range.length, operation.value, keepsOriginal: keepsOriginal,
         bound: settings.bufferBytes)
@@ -376,10 +388,11 @@ extension Exchange {
     walk.redispatches += 1
     if fate == .redispatch, walk.redispatches <= 2 {
       walk.takeBack(index)
-      plugins[place] = PluginState()
+      // Its other callback may have met another worker by now.
+      if plugins[place].link === link { plugins[place] = PluginState() }
+      advance(walk)
     } else {
-      guard case .goOn = fail(place, why) else { return }
+      failEverywhere(place, why)
     }
-    advance(walk)
   }
 }

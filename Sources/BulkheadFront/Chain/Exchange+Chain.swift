@@ -120,20 +120,23 @@ extension Exchange {
     if (kind == .requestHeaders ? requestFraming : responseFraming) == .none { flags.insert(.endOfStream) }
     writeRecord(kind, flags: flags, sequence: link.nextSequence, place: position, isFirst: isFirst)
     loop.writer.emptyBlob()
-    switch link.send(kind: kind, stream: streamID, plugin: position, hasState: plugins[position].hasState) {
+    let (place, stream, before) = (position, streamID, phase)
+    switch link.send(kind: kind, stream: stream, plugin: place, hasState: plugins[place].hasState) {
     case .sent(let sequence):
       awaiting = .callback(link, sequence: sequence)
-      if isFirst { meet(position, link, holding: held) }
-      noteSent(kind, to: position)
+      if isFirst { meet(place, link, holding: held) }
+      noteSent(kind, to: place)
       deadline = 0
       admissionUntil = 0
       return .waits
     case .ringIsFull:
-      return wait(loop.hosts[position], "its ring is full")
+      return wait(loop.hosts[place], "its ring is full")
     case .neverFits:
-      return fail(position, "the headers are larger than its ring")
+      return fail(place, "the headers are larger than its ring")
     case .lost:
-      return fail(position, "its worker broke the protocol")
+      // What else the worker had of this stream has failed meanwhile, and may have ended it or answered it.
+      guard streamID == stream, phase == before, position == place else { return .diverted }
+      return plugins[place].meeting == .dead ? .goOn : fail(place, "its worker broke the protocol")
     }
   }
 
@@ -287,15 +290,14 @@ extension Exchange {
 
   /// No worker came.
   func admissionFailed(_ place: Int, _ why: String) {
-    let stream = streamID
-    if headersWait(place) {
-      awaiting = .nothing
-      settle(fail(place, why))
-    }
-    for case let walk? in [requestWalk, responseWalk] where streamID == stream && walk.waitsForAdmission(place) {
+    let headersWaited = headersWait(place)
+    var waited = headersWaited
+    if headersWaited { awaiting = .nothing }
+    for case let walk? in [requestWalk, responseWalk] where walk.waitsForAdmission(place) {
       walk.outstanding = .nothing
-      if case .goOn = fail(place, why) { advance(walk) }
+      waited = true
     }
+    if waited { failEverywhere(place, why, headersGoOn: headersWaited) }
   }
 
   private func callAgain() {
@@ -322,32 +324,28 @@ extension Exchange {
     awaiting = .nothing
     redispatches += 1
     if fate == .redispatch, redispatches <= 2 {
-      plugins[place] = PluginState()
+      if plugins[place].link === link { plugins[place] = PluginState() }
       callAgain()
     } else {
-      settle(fail(place, why))
+      failEverywhere(place, why, headersGoOn: true)
     }
   }
 
   /// The same for a stream that the plugin had paused: nobody is left to resume it.
   func workerLostWhilePaused(_ link: WorkerLink, why: String) {
-    let stream = streamID
-    if case .resumption = awaiting, position >= 0, position < plugins.count, plugins[position].link === link {
-      awaiting = .nothing
-      settle(fail(position, why))
-    }
-    for case let walk? in [requestWalk, responseWalk] where streamID == stream && walk.isActive {
-      guard let place = walk.pausedPlace(where: { plugins[$0].link === link && plugins[$0].meeting == .open }) else {
-        continue
-      }
-      if case .goOn = fail(place, why) { advance(walk) }
-    }
+    let place = link.host.place
+    guard place < plugins.count, plugins[place].link === link, plugins[place].meeting == .open else { return }
+    var isPausing = isPausing(place, requestWalk) || isPausing(place, responseWalk)
+    if case .resumption = awaiting, position == place { isPausing = true }
+    if isPausing { failEverywhere(place, why) }
   }
 
   /// The plugin has a callback, or a pause, in one direction or in both, and fails in all.
-  private func failEverywhere(_ place: Int, _ why: String) {
+  ///
+  /// - Parameter headersGoOn: the headers waited for it otherwise than by its pause.
+  func failEverywhere(_ place: Int, _ why: String, headersGoOn: Bool = false) {
     let stream = streamID
-    var isHeaders = false
+    var isHeaders = headersGoOn
     if case .resumption = awaiting, position == place { isHeaders = true }
     if isHeaders { awaiting = .nothing }
     guard case .goOn = fail(place, why) else { return }
@@ -359,6 +357,8 @@ extension Exchange {
   func fail(_ place: Int, _ why: String) -> Step {
     let host = loop.hosts[place]
     plugins[place].meeting = .dead
+    // The next plugin's wait begins with itself.
+    admissionUntil = 0
     loop.counters.pluginFailed(place)
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(

@@ -106,14 +106,15 @@ struct ByteQueue {
   mutating func splice(start: Int, length: Int, _ value: UnsafeRawBufferPointer) {
     let start = min(max(start, 0), byteCount)
     let length = min(max(length, 0), byteCount - start)
-    let piece = ByteBuffer(bytes: value)
-    if start == byteCount {
-      keep(piece)
+    if length == value.count, length > 0 {
+      overwrite(at: start, with: value)
+    } else if start == byteCount {
+      keep(ByteBuffer(bytes: value))
     } else if start == 0, length == byteCount {
       removeAll()
-      keep(piece)
+      keep(ByteBuffer(bytes: value))
     } else if start == 0, length == 0 {
-      if piece.readableBytes > 0 { prepend(piece) }
+      if value.count > 0 { prepend(ByteBuffer(bytes: value)) }
     } else {
       var whole = ByteBufferAllocator().buffer(capacity: byteCount - length + value.count)
       var tail = ByteQueue()
@@ -126,8 +127,34 @@ struct ByteQueue {
     }
   }
 
+  /// Writes over bytes that are all there, where they lie.
+  private mutating func overwrite(at start: Int, with value: UnsafeRawBufferPointer) {
+    var offset = 0
+    var written = 0
+    for index in first..<buffers.count {
+      guard written < value.count else { return }
+      let count = buffers[index].readableBytes
+      let inside = start &+ written &- offset
+      if inside < count {
+        let part = min(count &- inside, value.count &- written)
+        let bytes = UnsafeRawBufferPointer(rebasing: value[written..<(written &+ part)])
+        buffers[index].setBytes(bytes, at: buffers[index].readerIndex &+ inside)
+        written &+= part
+      }
+      offset &+= count
+    }
+  }
+
   /// All bytes in one array; for tests.
   var bytes: [UInt8] { buffers[first...].flatMap { Array($0.readableBytesView) } }
+}
+
+extension ByteBuffer {
+  /// Gives up the bytes that were read already, where they are many: a buffer that is appended to before it is empty
+  /// keeps them otherwise, and grows with all that ever came.
+  mutating func forgetRead() {
+    if readerIndex > 16 << 10 { self = ByteBuffer(bytes: readableBytesView) }
+  }
 }
 
 /// Where a body ends.

@@ -101,6 +101,7 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
     if input.readableBytes == 0 {
       input = bytes
     } else {
+      input.forgetRead()
       input.writeBuffer(&bytes)
     }
     takeInput()
@@ -276,6 +277,8 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
       sawPart = false
       deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
       takeInput()
+      // What came early is all there is for now: no end of a round of reading will send it on.
+      if exchange.phase != .idle { exchange.requestReadComplete() }
     }
   }
 

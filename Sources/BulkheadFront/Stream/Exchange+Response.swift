@@ -113,7 +113,7 @@ extension Exchange {
     if let upstream {
       self.upstream = nil
       // A request that was not sent to its end leaves the connection in the middle of a message.
-      if keepsAlive, requestSent { upstream.giveBack() } else { upstream.abandon() }
+      if keepsAlive, requestSent { upstream.giveBack() } else { upstream.close() }
     }
     if !requestEnded, requestFraming != .none { closeAfter = true }
     if let walk = responseWalk, walk.isActive {

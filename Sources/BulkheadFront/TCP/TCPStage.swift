@@ -141,6 +141,10 @@ extension ByteBuffer {
       writeBytes(bytes)
       return
     }
+    if to &- from == bytes.count {
+      setBytes(bytes, at: readerIndex &+ from)
+      return
+    }
     var result = ByteBuffer()
     result.reserveCapacity(count &+ bytes.count)
     if let head = getSlice(at: readerIndex, length: from) { result.writeImmutableBuffer(head) }

@@ -172,8 +172,8 @@ extension TCPStream {
     case .newConnection, .downstreamData: direction = .downstream
     case .upstreamData: direction = .upstream
     default:
-      // Of a closing: it holds nothing back.
-      act(index, outcome)
+      // Of a closing: it holds nothing back. One that has failed has no more to say.
+      if stage.meeting == .open { act(index, outcome) }
       pump()
       return true
     }
@@ -197,20 +197,25 @@ extension TCPStream {
       if direction == .downstream { letPass(index) }
       release(index, direction)
     }
+    judge(index)
+    pump()
+    return true
+  }
+
+  /// Counts what the plugin holds back, and ends the connection where that is more than it may.
+  private func judge(_ index: Int) {
     account(index)
     for direction in [TCPDirection.downstream, .upstream]
-    where stage[direction].held.readableBytes > stage.bufferBytes {
+    where stages[index][direction].held.readableBytes > stages[index].bufferBytes {
       holdsTooMuch(index, direction)
       break
     }
-    pump()
-    return true
   }
 
   func streamAction(_ place: Int, _ outcome: PluginOutcome) -> Bool {
     guard phase == .open, let index = index(of: place), stages[index].meeting == .open else { return true }
     act(index, outcome)
-    if phase == .open { account(index) }
+    if phase == .open { judge(index) }
     pump()
     return true
   }
@@ -219,13 +224,18 @@ extension TCPStream {
   private func act(_ index: Int, _ outcome: PluginOutcome) {
     let stage = stages[index]
     if !outcome.contents.isDisjoint(with: [.splices, .properties, .overrides]) {
+      var moved = 0
       outcome.forEachOperation { operation in
         switch operation.code {
-        case .splice: splice(stage, operation)
+        case .splice: splice(stage, operation, &moved)
         case .setProperty: keepProperty(operation, of: stage)
         case .overrideHost: choose(operation.value, of: stage)
         default: break
         }
+      }
+      if moved > Limits.maximumMovedBytes {
+        fail(index, "its edits move more than \(Limits.maximumMovedBytes) bytes about")
+        return
       }
     }
     if !outcome.flags.isDisjoint(with: [.closeStream, .closeDownstream, .closeUpstream]) {
@@ -241,7 +251,7 @@ extension TCPStream {
     if outcome.flags.contains(.continueUpstream) { release(index, .upstream) }
   }
 
-  private func splice(_ stage: TCPStage, _ operation: ReplyOperation) {
+  private func splice(_ stage: TCPStage, _ operation: ReplyOperation, _ moved: inout Int) {
     guard let range = try? operation.range(), let buffer = operation.buffer else { return }
     let direction: TCPDirection
     switch buffer {
@@ -252,6 +262,10 @@ extension TCPStream {
     }
     // What it has let go of is not its own any more.
     guard stage[direction].isPaused else { return }
+    moved &+= ReplyOperation.movedBytes(
+      of: stage[direction].held.readableBytes, start: Int(range.start), length: Int(range.length),
+      value: operation.value.count)
+    guard moved <= Limits.maximumMovedBytes else { return }
     stage[direction].held.splice(start: Int(range.start), length: Int(range.length), operation.value)
   }
 

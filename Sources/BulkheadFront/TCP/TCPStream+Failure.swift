@@ -18,6 +18,8 @@ extension TCPStream {
   func admissionFailed(_ place: Int, _ why: String) {
     guard waitsForAdmission(place), let index = index(of: place) else { return }
     stages[index].waits = false
+    // The next plugin's wait begins with itself.
+    admissionUntil = 0
     fail(index, why)
     pump()
   }

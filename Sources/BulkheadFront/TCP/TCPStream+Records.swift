@@ -1,6 +1,7 @@
 import BulkheadCore
 import BulkheadSystem
 import BulkheadWire
+import ProxyWasmABI
 import NIOCore
 
 // What workers are told: records, properties, the end.
@@ -87,6 +88,11 @@ extension TCPStream {
 
   /// Keeps what the plugin set for the others to see.
   func keepProperty(_ operation: ReplyOperation, of stage: TCPStage) {
+    // The plugins behind it would take it for the front's own word. An honest worker sends no such thing.
+    guard !PropertyPath.isReserved(operation.key) else {
+      warn(stage, "a property that it set under a name of the host's is left out")
+      return
+    }
     let path = Array(operation.key)
     let value = Array(operation.value)
     let index = pluginProperties.firstIndex { $0.path == path }
@@ -112,7 +118,8 @@ extension TCPStream {
       warn(
         stage,
         "the endpoint \(String(decoding: name, as: UTF8.self)) that it chose is not used: "
-          + (isConnected || isConnecting ? "the connection is under way" : "upstream \(pool.name) has no such endpoint"))
+          + (isConnected || isConnecting ? "the connection is under way" : "upstream \(pool.name) has no such endpoint")
+      )
       return
     }
     endpoint = index

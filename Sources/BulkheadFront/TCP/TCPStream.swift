@@ -187,7 +187,6 @@ final class TCPStream: PluginStream, ClientConnection {
   }
 
   private func upstreamIsGone() {
-    guard !clientIsTold else { return }
     flags |= ResponseFlags.upstreamReset
     details = "upstream_reset"
     upstreamBroke = true

@@ -127,6 +127,7 @@ final class UpstreamConnection: ChannelDuplexHandler {
     if input.readableBytes == 0 {
       input = bytes
     } else {
+      input.forgetRead()
       input.writeBuffer(&bytes)
     }
     while isBusy, let exchange, body != nil ? takeBody(exchange) : takeHead(exchange) {}

@@ -120,8 +120,13 @@ final class PluginHost {
       guard exchange.streamID == waiter.stream, exchange.waitsForAdmission(place),
         waiters.last?.stream == waiter.stream
       else { continue }
-      // The ring is full again: it stays the first one, and nobody behind it fits either.
-      waiters.removeLast()
+      // The ring is full again: it stays the first one, once, though both of its directions may wait, and nobody behind
+      // it fits either.
+      while waiters.count > firstWaiter, waiters.last?.stream == waiter.stream { waiters.removeLast() }
+      if firstWaiter == waiters.count {
+        waiters.removeAll(keepingCapacity: true)
+        firstWaiter = 0
+      }
       waiters.insert(waiter, at: firstWaiter)
       return
     }

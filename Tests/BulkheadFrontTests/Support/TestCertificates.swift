@@ -30,7 +30,7 @@ struct TestCertificates: Sendable {
       ("server", "DNS:localhost,IP:127.0.0.1"), ("client", "DNS:client"), ("other", "DNS:other.example"),
     ] {
       try run("openssl req \(key) -keyout \(name).key -out \(name).csr -subj '/CN=\(name)'")
-      try run("printf 'subjectAltName=\(subject)' >\(name).ext")
+      try run("printf 'subjectAltName=\(subject)' | tee \(name).ext")
       try run(
         "openssl x509 -req -in \(name).csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile \(name).ext "
           + "-out \(name).pem")
