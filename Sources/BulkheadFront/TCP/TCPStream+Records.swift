@@ -1,8 +1,8 @@
 import BulkheadCore
 import BulkheadSystem
 import BulkheadWire
-import ProxyWasmABI
 import NIOCore
+import ProxyWasmABI
 
 // What workers are told: records, properties, the end.
 extension TCPStream {

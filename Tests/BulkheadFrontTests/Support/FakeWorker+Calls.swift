@@ -177,8 +177,6 @@ extension FakeWorker {
   }
 
   /// What came of its calls.
-  var callEvents: [CallEvent] { seen.compactMap { CallEvent($0) } }
-
   func events(of token: UInt32) -> [CallEvent] { callEvents.filter { $0.token == token } }
 
   /// Waits until the call has that many events.

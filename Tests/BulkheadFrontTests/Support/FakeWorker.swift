@@ -105,6 +105,8 @@ final class FakeWorker: @unchecked Sendable {
   private let behaviour: Behaviour
   let lock = TestLock()
   private var seenCallbacks: [SeenCallback] = []
+  private var decodedCalls: [CallEvent] = []
+  private var decodedCount = 0
   private var actions: [(loop: Int, record: [UInt8])] = []
   /// Answers to hostcalls, as they came; under `lock`.
   var answers: [SeenAnswer] = []
@@ -135,6 +137,17 @@ final class FakeWorker: @unchecked Sendable {
   func closeFrontsDescriptors() { close(livenessRead) }
 
   var seen: [SeenCallback] { lock.locked { seenCallbacks } }
+
+  /// What came of calls out; each record is decoded once.
+  var callEvents: [CallEvent] {
+    lock.locked {
+      while decodedCount < seenCallbacks.count {
+        if let event = CallEvent(seenCallbacks[decodedCount]) { decodedCalls.append(event) }
+        decodedCount += 1
+      }
+      return decodedCalls
+    }
+  }
 
   /// Waits until that many callbacks have come.
   func waitForSeen(_ count: Int, where fits: (SeenCallback) -> Bool = { _ in true }) throws {

@@ -48,7 +48,8 @@ final class TestFront: @unchecked Sendable {
     let pair = try MessageSocket.Pair()
     supervisor = try pair.first.duplicate()
     control = try pair.second.duplicate()
-    front = try Front.run(bootstrap: bootstrap, listeners: listeners, control: control.raw, report: -1, accessLog: accessLog)
+    front = try Front.run(
+      bootstrap: bootstrap, listeners: listeners, control: control.raw, report: -1, accessLog: accessLog)
     try waitForEvent { $0 == .serving }
   }
 
