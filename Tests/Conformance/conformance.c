@@ -1,5 +1,5 @@
 // The plugin of the conformance suite: it runs the hostcalls that a script names, in the callbacks that the script names,
-// and keeps a journal of what came back. It is built once per ABI (-DABI=10, 20 or 21); see README.md for the language.
+// and keeps a journal of what came back. It is built once per ABI (-DABI=10, 20 or 21); README.md has the language.
 //
 // An HTTP stream brings its script in the header `x-script-NAME`, NAME being what the plugin's configuration says; a TCP
 // connection in its first line, behind a byte 1. A stream without a script is left alone. The journal is fetched by a
