@@ -94,7 +94,7 @@ import Testing
     let size = 32 << 20
     let client = try TestClient(port: front.ports[0])
     client.send("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: \(size)\r\n\r\n")
-    nonisolated(unsafe) let sender = client
+    let sender = client
     thread {
       let piece = [UInt8](repeating: 0x75, count: 1 << 16)
       for _ in 0..<(size >> 16) {
