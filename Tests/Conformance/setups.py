@@ -32,6 +32,13 @@ def start_peers(directory):
     upstream.grpc_server, upstream.grpc_port = start_grpc(pathlib.Path(directory))
     return upstream
 
+# What the plugin of the restricted setup may do: enough to run a script and to tell of it.
+ALLOWED = [
+    "proxy_on_context_create", "proxy_on_vm_start", "proxy_on_configure", "proxy_on_request_headers",
+    "proxy_on_request_body", "proxy_on_done", "proxy_on_delete", "proxy_get_header_map_value",
+    "proxy_send_local_response", "proxy_set_tick_period_milliseconds", "proxy_get_configuration",
+    "proxy_get_buffer_bytes", "random_get"]
+
 
 def setup(name, abi):
     if name == "one":
@@ -39,8 +46,12 @@ def setup(name, abi):
             "a", abi, vm_id="vm-a", environment={"CONFORMANCE": "yes", "SECOND": ""})])
     if name == "chain":
         return hosts.Setup(name, [hosts.Plugin("a", abi), hosts.Plugin("b", abi)])
+    if name == "restricted":
+        return hosts.Setup(name, [hosts.Plugin("a", abi, capabilities=ALLOWED)])
     if name == "shared":
-        return hosts.Setup(name, [hosts.Plugin("a", abi, vm_id="shared"), hosts.Plugin("b", abi, vm_id="shared", vm_configuration="b")])
+        # Under Envoy the configuration keeps the two in VMs of their own.
+        return hosts.Setup(name, [
+            hosts.Plugin("a", abi, vm_id="shared"), hosts.Plugin("b", abi, vm_id="shared", vm_configuration="b")])
     if name == "bounded":
         return hosts.Setup(name, [hosts.Plugin("a", abi)], buffer_limit=65536)
     if name == "tcp":
