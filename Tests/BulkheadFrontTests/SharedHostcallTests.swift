@@ -263,6 +263,34 @@ import Testing
     }
   }
 
+  @Test func callsOutAreCountedAndThoseThatFail() throws {
+    var caller = plugin("a")
+    caller.callbacks = [.httpCallResponse]
+    let front = try TestFront(plugins: [caller], upstreams: [.echo, .at(1)])
+    defer { front.stop() }
+    let worker = try front.addWorker { _, _ in .goOn() }
+    for (token, upstream) in [(UInt32(1), "echo"), (2, "app"), (3, "none")] {
+      var headers = WireWriter()
+      headers.pairs([(":method", "GET"), (":path", "/"), (":authority", "a")])
+      var key = WireWriter()
+      let none = UnsafeRawBufferPointer(start: nil, count: 0)
+      Array(upstream.utf8).withUnsafeBytes { upstream in
+        key.httpCallKey(
+          token: token, owner: CallbackRecord.noStream, timeoutMilliseconds: 5_000, upstream: upstream,
+          serializedHeaders: headers.bytes, serializedTrailers: none)
+      }
+      var record = WireWriter()
+      let at = record.replyHead(.streamAction, stream: CallbackRecord.noStream, sequence: 0)
+      record.operation(.httpCall, key: key.bytes, value: none)
+      record.replyCounts(at: at, flags: [], operations: 1)
+      worker.act(record.array)
+    }
+    try worker.waitForSeen(3) { $0.kind == .httpCallResponse }
+    let lines = try lines(front, number: 5)
+    #expect(lines.contains("bulkhead_calls_total{plugin=\"a\"} 3"))
+    #expect(lines.contains("bulkhead_failed_calls_total{plugin=\"a\"} 2"))
+  }
+
   @Test func aLongTextComesInPiecesOfWholeLines() throws {
     let front = try TestFront(plugins: [plugin("a")])
     defer { front.stop() }

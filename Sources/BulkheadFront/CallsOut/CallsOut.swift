@@ -77,6 +77,7 @@ final class CallsOut {
   private func start(_ request: HTTPCallRequest, from link: WorkerLink) {
     let name = String(decoding: request.upstream, as: UTF8.self)
     guard admits(request.token, owner: request.owner, link, name) else { return }
+    loop.counters.callStarted(link.host.place)
     let refuse = { [self] (why: String) in
       refused(link, name, why) { HTTPCall.deliverFailure(request.token, to: link) }
     }
@@ -107,6 +108,7 @@ final class CallsOut {
   private func start(_ request: GRPCCallRequest, from link: WorkerLink) {
     let name = String(decoding: request.upstream, as: UTF8.self)
     guard admits(request.token, owner: request.owner, link, name) else { return }
+    loop.counters.callStarted(link.host.place)
     let refuse = { [self] (status: UInt32, why: String) in
       refused(link, name, why) { GRPCCall.deliverEnd(request.token, status, "the call \(why)", to: link) }
     }
@@ -157,6 +159,7 @@ final class CallsOut {
   /// Answers a call that is not made, once the reply that asked for it is dealt with.
   private func refused(_ link: WorkerLink, _ upstream: String, _ why: String, _ deliver: @escaping () -> Void) {
     log("plugin \(link.host.settings.name): its call to upstream \(upstream) \(why)")
+    loop.counters.callFailed(link.host.place)
     // Each is answered; a worker that asks on without taking the answers is no honest one.
     guard link.owedRootBytes <= maximumBytes else {
       return link.breach("it asked for calls beyond its bound without taking the answers")

@@ -94,6 +94,7 @@ final class HTTPCall: OutgoingCall {
   private func failNow(_ reason: String) {
     guard !isOver else { return }
     log(reason)
+    callsOut.loop.counters.callFailed(link.host.place)
     uncount()
     Self.deliverFailure(token, to: link)
     conclude()
