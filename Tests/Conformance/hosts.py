@@ -86,8 +86,10 @@ class Plugin:
 class Setup:
     """What a group of cases runs against."""
 
-    def __init__(self, name, plugins, buffer_limit=0, upstreams=()):
+    def __init__(self, name, plugins, buffer_limit=0, upstreams=(), calls_in_flight=None):
         self.name, self.plugins, self.buffer_limit = name, plugins, buffer_limit
+        # Bulkhead alone has such a bound.
+        self.calls_in_flight = calls_in_flight
         # Further names for the scripted upstream.
         self.upstreams = upstreams
 
@@ -144,6 +146,8 @@ class Bulkhead(Process):
                   "budget": {"restarts": 1000, "interval": "60s"}}
         if setup.buffer_limit:
             policy["bufferLimit"] = f"{setup.buffer_limit}"
+        if setup.calls_in_flight is not None:
+            policy["callsInFlight"] = setup.calls_in_flight
         if plugin.capabilities is not None:
             policy["capabilities"] = plugin.capabilities
         (directory / f"policies/p-{plugin.name}.yaml").write_text(json.dumps(policy))

@@ -52,6 +52,8 @@ def setup(name, abi):
         # Under Envoy the configuration keeps the two in VMs of their own.
         return hosts.Setup(name, [
             hosts.Plugin("a", abi, vm_id="shared"), hosts.Plugin("b", abi, vm_id="shared", vm_configuration="b")])
+    if name == "no-calls":
+        return hosts.Setup(name, [hosts.Plugin("a", abi)], calls_in_flight=0)
     if name == "bounded":
         return hosts.Setup(name, [hosts.Plugin("a", abi)], buffer_limit=65536)
     if name == "tcp":

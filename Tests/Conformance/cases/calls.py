@@ -46,6 +46,11 @@ CASES = [
     Case("call.missing_headers", "proxy_http_call BAD_ARGUMENT", "qh: http_call 'up {:path=/call,:authority=c} ' {} 1000 "
          "&n; http_call 'up {:method=GET,:authority=c} ' {} 1000 &n; http_call 'up {:method=GET,:path=/call} ' {} 1000 "
          "&n; http_call 'up {} ' {} 1000 &n", ["http_call BAD_ARGUMENT"] * 4, calls=[]),
+    Case("call.too_many", "proxy_http_call INTERNAL_FAILURE; proxy_grpc_call INTERNAL_FAILURE; proxy_grpc_stream "
+         "INTERNAL_FAILURE", f"qh: http_call 'up {CALL} ' {{}} 1000 &n; grpc_call 'grpc 'test.Peer 'Unary {{}} 'x 100 &n; "
+         "grpc_stream 'grpc 'test.Peer 'Bidi {} &n", ["http_call INTERNAL_FAILURE", "grpc_call INTERNAL_FAILURE",
+                                                      "grpc_stream INTERNAL_FAILURE"], setup="no-calls", status=200,
+         calls=[], envoy={"skip": True}, why="Envoy has no bound on the calls of a plugin"),
     # As examples of the Go SDK have it.
     Case("call.empty_authority", "proxy_http_call OK", "qh: http_call 'up {:method=GET,:path=/call,:authority=} ' {} 1000 "
          "&n0; pause| hc: get_header_map_value 6 ':status &s; set_effective_context @stream; continue_stream 0",
