@@ -18,8 +18,7 @@ def _script(directory, size):
     return path
 
 
-def _started(module, name, directory, started):
-    upstream = next(server for server in started if server.name == "nginx")
+def _started(module, name, directory, started, upstream):
     found = {f"bulkhead-{name}": servers.start_bulkhead(directory / f"bulkhead-{name}", upstream, 1, module)}
     started.append(found[f"bulkhead-{name}"])
     if servers.ENVOY.exists():
@@ -31,7 +30,9 @@ def _started(module, name, directory, started):
 
 
 def _body_rows(chosen, directory, started, say):
-    running = _started(READER, "bodyreader", directory, started)
+    upstream = servers.start_body_upstream(directory / "body-upstream")
+    started.append(upstream)
+    running = _started(READER, "bodyreader", directory, started, upstream)
     samples = {}
     for number in range(1, chosen.rounds + 1):
         for name, size in servers.BODIES.items():
@@ -39,7 +40,7 @@ def _body_rows(chosen, directory, started, say):
             connections = 8 if size < 1 << 20 else 2
             options = ["-s", _script(directory, size)]
             for server_name, server in running.items():
-                sample = load.run_wrk(server, connections, chosen.seconds, f"/body/{name}", [str(o) for o in options])
+                sample = load.run_wrk(server, connections, chosen.seconds, f"/body/{size}", [str(o) for o in options])
                 samples.setdefault((name, server_name), []).append(sample.requests_per_second * 2 * size)
         say(f"bodies: round {number} of {chosen.rounds} done")
     lines = ["| bodies both ways through a plugin that reads every piece | Bulkhead, MB/s | Envoy V8, MB/s | ratio | "
@@ -57,7 +58,8 @@ def _body_rows(chosen, directory, started, say):
 
 
 def _hostcall_rows(chosen, directory, started, say):
-    running = _started(GETTER, "shared-gets", directory, started)
+    upstream = next(server for server in started if server.name == "nginx")
+    running = _started(GETTER, "shared-gets", directory, started, upstream)
     latencies = {}
     for server in running.values():
         load.check_gets(server, GETS)

@@ -14,7 +14,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PLUGIN = ROOT / ".build/plugins/header.wasm"
 RELEASE = ROOT / ".build/release"
-# The bodies of the table of bodies, as files of the upstream.
+# The bodies of the table of bodies.
 BODIES = {"64KiB": 64 << 10, "10MiB": 10 << 20}
 ENVOY = ROOT / ".build/deps/bin/envoy"
 
@@ -139,17 +139,32 @@ http {{
     location / {{ return 200 "hello from upstream\\n"; }}
     location = /check {{ return 200 "request:$http_x_bench_request\\n"; }}
     location = /found {{ return 200 "found:$http_x_found\\n"; }}
-    # Files as bodies: a POST gets one too, once its own body has been read.
-    location /body/ {{ root {directory}/files; client_max_body_size 0; error_page 405 =200 $uri; }}
   }}
 }}
 """)
-    (directory / "files/body").mkdir(parents=True)
-    for name, size in BODIES.items():
-        (directory / "files/body" / name).write_bytes(b"x" * size)
     nginx = "/usr/sbin/nginx" if os.path.exists("/usr/sbin/nginx") else "nginx"
     server = Server(
         "nginx", [nginx, "-p", directory, "-c", directory / "nginx.conf", "-e", directory / "errors"], port, directory)
+    server.wait_until(lambda status, *_: status == 200, "an answer", 10)
+    return server
+
+
+def _compiled(name, directory):
+    """The program of Tests/Bench/NAME.c, in that directory."""
+    binary = directory / name
+    done = subprocess.run(
+        [shutil.which("cc") or "clang", "-O2", "-pthread", "-o", str(binary), str(ROOT / f"Tests/Bench/{name}.c")],
+        capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BenchError(f"{name}.c does not compile:\n{done.stderr}")
+    return binary
+
+
+def start_body_upstream(directory):
+    """Answers `/body/SIZE` with so many bytes, once it has read the request's own."""
+    directory.mkdir()
+    port = free_port()
+    server = Server("body_server", [_compiled("body_server", directory), str(port)], port, directory)
     server.wait_until(lambda status, *_: status == 200, "an answer", 10)
     return server
 
@@ -241,12 +256,7 @@ def run_envoy(name, directory, configuration):
 def start_ext_proc(directory, upstream, _plugins):
     """Envoy with one worker thread that asks a gRPC server on a Unix socket, which does what the plugin does."""
     directory.mkdir()
-    processor, binary = directory / "processor", directory / "ext_proc"
-    done = subprocess.run(
-        [shutil.which("cc") or "clang", "-O2", "-o", str(binary), str(ROOT / "Tests/Bench/ext_proc.c")],
-        capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise BenchError(f"the ext_proc server does not compile:\n{done.stderr}")
+    processor, binary = directory / "processor", _compiled("ext_proc", directory)
     peer = Server("ext_proc", [binary, processor], 0, directory)
     deadline = time.monotonic() + 10
     while not processor.exists():

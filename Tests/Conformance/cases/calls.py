@@ -73,7 +73,7 @@ CASES = [
          "%7b\"delay\":0.5%7d} ' {} 30 &n0; pause| hc: set_effective_context @stream; continue_stream 0", None,
          abi=HEADERS_AND_UP, status=200, check=failed, envoy={"check": None}, why=FAILED),
     Case("call.several", "proxy_http_call OK; proxy_on_http_call_response", "qh: http_call 'up {:method=GET,:path=/call/1,"
-         ":authority=c,x-up=%7b\"delay\":0.1%7d} ' {} 1000 &n0; http_call 'up {:method=GET,:path=/call/2,:authority=c} ' {} "
+         ":authority=c,x-up=%7b\"delay\":0.3%7d} ' {} 1000 &n0; http_call 'up {:method=GET,:path=/call/2,:authority=c} ' {} "
          "1000 &n1; pause| hc2: set_effective_context @stream; continue_stream 0", None, abi=HEADERS_AND_UP, status=200,
          check=lambda run, journal: None if [line.split(" ")[1] for line in journal if line.startswith("hc")] == [
              "$1", "$0"] else "the answers do not come as they are ready"),
