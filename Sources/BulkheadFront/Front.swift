@@ -103,6 +103,8 @@ public final class Front: Sendable {
       .serverChannelOption(.backlog, value: 1_024)
       .serverChannelOption(.maxMessagesPerRead, value: 16)
       .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+      .childChannelOption(.recvAllocator, value: FrontSettings.reads)
+      .childChannelOption(.writeBufferWaterMark, value: FrontSettings.writes)
       .childChannelOption(.allowRemoteHalfClosure, value: isTCP)
       .childChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {

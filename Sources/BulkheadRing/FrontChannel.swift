@@ -49,6 +49,16 @@ public final class FrontChannel {
   @inline(__always)
   public func publish(_ record: UnsafeRawBufferPointer) throws(RingError) -> Bool { try callbacks.write(record) }
 
+  /// The same for a record whose end lies elsewhere, in pieces.
+  ///
+  /// - Parameters:
+  ///   - tail: how many bytes follow `record`.
+  ///   - pieces: shows them in order.
+  @inline(__always)
+  public func publish(
+    _ record: UnsafeRawBufferPointer, tail: Int, _ pieces: ((UnsafeRawBufferPointer) -> Void) -> Void
+  ) throws(RingError) -> Bool { try callbacks.write(record, tail: tail, pieces) }
+
   /// The cursor behind the last callback record, for `isDealtWith`.
   public var callbackPosition: UInt32 { callbacks.position }
 

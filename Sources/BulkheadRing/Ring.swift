@@ -67,8 +67,22 @@ struct RingProducer: ~Copyable {
   /// - Throws: `RingError.cursorOutOfRange` where the reader's cursor cannot be.
   @inline(__always)
   mutating func write(_ record: UnsafeRawBufferPointer) throws(RingError) -> Bool {
-    guard record.count <= maximumRecord else { return false }
-    let length = UInt32(truncatingIfNeeded: record.count)
+    try write(record, tail: 0) { _ in }
+  }
+
+  /// Writes one record of two parts and publishes it: the second is copied from where it lies, in pieces.
+  ///
+  /// - Parameters:
+  ///   - tail: how many bytes the second part has.
+  ///   - pieces: shows them in order; what is missing is left as it was there, what is too much is left out.
+  /// - Returns: false where there is no room for it now.
+  /// - Throws: `RingError.cursorOutOfRange` where the reader's cursor cannot be.
+  @inline(__always)
+  mutating func write(
+    _ record: UnsafeRawBufferPointer, tail more: Int, _ pieces: ((UnsafeRawBufferPointer) -> Void) -> Void
+  ) throws(RingError) -> Bool {
+    guard more >= 0, more <= maximumRecord, record.count &+ more <= maximumRecord else { return false }
+    let length = UInt32(truncatingIfNeeded: record.count &+ more)
     let needed = (length &+ 11) & ~7
     try rewind(for: needed)
     if capacity &- (tail &- knownHead) < needed {
@@ -82,14 +96,26 @@ struct RingProducer: ~Copyable {
     // A record starts at a multiple of 8, so its length never wraps.
     data.storeBytes(of: length.littleEndian, toByteOffset: Int(tail & mask), as: UInt32.self)
     let start = Int((tail &+ 4) & mask)
-    if let source = record.baseAddress {
-      let first = min(record.count, Int(capacity) &- start)
-      (data + start).copyMemory(from: source, byteCount: first)
-      if first < record.count { data.copyMemory(from: source + first, byteCount: record.count &- first) }
+    put(record, at: start)
+    if more > 0 {
+      var done = 0
+      pieces { piece in
+        let piece = UnsafeRawBufferPointer(rebasing: piece.prefix(more &- done))
+        put(piece, at: (start &+ record.count &+ done) & Int(mask))
+        done &+= piece.count
+      }
     }
     tail &+= needed
     bh_store_release(tailWord, tail)
     return true
+  }
+
+  @inline(__always)
+  private func put(_ bytes: UnsafeRawBufferPointer, at start: Int) {
+    guard let source = bytes.baseAddress else { return }
+    let first = min(bytes.count, Int(capacity) &- start)
+    (data + start).copyMemory(from: source, byteCount: first)
+    if first < bytes.count { data.copyMemory(from: source + first, byteCount: bytes.count &- first) }
   }
 
   /// How far the reader says it has come.

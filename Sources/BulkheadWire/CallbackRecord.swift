@@ -107,9 +107,12 @@ extension WireWriter {
     return count
   }
 
+  /// Ends the blob that `beginBlob` started.
+  ///
+  /// - Parameter tail: how many bytes more it has, which are put behind the record elsewhere.
   @inline(__always)
-  public mutating func endBlob(_ start: Int) {
-    patch(UInt32(truncatingIfNeeded: count &- start), at: start &- 4)
+  public mutating func endBlob(_ start: Int, tail: Int = 0) {
+    patch(UInt32(truncatingIfNeeded: count &- start &+ tail), at: start &- 4)
   }
 
   /// A blob of no bytes.

@@ -204,7 +204,7 @@ import Testing
     #expect(TestResponse(text).body.utf8.count == size)
     let records = first.seen(.requestBody)
     #expect(records.reduce(0) { $0 + $1.payload.count } == size)
-    #expect(records.allSatisfy { $0.payload.count <= 64 << 10 })
+    #expect(records.allSatisfy { $0.payload.count <= FrontSettings.bodyHighWater })
     #expect(records.filter(\.isEnd).count == 1 && records.last?.isEnd == true)
     #expect(first.seen(.responseBody).reduce(0) { $0 + $1.payload.count } == size)
   }
@@ -232,6 +232,25 @@ import Testing
     // It goes on when the client reads again.
     for _ in 0..<400 { _ = client.readSome() }
     #expect(worker.seen(.responseBody).count > shown)
+  }
+
+  @Test func theHeadOfASilentStreamGoesAheadOfItsBody() throws {
+    // Each side sends its head, and its body only once it has the other side's head.
+    let upstream = try TestUpstream { peer, _ in
+      let head = peer.read(until: "\r\n\r\n")
+      peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+      let body = peer.read(until: "0\r\n\r\n")
+      peer.send("5\r\nevent\r\n0\r\n\r\n")
+      _ = (head, body)
+    }
+    let front = try TestFront(plugins: [.test("a", .failClose, .allHTTP)], upstreams: [.at(upstream.port)])
+    defer { front.stop() }
+    try front.addWorker { _, _ in .goOn() }
+    let client = try TestClient(port: front.ports[0])
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
+    #expect(client.read(until: "\r\n\r\n").hasPrefix("HTTP/1.1 200"))
+    client.send("2\r\nok\r\n0\r\n\r\n")
+    #expect(client.readToEnd().contains("event"))
   }
 
   @Test func expectContinueIsAnsweredWhenThePluginWantsTheBodyFirst() throws {

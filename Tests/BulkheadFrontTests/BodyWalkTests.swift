@@ -46,7 +46,8 @@ import Testing
         if walk.work(index) == .trailers {
           walk.saysTrailers(index)
         } else {
-          _ = walk.take(index, atMost: 1 + random(10_000)) { told[index, default: 0] += $0.count }
+          _ = walk.take(index, atMost: 1 + random(10_000))
+          told[index, default: 0] += walk.stages[index].inFlight.byteCount
         }
         walk.outstanding = .admission(stage: index)
         outstanding = index
@@ -80,7 +81,7 @@ import Testing
         if walk.work(index) == .trailers {
           walk.saysTrailers(index)
         } else {
-          _ = walk.take(index, atMost: 60_000) { _ in }
+          _ = walk.take(index, atMost: 60_000)
         }
         walk.outstanding = .admission(stage: index)
       } else if let index = walk.stages.indices.first(where: { walk.stages[$0].isPaused }) {

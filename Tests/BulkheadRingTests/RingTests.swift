@@ -51,6 +51,30 @@ import Testing
     #expect(try front.isDealtWith(second) == false)
   }
 
+  @Test func aRecordWhoseEndLiesElsewhereWrapsAroundWhole() throws {
+    let fixture = RingFixture()
+    let front = fixture.front()
+    let worker = fixture.worker()
+    for round in 0..<5_000 {
+      let head = (0..<round % 40).map { UInt8(truncatingIfNeeded: $0) }
+      let pieces = (0..<round % 5).map {
+        [UInt8](repeating: UInt8(truncatingIfNeeded: round &+ $0), count: round % 311)
+      }
+      let tail = pieces.reduce(0) { $0 + $1.count }
+      // One piece too many is left out.
+      let sent = try head.withUnsafeBytes { bytes in
+        try front.publish(bytes, tail: tail) { put in
+          for piece in pieces + [[9, 9, 9]] { piece.withUnsafeBytes { put($0) } }
+        }
+      }
+      #expect(sent)
+      let received = try #require(try worker.nextCallback())
+      #expect([UInt8](received.record) == head + pieces.flatMap { $0 })
+      worker.finish(loop: 0)
+    }
+    #expect(try front.publish(UnsafeRawBufferPointer(start: nil, count: 0), tail: 5_000) { _ in } == false)
+  }
+
   @Test func recordsWrapAroundTheEndWhole() throws {
     let fixture = RingFixture()
     let front = fixture.front()

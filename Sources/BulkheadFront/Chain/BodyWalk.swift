@@ -121,6 +121,14 @@ final class BodyWalk {
   /// Bytes that wait for a plugin to look at them.
   var queuedBytes: Int { stages.reduce(0) { $0 &+ $1.inbox.byteCount } }
 
+  /// Nothing of the body, nor its end, has come.
+  var isUntouched: Bool {
+    output.isEmpty
+      && !stages.contains {
+        !$0.inbox.isEmpty || !$0.inFlight.isEmpty || !$0.kept.isEmpty || $0.inputEnded || $0.saidEnd
+      }
+  }
+
   // MARK: On
 
   /// Moves what no plugin needs to be asked about.
@@ -142,35 +150,35 @@ final class BodyWalk {
   }
 
   private func endNeedsNobody(_ index: Int) -> Bool {
-    let stage = stages[index]
-    guard stage.inputEnded, !stage.saidEnd, !stage.isPaused, stage.inbox.isEmpty, stage.inFlight.isEmpty,
-      !isOutstanding(index)
+    guard stages[index].inputEnded, !stages[index].saidEnd, !stages[index].isPaused, stages[index].inbox.isEmpty,
+      stages[index].inFlight.isEmpty, !isOutstanding(index)
     else { return false }
-    return hasTrailers ? !stage.role.hasTrailers : !stage.role.hasBody
+    return hasTrailers ? !stages[index].role.hasTrailers : !stages[index].role.hasBody
   }
 
   var hasTrailers: Bool { trailers.map { !$0.entries.isEmpty } ?? false }
 
   /// What the stage's plugin is to be told next; nil where there is nothing, as long as nothing comes.
   func work(_ index: Int) -> Work? {
-    let stage = stages[index]
-    guard !stage.saidEnd, !stage.endPassed else { return nil }
-    if stage.role.hasBody, !stage.inbox.isEmpty { return .body }
-    guard stage.inputEnded, stage.inbox.isEmpty else { return nil }
-    guard hasTrailers else { return stage.role.hasBody ? .body : nil }
-    if stage.role.hasTrailers { return .trailers }
+    // By their names: a copy of a stage retains all that it holds.
+    guard !stages[index].saidEnd, !stages[index].endPassed else { return nil }
+    let role = stages[index].role
+    if role.hasBody, !stages[index].inbox.isEmpty { return .body }
+    guard stages[index].inputEnded, stages[index].inbox.isEmpty else { return nil }
+    guard hasTrailers else { return role.hasBody ? .body : nil }
+    if role.hasTrailers { return .trailers }
     // It is not told of trailers, but what it holds back for the end has its end here.
-    return stage.role.hasBody && stage.isPaused ? .body : nil
+    return role.hasBody && stages[index].isPaused ? .body : nil
   }
 
   /// Takes bytes out of the inbox to show them to the plugin.
   ///
   /// - Returns: whether nothing of the message follows them.
-  func take(_ index: Int, atMost most: Int, _ look: (UnsafeRawBufferPointer) -> Void) -> Bool {
+  func take(_ index: Int, atMost most: Int) -> Bool {
     let wasEmpty = stages[index].inbox.isEmpty
     var inFlight = ByteQueue()
     swap(&inFlight, &stages[index].inFlight)
-    stages[index].inbox.move(atMost: most, to: &inFlight, look)
+    stages[index].inbox.move(atMost: most, to: &inFlight)
     swap(&inFlight, &stages[index].inFlight)
     guard stages[index].inputEnded, stages[index].inbox.isEmpty, wasEmpty || !hasTrailers else { return false }
     stages[index].saidEnd = true

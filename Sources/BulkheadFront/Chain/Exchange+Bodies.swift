@@ -4,8 +4,9 @@ import BulkheadWire
 
 // The walks of bodies and trailers through the chain: one in each direction, each with at most one callback outstanding.
 extension Exchange {
-  /// The most of a body that one record carries.
-  static let recordBytes = 64 << 10
+  /// The most of a body that one record carries: what gathers while the plugin looks at the piece before. Large pieces
+  /// are what makes bodies fast, since each costs two wakes where both sides sleep.
+  static let recordBytes = FrontSettings.bodyHighWater
 
   /// All of the request that is to be sent on has come out of the chain.
   var requestIsWhole: Bool {
@@ -101,14 +102,18 @@ extension Exchange {
     if walk.isResponse {
       if walk.isDone, responseTrailers.isEmpty { responseTrailers = walk.finalTrailers() }
       switch phase {
-      case .responseChain where responseHeadersPassed && (!responseQueue.isEmpty || walk.isDone): respond()
+      case .responseChain
+      where responseHeadersPassed && (!responseQueue.isEmpty || walk.isDone || responseHeadGoesAhead(walk)):
+        respond()
       case .responding: pumpResponse()
       default: break
       }
     } else {
       if walk.isDone, requestTrailers.isEmpty { requestTrailers = walk.finalTrailers() }
       switch phase {
-      case .requestChain where requestHeadersPassed && (!requestQueue.isEmpty || walk.isDone): forward()
+      case .requestChain
+      where requestHeadersPassed && (!requestQueue.isEmpty || walk.isDone || requestHeadGoesAhead(walk)):
+        forward()
       case .requestChain, .idle: break
       case .upstream, .responseChain, .responding: pumpRequest()
       }
@@ -116,6 +121,17 @@ extension Exchange {
     guard walk.run == run, walk.isActive else { return }
     setDeadline(walk)
     regulate(walk)
+  }
+
+  /// A head waits for the first of its body, so that plugins may still change it. Where none has come by the end of the
+  /// round of reading, and no length is promised, it goes ahead: an event stream may be silent for long.
+  private func responseHeadGoesAhead(_ walk: BodyWalk) -> Bool {
+    (responseFraming == .chunked || responseFraming == .untilClose) && walk.isUntouched
+      && !connection.isReadingUpstream(self)
+  }
+
+  private func requestHeadGoesAhead(_ walk: BodyWalk) -> Bool {
+    requestFraming == .chunked && walk.isUntouched && !connection.isReading
   }
 
   /// How long what the walk waits for may take.
@@ -210,15 +226,18 @@ extension Exchange {
     case .body:
       let room = min(Self.recordBytes, link.maximumRecord &- loop.writer.count)
       guard room > 0 else { return fail(place, "the headers are larger than its ring") }
-      if walk.take(index, atMost: room, { loop.writer.raw($0) }) { flags.insert(.endOfStream) }
+      if walk.take(index, atMost: room) { flags.insert(.endOfStream) }
       loop.writer.patch(flags.rawValue, at: 2)
     case .trailers:
       if let trailers = walk.trailers { loop.writer.raw(trailers.serialized()) }
       walk.saysTrailers(index)
     }
-    loop.writer.endBlob(start)
+    let tail = walk.stages[index].inFlight.byteCount
+    loop.writer.endBlob(start, tail: tail)
     let run = walk.run
-    let sent = link.send(kind: kind, stream: streamID, plugin: place, hasState: plugins[place].hasState)
+    let sent = link.send(
+      kind: kind, stream: streamID, plugin: place, hasState: plugins[place].hasState, tail: tail
+    ) { walk.stages[index].inFlight.forEachPiece($0) }
     guard walk.run == run else { return .diverted }
     switch sent {
     case .sent(let sequence):

@@ -1,6 +1,7 @@
 import BulkheadCore
 import BulkheadRing
 import BulkheadWire
+import NIOCore
 
 /// What all event loops read and nobody changes: the bootstrap, worked out.
 struct FrontSettings: Sendable {
@@ -50,7 +51,11 @@ struct FrontSettings: Sendable {
   static let heldBytes = 64 << 20
   static let heldStreams = 60_000
   /// Bytes of a body that are held while the other side does not take them.
-  static let bodyHighWater = 64 << 10
+  static let bodyHighWater = 512 << 10
+  /// How much is read at once: as little as comes, but a body in large pieces.
+  static let reads = AdaptiveRecvByteBufferAllocator(minimum: 2 << 10, initial: 2 << 10, maximum: bodyHighWater)
+  /// Bytes that may wait for the kernel to take them.
+  static let writes = ChannelOptions.Types.WriteBufferWaterMark(low: 64 << 10, high: bodyHighWater)
   /// Bytes of body that are copied behind the head, or behind each other, for one write.
   static let coalesced = 16 << 10
 

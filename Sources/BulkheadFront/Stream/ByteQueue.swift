@@ -86,10 +86,17 @@ struct ByteQueue {
     take(&other)
   }
 
+  /// Shows all bytes, piece by piece.
+  func forEachPiece(_ body: (UnsafeRawBufferPointer) -> Void) {
+    for index in first..<buffers.count { buffers[index].withUnsafeReadableBytes { body($0) } }
+  }
+
   /// Moves at most that many bytes from the front behind what is in the other queue.
-  ///
-  /// - Parameter look: is shown the bytes, piece by piece.
-  mutating func move(atMost most: Int, to other: inout ByteQueue, _ look: (UnsafeRawBufferPointer) -> Void) {
+  mutating func move(atMost most: Int, to other: inout ByteQueue) {
+    if most >= byteCount, other.isEmpty {
+      swap(&self, &other)
+      return
+    }
     var left = most
     while left > 0, var buffer = popFirst() {
       if buffer.readableBytes > left, let part = buffer.readSlice(length: left) {
@@ -97,8 +104,20 @@ struct ByteQueue {
         buffer = part
       }
       left &-= buffer.readableBytes
-      buffer.withUnsafeReadableBytes { look($0) }
       other.keep(buffer)
+    }
+  }
+
+  /// Shows the first bytes, piece by piece.
+  func look(atMost most: Int, _ body: (UnsafeRawBufferPointer) -> Void) {
+    var left = most
+    var index = first
+    while left > 0, index < buffers.count {
+      buffers[index].withUnsafeReadableBytes { bytes in
+        body(UnsafeRawBufferPointer(rebasing: bytes.prefix(left)))
+        left &-= min(left, bytes.count)
+      }
+      index += 1
     }
   }
 
@@ -119,8 +138,9 @@ struct ByteQueue {
       var whole = ByteBufferAllocator().buffer(capacity: byteCount - length + value.count)
       var tail = ByteQueue()
       var head = ByteQueue()
-      move(atMost: start, to: &head) { whole.writeBytes($0) }
-      move(atMost: length, to: &tail) { _ in }
+      move(atMost: start, to: &head)
+      head.forEachPiece { whole.writeBytes($0) }
+      move(atMost: length, to: &tail)
       whole.writeBytes(value)
       while var buffer = popFirst() { whole.writeBuffer(&buffer) }
       append(whole)

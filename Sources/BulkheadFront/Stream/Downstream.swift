@@ -36,6 +36,8 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   /// The body of the request under way; nil between requests.
   private var body: BodyDecoder?
   private var isTaking = false
+  /// A round of reading is under way; it ends with `requestReadComplete`.
+  private(set) var isReading = false
   private var readsAreSuspended = false
   private var readIsHeldBack = false
   /// Bytes of a request came, but not its whole head.
@@ -97,6 +99,7 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     guard state == .open, exchange != nil else { return }
+    isReading = true
     var bytes = unwrapInboundIn(data)
     if input.readableBytes == 0 {
       input = bytes
@@ -207,6 +210,7 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   }
 
   func channelReadComplete(context: ChannelHandlerContext) {
+    isReading = false
     exchange?.requestReadComplete()
     loop.pollActive()
   }

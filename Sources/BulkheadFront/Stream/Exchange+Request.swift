@@ -240,7 +240,7 @@ extension Exchange {
     waitsInPool = false
     upstreamPeer = upstream.peer
     upstream.willSend()
-    if requestEnded || !requestQueue.isEmpty { pumpRequest() }
+    if requestEnded || !requestQueue.isEmpty || !connection.isReading { pumpRequest() }
     // Otherwise the head leaves with the first piece of the body, or when this round of reading is over.
   }
 
@@ -279,9 +279,11 @@ extension Exchange {
         dropsTrailers("request")
       }
       requestSent = true
-      deadline = Clock.monotonicNanoseconds &+ loop.settings.upstreamResponse
-    } else {
-      deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
+    }
+    // While the response is with the chain, its time is what counts.
+    if phase != .responseChain {
+      deadline =
+        Clock.monotonicNanoseconds &+ (isWhole ? loop.settings.upstreamResponse : loop.settings.idle)
     }
     if out.readableBytes > 0 { upstream.send(out) }
     upstream.flush()

@@ -28,6 +28,8 @@ extension TCPStream {
     let bootstrap = ClientBootstrap(group: loop.eventLoop)
       .connectTimeout(.nanoseconds(Int64(clamping: loop.settings.upstreamConnect)))
       .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+      .channelOption(.recvAllocator, value: FrontSettings.reads)
+      .channelOption(.writeBufferWaterMark, value: FrontSettings.writes)
       .channelOption(.allowRemoteHalfClosure, value: true)
     let future =
       if let address = target.address { bootstrap.connect(to: address) } else {

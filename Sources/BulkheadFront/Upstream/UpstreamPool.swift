@@ -111,6 +111,8 @@ final class UpstreamPool {
     let bootstrap = ClientBootstrap(group: loop.eventLoop)
       .connectTimeout(.nanoseconds(Int64(clamping: loop.settings.upstreamConnect)))
       .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+      .channelOption(.recvAllocator, value: FrontSettings.reads)
+      .channelOption(.writeBufferWaterMark, value: FrontSettings.writes)
     let future =
       if let address = target.address { bootstrap.connect(to: address) } else {
         bootstrap.connect(host: target.host, port: target.port)

@@ -144,10 +144,18 @@ final class WorkerLink {
   var maximumRecord: Int { channel.maximumCallback }
 
   /// Sends the callback record in the loop's writer; it carries `nextSequence`.
-  func send(kind: CallbackKind, stream: UInt32, plugin: Int, hasState: Bool) -> Sent {
-    guard canCarry else { return .neverFits }
+  ///
+  /// - Parameters:
+  ///   - tail: how many bytes follow those in the writer, as the end of its last blob.
+  ///   - pieces: shows those bytes.
+  @inline(__always)
+  func send(
+    kind: CallbackKind, stream: UInt32, plugin: Int, hasState: Bool, tail: Int = 0,
+    _ pieces: ((UnsafeRawBufferPointer) -> Void) -> Void = { _ in }
+  ) -> Sent {
+    guard loop.writer.count &+ tail <= channel.maximumCallback else { return .neverFits }
     do throws(RingError) {
-      guard try payOwed(), try channel.publish(loop.writer.bytes) else { return .ringIsFull }
+      guard try payOwed(), try channel.publish(loop.writer.bytes, tail: tail, pieces) else { return .ringIsFull }
     } catch {
       lose(.protocolViolation, "\(error)", failHead: true)
       return .lost
