@@ -50,7 +50,9 @@ extension WorkerLink {
     case .getMetric:
       settle(sequence, run { () throws(SharedStore.Refusal) in try shared.metrics[plugin].value(of: request.number) })
     case .sign, .verifySignature: askHelper(sequence, request)
-    case .upstreamHosts: answerUpstreamHosts(sequence, [UInt8](request.key))
+    case .upstreamHosts:
+      guard request.key.count <= Limits.maximumUpstreamName else { return answer(sequence, .notFound) }
+      answerUpstreamHosts(sequence, [UInt8](request.key))
     }
   }
 
