@@ -88,8 +88,8 @@ final class WorkerLink {
 
   /// `proxy_on_queue_ready` that it was sent and has not answered.
   var notificationsInFlight = 0
-  /// A question of it is with the helper thread.
-  var isHelped = false
+  /// A question of it that is with the helper thread.
+  var signature: SignatureWait?
 
   /// Places in the loop's lists, -1 outside.
   var activeAt = -1
@@ -544,6 +544,7 @@ final class WorkerLink {
     state = .lost
     owed = []
     owedRootBytes = 0
+    signature?.end()
     if host.settings.callbacks.contains(.queueReady) {
       loop.group.shared.workerLost(worker, plugin: host.place)
     }
