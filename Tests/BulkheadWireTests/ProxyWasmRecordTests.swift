@@ -219,7 +219,7 @@ private func pairs(_ list: [(String, String)]) -> [UInt8] {
   }
 
   private static func isTaken(
-    _ code: ReplyOperation.Code, _ key: WireWriter, _ decode: (ReplyOperation) throws -> Void
+    _ code: ReplyOperation.Code, _ key: borrowing WireWriter, _ decode: (ReplyOperation) throws -> Void
   ) -> Bool {
     var writer = WireWriter()
     writer.operation(code, key: key.bytes, value: UnsafeRawBufferPointer(start: nil, count: 0))
