@@ -133,6 +133,10 @@ struct ConfigurationDecoder {
     guard let field = section.required("name", "the \(what)'s name"), let name = field.nonEmptyString() else {
       return nil
     }
+    guard name.utf8.count <= Limits.maximumUpstreamName else {
+      field.report("a name has at most \(Limits.maximumUpstreamName) bytes")
+      return nil
+    }
     if let first = seen[name] {
       field.report("the \(what) '\(name)' is there already, at \(first)")
     } else {

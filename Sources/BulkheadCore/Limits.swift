@@ -19,8 +19,10 @@ public enum Limits {
   /// The most of a body, in bytes, that a plugin may hold back: the largest value of the bound, and its default.
   public static let maximumBufferBytes = 16 << 20
   public static let defaultBufferBytes = 1 << 20
-  /// The key of one entry of shared data, the name of a queue, of a metric or of a foreign function: bytes.
+  /// The key of one entry of shared data, the name of a queue, a metric, a foreign function or a gRPC service: bytes.
   public static let maximumSharedKey = 4 << 10
+  /// The name of an upstream: bytes.
+  public static let maximumUpstreamName = 256
   /// One value of shared data and one message of a queue: bytes.
   public static let maximumSharedValue = 1 << 20
   /// The bytes that the edits of bodies in one reply may make the front move about.

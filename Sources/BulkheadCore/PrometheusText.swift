@@ -32,18 +32,10 @@ public struct PrometheusText {
   ///   - kind: `counter`, `gauge` or `histogram`.
   public mutating func family(_ name: String, _ kind: String, help: String, _ samples: [Sample]) {
     guard !samples.isEmpty else { return }
-    var fresh = ["# HELP \(name) \(Self.escaped(help, quoted: false))", "# TYPE \(name) \(kind)"]
-    var size = fresh[0].utf8.count + fresh[1].utf8.count + 2
+    var fresh = Self.head(name, kind, help)
+    var size = Self.size(fresh)
     for sample in samples {
-      var line = name + sample.suffix
-      if !sample.labels.isEmpty {
-        line += "{"
-        for (index, label) in sample.labels.enumerated() {
-          line += (index == 0 ? "" : ",") + "\(label.name)=\"\(Self.escaped(label.value, quoted: true))\""
-        }
-        line += "}"
-      }
-      line += " \(sample.value)"
+      let line = Self.line(name, sample)
       size += line.utf8.count + 1
       guard bytes + size <= maximumBytes else {
         leftOut += 1
@@ -53,6 +45,32 @@ public struct PrometheusText {
     }
     bytes += size
     lines += fresh
+  }
+
+  /// What a family takes of the text: bytes.
+  public static func size(ofFamily name: String, _ kind: String, help: String, _ samples: [Sample]) -> Int {
+    samples.reduce(size(head(name, kind, help))) { $0 + line(name, $1).utf8.count + 1 }
+  }
+
+  /// Bytes that are left.
+  public var room: Int { max(maximumBytes - bytes, 0) }
+
+  private static func head(_ name: String, _ kind: String, _ help: String) -> [String] {
+    ["# HELP \(name) \(escaped(help, quoted: false))", "# TYPE \(name) \(kind)"]
+  }
+
+  private static func size(_ lines: [String]) -> Int { lines.reduce(0) { $0 + $1.utf8.count + 1 } }
+
+  private static func line(_ name: String, _ sample: Sample) -> String {
+    var line = name + sample.suffix
+    if !sample.labels.isEmpty {
+      line += "{"
+      for (index, label) in sample.labels.enumerated() {
+        line += (index == 0 ? "" : ",") + "\(label.name)=\"\(escaped(label.value, quoted: true))\""
+      }
+      line += "}"
+    }
+    return line + " \(sample.value)"
   }
 
   /// A line for people.

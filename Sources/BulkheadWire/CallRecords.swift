@@ -80,7 +80,7 @@ public struct HTTPCallRequest {
     token = try reader.u32("httpCall.token")
     owner = try reader.u32("httpCall.owner")
     timeoutMilliseconds = try reader.u32("httpCall.timeout")
-    upstream = try reader.blob("httpCall.upstream")
+    upstream = try reader.blob("httpCall.upstream", atMost: Limits.maximumUpstreamName)
     headers = try PairsView(try reader.blob("httpCall.headers"))
     trailers = try PairsView(try reader.blob("httpCall.trailers"))
     try reader.end("httpCall")
@@ -112,9 +112,9 @@ public struct GRPCCallRequest {
     let unary = try reader.u32("grpcStart.unary")
     guard unary <= 1 else { throw WireError(.unknownValue, "grpcStart.unary") }
     isUnary = unary == 1
-    upstream = try reader.blob("grpcStart.upstream")
-    service = try reader.blob("grpcStart.service")
-    method = try reader.blob("grpcStart.method")
+    upstream = try reader.blob("grpcStart.upstream", atMost: Limits.maximumUpstreamName)
+    service = try reader.blob("grpcStart.service", atMost: Limits.maximumSharedKey)
+    method = try reader.blob("grpcStart.method", atMost: Limits.maximumSharedKey)
     metadata = try PairsView(try reader.blob("grpcStart.metadata"))
     try reader.end("grpcStart")
     message = operation.value

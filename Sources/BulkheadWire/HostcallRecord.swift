@@ -48,8 +48,18 @@ public struct HostcallRequest {
     guard try reader.u16("hostcall.reserved") == 0 else { throw WireError(.unknownValue, "hostcall.reserved") }
     self.call = call
     number = try reader.u64("hostcall.number")
-    key = try reader.blob("hostcall.key")
-    value = try reader.blob("hostcall.value")
+    // What the worker has checked; signatures and the names of upstreams are judged where they are used.
+    let (keys, values) =
+      switch call {
+      case .setSharedData: (Limits.maximumSharedKey, Limits.maximumSharedValue)
+      case .getSharedData, .registerQueue, .defineMetric: (Limits.maximumSharedKey, 0)
+      case .resolveQueue: (Limits.maximumSharedKey, Limits.maximumSharedKey)
+      case .enqueue: (0, Limits.maximumSharedValue)
+      case .dequeue, .getMetric: (0, 0)
+      case .sign, .verifySignature, .upstreamHosts: (Int.max, Int.max)
+      }
+    key = try reader.blob("hostcall.key", atMost: keys)
+    value = try reader.blob("hostcall.value", atMost: values)
     extra = try reader.blob("hostcall.extra")
     try reader.end("hostcall")
   }

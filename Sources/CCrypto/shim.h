@@ -1,4 +1,7 @@
 #include <openssl/bio.h>
+#include <openssl/bn.h>
+#include <openssl/core_dispatch.h>
+#include <openssl/decoder.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>

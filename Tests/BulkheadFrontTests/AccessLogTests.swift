@@ -69,6 +69,7 @@ private final class LogPipe {
         .init(name: "agent", property: "request.headers.User-Agent"),
         .init(name: "kind", property: "response.headers.x-kind"),
         .init(name: "host", property: "request.host"), .init(name: "none", property: "request.headers.none"),
+        .init(name: "to", property: "destination.address"),
       ])
     }
     defer { front.stop() }
@@ -78,7 +79,7 @@ private final class LogPipe {
       #""client":"127.0.0.1","protocol":"HTTP/1.1","request_id":"r-1","method":"GET","authority":"test","path":"/a?b""#,
       #""status":201,"bytes_in":0,"bytes_out":4,"duration_us":"#,
       #""upstream":"app","endpoint":"127.0.0.1:\#(upstream.port)","flags":0,"details":"via_upstream""#,
-      #","agent":"me","kind":"good","host":"test"}"#,
+      #","agent":"me","kind":"good","host":"test","to":"127.0.0.1:\#(front.ports[0])"}"#,
     ] {
       #expect(line.contains(part), "\(line)")
     }

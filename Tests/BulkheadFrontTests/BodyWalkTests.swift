@@ -38,7 +38,7 @@ import Testing
       }
       if !ended, step > 300 {
         ended = true
-        walk.end(hasTrailers ? [(name: "x", value: "1")] : [])
+        walk.end(hasTrailers ? [(name: "x", value: Array("1".utf8))] : [])
       }
       walk.flow { dead.contains($0) }
       if case .nothing = walk.outstanding { outstanding = nil }

@@ -352,20 +352,16 @@ import Testing
     #expect(gone.value == 5)
   }
 
-  @Test func aNumberThatIsTakenIsNotACall() throws {
-    let arrived = Counter()
-    let upstream = try TestUpstream { peer, _ in
-      _ = peer.read(until: "\r\n\r\n")
-      arrived.add(1)
-      _ = peer.read(until: "never")
-    }
+  @Test func aWorkerThatStartsTwoCallsOfOneNumberIsLost() throws {
+    let upstream = try TestUpstream { peer, _ in _ = peer.read(until: "never") }
     let front = try Self.front(.at(upstream.port))
     defer { front.stop() }
     let worker = try front.addWorker { _, _ in .goOn() }
-    worker.call(.http(1), .http(1), .http(2))
-    waitUntil { arrived.value == 2 }
-    #expect(front.callCounts.calls == 2)
-    #expect(worker.callEvents.isEmpty)
+    worker.call(.http(1), .http(1))
+    let fault = try front.fault(of: worker)
+    #expect(fault.reason == .protocolViolation)
+    #expect(fault.detail.contains("the number of one that goes on (1)"), "\(fault.detail)")
+    #expect(front.waitForNoCalls())
   }
 
   @Test func callsBeyondTheBoundFail() throws {

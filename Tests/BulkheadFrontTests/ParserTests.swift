@@ -114,7 +114,8 @@ private func head<Result>(
         case .data(let piece): body += String(buffer: piece)
         case .end:
           return (
-            body, String(buffer: input) + String(buffer: source), decoder.trailers.map { "\($0.name)=\($0.value)" },
+            body, String(buffer: input) + String(buffer: source),
+            decoder.trailers.map { "\($0.name)=\(String(decoding: $0.value, as: UTF8.self))" },
             true
           )
         }

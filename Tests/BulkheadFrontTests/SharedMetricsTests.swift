@@ -149,15 +149,41 @@ import Testing
     }
   }
 
-  @Test func aNameThatIsTakenByAnotherKindIsLeftOutAndSaidSo() throws {
+  @Test func aNameThatIsTakenByAnotherKindIsThePluginsOwn() throws {
     let first = PluginMetrics(name: "a", maximum: 10)
     let second = PluginMetrics(name: "b", maximum: 10)
     _ = try first.define(name("m"), kind: 2)
-    for (text, kind) in [("m", UInt64(0)), ("m_count", 1), ("m.sum", 0)] {
+    for (text, kind) in [("m", UInt64(0)), ("m_count", 1), ("m.sum", 0), ("m-sum", 2)] {
       _ = try second.define(name(text), kind: kind)
     }
     let lines = Self.text([first, second])
-    #expect(lines.count { $0.hasPrefix("# left out: ") && $0.contains("of plugin b") } == 3)
-    #expect(!lines.contains { $0.contains("plugin=\"b\"") && $0.hasPrefix(MetricsText.prefix) })
+    for line in [
+      "bulkhead_plugin_m_sum{plugin=\"a\"} 0", "# TYPE bulkhead_plugin1_m counter",
+      "bulkhead_plugin1_m{plugin=\"b\"} 0",
+      "bulkhead_plugin1_m_count{plugin=\"b\"} 0", "bulkhead_plugin1_m_sum{plugin=\"b\",name=\"m.sum\"} 0",
+      // What its own metrics take from each other.
+      "# left out: 1 metrics of plugin b: their names are taken by others of its own",
+    ] {
+      #expect(lines.contains(line), "\(line)")
+    }
+    #expect(lines.count { $0.hasPrefix("bulkhead_plugin_m") && $0.contains("plugin=\"b\"") } == 0)
+  }
+
+  @Test func noPluginPushesOutAnothersMetrics() throws {
+    let first = PluginMetrics(name: "a", maximum: 100_000)
+    let second = PluginMetrics(name: "b", maximum: 10)
+    // Each takes some twenty lines.
+    for number in 0..<20_000 { _ = try first.define(name("flood_\(number)"), kind: 2) }
+    _ = try first.define([UInt8](repeating: 0x61, count: MetricsText.maximumName + 1), kind: 0)
+    _ = try second.define(name("hits"), kind: 0)
+    _ = try second.define(name("flood_1"), kind: 2)
+    let lines = Self.text([first, second])
+    #expect(lines.contains("bulkhead_plugin_hits{plugin=\"b\"} 0"))
+    #expect(lines.contains("bulkhead_plugin_flood_1_sum{plugin=\"b\"} 0"))
+    #expect(lines.contains("bulkhead_plugin_flood_1_sum{plugin=\"a\"} 0"))
+    #expect(lines.contains { $0.hasPrefix("# left out: 1 metrics of plugin a: their names are longer than 256") })
+    #expect(lines.contains { $0.hasPrefix("# left out: ") && $0.contains("of plugin a: its part of the text") })
+    #expect(!lines.contains { $0.contains("families of metrics are left out") })
+    #expect(lines.reduce(0) { $0 + $1.utf8.count + 1 } <= MetricsText.maximumBytes)
   }
 }

@@ -68,6 +68,78 @@ import Testing
     #expect(message.contains(why))
   }
 
+  // MARK: Keys that would take long
+
+  /// DER: a tag, the length and the content.
+  private static func element(_ tag: UInt8, _ content: [UInt8]) -> [UInt8] {
+    [tag, 0x83, UInt8(content.count >> 16 & 0xFF), UInt8(content.count >> 8 & 0xFF), UInt8(content.count & 0xFF)]
+      + content
+  }
+
+  /// PKCS #1, with numbers of so many bytes.
+  private static func rsa(
+    n: Int = 256, e: Int = 3, d: Int = 256, p: Int = 128, q: Int = 128, dp: Int = 128, dq: Int = 128, qi: Int = 128,
+    extraPrime: Bool = false
+  ) -> [UInt8] {
+    func number(_ count: Int) -> [UInt8] { element(2, [0x41] + [UInt8](repeating: 0x5B, count: count - 1)) }
+    var numbers = element(2, [extraPrime ? 1 : 0]) + [n, e, d, p, q, dp, dq, qi].flatMap(number)
+    if extraPrime { numbers += element(0x30, element(0x30, number(16) + number(16) + number(16))) }
+    return element(0x30, numbers)
+  }
+
+  static let slowKeys: [(key: [UInt8], why: String)] = [
+    (rsa(n: 1_100, d: 1_100), "at most 8192 bits"), (rsa(e: 200), "e of this RSA key"),
+    (rsa(d: 4_000), "d of this RSA key"), (rsa(p: 4_000), "rsa-factor1"), (rsa(q: 4_000), "rsa-factor2"),
+    (rsa(dp: 8_000), "rsa-exponent1"), (rsa(dq: 8_000), "rsa-exponent2"), (rsa(qi: 8_000), "rsa-coefficient1"),
+    (rsa(extraPrime: true), "two primes"), (bytes(TestKeys.dsa), "only RSA and EC"),
+    (der(TestKeys.dsa), "only RSA and EC"),
+  ]
+
+  @Test(.timeLimit(.minutes(1)), arguments: slowKeys.indices)
+  func aKeyThatWouldTakeLongIsRefused(index: Int) {
+    let (key, why) = Self.slowKeys[index]
+    guard case .failed(let message) = Signature.sign(hash: Self.bytes("sha256"), key: key, text: Self.text) else {
+      Issue.record("it was signed")
+      return
+    }
+    #expect(message.contains(why), "\(message)")
+  }
+
+  @Test func aKeyBehindItsCurveIsFound() {
+    let key = Self.bytes(
+      "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n" + TestKeys.ecOld)
+    guard case .done = Signature.sign(hash: Self.bytes("sha256"), key: key, text: Self.text) else {
+      Issue.record("nothing was signed")
+      return
+    }
+  }
+
+  // MARK: Turns
+
+  @Test func theLanesOfTheHelperTakeTurns() {
+    let helper = HelperThread()
+    let isFree = Counter()
+    let order = Received()
+    let isBusy = Counter()
+    let isTaken = helper.run(lane: 1) {
+      isBusy.add(1)
+      waitUntil { isFree.value == 1 }
+    }
+    #expect(isTaken)
+    waitUntil { isBusy.value == 1 }
+    for name in ["a", "b", "c"] { #expect(helper.run(lane: 1) { order.add(name) }) }
+    #expect(helper.run(lane: 2) { order.add("x") })
+    // One lane has a share of what may wait.
+    var taken = 3
+    while taken < HelperThread.maximumWaiting, helper.run(lane: 1, {}) { taken += 1 }
+    #expect(taken <= HelperThread.maximumWaiting / 4)
+    #expect(helper.run(lane: 3) { order.add("y") })
+    isFree.add(1)
+    waitUntil { order.text.utf8.count == 5 }
+    #expect(order.text == "axybc")
+    helper.stop()
+  }
+
   @Test(arguments: [("sha256", TestKeys.rsa), ("sha256", TestKeys.edwardsPublic), ("none", TestKeys.rsaPublic)])
   func whatCannotVerifySaysWhy(hash: String, key: String) {
     guard

@@ -112,6 +112,25 @@ import Testing
     _ = try store.enqueue(queue, bytes("123"))
   }
 
+  @Test func messagesFromOtherVMsHaveAShareOfTheirOwn() throws {
+    var store = SharedStore(Self.bounds(bytes: 41, entries: 12))
+    let queue = try store.register(bytes("q"), plugin: 0)
+    func enqueue(_ text: String, isForeign: Bool = true) -> SharedStore.Refusal? {
+      refusal { () throws(SharedStore.Refusal) in try store.enqueue(queue, bytes(text), isForeign: isForeign) }
+    }
+    #expect(enqueue("1234567890") == nil)
+    #expect(enqueue("1") == .bound(.foreignBytes(10)))
+    #expect(enqueue("") == nil)
+    #expect(enqueue("") == nil)
+    #expect(enqueue("") == .bound(.foreignMessages(3)))
+    // Its own plugins have all that is left.
+    #expect(enqueue("123456789012345678901234567890", isForeign: false) == nil)
+    #expect(enqueue("1", isForeign: false) == .bound(.sharedBytes(41)))
+    // What is taken makes room.
+    #expect(try store.dequeue(queue) == bytes("1234567890"))
+    #expect(enqueue("123") == nil)
+  }
+
   // MARK: Notifications
 
   @Test func aWorkerIsToldOfEachMessageOnce() throws {
@@ -198,6 +217,18 @@ import Testing
     #expect(state.resolve(vm: bytes("y"), bytes("q"), plugin: 0) == nil)
     #expect(state.resolve(vm: bytes("p1"), bytes("q"), plugin: 0) == nil)
     #expect(try state.enqueue(UInt64(named), [], plugin: 3).get() == 0)
+    // Who has not resolved a queue does not reach it by its number, and nobody of another vm_id takes its messages.
+    for outcome in [state.enqueue(UInt64(named), [], plugin: 2), state.enqueue(UInt64(named), [], plugin: 1)] {
+      guard case .failure(.status(.notFound)) = outcome else {
+        Issue.record("a guessed token reaches a queue")
+        continue
+      }
+    }
+    guard case .failure(.status(.notFound)) = state.dequeue(UInt64(named), plugin: 3) else {
+      Issue.record("a plugin took a message of another vm_id")
+      return
+    }
+    #expect(try state.dequeue(UInt64(named), plugin: 0).get() == [])
     #expect(try state.enqueue(UInt64(own), [], plugin: 1).get() == 1)
     for token in [UInt64(own), 0, 999, UInt64(UInt32.max), .max] {
       guard case .failure(.status(.notFound)) = state.enqueue(token, [], plugin: 3) else {

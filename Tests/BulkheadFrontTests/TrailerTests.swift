@@ -109,6 +109,29 @@ import Testing
     #expect(upstream.text.hasSuffix("\r\n\r\n5\r\nhello\r\n0\r\nx-sum: 7\r\n\r\n"))
   }
 
+  @Test(arguments: [CallbackSet.log, .responseTrailers])
+  func trailersThatAreNoTextPassAsTheyAre(callbacks: CallbackSet) throws {
+    let upstream = try TestUpstream { peer, _ in
+      _ = peer.read(until: "\r\n\r\n")
+      peer.send(
+        Array("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Latin: caf".utf8)
+          + [0xE9, 0xFF] + Array("\r\n\r\n".utf8))
+    }
+    let front = try TestFront(plugins: [.test("a", .failClose, callbacks)], upstreams: [.at(upstream.port)])
+    defer { front.stop() }
+    try front.addWorker { _, _ in .goOn() }
+    let client = try TestClient(port: front.ports[0])
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    var answer: [UInt8] = []
+    while true {
+      let some = client.readSome()
+      if some.isEmpty { break }
+      answer += some
+    }
+    #expect(
+      answer.suffix(20) == (Array("\r\nx-latin: caf".utf8) + [0xE9, 0xFF] + Array("\r\n\r\n".utf8))[...].suffix(20))
+  }
+
   @Test func sizesAndStatusOfTrailersAreInTheLog() throws {
     let upstream = try upstream("Grpc-Status: 7\r\n")
     let front = try TestFront(

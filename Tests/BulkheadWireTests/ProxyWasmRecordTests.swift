@@ -159,6 +159,77 @@ private func pairs(_ list: [(String, String)]) -> [UInt8] {
     }
   }
 
+  @Test(arguments: HostcallRequest.Call.allCases) func aHostcallTakesNamesAndValuesWithinTheirBounds(
+    _ call: HostcallRequest.Call
+  ) {
+    func isTaken(key: Int, value: Int) -> Bool {
+      var writer = WireWriter()
+      [UInt8](repeating: 0, count: key).withUnsafeBytes { key in
+        [UInt8](repeating: 0, count: value).withUnsafeBytes { writer.hostcall(call, sequence: 1, key: key, value: $0) }
+      }
+      return writer.array.withUnsafeBytes { bytes in
+        guard var reply = try? ReplyRecord(bytes) else { return false }
+        return (try? HostcallRequest(&reply.rest)) != nil
+      }
+    }
+    let (name, value) = (Limits.maximumSharedKey, Limits.maximumSharedValue)
+    #expect(isTaken(key: 0, value: 0))
+    switch call {
+    case .setSharedData:
+      #expect(
+        isTaken(key: name, value: value) && !isTaken(key: name + 1, value: 0) && !isTaken(key: 0, value: value + 1))
+    case .getSharedData, .registerQueue, .defineMetric:
+      #expect(isTaken(key: name, value: 0) && !isTaken(key: name + 1, value: 0) && !isTaken(key: 0, value: 1))
+    case .resolveQueue:
+      #expect(isTaken(key: name, value: name) && !isTaken(key: name + 1, value: 0) && !isTaken(key: 0, value: name + 1))
+    case .enqueue:
+      #expect(isTaken(key: 0, value: value) && !isTaken(key: 1, value: 0) && !isTaken(key: 0, value: value + 1))
+    case .dequeue, .getMetric: #expect(!isTaken(key: 1, value: 0) && !isTaken(key: 0, value: 1))
+    case .sign, .verifySignature, .upstreamHosts: #expect(isTaken(key: name + 1, value: name + 1))
+    }
+  }
+
+  @Test func namesInCallsOutAreBounded() {
+    func http(upstream: Int) -> Bool {
+      var key = WireWriter()
+      let none = UnsafeRawBufferPointer(start: nil, count: 0)
+      [UInt8](repeating: 0x61, count: upstream).withUnsafeBytes {
+        key.httpCallKey(
+          token: 1, owner: 1, timeoutMilliseconds: 1, upstream: $0, serializedHeaders: none, serializedTrailers: none)
+      }
+      return Self.isTaken(.httpCall, key) { _ = try HTTPCallRequest($0) }
+    }
+    func grpc(upstream: Int, service: Int, method: Int) -> Bool {
+      var key = WireWriter()
+      let none = UnsafeRawBufferPointer(start: nil, count: 0)
+      let letters = [UInt8](repeating: 0x61, count: 8_192)
+      letters.withUnsafeBytes { letters in
+        func first(_ count: Int) -> UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: letters.prefix(count)) }
+        key.grpcStartKey(
+          token: 1, owner: 1, timeoutMilliseconds: 1, isUnary: false, upstream: first(upstream),
+          service: first(service), method: first(method), serializedMetadata: none)
+      }
+      return Self.isTaken(.grpcStart, key) { _ = try GRPCCallRequest($0) }
+    }
+    #expect(http(upstream: 256) && !http(upstream: 257))
+    #expect(grpc(upstream: 256, service: 4_096, method: 4_096))
+    #expect(!grpc(upstream: 257, service: 1, method: 1))
+    #expect(!grpc(upstream: 1, service: 4_097, method: 1))
+    #expect(!grpc(upstream: 1, service: 1, method: 4_097))
+  }
+
+  private static func isTaken(
+    _ code: ReplyOperation.Code, _ key: borrowing WireWriter, _ decode: (ReplyOperation) throws -> Void
+  ) -> Bool {
+    var writer = WireWriter()
+    writer.operation(code, key: key.bytes, value: UnsafeRawBufferPointer(start: nil, count: 0))
+    return writer.array.withUnsafeBytes { bytes in
+      var reader = WireReader(bytes)
+      guard let operation = try? ReplyOperation(&reader) else { return false }
+      return (try? decode(operation)) != nil
+    }
+  }
+
   @Test func aHostcallThatIsAboutAStreamIsRefused() {
     var bytes = Self.hostcall()
     bytes[4] = 0

@@ -56,7 +56,8 @@ extension AccessLog {
     case .upstreamAddress:
       if let peer = exchange.upstreamPeer { line.member(field.name, text: peer.address) }
     case .listenerDirection: line.member(field.name, 1)
-    case .destinationAddress, .plugin: break
+    case .destinationAddress: line.member(field.name, text: exchange.connection.localAddress)
+    case .plugin: break
     }
   }
 }

@@ -150,11 +150,16 @@ class CallConnection {
 
   /// The upstream has said how many calls it takes at once.
   final func capacityIsKnown() {
-    if state == .connecting { ready() } else { pool.serveQueue() }
+    if state == .connecting { return ready() }
+    // It is of no use any more, but to the calls that are on it.
+    if capacity == 0 { leave() }
+    pool.serveQueue()
   }
 
   private func ready() {
     guard state == .connecting else { return }
+    // Further connections to it would be no better.
+    guard capacity > 0 else { return fail("(\(text)) takes no call: it allows no streams") }
     handshakeTimeout?.cancel()
     handshakeTimeout = nil
     state = .ready

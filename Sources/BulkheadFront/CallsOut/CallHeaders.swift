@@ -17,6 +17,11 @@ struct CallHead {
   /// Names in lower case; nothing that frames the message, nothing of one connection alone.
   var fields: CallHeaders
 
+  /// What it keeps, as `OutgoingCall.hold` counts it.
+  var heldBytes: Int {
+    method.utf8.count &+ path.utf8.count &+ authority.utf8.count &+ CallPairs.heldBytes(fields)
+  }
+
   init(method: String, path: String, authority: String, fields: CallHeaders = []) {
     self.method = method
     self.path = path
@@ -121,6 +126,9 @@ enum CallPairs {
   static func byteCount(_ headers: CallHeaders) -> Int {
     headers.reduce(0) { $0 &+ $1.name.utf8.count &+ $1.value.utf8.count }
   }
+
+  /// What headers keep, as `OutgoingCall.hold` counts it: two strings each beside their bytes.
+  static func heldBytes(_ headers: CallHeaders) -> Int { byteCount(headers) &+ headers.count &* 64 }
 
   static func fits(_ headers: CallHeaders) -> Bool {
     headers.count <= maximumCount && byteCount(headers) <= maximumBytes

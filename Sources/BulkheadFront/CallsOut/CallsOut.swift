@@ -14,7 +14,8 @@ final class CallsOut {
   private var callsOfStream: [UInt32: [OutgoingCall.Key]] = [:]
   /// By the upstream's name.
   private var targets: [String: Target] = [:]
-  private var heldBack: [GRPCCall] = []
+  /// Calls whose plugin must catch up first.
+  private var heldBack: [OutgoingCall.Key: GRPCCall] = [:]
   private var resumeIsScheduled = false
   private var limiter = LineLimiter()
   private var isWatchingIdle = false
@@ -40,6 +41,9 @@ final class CallsOut {
 
   /// Calls that are not over.
   var liveCalls: Int { calls.count }
+
+  /// Calls that wait until their plugin has caught up.
+  var heldBackCalls: Int { heldBack.count }
 
   /// Connections that are open, or on the way.
   var openConnections: Int {
@@ -86,6 +90,7 @@ final class CallsOut {
     let call: HTTPCall
     do throws(CallRefusal) {
       call = try HTTPCall(callsOut: self, link: link, request: request)
+      if target.settings.isHTTP2 { try call.checkHTTP2() }
     } catch {
       link.mapping.callEnded()
       return refuse("is not made: \(error.reason)")
@@ -129,6 +134,10 @@ final class CallsOut {
       return refuse(GRPCStatus.internal, "is not made: \(error.reason)")
     }
     call.isCounted = true
+    guard call.hold(call.requestBytes) else {
+      call.uncount()
+      return refuse(GRPCStatus.resourceExhausted, "is not made: \(call.overBound)")
+    }
     add(call)
     call.start(timeoutMilliseconds: request.timeoutMilliseconds)
     if request.isUnary { call.send(request.message, isLast: true) }
@@ -138,9 +147,7 @@ final class CallsOut {
   /// Whether a call may begin at all: it does not where its number is taken, or the stream that it belongs to is over.
   private func admits(_ token: UInt32, owner: UInt32, _ link: WorkerLink, _ upstream: String) -> Bool {
     guard calls[OutgoingCall.Key(worker: link.worker, token: token)] == nil else {
-      log(
-        "plugin \(link.host.settings.name): its worker started a call to upstream \(upstream) with the number of one "
-          + "that goes on (\(token)); it is ignored")
+      link.breach("it started a call to upstream \(upstream) with the number of one that goes on (\(token))")
       return false
     }
     guard owner != CallbackRecord.noStream else { return true }
@@ -161,10 +168,15 @@ final class CallsOut {
     log("plugin \(link.host.settings.name): its call to upstream \(upstream) \(why)")
     loop.counters.callFailed(link.host.place)
     // Each is answered; a worker that asks on without taking the answers is no honest one.
-    guard link.owedRootBytes <= maximumBytes else {
+    guard link.owedRootBytes &+ link.refusalBytes <= maximumBytes else {
       return link.breach("it asked for calls beyond its bound without taking the answers")
     }
-    later { deliver() }
+    let bytes = OutgoingCall.overhead &+ why.utf8.count
+    link.refusalBytes &+= bytes
+    later {
+      link.refusalBytes &-= bytes
+      deliver()
+    }
   }
 
   // MARK: Life of calls
@@ -177,6 +189,7 @@ final class CallsOut {
   }
 
   func remove(_ call: OutgoingCall) {
+    if !heldBack.isEmpty { heldBack[call.key] = nil }
     guard calls.removeValue(forKey: call.key) != nil, call.owner != CallbackRecord.noStream else { return }
     loop.callsOfStreams -= 1
     guard var keys = callsOfStream[call.owner] else { return }
@@ -213,7 +226,7 @@ final class CallsOut {
 
   /// The plugin must catch up before it is told more of this call.
   func holdBack(_ call: GRPCCall) {
-    heldBack.append(call)
+    heldBack[call.key] = call
     call.link.hasHeldCalls = true
   }
 
@@ -224,8 +237,8 @@ final class CallsOut {
     later { [self] in
       resumeIsScheduled = false
       let waiting = heldBack
-      heldBack = []
-      for call in waiting where !call.isOver {
+      heldBack = [:]
+      for call in waiting.values where !call.isOver {
         if call.link.owedRootBytes > GRPCCall.lowWater { holdBack(call) } else { call.resume() }
       }
     }
@@ -279,13 +292,15 @@ final class CallsOut {
     calls = [:]
     callsOfStream = [:]
     targets = [:]
-    heldBack = []
+    heldBack = [:]
   }
 
   // MARK: Log
 
-  func log(_ line: String) {
+  /// A line for people, a few times a second at most.
+  func log(_ line: @autoclosure () -> String) {
     guard let suppressed = limiter.admit(now: Clock.monotonicNanoseconds) else { return }
+    let line = line()
     loop.log.write(.warn, suppressed > 0 ? "\(line) (and \(suppressed) lines about calls before it)" : line)
   }
 }

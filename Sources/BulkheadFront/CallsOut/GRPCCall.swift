@@ -14,13 +14,19 @@ final class GRPCCall: OutgoingCall {
 
   // Out
   private var outbox: [(frame: ByteBuffer, isLast: Bool)] = []
+  /// Messages of a stream that have not left.
+  private var waitingMessages = 0
   private var isClosedHere = false
+  /// It is given up as soon as what the plugin is asking for is dealt with.
+  private var isGivenUp = false
   private var hasBegun = false
 
   // Back
   private var sawHead = false
   private var framing = GRPCFraming()
   private var answer: ByteBuffer?
+  /// What the answer of a unary call counts for.
+  private var answerBytes = 0
   /// What comes after the messages that are here.
   private var end: End?
   private(set) var isHeldBack = false
@@ -35,6 +41,9 @@ final class GRPCCall: OutgoingCall {
   /// A plugin that owes the front this much of its ring gets no further message until it has caught up: bytes.
   static let highWater = 256 << 10
   static let lowWater = 64 << 10
+
+  /// Messages of one stream that may wait to be sent.
+  static let maximumWaiting = 16_384
 
   /// - Throws: `CallRefusal` where the request is none.
   init(callsOut: CallsOut, link: WorkerLink, request: GRPCCallRequest) throws(CallRefusal) {
@@ -52,6 +61,7 @@ final class GRPCCall: OutgoingCall {
     if timeout > 0 { head.fields.append(("grpc-timeout", "\(timeout)m")) }
     let own = ["content-type", "grpc-timeout"]
     head.fields += try CallHead.fields(request.metadata, isBinaryAllowed: true).filter { !own.contains($0.name) }
+    try HTTP2Head.check(head)
     self.head = head
     isUnary = request.isUnary
     timeoutMilliseconds = timeout
@@ -59,6 +69,9 @@ final class GRPCCall: OutgoingCall {
       callsOut: callsOut, link: link, token: request.token, owner: request.owner,
       upstream: String(decoding: request.upstream, as: UTF8.self))
   }
+
+  /// What the call keeps until it is over, without its message.
+  var requestBytes: Int { head.heldBytes &+ Self.overhead }
 
   // MARK: Out
 
@@ -74,16 +87,29 @@ final class GRPCCall: OutgoingCall {
   }
 
   private func write(_ frame: ByteBuffer, isLast: Bool, to transport: any CallTransport) {
-    let bytes = frame.readableBytes
-    transport.send(frame, isEnd: isLast) { [weak self] in self?.release(bytes) }
+    // The message of a unary call is kept, so that it can be sent once more.
+    guard !isUnary else { return transport.send(frame, isEnd: isLast) {} }
+    let bytes = frame.readableBytes > 0 ? frame.readableBytes &+ Self.overhead : 0
+    transport.send(frame, isEnd: isLast) { [weak self] in
+      guard let self else { return }
+      waitingMessages -= 1
+      release(bytes)
+    }
   }
 
   /// Sends a message.
   func send(_ message: UnsafeRawBufferPointer, isLast: Bool) {
     guard !isClosedHere else { return log("is sent a message after its end, which is dropped") }
-    guard end == nil else { return }
+    guard end == nil, !isGivenUp else { return }
     let frame = GRPCFraming.frame(message)
-    guard hold(frame.readableBytes) else { return finishLater(GRPCStatus.resourceExhausted, overBound) }
+    guard waitingMessages < Self.maximumWaiting else {
+      return finishLater(
+        GRPCStatus.resourceExhausted,
+        "the call has \(Self.maximumWaiting) messages that its upstream has not taken, which is the bound")
+    }
+    guard hold(frame.readableBytes &+ Self.overhead) else {
+      return finishLater(GRPCStatus.resourceExhausted, overBound)
+    }
     isClosedHere = isLast
     put(frame, isLast: isLast)
   }
@@ -93,10 +119,12 @@ final class GRPCCall: OutgoingCall {
     if isUnary { return cancel() }
     guard !isClosedHere, end == nil else { return }
     isClosedHere = true
+    // It must be said, whatever is kept already: once in a call.
     put(ByteBuffer(), isLast: true)
   }
 
   private func put(_ frame: ByteBuffer, isLast: Bool) {
+    waitingMessages += 1
     if let transport, hasBegun { write(frame, isLast: isLast, to: transport) } else { outbox.append((frame, isLast)) }
   }
 
@@ -132,6 +160,8 @@ final class GRPCCall: OutgoingCall {
     guard CallPairs.fits(trailers) else {
       return finish(.error(GRPCStatus.internal, "its trailing metadata is larger than \(CallPairs.maximumBytes) bytes"))
     }
+    // They may have to wait behind messages.
+    guard hold(CallPairs.heldBytes(trailers)) else { return finish(.error(GRPCStatus.resourceExhausted, overBound)) }
     finish(.trailers(trailers))
   }
 
@@ -160,6 +190,13 @@ final class GRPCCall: OutgoingCall {
     finish(.local(GRPCStatus.deadlineExceeded, "no answer within \(timeoutMilliseconds) ms"))
   }
 
+  override func discard() {
+    outbox = []
+    framing = GRPCFraming()
+    answer = nil
+    end = nil
+  }
+
   /// The plugin has caught up.
   func resume() {
     guard isHeldBack, !isOver else { return }
@@ -179,6 +216,7 @@ final class GRPCCall: OutgoingCall {
 
   /// As `finish`, but not in the middle of what the plugin is asking for.
   private func finishLater(_ status: UInt32, _ message: String) {
+    isGivenUp = true
     log(message)
     callsOut.later { [self] in finish(.local(status, message)) }
   }
@@ -192,8 +230,16 @@ final class GRPCCall: OutgoingCall {
       }
       switch framing.next(atMost: link.maximumRootPayload &- 8) {
       case .message(let message):
-        release(GRPCFraming.prefixBytes &+ message.readableBytes)
-        if isUnary { answer = message } else { deliver(message) }
+        let bytes = GRPCFraming.prefixBytes &+ message.readableBytes
+        if isUnary {
+          // It is kept until the status is known; of several the last one counts.
+          release(answerBytes)
+          answer = message
+          answerBytes = bytes
+        } else {
+          release(bytes)
+          deliver(message)
+        }
       case .needMore:
         if let end { conclude(end) }
         return

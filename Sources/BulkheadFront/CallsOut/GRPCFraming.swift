@@ -17,10 +17,14 @@ struct GRPCFraming {
   /// Bytes that no message was made of yet.
   var byteCount: Int { bytes.readableBytes }
 
+  /// What it keeps for them.
+  var storageCapacity: Int { bytes.storageCapacity }
+
   mutating func append(_ more: ByteBuffer) {
     var more = more
     if bytes.readableBytes == 0 {
-      bytes = more
+      // A few bytes must not keep all that was read with them.
+      bytes = more.readableBytes >= more.storageCapacity / 2 ? more : ByteBuffer(bytes: more.readableBytesView)
     } else {
       bytes.forgetRead()
       bytes.writeBuffer(&more)

@@ -116,7 +116,8 @@ final class HTTP2CallStream: ChannelInboundHandler, CallTransport {
   private var context: ChannelHandlerContext?
   private var sawHead = false
   private var hasLeft = false
-  private var sentEnd = false
+  /// The request has left as a whole, so that nothing of it is kept for the peer to take.
+  private var endIsWritten = false
   private var sawEnd = false
   private var failure: (reason: String, isUnprocessed: Bool)?
 
@@ -152,36 +153,42 @@ final class HTTP2CallStream: ChannelInboundHandler, CallTransport {
   // MARK: Transport
 
   func send(_ head: CallHead, isEnd: Bool) {
-    var headers = HPACKHeaders()
-    headers.reserveCapacity(head.fields.count + 4)
-    headers.add(name: ":method", value: head.method)
-    headers.add(name: ":scheme", value: isTLS ? "https" : "http")
-    headers.add(name: ":authority", value: head.authority)
-    headers.add(name: ":path", value: head.path)
-    for field in head.fields { headers.add(name: field.name, value: field.value) }
-    write(.headers(.init(headers: headers, endStream: isEnd)), nil, isEnd: isEnd)
+    write(head: HTTP2Head.headers(head, isTLS: isTLS), isEnd: isEnd)
   }
 
   func send(_ bytes: ByteBuffer, isEnd: Bool, written: @escaping () -> Void) {
     guard let context else { return written() }
     let promise = context.eventLoop.makePromise(of: Void.self)
-    promise.futureResult.assumeIsolated().whenComplete { _ in written() }
-    write(.data(.init(data: .byteBuffer(bytes), endStream: isEnd)), promise, isEnd: isEnd)
+    promise.futureResult.assumeIsolated().whenComplete { [weak self] result in
+      if isEnd, case .success = result { self?.endIsWritten = true }
+      written()
+    }
+    context.writeAndFlush(wrapOutboundOut(.data(.init(data: .byteBuffer(bytes), endStream: isEnd))), promise: promise)
   }
 
-  func send(trailers: CallHeaders) {
-    var headers = HPACKHeaders()
-    for field in trailers { headers.add(name: field.name, value: field.value) }
-    write(.headers(.init(headers: headers, endStream: true)), nil, isEnd: true)
+  func send(trailers: CallHeaders) { write(head: HTTP2Head.headers(trailers), isEnd: true) }
+
+  private func write(head: HPACKHeaders, isEnd: Bool) {
+    guard let context else { return }
+    let promise = context.eventLoop.makePromise(of: Void.self)
+    promise.futureResult.assumeIsolated().whenComplete { [weak self] result in
+      switch result {
+      case .success: if isEnd { self?.endIsWritten = true }
+      case .failure(let error): self?.notWritten(error)
+      }
+    }
+    context.writeAndFlush(
+      wrapOutboundOut(.headers(.init(headers: head, endStream: isEnd))), promise: promise)
   }
 
-  private func write(_ payload: HTTP2Frame.FramePayload, _ promise: EventLoopPromise<Void>?, isEnd: Bool) {
-    guard let context else {
-      promise?.fail(ChannelError.ioOnClosedChannel)
+  /// The head, or the trailers, did not go out: there will be no answer.
+  private func notWritten(_ error: any Error) {
+    // The end of the stream, or of its connection, says by itself what became of it.
+    guard !hasLeft, !(error is ChannelError), !(error is NIOHTTP2Errors.StreamClosed), !(error is IOError) else {
       return
     }
-    if isEnd { sentEnd = true }
-    context.writeAndFlush(wrapOutboundOut(payload), promise: promise)
+    if failure == nil { failure = ("could not be sent: \(error)", false) }
+    context?.close(promise: nil)
   }
 
   func readOn() { context?.read() }
@@ -189,8 +196,9 @@ final class HTTP2CallStream: ChannelInboundHandler, CallTransport {
   func letGo() {
     call = nil
     leave()
-    // In the middle of a message this resets the stream; one that is whole both ways ends by itself.
-    if !sentEnd || !sawEnd { context?.close(promise: nil) }
+    // In the middle of a message this resets the stream, and lets go of what the peer did not take of the request; one
+    // that is whole both ways ends by itself.
+    if !endIsWritten || !sawEnd { context?.close(promise: nil) }
   }
 
   // MARK: Channel

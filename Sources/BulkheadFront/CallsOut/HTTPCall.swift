@@ -5,7 +5,7 @@ import NIOCore
 /// A `proxy_http_call`: the whole answer, or none, in one callback.
 final class HTTPCall: OutgoingCall {
   private let head: CallHead
-  private let body: ByteBuffer
+  private var body: ByteBuffer
   private let trailers: CallHeaders
   private var answerHead: CallHeaders = []
   private var answer = ByteBuffer()
@@ -26,7 +26,16 @@ final class HTTPCall: OutgoingCall {
       upstream: String(decoding: request.upstream, as: UTF8.self))
   }
 
-  var requestBytes: Int { body.readableBytes }
+  /// What the request keeps until the call is over.
+  var requestBytes: Int {
+    body.readableBytes &+ head.heldBytes &+ CallPairs.heldBytes(trailers) &+ Self.overhead
+  }
+
+  /// - Throws: `CallRefusal` where HTTP/2 does not carry the request.
+  func checkHTTP2() throws(CallRefusal) {
+    try HTTP2Head.check(head)
+    try HTTP2Head.check(trailers: trailers)
+  }
 
   override var isReplayable: Bool { answerHead.isEmpty }
 
@@ -50,6 +59,7 @@ final class HTTPCall: OutgoingCall {
     guard CallPairs.fits(head) else {
       return failNow("answered with a header larger than \(CallPairs.maximumBytes) bytes")
     }
+    guard hold(CallPairs.heldBytes(head)) else { return failNow("failed: \(overBound)") }
     answerHead = CallPairs.forPlugin(head)
     if isEnd { receiveEnd(trailers: nil) }
   }
@@ -88,6 +98,12 @@ final class HTTPCall: OutgoingCall {
   }
 
   override func fail(_ failure: CallFailure) { failNow(failure.reason) }
+
+  override func discard() {
+    body = ByteBuffer()
+    answer = ByteBuffer()
+    answerHead = []
+  }
 
   override func timedOut() { failNow("was not answered within \(timeoutMilliseconds) ms") }
 

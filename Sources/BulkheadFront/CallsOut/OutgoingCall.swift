@@ -88,6 +88,8 @@ class OutgoingCall {
   /// The call ends without a whole answer.
   func fail(_ failure: CallFailure) {}
   func timedOut() {}
+  /// The call is over: nothing that it kept is of use any more.
+  func discard() {}
   /// Whether the request can be sent once more from the start.
   var isReplayable: Bool { false }
   /// Whether the request may be sent once more although the upstream may have acted on it.
@@ -149,11 +151,15 @@ class OutgoingCall {
     timeout = nil
     leaveTransport()
     release(heldBytes)
+    discard()
     uncount()
     callsOut.remove(self)
   }
 
   // MARK: Bounds
+
+  /// What a call, or a message of it, takes beside its bytes.
+  static let overhead = 256
 
   /// Counts bytes that are kept for the call.
   ///
@@ -177,7 +183,7 @@ class OutgoingCall {
   }
 
   /// A line for people about this call.
-  final func log(_ reason: String) {
-    callsOut.log("plugin \(link.host.settings.name): its call to upstream \(upstream) \(reason)")
+  final func log(_ reason: @autoclosure () -> String) {
+    callsOut.log("plugin \(link.host.settings.name): its call to upstream \(upstream) \(reason())")
   }
 }

@@ -108,11 +108,8 @@ final class BodyWalk {
     let map = HeaderMap()
     for (name, value) in trailers {
       var name = name
-      var value = value
       name.withUTF8 { name in
-        value.withUTF8 { value in
-          map.append(UnsafeRawBufferPointer(name), UnsafeRawBufferPointer(value), name: .other)
-        }
+        value.withUnsafeBytes { map.append(UnsafeRawBufferPointer(name), $0, name: .other) }
       }
     }
     self.trailers = map
@@ -312,7 +309,7 @@ final class BodyWalk {
   }
 
   /// The trailers as they leave.
-  func finalTrailers() -> Trailers { trailers?.strings.map { (name: $0.0, value: $0.1) } ?? [] }
+  func finalTrailers() -> Trailers { trailers?.fields ?? [] }
 
   func count(_ index: Int, as bytes: Int) { stages[index].counted = bytes }
 }

@@ -96,11 +96,11 @@ extension Exchange {
   private var currentStatus: UInt64 { response.value(of: .status).flatMap { ASCII.number($0) } ?? 0 }
 
   private func size(of trailers: Trailers) -> UInt64 {
-    trailers.reduce(0) { $0 &+ UInt64($1.name.utf8.count &+ $1.value.utf8.count) }
+    trailers.reduce(0) { $0 &+ UInt64($1.name.utf8.count &+ $1.value.count) }
   }
 
   private var grpcStatusOfTrailers: UInt64? {
-    responseTrailers.first { $0.name == "grpc-status" }.flatMap { UInt64($0.value) }
+    responseTrailers.first { $0.name == "grpc-status" }.flatMap { UInt64(String(decoding: $0.value, as: UTF8.self)) }
   }
 
   // MARK: The end

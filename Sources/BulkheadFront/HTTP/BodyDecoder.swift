@@ -1,7 +1,7 @@
 import NIOCore
 
-/// The fields behind a body.
-typealias Trailers = [(name: String, value: String)]
+/// The fields behind a body: values are bytes, since nothing says that they are text.
+typealias Trailers = [(name: String, value: [UInt8])]
 
 /// Takes the body of an HTTP/1.1 message out of the bytes behind its head (RFC 9112, sections 6 and 7).
 ///
@@ -158,7 +158,7 @@ struct BodyDecoder {
       do throws(HTTPFault) {
         let section = UnsafeRawBufferPointer(rebasing: bytes[..<end])
         try HeadParser.fields(section, from: 0, limit: trailerCount) { name, value in
-          found.append((String(decoding: name, as: UTF8.self).lowercased(), String(decoding: value, as: UTF8.self)))
+          found.append((String(decoding: name, as: UTF8.self).lowercased(), [UInt8](value)))
         }
         outcome = .success(end)
       } catch { outcome = .failure(error) }

@@ -69,6 +69,11 @@ final class HeaderMap {
     value(of: name).map { String(decoding: $0, as: UTF8.self) }
   }
 
+  /// All entries as the trailers of a message.
+  var fields: Trailers {
+    entries.map { (name: String(decoding: key($0), as: UTF8.self), value: [UInt8](value($0))) }
+  }
+
   /// All entries as text; for tests.
   var strings: [(String, String)] {
     entries.map { (String(decoding: key($0), as: UTF8.self), String(decoding: value($0), as: UTF8.self)) }

@@ -36,7 +36,7 @@ enum MessageWriter {
       guard !known.isFraming, !known.isPseudo else { continue }
       out.writeString(name)
       out.writeStaticString(": ")
-      out.writeString(value)
+      out.writeBytes(value)
       out.writeStaticString("\r\n")
     }
     out.writeStaticString("\r\n")

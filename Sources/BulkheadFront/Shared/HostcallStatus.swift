@@ -14,6 +14,8 @@ enum SharedBound: Equatable, Sendable, CustomStringConvertible {
   case valueBytes(Int)
   case sharedBytes(UInt64)
   case sharedEntries(UInt32)
+  case foreignBytes(UInt64)
+  case foreignMessages(UInt32)
   case queues(UInt32)
   case metrics(UInt32)
   case metricNameBytes(Int)
@@ -28,11 +30,15 @@ enum SharedBound: Equatable, Sendable, CustomStringConvertible {
     case .sharedBytes(let most): "the shared data and queues of its vm_id have reached limits.sharedBytes (\(most))"
     case .sharedEntries(let most):
       "the shared data and queues of its vm_id have reached limits.sharedEntries (\(most))"
+    case .foreignBytes(let most):
+      "messages from other vm_ids have reached a quarter of limits.sharedBytes of the queue's vm_id (\(most))"
+    case .foreignMessages(let most):
+      "messages from other vm_ids have reached a quarter of limits.sharedEntries of the queue's vm_id (\(most))"
     case .queues(let most): "the queues of its vm_id have reached limits.queues (\(most))"
     case .metrics(let most): "its metrics have reached limits.metrics (\(most))"
     case .metricNameBytes(let most): "the names of its metrics have reached \(most) bytes together"
     case .answerBytes(let most): "the answer is larger than the ring takes (\(most) bytes)"
-    case .pendingSignatures: "too many signatures of all plugins wait already"
+    case .pendingSignatures: "too many signatures wait already, of all plugins or of this one"
     case .signedBytes(let most): "key, signature or text is larger than \(most) bytes"
     }
   }

@@ -30,7 +30,7 @@ final class MetricsCollection {
       first.collection = MetricsCollection(loop: first, number: number)
       ask(loops.dropFirst(), sum: first.snapshot()) { sum in
         // Much text: not on a loop that has traffic.
-        let isTaken = group.shared.helper.run {
+        let isTaken = group.shared.helper.run(lane: HelperThread.ownLane) {
           let text = MetricsText.write(first.settings.bootstrap, sum, group.shared.metrics)
           let pieces = text.pieces(ofAtMost: FrontEvent.maximumMetricsText)
           first.eventLoop.execute { first.collection?.send(pieces, for: number) }

@@ -75,44 +75,91 @@ enum MetricsText {
 
   // MARK: The plugins'
 
-  private struct Family {
-    var kind: MetricKind
-    var members: [(plugin: String, metric: Metric)]
-  }
+  /// The longest name of a metric that is shown: bytes.
+  static let maximumName = 256
+  /// What is kept of each plugin's part for the lines that say what is left out.
+  private static let remarks = 1_024
 
-  private static func writePlugins(_ plugins: [PluginMetrics], _ text: inout PrometheusText) {
-    var order: [String] = []
-    var families: [String: Family] = [:]
-    // What a line may begin with belongs to one family: a histogram takes three names more.
-    var owners: [String: String] = [:]
-    for plugin in plugins {
-      for metric in plugin.all {
-        let name = prefix + PrometheusText.validName(metric.name)
-        if families[name]?.kind == metric.kind {
-          families[name]?.members.append((plugin.name, metric))
-          continue
-        }
-        let taken = [name] + (metric.kind == .histogram ? suffixes.map { name + $0 } : [])
-        guard taken.allSatisfy({ owners[$0] == nil }) else {
-          let original = String(decoding: metric.name, as: UTF8.self)
-          text.comment(
-            "left out: \(metric.kind.name) \(original) of plugin \(plugin.name): its name \(name) is taken by another kind"
-          )
-          continue
-        }
-        for each in taken { owners[each] = name }
+  /// The families of all plugins, which share a name where it is of the same kind.
+  private struct Families {
+    private struct Family {
+      var kind: MetricKind
+      var samples: [Sample]
+    }
+
+    private var order: [String] = []
+    private var families: [String: Family] = [:]
+    /// What a line may begin with belongs to one family: a histogram takes three names more.
+    private var owners: Set<String> = []
+
+    private static func taken(_ name: String, _ kind: MetricKind) -> [String] {
+      kind == .histogram ? [name] + suffixes.map { name + $0 } : [name]
+    }
+
+    func hasRoom(for name: String, _ kind: MetricKind) -> Bool {
+      if let family = families[name] { return family.kind == kind }
+      return Self.taken(name, kind).allSatisfy { !owners.contains($0) }
+    }
+
+    mutating func add(_ name: String, _ kind: MetricKind, _ samples: [Sample]) {
+      if families[name] == nil {
+        owners.formUnion(Self.taken(name, kind))
         order.append(name)
-        families[name] = Family(kind: metric.kind, members: [(plugin.name, metric)])
+      }
+      families[name, default: Family(kind: kind, samples: [])].samples += samples
+    }
+
+    func write(_ text: inout PrometheusText) {
+      for name in order {
+        guard let family = families[name] else { continue }
+        text.family(name, family.kind.name, help: help, family.samples)
       }
     }
-    for name in order {
-      guard let family = families[name] else { continue }
-      text.family(
-        name, family.kind.name, help: "Defined by a plugin.",
-        family.members.flatMap { samples($0.metric, of: $0.plugin) }
-      )
-    }
   }
+
+  private static let help = "Defined by a plugin."
+
+  /// Each plugin has an equal part of the text, so that none pushes out another's metrics; and where the name that they
+  /// would share is taken by a metric of another kind, its own name.
+  private static func writePlugins(_ plugins: [PluginMetrics], _ text: inout PrometheusText) {
+    guard !plugins.isEmpty else { return }
+    let part = max(text.room / plugins.count - remarks, 0)
+    var families = Families()
+    for (place, plugin) in plugins.enumerated() {
+      var used = 0
+      var (long, taken, over) = (0, 0, 0)
+      for metric in plugin.all {
+        guard metric.name.count <= maximumName else {
+          long += 1
+          continue
+        }
+        let name = PrometheusText.validName(metric.name)
+        // Nothing that begins with the one can begin with the other.
+        let names = [prefix + name, ownPrefix(place) + name]
+        guard let name = names.first(where: { families.hasRoom(for: $0, metric.kind) }) else {
+          taken += 1
+          continue
+        }
+        let samples = samples(metric, of: plugin.name)
+        // As if nobody shared the family with it: together they take no more than all parts.
+        let size = PrometheusText.size(ofFamily: name, metric.kind.name, help: help, samples)
+        guard used + size <= part else {
+          over += 1
+          continue
+        }
+        used += size
+        families.add(name, metric.kind, samples)
+      }
+      let of = "metrics of plugin \(plugin.name.prefix(64))"
+      if long > 0 { text.comment("left out: \(long) \(of): their names are longer than \(maximumName) bytes") }
+      if taken > 0 { text.comment("left out: \(taken) \(of): their names are taken by others of its own") }
+      if over > 0 { text.comment("left out: \(over) \(of): its part of the text would be larger than \(part) bytes") }
+    }
+    families.write(&text)
+  }
+
+  /// What the names of one plugin's metrics begin with where the shared name is of another kind.
+  static func ownPrefix(_ place: Int) -> String { "bulkhead_plugin\(place)_" }
 
   private static let suffixes = ["_bucket", "_sum", "_count"]
 

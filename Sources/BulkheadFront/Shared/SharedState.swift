@@ -14,6 +14,8 @@ final class SharedState: Sendable {
   private let storeOfVM: [[UInt8]: Int]
   /// Whether a store is of a vm_id, and so reached by tokens from others.
   private let isNamed: [Bool]
+  /// By the plugin's place in the chain: the tokens of other vm_ids' queues that it has resolved.
+  private let resolved: [NIOLockedValueBox<Set<UInt32>>]
   /// By the plugin's place in the chain.
   let metrics: [PluginMetrics]
   let helper = HelperThread()
@@ -37,6 +39,7 @@ final class SharedState: Sendable {
     self.storeOfVM = storeOfVM
     self.storeOfPlugin = storeOfPlugin
     self.isNamed = isNamed
+    resolved = bootstrap.plugins.map { _ in NIOLockedValueBox([]) }
     stores = isNamed.map { _ in NIOLockedValueBox(SharedStore(bootstrap.bounds, maximumValue: maximumValue)) }
     metrics = bootstrap.plugins.map { PluginMetrics(name: $0.name, maximum: bootstrap.bounds.metrics) }
   }
@@ -81,13 +84,17 @@ final class SharedState: Sendable {
     return overflowsToo ? nil : sum
   }
 
-  /// The store and the queue of a token that the plugin may use: one of a vm_id, or of its own.
+  /// The store and the queue of a token that the plugin may use: of its own vm_id, or one that it has resolved, since
+  /// tokens are small numbers that anybody could guess.
   private func place(_ token: UInt64, plugin: Int) -> (store: Int, queue: Int)? {
     guard token > 0, token <= UInt64(UInt32.max), !stores.isEmpty else { return nil }
     let number = Int(token) - 1
     let store = number % stores.count
     guard storeOfPlugin.indices.contains(plugin) else { return nil }
-    guard storeOfPlugin[plugin] == store || isNamed[store] else { return nil }
+    if storeOfPlugin[plugin] != store {
+      guard isNamed[store], let token = UInt32(exactly: token), resolved[plugin].withLockedValue({ $0.contains(token) })
+      else { return nil }
+    }
     return (store, number / stores.count)
   }
 
@@ -107,19 +114,27 @@ final class SharedState: Sendable {
   func resolve(vm: [UInt8], _ name: [UInt8], plugin: Int) -> UInt32? {
     guard storeOfPlugin.indices.contains(plugin) else { return nil }
     guard let store = vm.isEmpty ? storeOfPlugin[plugin] : storeOfVM[vm] else { return nil }
-    return stores[store].withLockedValue { $0.resolve(name) }.flatMap { token(store: store, queue: $0) }
+    let queue = stores[store].withLockedValue { $0.resolve(name) }
+    guard let token = queue.flatMap({ token(store: store, queue: $0) }) else { return nil }
+    // No more than there are queues, which are bounded.
+    if store != storeOfPlugin[plugin] { resolved[plugin].withLockedValue { _ = $0.insert(token) } }
+    return token
   }
 
   /// - Returns: the plugin that is to be told.
   func enqueue(_ token: UInt64, _ message: [UInt8], plugin: Int) -> Outcome<Int> {
     guard let place = place(token, plugin: plugin) else { return .failure(.status(.notFound)) }
+    let isForeign = place.store != storeOfPlugin[plugin]
     return Self.run(stores[place.store]) { (store) throws(SharedStore.Refusal) in
-      try store.enqueue(place.queue, message)
+      try store.enqueue(place.queue, message, isForeign: isForeign)
     }
   }
 
   func dequeue(_ token: UInt64, plugin: Int) -> Outcome<[UInt8]> {
-    guard let place = place(token, plugin: plugin) else { return .failure(.status(.notFound)) }
+    // Messages are for the plugins of the queue's vm_id.
+    guard let place = place(token, plugin: plugin), place.store == storeOfPlugin[plugin] else {
+      return .failure(.status(.notFound))
+    }
     return Self.run(stores[place.store]) { (store) throws(SharedStore.Refusal) in try store.dequeue(place.queue) }
   }
 

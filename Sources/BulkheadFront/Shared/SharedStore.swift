@@ -17,10 +17,16 @@ struct SharedStore {
     var cas: UInt32
   }
 
+  private struct Message {
+    var bytes: [UInt8]
+    /// From a plugin of another vm_id.
+    var isForeign: Bool
+  }
+
   private struct Queue {
     /// Place in the chain of the plugin that registered it last, which is told of messages.
     var registrant: Int
-    var messages = CircularBuffer<[UInt8]>()
+    var messages = CircularBuffer<Message>()
     /// The worker of the registrant that was told of what is in the queue, 0 for none.
     var notified: UInt64 = 0
     /// Messages of which `notified` is still to be told.
@@ -39,6 +45,11 @@ struct SharedStore {
   private(set) var bytes: UInt64 = 0
   /// Entries of shared data and messages.
   private(set) var entries: UInt32 = 0
+
+  /// Of messages from plugins of other vm_ids: they have a share of their own, so that nobody fills the store of others.
+  private var foreignBytes: UInt64 = 0
+  private var foreignMessages: UInt32 = 0
+  private static let foreignShare: UInt32 = 4
 
   /// - Parameter maximumValue: of a value or a message, in bytes: what an answer has room for.
   init(_ bounds: FrontBootstrap.Bounds, maximumValue: Int = Limits.maximumSharedValue) {
@@ -109,13 +120,24 @@ struct SharedStore {
 
   /// Appends a message.
   ///
+  /// - Parameter isForeign: it is from a plugin of another vm_id.
   /// - Returns: the plugin that is to be told, by `takeOwed`.
   /// - Throws: NOT_FOUND, or the bound that it would break.
-  mutating func enqueue(_ number: Int, _ message: [UInt8]) throws(Refusal) -> Int {
+  mutating func enqueue(_ number: Int, _ message: [UInt8], isForeign: Bool = false) throws(Refusal) -> Int {
     guard queues.indices.contains(number) else { throw .status(.notFound) }
     guard message.count <= maximumValue else { throw .bound(.valueBytes(maximumValue)) }
+    if isForeign {
+      let mostMessages = max(maximumEntries / Self.foreignShare, 1)
+      let mostBytes = maximumBytes / UInt64(Self.foreignShare)
+      guard foreignMessages < mostMessages else { throw .bound(.foreignMessages(mostMessages)) }
+      guard foreignBytes &+ UInt64(message.count) <= mostBytes else { throw .bound(.foreignBytes(mostBytes)) }
+    }
     try charge(entry: true, adding: message.count)
-    queues[number].messages.append(message)
+    if isForeign {
+      foreignMessages &+= 1
+      foreignBytes &+= UInt64(message.count)
+    }
+    queues[number].messages.append(Message(bytes: message, isForeign: isForeign))
     queues[number].owed += 1
     return queues[number].registrant
   }
@@ -126,11 +148,15 @@ struct SharedStore {
   mutating func dequeue(_ number: Int) throws(Refusal) -> [UInt8] {
     guard queues.indices.contains(number) else { throw .status(.notFound) }
     guard let message = queues[number].messages.popFirst() else { throw .status(.empty) }
-    bytes &-= UInt64(message.count)
+    bytes &-= UInt64(message.bytes.count)
     entries &-= 1
+    if message.isForeign {
+      foreignBytes &-= UInt64(message.bytes.count)
+      foreignMessages &-= 1
+    }
     // Nobody is told late of what is not there any more.
     queues[number].owed = min(queues[number].owed, queues[number].messages.count)
-    return message
+    return message.bytes
   }
 
   // MARK: Notifications

@@ -1,5 +1,16 @@
 import BulkheadCore
 import BulkheadWire
+import Synchronization
+
+/// Whether anybody waits for a signature still. Any thread.
+final class SignatureWait: Sendable {
+  private let isOver = Atomic(false)
+
+  /// Nobody waits any more: the work need not be done.
+  func end() { isOver.store(true, ordering: .relaxed) }
+
+  var isWanted: Bool { !isOver.load(ordering: .relaxed) }
+}
 
 /// A `sign` or `verifySignature` with its bytes copied, so that it can go to another thread.
 struct SignatureQuestion: Sendable {

@@ -8,7 +8,7 @@ extension WorkerLink {
   /// A hostcall that the worker waits for.
   func serve(_ reply: inout ReplyRecord) throws(WireError) {
     let request = try HostcallRequest(&reply.rest)
-    guard !isHelped else {
+    guard signature == nil else {
       lose(.protocolViolation, "it asked on before the answer to its question", failHead: true)
       return
     }
@@ -50,7 +50,9 @@ extension WorkerLink {
     case .getMetric:
       settle(sequence, run { () throws(SharedStore.Refusal) in try shared.metrics[plugin].value(of: request.number) })
     case .sign, .verifySignature: askHelper(sequence, request)
-    case .upstreamHosts: answerUpstreamHosts(sequence, [UInt8](request.key))
+    case .upstreamHosts:
+      guard request.key.count <= Limits.maximumUpstreamName else { return answer(sequence, .notFound) }
+      answerUpstreamHosts(sequence, [UInt8](request.key))
     }
   }
 
@@ -111,22 +113,24 @@ extension WorkerLink {
     }
     let link = NIOLoopBound(self, eventLoop: loop.eventLoop)
     let eventLoop = loop.eventLoop
-    isHelped = true
+    let wait = SignatureWait()
+    signature = wait
     let isTaken = loop.group.shared.helper.run(
-      holding: request.key.count + request.value.count + request.extra.count
+      lane: host.place, holding: request.key.count + request.value.count + request.extra.count
     ) {
+      guard wait.isWanted else { return }
       let outcome = question.answered()
       eventLoop.execute { link.value.helped(sequence, outcome) }
     }
     if !isTaken {
-      isHelped = false
+      signature = nil
       refuse(sequence, .bound(.pendingSignatures))
     }
   }
 
   /// Only a signature that was made, or verified, is OK; else the payload says why not.
   private func helped(_ sequence: UInt64, _ outcome: Signature.Outcome) {
-    isHelped = false
+    signature = nil
     switch outcome {
     case .done(let signature): signature.withUnsafeBytes { answer(sequence, .ok, payload: $0) }
     case .failed(let why): Array(why.utf8).withUnsafeBytes { answer(sequence, .badArgument, payload: $0) }

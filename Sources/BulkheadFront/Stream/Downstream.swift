@@ -356,6 +356,9 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
     context.writeAndFlush(wrapOutboundOut(out), promise: nil)
   }
 
+  /// Where the client connected to, as `ip:port`; empty where that is not known.
+  var localAddress: [UInt8] { UpstreamPeer.text(context?.channel.localAddress) }
+
   // MARK: Properties
 
   /// The connection's properties as serialized pairs, made once.

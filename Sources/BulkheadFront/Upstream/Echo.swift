@@ -57,7 +57,7 @@ extension Exchange {
         json.raw(index == 0 ? "\n    " : ",\n    ")
         json.string(trailer.name)
         json.raw(": ")
-        json.string(trailer.value)
+        trailer.value.withUnsafeBytes { json.string($0) }
       }
       json.raw("\n  }")
     }

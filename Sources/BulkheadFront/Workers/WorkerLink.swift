@@ -31,8 +31,13 @@ final class WorkerLink {
   /// The bytes of those that are for the plugin itself: whoever makes them can make fewer.
   private(set) var owedRootBytes = 0
 
+  /// What a record that is owed keeps beside its bytes.
+  private static let owedOverhead = 128
+
   /// What calls out keep for this worker, in bytes; `OutgoingCall` counts it.
   var callBytes = 0
+  /// What answers to calls keep that were not made and are about to be owed; `CallsOut` counts it.
+  var refusalBytes = 0
   /// Calls out wait until fewer records are owed.
   var hasHeldCalls = false
 
@@ -83,8 +88,8 @@ final class WorkerLink {
 
   /// `proxy_on_queue_ready` that it was sent and has not answered.
   var notificationsInFlight = 0
-  /// A question of it is with the helper thread.
-  var isHelped = false
+  /// A question of it that is with the helper thread.
+  var signature: SignatureWait?
 
   /// Places in the loop's lists, -1 outside.
   var activeAt = -1
@@ -242,7 +247,7 @@ final class WorkerLink {
           Owed(
             kind: kind, record: loop.writer.array, sequence: sequence, stream: CallbackRecord.noStream,
             plugin: host.place))
-        owedRootBytes &+= loop.writer.count
+        owedRootBytes &+= loop.writer.count &+ Self.owedOverhead
         loop.watch(self)
       }
       return true
@@ -288,7 +293,7 @@ final class WorkerLink {
       guard try sent.get() else { return false }
       note(
         kind: done.kind, sequence: done.sequence, stream: done.stream, plugin: done.plugin, hasState: true, now: now)
-      if done.kind.subject == .root { owedRootBytes &-= done.record.count }
+      if done.kind.subject == .root { owedRootBytes &-= done.record.count &+ Self.owedOverhead }
       if done.kind != .streamDone { loop.activate(self) }
       loop.wakeLater(self)
       paid += 1
@@ -313,10 +318,19 @@ final class WorkerLink {
 
   // MARK: Receiving
 
-  /// Reads all replies that are there.
+  /// What one round of reading takes, so that the loop gets to the others that it looks after: bytes of replies, and ns,
+  /// which are looked at after a long reply and now and then.
+  private static let roundBytes = 1 << 20
+  private static let roundNanoseconds: UInt64 = 500_000
+  private static let longReply = 2_048
+
+  /// Reads the replies that are there, as many as one round takes.
   ///
   /// - Returns: whether there was one.
-  func poll() -> Bool {
+  func poll() -> Bool { poll(isLast: false) }
+
+  /// - Parameter isLast: the worker is dead: all that its ring holds.
+  private func poll(isLast: Bool) -> Bool {
     guard state != .lost, channel.hasReply else {
       if ledger.awaited == 0 { settle() }
       return false
@@ -324,10 +338,19 @@ final class WorkerLink {
     let now = Clock.monotonicNanoseconds
     do throws(RingError) {
       // No more than an honest worker can owe: the loop has others to look after.
-      var left = ledger.awaited &+ 64
-      while left > 0, state != .lost, let bytes = try channel.nextReply() {
+      var left = isLast ? Int.max : ledger.awaited &+ 64
+      var room = isLast ? mapping.layout.replyBytes : Self.roundBytes
+      var taken = 0
+      while left > 0, room > 0, state != .lost, let bytes = try channel.nextReply() {
         take(bytes, now: now)
         left &-= 1
+        room &-= bytes.count
+        taken &+= 1
+        if bytes.count >= Self.longReply || taken & 15 == 0, !isLast,
+          Clock.monotonicNanoseconds &- now >= Self.roundNanoseconds
+        {
+          break
+        }
       }
     } catch {
       lose(.protocolViolation, "\(error)", failHead: true)
@@ -514,9 +537,8 @@ final class WorkerLink {
   func condemn(_ reason: ExitReason?, failHead: Bool = false) {
     guard state != .lost else { return }
     if reason == nil {
-      // It died: what it answered before still counts.
-      var rounds = 0
-      while state != .lost, rounds < 64, poll() { rounds += 1 }
+      // It died: what it answered before still counts, which is no more than the ring holds.
+      _ = poll(isLast: true)
       guard state != .lost else { return }
     }
     try? ledger.complete(now: 0) { (position) throws(RingError) in try channel.isDealtWith(position) }
@@ -530,6 +552,7 @@ final class WorkerLink {
     state = .lost
     owed = []
     owedRootBytes = 0
+    signature?.end()
     if host.settings.callbacks.contains(.queueReady) {
       loop.group.shared.workerLost(worker, plugin: host.place)
     }

@@ -108,6 +108,8 @@ final class FakeWorker: @unchecked Sendable {
   private var decodedCalls: [CallEvent] = []
   private var decodedCount = 0
   private var actions: [(loop: Int, record: [UInt8])] = []
+  /// Records that it has put into its rings.
+  let sent = Counter()
   /// Answers to hostcalls, as they came; under `lock`.
   var answers: [SeenAnswer] = []
   /// Whether answers are left in their rings; under `lock`.
@@ -248,6 +250,7 @@ final class FakeWorker: @unchecked Sendable {
     record.withUnsafeBytes { bytes in
       while !isStopped.load(ordering: .relaxed), (try? channel.reply(bytes, loop: loop)) == false { usleep(1_000) }
     }
+    sent.add(1)
   }
 }
 

@@ -57,8 +57,9 @@ final class HTTP2Peer: Sendable {
   /// - Parameters:
   ///   - maximumStreams: what it allows of a connection.
   ///   - early: what it answers when a request's header has come; `script` answers when it is whole.
+  ///   - readsBodies: whether it takes more of a request than the header.
   init(
-    tls: NIOSSLContext? = nil, maximumStreams: Int = 100, early: [Step] = [],
+    tls: NIOSSLContext? = nil, maximumStreams: Int = 100, early: [Step] = [], readsBodies: Bool = true,
     _ script: @escaping Script
   ) throws {
     group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
@@ -86,6 +87,7 @@ final class HTTP2Peer: Sendable {
               stream.eventLoop.makeCompletedFuture {
                 counters.1.add(1)
                 numbers.add(1)
+                if !readsBodies { try stream.syncOptions?.setOption(.autoRead, value: false) }
                 try stream.pipeline.syncOperations.addHandler(
                   StreamHandler(early: early, script: script, number: numbers.value, resets: counters.3))
               }
@@ -125,6 +127,8 @@ final class HTTP2Peer: Sendable {
     private let resets: Counter
     private var request: Request
     private var sawHead = false
+
+    func handlerAdded(context: ChannelHandlerContext) { context.read() }
 
     init(early: [Step], script: @escaping Script, number: Int, resets: Counter) {
       self.early = early

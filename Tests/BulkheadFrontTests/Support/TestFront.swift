@@ -283,8 +283,9 @@ struct UpstreamPeer: Sendable {
     return recv(descriptor, &buffer, buffer.count, 0)
   }
 
-  func send(_ text: String) {
-    let bytes = Array(text.utf8)
+  func send(_ text: String) { send(Array(text.utf8)) }
+
+  func send(_ bytes: [UInt8]) {
     var sent = 0
     while sent < bytes.count {
       let count = bytes.withUnsafeBytes { buffer in

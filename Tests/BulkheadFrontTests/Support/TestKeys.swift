@@ -86,6 +86,18 @@ enum TestKeys {
     9ZbRqClV5eoHzTOKp8OWRJa2lkPgc/w/cFercowKEqzaTwtMVET0amki6z53U4M=
     -----END ENCRYPTED PRIVATE KEY-----
     """
+  static let dsa = """
+    -----BEGIN PRIVATE KEY-----
+    MIIBWwIBADCCATQGByqGSM44BAEwggEnAoGBAPsVRVNZw0Rl7KeKYIhlDb3Jho57
+    hEmlFup8ZO4OlbX8h05wQJA5ialYGlLiruhEhWFSkNsR9K5nfyo3WjhpPRspIi46
+    PKCkWyVAdtL5fc7/RKF8keFhYTZteiXrf98xp9H540wAaLnJJdN4HjaaZKSWLYm2
+    MC8O3izkbBG3qUWBAh0Ar/9L4U7LjfPnBa7ywHLC1Rtk/9VExv4yN0kPRwKBgQDG
+    m9myQe7HH4MBLvaDs9Ym5cYwY3wNcnELoyexUQtThGqoPkt0UpxhXBKbe6iDRddE
+    AjDnX3zytFFi+w4Saph6ltsEwl34fR8o18XAqjZgPgDWQQaZxZoOrXIkQUmC1F0P
+    0cSe4TEvqbmOhSyJ2jnT9RX5xTehS4abGASmkM61zwQeAhwq8pEc4FEBLa1UZRKC
+    sXot9+9KeVsv5dSoik6K
+    -----END PRIVATE KEY-----
+    """
   /// Of "hello" with SHA-256 by the RSA key.
   static let signature =
     "b4b94e70debc2fc72f920be58ed1419f55a3bb70c330d4455e601f03fe00f8785b00b6c946981a75ac21a912605c3b670584"
