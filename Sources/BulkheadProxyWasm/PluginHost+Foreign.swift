@@ -127,8 +127,13 @@ extension PluginHost {
     guard let fields = ProtobufReader.fields(arguments), let key = Self.key(fields[2], fields[5]) else {
       return .status(.badArgument)
     }
+    let hash = Self.text(fields[1])
+    guard hash.count &+ key.count <= configuration.maximumRecord else {
+      _ = refuseOversize()
+      return .status(.internalFailure)
+    }
     var named = WireWriter(capacity: 512)
-    named.blob(Self.text(fields[1]))
+    named.blob(hash)
     named.raw(key)
     guard
       let answer = question(
@@ -153,9 +158,10 @@ extension PluginHost {
   /// `DeclarePropertyArguments`: name, whether it is read-only, type, schema, life span. Each name once.
   private func declareProperty(_ arguments: UnsafeRawBufferPointer) -> Status {
     guard let fields = ProtobufReader.fields(arguments) else { return .badArgument }
-    let name = [UInt8](Self.text(fields[1]))
+    let text = Self.text(fields[1])
+    let name = text.count <= Limits.maximumSharedKey ? [UInt8](text) : []
     guard foreign.declared[name] == nil else { return .badArgument }
-    guard foreign.declared.count < ForeignState.maximumDeclared, name.count <= Limits.maximumSharedKey else {
+    guard foreign.declared.count < ForeignState.maximumDeclared, name.count == text.count else {
       warn(
         "declare_property was refused: a plugin has at most \(ForeignState.maximumDeclared) properties with names of "
           + "\(Limits.maximumSharedKey) bytes")
@@ -176,8 +182,9 @@ extension PluginHost {
   private func setFilterState(_ arguments: UnsafeRawBufferPointer) -> Status {
     guard let fields = ProtobufReader.fields(arguments) else { return .badArgument }
     guard let active, !active.isEnded else { return .notFound }
-    let path = Array("filter_state\0".utf8) + [UInt8](Self.text(fields[1]))
-    let value = Self.text(fields[2])
+    let (name, value) = (Self.text(fields[1]), Self.text(fields[2]))
+    guard !isTooLongName(name, "the name of a filter state") else { return .internalFailure }
+    let path = Array("filter_state\0".utf8) + [UInt8](name)
     return path.withUnsafeBytes { path in
       let builder = builder(for: active)
       guard builder.hasRoom(edit: path.count, value.count), active.setOwnProperty(path, value) else {

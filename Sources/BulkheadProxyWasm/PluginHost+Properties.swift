@@ -67,6 +67,7 @@ extension PluginHost {
       return .invalidMemoryAccess
     }
     let path = PropertyPath.normalized(raw)
+    guard !isTooLongName(path, "the path of a property") else { return .internalFailure }
     if isReadOnly(path), (active ?? rootProperties).ownProperty(path) != nil { return .badArgument }
     guard (active ?? rootProperties).setOwnProperty(path, value) else {
       warn(
