@@ -54,6 +54,8 @@ public struct PluginConfiguration: Sendable {
   public var abi = ABIVersion.version021
   /// The most of a body, in bytes, that a callback may hold back.
   public var bufferBytes = Limits.defaultBufferBytes
+  /// The most that the names and values of one header map may have after an edit, in bytes.
+  public var maximumMapBytes = Limits.maximumPairsBytes
   /// The hostcalls, WASI calls and callbacks that the plugin may use, by their names; nil: all of them.
   public var capabilities: [String]?
   /// What WASI's `environ_get` gives.

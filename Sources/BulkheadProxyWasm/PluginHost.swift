@@ -8,6 +8,8 @@ public enum PluginFailure: Error, Sendable, Equatable, CustomStringConvertible {
   case stopped
   /// `proxy_on_vm_start` or `proxy_on_configure` returned false.
   case refused(GuestExport)
+  /// There is no memory for what it holds back of a body.
+  case outOfMemory
   /// The front sent a record that does not fit what came before.
   case protocolViolation(String)
 
@@ -15,6 +17,7 @@ public enum PluginFailure: Error, Sendable, Equatable, CustomStringConvertible {
     switch self {
     case .stopped: "the guest stopped"
     case .refused(let export): "\(export.name) returned false: the plugin refuses its configuration"
+    case .outOfMemory: "the worker has no memory left for the body that the plugin holds back"
     case .protocolViolation(let what): what
     }
   }
@@ -72,8 +75,10 @@ public final class PluginHost {
   /// What the plugin called and may not, by `HostImport.number`.
   var refusedImports: Set<UInt32> = []
   var scratch = ByteArena()
+  /// The memory of bodies.
+  let blocks = BodyBlocks()
   /// Properties that the plugin set outside any stream.
-  let rootProperties = StreamContext()
+  let rootProperties: StreamContext
   /// Lines of the guest's standard output and error that have no end yet.
   let output = OutputLines()
 
@@ -86,6 +91,7 @@ public final class PluginHost {
     self.configuration = configuration
     main = ReplyBuilder(maximumRecord: configuration.maximumRecord)
     main.metrics = metrics
+    rootProperties = StreamContext(blocks)
     configurations = ConfigurationBuffers(configuration)
     capabilities = Capabilities(allowed: configuration.capabilities)
   }
@@ -162,7 +168,8 @@ public final class PluginHost {
   /// - Parameters:
   ///   - record: borrowed during the call.
   ///   - loop: the front's event loop that it came from.
-  /// - Throws: `PluginFailure.stopped`, or `.protocolViolation` where the record cannot follow those before it.
+  /// - Throws: `PluginFailure.stopped`, `.outOfMemory`, or `.protocolViolation` where the record cannot follow those
+  ///   before it.
   public func run(_ record: borrowing CallbackRecord, loop: Int) throws(PluginFailure) {
     runningLoop = loop
     defer { runningLoop = 0 }
@@ -211,7 +218,7 @@ public final class PluginHost {
     guard byID.count < configuration.maximumStreams else {
       throw .protocolViolation("the front opened more than \(configuration.maximumStreams) streams at once")
     }
-    let context = spares.popLast() ?? StreamContext()
+    let context = spares.popLast() ?? StreamContext(blocks)
     context.begin(id: makeID(), loop: loop, record: record)
     byID.insert(UInt64(context.id), context)
     byStream.insert(key, context)

@@ -11,8 +11,8 @@ final class StreamContext {
   private(set) var stream: UInt32 = 0
 
   /// The request, or what comes from the client; the response, or what comes from the upstream.
-  let forward = Flow()
-  let backward = Flow()
+  let forward: Flow
+  let backward: Flow
   /// A connection of bytes, no HTTP stream.
   private(set) var isConnection = false
   /// Of the connection, of the stream's first record, and of the latest record that had any.
@@ -33,6 +33,12 @@ final class StreamContext {
   var calls: [UInt32] = []
   /// What the plugin wants of it from outside its own callbacks.
   var pending: ReplyBuilder?
+
+  /// - Parameter blocks: the plugin's.
+  init(_ blocks: BodyBlocks) {
+    forward = Flow(blocks)
+    backward = Flow(blocks)
+  }
 
   static let maximumOwnProperties = 256
   static let maximumOwnPropertyBytes = 64 << 10
