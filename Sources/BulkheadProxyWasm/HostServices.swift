@@ -7,7 +7,8 @@ public protocol HostServices: AnyObject {
   /// A line of the plugin's log, already known to be of a level that is wanted.
   ///
   /// - Parameters:
-  ///   - stream: the stream's `x-request-id`, else its number, empty outside a stream.
+  ///   - stream: the stream's `x-request-id`, at most `PluginHost.maximumStreamIDBytes` of it, else its number; empty
+  ///     outside a stream; valid during the call.
   ///   - message: at most `PluginHost.maximumLogBytes`; valid during the call.
   func log(_ level: LogLevel, stream: UnsafeRawBufferPointer, message: UnsafeRawBufferPointer)
 
@@ -33,6 +34,9 @@ public protocol HostServices: AnyObject {
 
   /// CLOCK_MONOTONIC, ns.
   func monotonicNanoseconds() -> UInt64
+
+  /// Whether the callback that runs is to end: the guest will as soon as its code runs again.
+  var isInterrupted: Bool { get }
 
   /// Fills the bytes with randomness; false where there is none to be had.
   func fillRandom(_ bytes: UnsafeMutableRawBufferPointer) -> Bool

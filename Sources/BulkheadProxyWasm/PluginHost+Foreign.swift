@@ -204,16 +204,27 @@ final class ForeignState {
 
   static let maximumDeclared = 1_024
   static let maximumExpressions = 1_024
+  static let maximumExpressionBytes = 8 << 20
 
   /// Properties that `declare_property` named.
   var declared: [[UInt8]: Declaration] = [:]
-  var expressions: [UInt32: CELExpression] = [:]
+  private(set) var expressions: [UInt32: CELExpression] = [:]
+  private var expressionBytes = 0
   private var nextExpression: UInt32 = 0
 
-  /// A number that no expression has, from 0 on.
-  func makeExpressionToken() -> UInt32 {
+  /// Keeps an expression under a number that no other has, from 0 on; nil where all of them would take too much memory.
+  func add(_ expression: CELExpression) -> UInt32? {
+    let bytes = expression.byteCount
+    guard expressionBytes &+ bytes <= Self.maximumExpressionBytes else { return nil }
+    expressionBytes &+= bytes
     while expressions[nextExpression] != nil { nextExpression &+= 1 }
     defer { nextExpression &+= 1 }
+    expressions[nextExpression] = expression
     return nextExpression
+  }
+
+  func removeExpression(_ token: UInt32) {
+    guard let expression = expressions.removeValue(forKey: token) else { return }
+    expressionBytes &-= expression.byteCount
   }
 }
