@@ -30,9 +30,13 @@ public enum PluginFailure: Error, Sendable, Equatable, CustomStringConvertible {
 public final class PluginHost {
   /// The most of a log line that is passed on, in bytes.
   public static let maximumLogBytes = 3_600
+  /// The most of a stream's `x-request-id` that goes with a log line, in bytes.
+  public static let maximumStreamIDBytes = 128
   /// The plugin's own context.
   static let rootID: UInt32 = 1
   private static let maximumSpares = 64
+  /// The most bytes of actions that wait for the end of a callback; what is over goes at once.
+  private static let maximumPendingBytes = 4 << 20
 
   let guest: any Guest
   let services: any HostServices
@@ -42,7 +46,7 @@ public final class PluginHost {
   private var byStream = ContextTable()
   private var spares: [StreamContext] = []
   private var heldOrder: [UInt32] = []
-  private var finished: [StreamContext] = []
+  private(set) var finished: [StreamContext] = []
   private var touched: [StreamContext] = []
   private var nextID: UInt32 = 2
 
@@ -62,6 +66,10 @@ public final class PluginHost {
   private var spareBuilders: [ReplyBuilder] = []
   /// The event loop whose record runs; 0 outside one.
   var runningLoop = 0
+  /// The bytes of actions that wait, but for what the one handed out last has grown by since.
+  private var pendingBytes = 0
+  private var lastPending: ReplyBuilder?
+  private var lastPendingBytes = 0
   /// What the plugin wants of its own, by event loop, where no reply can carry it.
   private var rootPending: [(loop: Int, builder: ReplyBuilder)] = []
   let callouts = CalloutTable()
@@ -279,14 +287,46 @@ public final class PluginHost {
 
   private func flushTouched() {
     flushRoot()
+    lastPending = nil
+    pendingBytes = 0
     guard !touched.isEmpty else { return }
-    for context in touched {
-      guard let builder = context.pending else { continue }
-      context.pending = nil
-      if !builder.isEmpty { services.reply(builder.finish(), loop: context.loop) }
-      if spareBuilders.count < Self.maximumSpares { spareBuilders.append(builder) }
-    }
+    for context in touched { flush(context) }
     touched.removeAll(keepingCapacity: true)
+  }
+
+  private func flush(_ context: StreamContext) {
+    guard let builder = context.pending else { return }
+    context.pending = nil
+    if !builder.isEmpty { services.reply(builder.finish(), loop: context.loop) }
+    recycle(builder)
+  }
+
+  private func recycle(_ builder: ReplyBuilder) {
+    guard spareBuilders.count < Self.maximumSpares else { return }
+    builder.trim()
+    spareBuilders.append(builder)
+  }
+
+  /// Sends what waits for other streams than the one whose callback runs, where it has become much: one callback may be
+  /// about any number of streams. What is about the running one stays behind its reply.
+  private func boundPending() {
+    if let lastPending {
+      pendingBytes &+= lastPending.byteCount &- lastPendingBytes
+      lastPendingBytes = lastPending.byteCount
+    }
+    guard pendingBytes > Self.maximumPendingBytes else { return }
+    flushRoot()
+    for context in touched where context !== current { flush(context) }
+    touched.removeAll { $0 !== current }
+    lastPending = nil
+    pendingBytes = 0
+  }
+
+  /// Counts what the builder grows by from now on.
+  private func handOut(_ builder: ReplyBuilder) -> ReplyBuilder {
+    lastPending = builder
+    lastPendingBytes = builder.byteCount
+    return builder
   }
 
   // MARK: For the hostcalls
@@ -298,22 +338,24 @@ public final class PluginHost {
   }
 
   private func pendingBuilder(for context: StreamContext) -> ReplyBuilder {
-    if let pending = context.pending { return pending }
+    boundPending()
+    if let pending = context.pending { return handOut(pending) }
     let builder = spareBuilders.popLast() ?? ReplyBuilder(maximumRecord: configuration.maximumRecord)
     builder.begin(.streamAction, stream: context.stream, sequence: 0)
     context.pending = builder
     touched.append(context)
-    return builder
+    return handOut(builder)
   }
 
   /// Where what the plugin wants of its own is collected: in the reply to the record that runs, else in an action.
   func rootBuilder(loop: Int) -> ReplyBuilder {
     if main.isOpen, loop == runningLoop { return main }
-    if let index = rootPending.firstIndex(where: { $0.loop == loop }) { return rootPending[index].builder }
+    boundPending()
+    if let index = rootPending.firstIndex(where: { $0.loop == loop }) { return handOut(rootPending[index].builder) }
     let builder = spareBuilders.popLast() ?? ReplyBuilder(maximumRecord: configuration.maximumRecord)
     builder.begin(.streamAction, stream: CallbackRecord.noStream, sequence: 0)
     rootPending.append((loop, builder))
-    return builder
+    return handOut(builder)
   }
 
   /// Sends what the metrics ledger holds, ahead of the running callback's reply.
@@ -327,7 +369,7 @@ public final class PluginHost {
       services.reply(builder.finish(), loop: runningLoop)
     }
     metrics.clear()
-    if spareBuilders.count < Self.maximumSpares { spareBuilders.append(builder) }
+    recycle(builder)
   }
 
   private func flushRoot() {
@@ -335,7 +377,7 @@ public final class PluginHost {
     guard !rootPending.isEmpty else { return }
     for (loop, builder) in rootPending {
       if !builder.isEmpty { services.reply(builder.finish(), loop: loop) }
-      if spareBuilders.count < Self.maximumSpares { spareBuilders.append(builder) }
+      recycle(builder)
     }
     rootPending.removeAll(keepingCapacity: true)
   }
@@ -351,7 +393,10 @@ public final class PluginHost {
   func context(id: UInt32) -> StreamContext? { byID[UInt64(id)] }
 
   /// `proxy_done` on a context that waits for it: it ends when the running callback has.
-  func finish(_ context: StreamContext) { finished.append(context) }
+  func finish(_ context: StreamContext) {
+    context.isFinishing = true
+    finished.append(context)
+  }
 
   /// How many streams have a context.
   public var streamCount: Int { byID.count }

@@ -29,6 +29,8 @@ final class StreamContext {
   private(set) var isEnded = false
   /// Its end came, and `proxy_on_done` asked to wait for `proxy_done`.
   var isHeld = false
+  /// That came: it ends when the running callback has.
+  var isFinishing = false
   /// The calls out that end with it.
   var calls: [UInt32] = []
   /// What the plugin wants of it from outside its own callbacks.
@@ -99,6 +101,7 @@ final class StreamContext {
     isAnswered = false
     isEnded = false
     isHeld = false
+    isFinishing = false
     calls.removeAll(keepingCapacity: true)
     pending = nil
   }
