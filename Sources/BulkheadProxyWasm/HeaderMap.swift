@@ -46,6 +46,9 @@ final class HeaderMap {
     isAvailable = true
   }
 
+  /// The memory that it takes.
+  var memoryBytes: Int { arena.capacity &+ entries.capacity &* MemoryLayout<Entry>.stride }
+
   // MARK: Walking
 
   /// Goes over the entries in order; by offset, so that the arena may grow on the way.

@@ -77,6 +77,10 @@ public struct PluginConfiguration: Sendable {
   /// Streams that it may hold on to after their end (`proxy_on_done` that returned false) at once; the one held longest
   /// is ended when there is one more.
   public var maximumHeldStreams = 1_024
+  /// What those may take, in bytes; as above.
+  public var maximumHeldBytes = 16 << 20
+  /// The properties that the plugin set itself, of all streams, in bytes.
+  public var maximumOwnPropertyBytes = 32 << 20
 
   public init(
     name: String, rootID: String, vmID: String, pluginConfiguration: [UInt8] = [], vmConfiguration: [UInt8] = [],

@@ -187,9 +187,8 @@ extension PluginHost {
     let path = Array("filter_state\0".utf8) + [UInt8](name)
     return path.withUnsafeBytes { path in
       let builder = builder(for: active)
-      guard builder.hasRoom(edit: path.count, value.count), active.setOwnProperty(path, value) else {
-        return refuseOversize()
-      }
+      guard builder.hasRoom(edit: path.count, value.count) else { return refuseOversize() }
+      guard setOwnProperty(path, value) else { return .internalFailure }
       return builder.add(.setProperty, key: path, value: value) ? .ok : .internalFailure
     }
   }

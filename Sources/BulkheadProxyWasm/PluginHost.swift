@@ -46,6 +46,9 @@ public final class PluginHost {
   private var byStream = ContextTable()
   private var spares: [StreamContext] = []
   private var heldOrder: [UInt32] = []
+  private var heldBytes = 0
+  /// The bytes of what the plugin set with `proxy_set_property`, over all contexts.
+  var ownPropertyBytes = 0
   private(set) var finished: [StreamContext] = []
   private var touched: [StreamContext] = []
   private var nextID: UInt32 = 2
@@ -249,6 +252,8 @@ public final class PluginHost {
       try delete(context)
     } else {
       context.isHeld = true
+      context.heldBytes = context.memoryBytes
+      heldBytes &+= context.heldBytes
       heldOrder.append(context.id)
     }
   }
@@ -259,6 +264,7 @@ public final class PluginHost {
     try call(.log, context.id)
     try call(.delete, context.id)
     byID.remove(UInt64(context.id))
+    ownPropertyBytes &-= context.ownPropertyBytes
     context.end()
     if spares.count < Self.maximumSpares { spares.append(context) }
   }
@@ -270,7 +276,11 @@ public final class PluginHost {
       flushTouched()
       if let context = finished.popLast() {
         if context.isHeld { try release(context) }
-      } else if heldOrder.count > configuration.maximumHeldStreams, let context = byID[UInt64(heldOrder[0])] {
+      } else if holdsTooMuch, let context = heldOrder.first.flatMap({ byID[UInt64($0)] }) {
+        warn(
+          "the stream held longest was ended without proxy_done: a plugin may hold on to "
+            + "\(configuration.maximumHeldStreams) streams after their end, which take at most "
+            + "\(configuration.maximumHeldBytes) bytes")
         try release(context)
       } else {
         break
@@ -279,8 +289,13 @@ public final class PluginHost {
     active = nil
   }
 
+  private var holdsTooMuch: Bool {
+    heldOrder.count > configuration.maximumHeldStreams || heldBytes > configuration.maximumHeldBytes
+  }
+
   private func release(_ context: StreamContext) throws(PluginFailure) {
     context.isHeld = false
+    heldBytes &-= context.heldBytes
     heldOrder.removeAll { $0 == context.id }
     try delete(context)
   }
