@@ -4,6 +4,11 @@ public enum Limits {
   public static let maximumPairsBytes = 1 << 20
   /// Proxy-Wasm serialized pairs taken from a guest: pairs.
   public static let maximumPairs = 1_024
+  /// Entries that a header map may have after an edit of a plugin: a few fewer, so that the front's own have room too.
+  public static let maximumEditedPairs = maximumPairs - 8
+  /// Bytes of names and values that a header map may have after an edit of a plugin, where the head of a message may have
+  /// so many.
+  public static func mapBytes(headerBytes: UInt32) -> Int { max(Int(headerBytes) * 2, 64 << 10) }
   /// One frame on a worker's or the front's report pipe: bytes; PIPE_BUF, so that a write is all or nothing.
   public static let maximumReportFrame = 4_096
   /// One frame on a compiler's report pipe: bytes.

@@ -7,13 +7,14 @@ import Glibc
 /// it: a plugin that reads each piece as it passes costs one copy, into its own memory. What is kept grows in place by
 /// a part of itself, so that the bytes of a body of any number of pieces are copied a bounded number of times. One thread.
 struct BodyBuffer: ~Copyable {
+  private let blocks: BodyBlocks
   private var base: UnsafeMutableRawPointer?
   private var capacity = 0
   private var kept = 0
   /// Borrowed for the length of a callback, and only where nothing is kept.
   private var piece = UnsafeRawBufferPointer(start: nil, count: 0)
 
-  init() {}
+  init(_ blocks: BodyBlocks) { self.blocks = blocks }
 
   deinit { free(base) }
 
@@ -28,21 +29,25 @@ struct BodyBuffer: ~Copyable {
   /// Begins a callback with what is new.
   ///
   /// - Parameter new: borrowed until `keep` or `forget`.
+  /// - Returns: false where there is no memory for it.
   @inline(__always)
-  mutating func begin(_ new: UnsafeRawBufferPointer) {
+  mutating func begin(_ new: UnsafeRawBufferPointer) -> Bool {
     piece = new
-    if kept > 0 { keep() }
+    return kept == 0 || keep()
   }
 
   /// Keeps what there is beyond the callback.
-  mutating func keep() {
-    guard !piece.isEmpty else { return }
-    reserve(kept &+ piece.count)
+  ///
+  /// - Returns: false where there is no memory for it.
+  mutating func keep() -> Bool {
+    guard !piece.isEmpty else { return true }
+    guard reserve(kept &+ piece.count) else { return false }
     if let base, let from = piece.baseAddress {
       (base + kept).copyMemory(from: from, byteCount: piece.count)
       kept &+= piece.count
     }
     piece = UnsafeRawBufferPointer(start: nil, count: 0)
+    return true
   }
 
   /// Forgets all: it was handed on.
@@ -50,54 +55,53 @@ struct BodyBuffer: ~Copyable {
   mutating func forget() {
     piece = UnsafeRawBufferPointer(start: nil, count: 0)
     kept = 0
-    if capacity > Self.streamCapacity { release() }
-  }
-
-  /// Gives memory back where no stream needs it.
-  @inline(__always)
-  mutating func trim() {
-    if capacity > Self.spareCapacity { release() }
-  }
-
-  /// What a stream that holds nothing may hold on to, and an object that serves no stream.
-  private static let streamCapacity = 64 << 10
-  private static let spareCapacity = 4 << 10
-  private static let large = 1 << 20
-
-  private mutating func release() {
-    free(base)
+    guard let block = base else { return }
+    blocks.give(block, capacity)
     base = nil
     capacity = 0
   }
 
+  private static let large = 1 << 20
+
   /// Puts bytes in the place of a range, which is all inside.
   ///
   /// - Parameter new: not the buffer's own.
-  mutating func splice(start: Int, length: Int, _ new: UnsafeRawBufferPointer) {
+  /// - Returns: false where there is no memory for it: nothing has changed then.
+  mutating func splice(start: Int, length: Int, _ new: UnsafeRawBufferPointer) -> Bool {
     let tail = count &- start &- length
-    guard start >= 0, length >= 0, tail >= 0 else { return }
+    guard start >= 0, length >= 0, tail >= 0 else { return true }
+    guard reserve(max(start &+ new.count &+ tail, length == count ? 0 : count)) else { return false }
     if length == count {
       // Nothing of it stays: what was not copied yet need not be.
       piece = UnsafeRawBufferPointer(start: nil, count: 0)
     } else {
-      keep()
+      guard keep() else { return false }
     }
-    reserve(start &+ new.count &+ tail)
-    guard let base else { return }
+    guard let base else { return true }
     if tail > 0, length != new.count {
       memmove(base + (start &+ new.count), base + (start &+ length), tail)
     }
     if let from = new.baseAddress { (base + start).copyMemory(from: from, byteCount: new.count) }
     kept = start &+ new.count &+ tail
+    return true
   }
 
   /// Makes room for so many bytes in all.
-  private mutating func reserve(_ wanted: Int) {
-    guard wanted > capacity else { return }
+  ///
+  /// - Returns: false where there is no memory for them.
+  private mutating func reserve(_ wanted: Int) -> Bool {
+    guard wanted > capacity else { return true }
+    if base == nil {
+      let block = blocks.take(for: wanted)
+      base = block.base
+      capacity = block.capacity
+      guard wanted > capacity else { return true }
+    }
     // Large blocks move by their pages, not by their bytes: they need no doubling, which would waste as much again.
-    let size = max(capacity < Self.large ? capacity &* 2 : capacity &+ capacity / 4, wanted, 4 << 10)
-    guard let fresh = realloc(base, size) else { fatalError("no memory for \(size) bytes of a body") }
+    let size = max(capacity < Self.large ? capacity &* 2 : capacity &+ capacity / 4, wanted, BodyBlocks.smallest)
+    guard let fresh = blocks.reallocate(base, size) else { return false }
     base = fresh
     capacity = size
+    return true
   }
 }

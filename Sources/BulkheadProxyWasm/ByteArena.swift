@@ -3,7 +3,7 @@
 /// Offsets stay valid when it grows; pointers do not. One thread.
 struct ByteArena: ~Copyable {
   private var base: UnsafeMutableRawPointer?
-  private var capacity = 0
+  private(set) var capacity = 0
   private(set) var count = 0
 
   init() {}

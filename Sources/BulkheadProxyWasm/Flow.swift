@@ -6,7 +6,9 @@ import ProxyWasmABI
 final class Flow {
   let headers = HeaderMap()
   let trailers = HeaderMap()
-  var body = BodyBuffer()
+  var body: BodyBuffer
+
+  init(_ blocks: BodyBlocks) { body = BodyBuffer(blocks) }
 
   /// Its callback runs now.
   private(set) var isRunning = false
@@ -28,22 +30,27 @@ final class Flow {
   func enter() { isRunning = true }
 
   /// A callback about a piece of the body begins.
-  func enter(piece: UnsafeRawBufferPointer, isLast: Bool) {
+  ///
+  /// - Returns: false where there is no memory for the piece.
+  func enter(piece: UnsafeRawBufferPointer, isLast: Bool) -> Bool {
     isRunning = true
     hasBody = true
     mayMakeTrailers = isLast
-    body.begin(piece)
+    return body.begin(piece)
   }
 
   /// The callback is over.
+  ///
+  /// - Returns: false where there is no memory for what it holds back.
   @inline(__always)
-  func leave(pausing: Bool, isHead: Bool) {
+  func leave(pausing: Bool, isHead: Bool) -> Bool {
     isRunning = false
     isPaused = pausing
     isPausedAtHead = pausing && isHead
-    if hasBody {
-      if pausing { body.keep() } else { letGo() }
-    }
+    guard hasBody else { return true }
+    if pausing { return body.keep() }
+    letGo()
+    return true
   }
 
   /// What it waited with goes on, or nowhere: it waits no more. In its running callback that callback's end decides
@@ -71,7 +78,6 @@ final class Flow {
   /// Forgets all.
   func clear() {
     close()
-    body.trim()
     headers.clear()
     if trailers.isAvailable { trailers.clear() }
   }

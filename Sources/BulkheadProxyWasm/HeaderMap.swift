@@ -19,6 +19,8 @@ final class HeaderMap {
   private var isIndexed = false
   /// How many entries there are.
   private(set) var count = 0
+  /// The bytes of all names and values.
+  private(set) var fieldBytes = 0
   /// Whether the stream has these headers at all.
   private(set) var isAvailable = false
 
@@ -28,6 +30,7 @@ final class HeaderMap {
     entries.removeAll(keepingCapacity: entries.capacity <= 256)
     isIndexed = false
     count = 0
+    fieldBytes = 0
     isAvailable = false
   }
 
@@ -38,8 +41,13 @@ final class HeaderMap {
     entries.removeAll(keepingCapacity: true)
     isIndexed = false
     self.count = block.isEmpty ? 0 : count
+    // The rest of the block is the count, two lengths of each entry, and a zero behind each name and value.
+    fieldBytes = block.isEmpty ? 0 : block.count &- 4 &- 10 &* count
     isAvailable = true
   }
+
+  /// The memory that it takes.
+  var memoryBytes: Int { arena.capacity &+ entries.capacity &* MemoryLayout<Entry>.stride }
 
   // MARK: Walking
 
@@ -113,17 +121,26 @@ final class HeaderMap {
     isIndexed = true
   }
 
-  /// Whether another entry of that size keeps the map within `Limits`. Removed entries leave their bytes in the arena, so
-  /// it is measured too: what is over has its dead bytes squeezed out first.
-  private func hasRoom(_ bytes: Int, entries extra: Int) -> Bool {
-    guard count &+ extra <= Limits.maximumPairs, bytes <= Limits.maximumPairsBytes else { return false }
-    if arena.count &+ bytes > 2 * Limits.maximumPairsBytes { squeeze() }
-    return serializedBytes &+ bytes <= Limits.maximumPairsBytes
+  /// Whether the map may change by so many bytes of names and values, and by so many entries. What makes it no larger may
+  /// be done whatever its size: it came so from the front.
+  func mayGrow(by bytes: Int, entries extra: Int, maximumBytes: Int) -> Bool {
+    guard extra <= 0 || count &+ extra <= Limits.maximumEditedPairs else { return false }
+    return bytes <= 0
+      || (fieldBytes &+ bytes <= maximumBytes
+        && serializedBytes &+ bytes &+ 10 &* extra &+ 4 <= Limits.maximumPairsBytes)
+  }
+
+  /// Makes room for so many bytes. Removed entries leave theirs in the arena: where those are the greater part, they are
+  /// squeezed out first.
+  private func prepare(_ bytes: Int) {
+    if arena.count &+ bytes > 2 &* (serializedBytes &+ bytes) &+ (4 << 10) { squeeze() }
+    index()
   }
 
   private func squeeze() {
     index()
     var fresh = ByteArena()
+    fresh.reserve(fieldBytes)
     for position in entries.indices {
       let entry = entries[position]
       let name = fresh.append(arena.slice(entry.name, entry.nameLength))
@@ -136,10 +153,12 @@ final class HeaderMap {
 
   /// Appends an entry.
   ///
-  /// - Returns: false where the map would outgrow `Limits`.
-  func add(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool {
-    guard hasRoom(name.count &+ value.count &+ 10, entries: 1) else { return false }
-    index()
+  /// - Parameter maximumBytes: of names and values.
+  /// - Returns: false where the map would outgrow that, or `Limits`.
+  func add(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, maximumBytes: Int) -> Bool {
+    let bytes = name.count &+ value.count
+    guard mayGrow(by: bytes, entries: 1, maximumBytes: maximumBytes) else { return false }
+    prepare(bytes)
     append(name, value)
     return true
   }
@@ -149,15 +168,23 @@ final class HeaderMap {
     let valueAt = arena.append(value)
     entries.append(Entry(name: nameAt, nameLength: name.count, value: valueAt, valueLength: value.count))
     count = entries.count
+    fieldBytes &+= name.count &+ value.count
   }
 
   /// Leaves one entry of that name, at the place of the first; a pseudo-header that is not there goes in front.
   ///
-  /// - Returns: false where the map would outgrow `Limits`.
-  func replace(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool {
-    let isNew = first(named: name) == nil
-    guard hasRoom(name.count &+ value.count &+ 10, entries: isNew ? 1 : 0) else { return false }
-    index()
+  /// - Parameter maximumBytes: of names and values.
+  /// - Returns: false where the map would outgrow that, or `Limits`.
+  func replace(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, maximumBytes: Int) -> Bool {
+    var walk = start
+    var (replaced, going) = (0, 0)
+    while let entry = next(&walk, named: name) {
+      replaced &+= 1
+      going &+= entry.nameLength &+ entry.valueLength
+    }
+    let change = name.count &+ value.count &- going
+    guard mayGrow(by: change, entries: 1 &- replaced, maximumBytes: maximumBytes) else { return false }
+    prepare(name.count &+ value.count)
     guard let first = entries.firstIndex(where: { has($0, name) }) else {
       append(name, value)
       if name.first == UInt8(ascii: ":"), entries.count > 1 { entries.insert(entries.removeLast(), at: 0) }
@@ -173,6 +200,7 @@ final class HeaderMap {
     }
     entries.removeLast(entries.count &- kept)
     count = entries.count
+    fieldBytes &+= change
     return true
   }
 
@@ -180,20 +208,18 @@ final class HeaderMap {
   func remove(_ name: UnsafeRawBufferPointer) {
     guard first(named: name) != nil else { return }
     index()
-    entries.removeAll { has($0, name) }
+    entries.removeAll { entry in
+      guard has(entry, name) else { return false }
+      fieldBytes &-= entry.nameLength &+ entry.valueLength
+      return true
+    }
     count = entries.count
   }
 
   // MARK: Serialized pairs
 
   /// The size of the map as serialized pairs; 0 where it is empty.
-  var serializedBytes: Int {
-    if count == 0 { return 0 }
-    if !isIndexed { return arena.count }
-    var size = 4 &+ count &* 8
-    for entry in entries { size &+= entry.nameLength &+ entry.valueLength &+ 2 }
-    return size
-  }
+  var serializedBytes: Int { count == 0 ? 0 : 4 &+ count &* 10 &+ fieldBytes }
 
   /// Writes the map as serialized pairs.
   ///

@@ -7,7 +7,8 @@ public protocol HostServices: AnyObject {
   /// A line of the plugin's log, already known to be of a level that is wanted.
   ///
   /// - Parameters:
-  ///   - stream: the stream's `x-request-id`, else its number, empty outside a stream.
+  ///   - stream: the stream's `x-request-id`, at most `PluginHost.maximumStreamIDBytes` of it, else its number; empty
+  ///     outside a stream; valid during the call.
   ///   - message: at most `PluginHost.maximumLogBytes`; valid during the call.
   func log(_ level: LogLevel, stream: UnsafeRawBufferPointer, message: UnsafeRawBufferPointer)
 
@@ -34,6 +35,9 @@ public protocol HostServices: AnyObject {
   /// CLOCK_MONOTONIC, ns.
   func monotonicNanoseconds() -> UInt64
 
+  /// Whether the callback that runs is to end: the guest will as soon as its code runs again.
+  var isInterrupted: Bool { get }
+
   /// Fills the bytes with randomness; false where there is none to be had.
   func fillRandom(_ bytes: UnsafeMutableRawBufferPointer) -> Bool
 }
@@ -54,6 +58,8 @@ public struct PluginConfiguration: Sendable {
   public var abi = ABIVersion.version021
   /// The most of a body, in bytes, that a callback may hold back.
   public var bufferBytes = Limits.defaultBufferBytes
+  /// The most that the names and values of one header map may have after an edit, in bytes.
+  public var maximumMapBytes = Limits.maximumPairsBytes
   /// The hostcalls, WASI calls and callbacks that the plugin may use, by their names; nil: all of them.
   public var capabilities: [String]?
   /// What WASI's `environ_get` gives.
@@ -71,6 +77,10 @@ public struct PluginConfiguration: Sendable {
   /// Streams that it may hold on to after their end (`proxy_on_done` that returned false) at once; the one held longest
   /// is ended when there is one more.
   public var maximumHeldStreams = 1_024
+  /// What those may take, in bytes; as above.
+  public var maximumHeldBytes = 16 << 20
+  /// The properties that the plugin set itself, of all streams, in bytes.
+  public var maximumOwnPropertyBytes = 32 << 20
 
   public init(
     name: String, rootID: String, vmID: String, pluginConfiguration: [UInt8] = [], vmConfiguration: [UInt8] = [],

@@ -72,8 +72,11 @@ extension PluginHost {
           + "\(Limits.maximumMovedBytes) bytes about")
       return .internalFailure
     }
+    guard flow.body.splice(start: from, length: replaced, value) else {
+      warn("proxy_set_buffer_bytes was refused: the worker has no memory left for a body of \(count) bytes")
+      return .internalFailure
+    }
     builder.splice(number, start: UInt32(clamping: from), length: UInt32(clamping: replaced), value)
-    flow.body.splice(start: from, length: replaced, value)
     return .ok
   }
 

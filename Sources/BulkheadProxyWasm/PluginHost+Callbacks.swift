@@ -41,7 +41,7 @@ extension PluginHost {
       Action(returned: returned) == .pause && !isResumed && main.flags.isDisjoint(with: [.localResponse, .closeStream])
     if pauses { main.set(.pause) }
     services.reply(main.finish(), loop: context.loop)
-    flow.leave(pausing: pauses, isHead: isHead)
+    guard flow.leave(pausing: pauses, isHead: isHead) else { throw .outOfMemory }
   }
 
   /// What the plugin holds of either way stays as it is: the side that closed may have sent it before.
@@ -55,7 +55,7 @@ extension PluginHost {
   private func runBytes(
     _ export: GuestExport, _ context: StreamContext, _ flow: Flow, _ piece: UnsafeRawBufferPointer, _ ends: Bool
   ) throws(PluginFailure) -> UInt32 {
-    flow.enter(piece: piece, isLast: ends)
+    guard flow.enter(piece: piece, isLast: ends) else { throw .outOfMemory }
     return try call(export, context.id, UInt32(clamping: flow.body.count), ends ? 1 : 0)
   }
 

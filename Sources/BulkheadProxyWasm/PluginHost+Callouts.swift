@@ -19,6 +19,13 @@ extension PluginHost {
     return true
   }
 
+  /// The upstream of that name; nil where there is none. A name longer than any is not looked at.
+  func upstream(_ name: UnsafeRawBufferPointer) -> String? {
+    guard name.count <= Limits.maximumSharedKey else { return nil }
+    let text = String(decoding: name, as: UTF8.self)
+    return configuration.upstreams.contains(text) ? text : nil
+  }
+
   /// Sends a new call on its way.
   ///
   /// - Parameter write: writes the operation's key, from token and owner.

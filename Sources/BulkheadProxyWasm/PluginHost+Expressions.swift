@@ -11,8 +11,12 @@ extension PluginHost {
     }
     do throws(CELError) {
       let expression = try CELExpression(text)
-      let token = foreign.makeExpressionToken()
-      foreign.expressions[token] = expression
+      guard let token = foreign.add(expression) else {
+        warn(
+          "expr_create was refused: the expressions of a plugin may take at most "
+            + "\(ForeignState.maximumExpressionBytes) bytes at once")
+        return .status(.internalFailure)
+      }
       return .bytes(withUnsafeBytes(of: token.littleEndian) { Array($0) })
     } catch {
       note("expr_create: \(error.reason)")
@@ -24,7 +28,8 @@ extension PluginHost {
     guard let token = Self.token(argument) else { return .status(.badArgument) }
     guard let expression = foreign.expressions[token] else { return .status(.notFound) }
     let evaluator = CELEvaluator(
-      expression, property: { [self] path in path.withUnsafeBytes { propertyBytes($0) } },
+      expression, budget: CELBudget(isInterrupted: { [services] in services.isInterrupted }),
+      property: { [self] path in path.withUnsafeBytes { propertyBytes($0) } },
       type: { [self] path in
         if let type = CELAttributeType(wellKnown: path) { return type }
         return foreign.declared[path]?.isString == true ? .string : .bytes
@@ -41,7 +46,7 @@ extension PluginHost {
   /// Deleting what is not there is no error.
   func deleteExpression(_ argument: UnsafeRawBufferPointer) -> ForeignResult {
     guard let token = Self.token(argument) else { return .status(.badArgument) }
-    foreign.expressions[token] = nil
+    foreign.removeExpression(token)
     return .status(.ok)
   }
 

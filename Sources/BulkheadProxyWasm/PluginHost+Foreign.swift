@@ -127,8 +127,13 @@ extension PluginHost {
     guard let fields = ProtobufReader.fields(arguments), let key = Self.key(fields[2], fields[5]) else {
       return .status(.badArgument)
     }
+    let hash = Self.text(fields[1])
+    guard hash.count &+ key.count <= configuration.maximumRecord else {
+      _ = refuseOversize()
+      return .status(.internalFailure)
+    }
     var named = WireWriter(capacity: 512)
-    named.blob(Self.text(fields[1]))
+    named.blob(hash)
     named.raw(key)
     guard
       let answer = question(
@@ -153,9 +158,10 @@ extension PluginHost {
   /// `DeclarePropertyArguments`: name, whether it is read-only, type, schema, life span. Each name once.
   private func declareProperty(_ arguments: UnsafeRawBufferPointer) -> Status {
     guard let fields = ProtobufReader.fields(arguments) else { return .badArgument }
-    let name = [UInt8](Self.text(fields[1]))
+    let text = Self.text(fields[1])
+    let name = text.count <= Limits.maximumSharedKey ? [UInt8](text) : []
     guard foreign.declared[name] == nil else { return .badArgument }
-    guard foreign.declared.count < ForeignState.maximumDeclared, name.count <= Limits.maximumSharedKey else {
+    guard foreign.declared.count < ForeignState.maximumDeclared, name.count == text.count else {
       warn(
         "declare_property was refused: a plugin has at most \(ForeignState.maximumDeclared) properties with names of "
           + "\(Limits.maximumSharedKey) bytes")
@@ -176,13 +182,13 @@ extension PluginHost {
   private func setFilterState(_ arguments: UnsafeRawBufferPointer) -> Status {
     guard let fields = ProtobufReader.fields(arguments) else { return .badArgument }
     guard let active, !active.isEnded else { return .notFound }
-    let path = Array("filter_state\0".utf8) + [UInt8](Self.text(fields[1]))
-    let value = Self.text(fields[2])
+    let (name, value) = (Self.text(fields[1]), Self.text(fields[2]))
+    guard !isTooLongName(name, "the name of a filter state") else { return .internalFailure }
+    let path = Array("filter_state\0".utf8) + [UInt8](name)
     return path.withUnsafeBytes { path in
       let builder = builder(for: active)
-      guard builder.hasRoom(edit: path.count, value.count), active.setOwnProperty(path, value) else {
-        return refuseOversize()
-      }
+      guard builder.hasRoom(edit: path.count, value.count) else { return refuseOversize() }
+      guard setOwnProperty(path, value) else { return .internalFailure }
       return builder.add(.setProperty, key: path, value: value) ? .ok : .internalFailure
     }
   }
@@ -197,16 +203,27 @@ final class ForeignState {
 
   static let maximumDeclared = 1_024
   static let maximumExpressions = 1_024
+  static let maximumExpressionBytes = 8 << 20
 
   /// Properties that `declare_property` named.
   var declared: [[UInt8]: Declaration] = [:]
-  var expressions: [UInt32: CELExpression] = [:]
+  private(set) var expressions: [UInt32: CELExpression] = [:]
+  private var expressionBytes = 0
   private var nextExpression: UInt32 = 0
 
-  /// A number that no expression has, from 0 on.
-  func makeExpressionToken() -> UInt32 {
+  /// Keeps an expression under a number that no other has, from 0 on; nil where all of them would take too much memory.
+  func add(_ expression: CELExpression) -> UInt32? {
+    let bytes = expression.byteCount
+    guard expressionBytes &+ bytes <= Self.maximumExpressionBytes else { return nil }
+    expressionBytes &+= bytes
     while expressions[nextExpression] != nil { nextExpression &+= 1 }
     defer { nextExpression &+= 1 }
+    expressions[nextExpression] = expression
     return nextExpression
+  }
+
+  func removeExpression(_ token: UInt32) {
+    guard let expression = expressions.removeValue(forKey: token) else { return }
+    expressionBytes &-= expression.byteCount
   }
 }

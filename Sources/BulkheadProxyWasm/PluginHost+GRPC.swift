@@ -49,14 +49,21 @@ extension PluginHost {
   ///
   /// - Returns: nil where there is no such upstream.
   private func upstream(ofService target: UnsafeRawBufferPointer) -> String? {
-    let plain = String(decoding: target, as: UTF8.self)
-    if configuration.upstreams.contains(plain) { return plain }
+    guard target.count <= Self.maximumTarget else {
+      warn(
+        "a gRPC call was refused: what names its upstream has \(target.count) bytes; it may have at most "
+          + "\(Self.maximumTarget)")
+      return nil
+    }
+    if let plain = upstream(target) { return plain }
     guard let envoy = ProtobufReader.field(1, of: target), let name = ProtobufReader.field(1, of: envoy) else {
       return nil
     }
-    let cluster = String(decoding: name, as: UTF8.self)
-    return configuration.upstreams.contains(cluster) ? cluster : nil
+    return upstream(name)
   }
+
+  /// The most that may be handed over to name an upstream, in bytes: a `GrpcService` can be long.
+  private static let maximumTarget = 64 << 10
 
   /// Whether it can stand between the slashes of a path.
   private static func isPathPart(_ bytes: UnsafeRawBufferPointer) -> Bool {

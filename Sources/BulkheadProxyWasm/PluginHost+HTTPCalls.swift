@@ -12,7 +12,7 @@ extension PluginHost {
       let body = memory.bytes(a[4], a[5]), let trailerBytes = memory.bytes(a[6], a[7]), memory.contains(a[9], 4)
     else { return .invalidMemoryAccess }
     // Envoy takes it for a signed number, and none below 0.
-    guard a[8] <= UInt32(Int32.max), configuration.upstreams.contains(String(decoding: upstream, as: UTF8.self)),
+    guard a[8] <= UInt32(Int32.max), self.upstream(upstream) != nil,
       let headerPairs = Self.pairs(headerBytes), let trailerPairs = Self.pairs(trailerBytes),
       let headers = Self.fields(headerPairs, in: .call),
       let trailers = Self.fields(trailerPairs, in: .trailers),

@@ -108,9 +108,11 @@ extension PluginHost {
     let operation: ReplyOperation.Code = HeaderRules.isPseudo(key) ? .replace : wanted
     let builder = builder(for: target.context, target.flow)
     guard builder.hasRoom(edit: key.count, value.count) else { return refuseOversize() }
-    guard operation == .add ? target.map.add(key, value) : target.map.replace(key, value) else {
-      return refuseOversize()
-    }
+    let bound = configuration.maximumMapBytes
+    let isDone =
+      operation == .add
+      ? target.map.add(key, value, maximumBytes: bound) : target.map.replace(key, value, maximumBytes: bound)
+    guard isDone else { return refuseLargeMap() }
     scratch.reset()
     _ = scratch.appendLowercased(key)
     builder.edit(operation, target.number, key: scratch.bytes, value: value)
@@ -140,7 +142,8 @@ extension PluginHost {
     var pseudo: [(name: [UInt8], value: [UInt8])] = []
     var plain: [(name: [UInt8], value: [UInt8])] = []
     var isAllowed = true
-    pairs.visit { name, value in
+    pairs.visit { given, value in
+      let name = HeaderRules.ownName(given, in: type)
       isAllowed = isAllowed && HeaderRules.allows(name, value, in: target.rules)
       let pair = (name: name.map(\.lowercasedASCII), value: [UInt8](value))
       guard HeaderRules.isPseudo(name) else { return plain.append(pair) }
@@ -158,12 +161,15 @@ extension PluginHost {
       }
     }
     let all = pseudo + plain
-    guard all.count <= Limits.maximumPairs else { return refuseOversize() }
+    let fieldBytes = all.reduce(0) { $0 &+ $1.name.count &+ $1.value.count }
+    guard
+      target.map.mayGrow(
+        by: fieldBytes &- target.map.fieldBytes, entries: all.count &- target.map.count,
+        maximumBytes: configuration.maximumMapBytes)
+    else { return refuseLargeMap() }
     let block = Self.serialized(all)
     let builder = builder(for: target.context, target.flow)
-    guard block.count <= Limits.maximumPairsBytes, builder.hasRoom(edit: 0, block.count) else {
-      return refuseOversize()
-    }
+    guard builder.hasRoom(edit: 0, block.count) else { return refuseOversize() }
     block.withUnsafeBytes { block in
       target.map.load(block, count: all.count)
       builder.edit(.set, target.number, key: UnsafeRawBufferPointer(start: nil, count: 0), value: block)
@@ -188,12 +194,19 @@ extension PluginHost {
     return writer.array
   }
 
-  /// The answer to what would make a reply, or a map, larger than its bound.
+  /// The answer to what would make a reply larger than its bound.
   func refuseOversize() -> Status {
     warn(
       "a hostcall was refused: the answer to one callback is at most \(configuration.maximumRecord) bytes with "
-        + "\(ReplyRecord.maximumOperations) edits, a header map \(Limits.maximumPairs) entries with "
-        + "\(Limits.maximumPairsBytes) bytes")
+        + "\(ReplyRecord.maximumOperations) edits")
+    return .internalFailure
+  }
+
+  /// The answer to what would make a header map larger than its bound.
+  private func refuseLargeMap() -> Status {
+    warn(
+      "a hostcall was refused: a header map may have at most \(Limits.maximumEditedPairs) entries, with names and "
+        + "values of \(configuration.maximumMapBytes) bytes (by limits.headerBytes of the configuration)")
     return .internalFailure
   }
 }

@@ -157,9 +157,11 @@ extension PluginHost {
       return
     }
     if let id = active.request.firstValue("x-request-id"), !id.isEmpty {
-      services.log(level, stream: id, message: line)
+      services.log(
+        level, stream: UnsafeRawBufferPointer(rebasing: id.prefix(Self.maximumStreamIDBytes)), message: line)
     } else {
-      [UInt8](String(active.stream).utf8).withUnsafeBytes { services.log(level, stream: $0, message: line) }
+      var number = String(active.stream)
+      number.withUTF8 { services.log(level, stream: UnsafeRawBufferPointer($0), message: line) }
     }
   }
 
@@ -185,7 +187,7 @@ extension PluginHost {
 
   private func done() -> Status {
     guard let active, active.isHeld else { return .notFound }
-    finish(active)
+    if !active.isFinishing { finish(active) }
     return .ok
   }
 

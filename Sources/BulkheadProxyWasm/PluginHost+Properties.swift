@@ -67,18 +67,31 @@ extension PluginHost {
       return .invalidMemoryAccess
     }
     let path = PropertyPath.normalized(raw)
+    guard !isTooLongName(path, "the path of a property") else { return .internalFailure }
     if isReadOnly(path), (active ?? rootProperties).ownProperty(path) != nil { return .badArgument }
-    guard (active ?? rootProperties).setOwnProperty(path, value) else {
-      warn(
-        "proxy_set_property was refused: a stream has at most \(StreamContext.maximumOwnProperties) properties of "
-          + "\(StreamContext.maximumOwnPropertyBytes) bytes in all")
-      return .internalFailure
-    }
+    guard setOwnProperty(path, value) else { return .internalFailure }
     guard let active, !active.isEnded, !path.isEmpty, !PropertyPath.isReserved(path) else { return .ok }
     let builder = builder(for: active)
     guard builder.hasRoom(edit: path.count, value.count) else { return refuseOversize() }
     builder.operation(.setProperty, key: path, value: value)
     return .ok
+  }
+
+  /// Sets it on the active context.
+  ///
+  /// - Returns: false where it is over a bound, which was said then.
+  func setOwnProperty(_ path: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool {
+    let context = active ?? rootProperties
+    let before = context.ownPropertyBytes
+    guard context.setOwnProperty(path, value, room: configuration.maximumOwnPropertyBytes &- ownPropertyBytes) else {
+      warn(
+        "a property was refused: a stream has at most \(StreamContext.maximumOwnProperties) of them with "
+          + "\(StreamContext.maximumOwnPropertyBytes) bytes, and all streams of a plugin "
+          + "\(configuration.maximumOwnPropertyBytes) bytes")
+      return false
+    }
+    ownPropertyBytes &+= context.ownPropertyBytes &- before
+    return true
   }
 
   /// A property of the active context as bytes of their own; nil where there is none.

@@ -8,6 +8,8 @@ public enum PluginFailure: Error, Sendable, Equatable, CustomStringConvertible {
   case stopped
   /// `proxy_on_vm_start` or `proxy_on_configure` returned false.
   case refused(GuestExport)
+  /// There is no memory for what it holds back of a body.
+  case outOfMemory
   /// The front sent a record that does not fit what came before.
   case protocolViolation(String)
 
@@ -15,6 +17,7 @@ public enum PluginFailure: Error, Sendable, Equatable, CustomStringConvertible {
     switch self {
     case .stopped: "the guest stopped"
     case .refused(let export): "\(export.name) returned false: the plugin refuses its configuration"
+    case .outOfMemory: "the worker has no memory left for the body that the plugin holds back"
     case .protocolViolation(let what): what
     }
   }
@@ -27,9 +30,13 @@ public enum PluginFailure: Error, Sendable, Equatable, CustomStringConvertible {
 public final class PluginHost {
   /// The most of a log line that is passed on, in bytes.
   public static let maximumLogBytes = 3_600
+  /// The most of a stream's `x-request-id` that goes with a log line, in bytes.
+  public static let maximumStreamIDBytes = 128
   /// The plugin's own context.
   static let rootID: UInt32 = 1
   private static let maximumSpares = 64
+  /// The most bytes of actions that wait for the end of a callback; what is over goes at once.
+  private static let maximumPendingBytes = 4 << 20
 
   let guest: any Guest
   let services: any HostServices
@@ -39,7 +46,10 @@ public final class PluginHost {
   private var byStream = ContextTable()
   private var spares: [StreamContext] = []
   private var heldOrder: [UInt32] = []
-  private var finished: [StreamContext] = []
+  private var heldBytes = 0
+  /// The bytes of what the plugin set with `proxy_set_property`, over all contexts.
+  var ownPropertyBytes = 0
+  private(set) var finished: [StreamContext] = []
   private var touched: [StreamContext] = []
   private var nextID: UInt32 = 2
 
@@ -59,6 +69,10 @@ public final class PluginHost {
   private var spareBuilders: [ReplyBuilder] = []
   /// The event loop whose record runs; 0 outside one.
   var runningLoop = 0
+  /// The bytes of actions that wait, but for what the one handed out last has grown by since.
+  private var pendingBytes = 0
+  private var lastPending: ReplyBuilder?
+  private var lastPendingBytes = 0
   /// What the plugin wants of its own, by event loop, where no reply can carry it.
   private var rootPending: [(loop: Int, builder: ReplyBuilder)] = []
   let callouts = CalloutTable()
@@ -72,8 +86,10 @@ public final class PluginHost {
   /// What the plugin called and may not, by `HostImport.number`.
   var refusedImports: Set<UInt32> = []
   var scratch = ByteArena()
+  /// The memory of bodies.
+  let blocks = BodyBlocks()
   /// Properties that the plugin set outside any stream.
-  let rootProperties = StreamContext()
+  let rootProperties: StreamContext
   /// Lines of the guest's standard output and error that have no end yet.
   let output = OutputLines()
 
@@ -86,6 +102,7 @@ public final class PluginHost {
     self.configuration = configuration
     main = ReplyBuilder(maximumRecord: configuration.maximumRecord)
     main.metrics = metrics
+    rootProperties = StreamContext(blocks)
     configurations = ConfigurationBuffers(configuration)
     capabilities = Capabilities(allowed: configuration.capabilities)
   }
@@ -162,7 +179,8 @@ public final class PluginHost {
   /// - Parameters:
   ///   - record: borrowed during the call.
   ///   - loop: the front's event loop that it came from.
-  /// - Throws: `PluginFailure.stopped`, or `.protocolViolation` where the record cannot follow those before it.
+  /// - Throws: `PluginFailure.stopped`, `.outOfMemory`, or `.protocolViolation` where the record cannot follow those
+  ///   before it.
   public func run(_ record: borrowing CallbackRecord, loop: Int) throws(PluginFailure) {
     runningLoop = loop
     defer { runningLoop = 0 }
@@ -211,7 +229,7 @@ public final class PluginHost {
     guard byID.count < configuration.maximumStreams else {
       throw .protocolViolation("the front opened more than \(configuration.maximumStreams) streams at once")
     }
-    let context = spares.popLast() ?? StreamContext()
+    let context = spares.popLast() ?? StreamContext(blocks)
     context.begin(id: makeID(), loop: loop, record: record)
     byID.insert(UInt64(context.id), context)
     byStream.insert(key, context)
@@ -234,6 +252,8 @@ public final class PluginHost {
       try delete(context)
     } else {
       context.isHeld = true
+      context.heldBytes = context.memoryBytes
+      heldBytes &+= context.heldBytes
       heldOrder.append(context.id)
     }
   }
@@ -244,6 +264,7 @@ public final class PluginHost {
     try call(.log, context.id)
     try call(.delete, context.id)
     byID.remove(UInt64(context.id))
+    ownPropertyBytes &-= context.ownPropertyBytes
     context.end()
     if spares.count < Self.maximumSpares { spares.append(context) }
   }
@@ -255,7 +276,11 @@ public final class PluginHost {
       flushTouched()
       if let context = finished.popLast() {
         if context.isHeld { try release(context) }
-      } else if heldOrder.count > configuration.maximumHeldStreams, let context = byID[UInt64(heldOrder[0])] {
+      } else if holdsTooMuch, let context = heldOrder.first.flatMap({ byID[UInt64($0)] }) {
+        warn(
+          "the stream held longest was ended without proxy_done: a plugin may hold on to "
+            + "\(configuration.maximumHeldStreams) streams after their end, which take at most "
+            + "\(configuration.maximumHeldBytes) bytes")
         try release(context)
       } else {
         break
@@ -264,22 +289,59 @@ public final class PluginHost {
     active = nil
   }
 
+  private var holdsTooMuch: Bool {
+    heldOrder.count > configuration.maximumHeldStreams || heldBytes > configuration.maximumHeldBytes
+  }
+
   private func release(_ context: StreamContext) throws(PluginFailure) {
     context.isHeld = false
+    heldBytes &-= context.heldBytes
     heldOrder.removeAll { $0 == context.id }
     try delete(context)
   }
 
   private func flushTouched() {
     flushRoot()
+    lastPending = nil
+    pendingBytes = 0
     guard !touched.isEmpty else { return }
-    for context in touched {
-      guard let builder = context.pending else { continue }
-      context.pending = nil
-      if !builder.isEmpty { services.reply(builder.finish(), loop: context.loop) }
-      if spareBuilders.count < Self.maximumSpares { spareBuilders.append(builder) }
-    }
+    for context in touched { flush(context) }
     touched.removeAll(keepingCapacity: true)
+  }
+
+  private func flush(_ context: StreamContext) {
+    guard let builder = context.pending else { return }
+    context.pending = nil
+    if !builder.isEmpty { services.reply(builder.finish(), loop: context.loop) }
+    recycle(builder)
+  }
+
+  private func recycle(_ builder: ReplyBuilder) {
+    guard spareBuilders.count < Self.maximumSpares else { return }
+    builder.trim()
+    spareBuilders.append(builder)
+  }
+
+  /// Sends what waits for other streams than the one whose callback runs, where it has become much: one callback may be
+  /// about any number of streams. What is about the running one stays behind its reply.
+  private func boundPending() {
+    if let lastPending {
+      pendingBytes &+= lastPending.byteCount &- lastPendingBytes
+      lastPendingBytes = lastPending.byteCount
+    }
+    guard pendingBytes > Self.maximumPendingBytes else { return }
+    flushRoot()
+    for context in touched where context !== current { flush(context) }
+    touched.removeAll { $0 !== current }
+    lastPending = nil
+    pendingBytes = 0
+  }
+
+  /// Counts what the builder grows by from now on.
+  private func handOut(_ builder: ReplyBuilder) -> ReplyBuilder {
+    lastPending = builder
+    lastPendingBytes = builder.byteCount
+    return builder
   }
 
   // MARK: For the hostcalls
@@ -291,22 +353,24 @@ public final class PluginHost {
   }
 
   private func pendingBuilder(for context: StreamContext) -> ReplyBuilder {
-    if let pending = context.pending { return pending }
+    boundPending()
+    if let pending = context.pending { return handOut(pending) }
     let builder = spareBuilders.popLast() ?? ReplyBuilder(maximumRecord: configuration.maximumRecord)
     builder.begin(.streamAction, stream: context.stream, sequence: 0)
     context.pending = builder
     touched.append(context)
-    return builder
+    return handOut(builder)
   }
 
   /// Where what the plugin wants of its own is collected: in the reply to the record that runs, else in an action.
   func rootBuilder(loop: Int) -> ReplyBuilder {
     if main.isOpen, loop == runningLoop { return main }
-    if let index = rootPending.firstIndex(where: { $0.loop == loop }) { return rootPending[index].builder }
+    boundPending()
+    if let index = rootPending.firstIndex(where: { $0.loop == loop }) { return handOut(rootPending[index].builder) }
     let builder = spareBuilders.popLast() ?? ReplyBuilder(maximumRecord: configuration.maximumRecord)
     builder.begin(.streamAction, stream: CallbackRecord.noStream, sequence: 0)
     rootPending.append((loop, builder))
-    return builder
+    return handOut(builder)
   }
 
   /// Sends what the metrics ledger holds, ahead of the running callback's reply.
@@ -320,7 +384,7 @@ public final class PluginHost {
       services.reply(builder.finish(), loop: runningLoop)
     }
     metrics.clear()
-    if spareBuilders.count < Self.maximumSpares { spareBuilders.append(builder) }
+    recycle(builder)
   }
 
   private func flushRoot() {
@@ -328,7 +392,7 @@ public final class PluginHost {
     guard !rootPending.isEmpty else { return }
     for (loop, builder) in rootPending {
       if !builder.isEmpty { services.reply(builder.finish(), loop: loop) }
-      if spareBuilders.count < Self.maximumSpares { spareBuilders.append(builder) }
+      recycle(builder)
     }
     rootPending.removeAll(keepingCapacity: true)
   }
@@ -344,7 +408,10 @@ public final class PluginHost {
   func context(id: UInt32) -> StreamContext? { byID[UInt64(id)] }
 
   /// `proxy_done` on a context that waits for it: it ends when the running callback has.
-  func finish(_ context: StreamContext) { finished.append(context) }
+  func finish(_ context: StreamContext) {
+    context.isFinishing = true
+    finished.append(context)
+  }
 
   /// How many streams have a context.
   public var streamCount: Int { byID.count }

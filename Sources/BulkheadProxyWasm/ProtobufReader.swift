@@ -57,10 +57,43 @@ struct ProtobufReader {
     return slice
   }
 
-  /// All fields, the last of several of one number; nil where the bytes are no message.
-  static func fields(_ message: UnsafeRawBufferPointer) -> [UInt64: Value]? {
+  /// The fields of a message that have the numbers from 1 to 5, as no message that is read here has others.
+  struct Fields {
+    fileprivate var first: Value?
+    fileprivate var second: Value?
+    fileprivate var third: Value?
+    fileprivate var fourth: Value?
+    fileprivate var fifth: Value?
+
+    fileprivate(set) subscript(_ number: UInt64) -> Value? {
+      get {
+        switch number {
+        case 1: first
+        case 2: second
+        case 3: third
+        case 4: fourth
+        case 5: fifth
+        default: nil
+        }
+      }
+      set {
+        switch number {
+        case 1: first = newValue
+        case 2: second = newValue
+        case 3: third = newValue
+        case 4: fourth = newValue
+        case 5: fifth = newValue
+        // A message may have as many as it likes: nobody asks for them, and they are not kept.
+        default: break
+        }
+      }
+    }
+  }
+
+  /// The fields, the last of several of one number; nil where the bytes are no message.
+  static func fields(_ message: UnsafeRawBufferPointer) -> Fields? {
     var reader = ProtobufReader(message)
-    var fields: [UInt64: Value] = [:]
+    var fields = Fields()
     do throws(Malformed) {
       while let (number, value) = try reader.next() { fields[number] = value }
       return fields
@@ -71,7 +104,7 @@ struct ProtobufReader {
 
   /// The bytes of one field; nil where there is none, or the bytes are no message.
   static func field(_ number: UInt64, of message: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
-    fields(message)?[number]?.bytes
+    fields(message).flatMap { $0[number]?.bytes }
   }
 }
 

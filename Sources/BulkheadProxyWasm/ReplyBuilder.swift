@@ -29,6 +29,15 @@ final class ReplyBuilder {
     _ = writer.replyHead(kind, stream: stream, sequence: sequence)
   }
 
+  /// The bytes that it holds.
+  var byteCount: Int { writer.count &+ local.count }
+
+  /// Gives memory back that a large record took.
+  func trim() {
+    writer.trim(to: 16 << 10)
+    local.trim(to: 4 << 10)
+  }
+
   func set(_ flags: ReplyRecord.Flags) { self.flags.formUnion(flags) }
 
   /// Whether there is anything in it that the front must hear of.

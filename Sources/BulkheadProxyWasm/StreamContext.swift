@@ -11,8 +11,8 @@ final class StreamContext {
   private(set) var stream: UInt32 = 0
 
   /// The request, or what comes from the client; the response, or what comes from the upstream.
-  let forward = Flow()
-  let backward = Flow()
+  let forward: Flow
+  let backward: Flow
   /// A connection of bytes, no HTTP stream.
   private(set) var isConnection = false
   /// Of the connection, of the stream's first record, and of the latest record that had any.
@@ -21,7 +21,7 @@ final class StreamContext {
   private var latestProperties = ByteArena()
   /// What the plugin set itself.
   private(set) var ownProperties: [(path: [UInt8], value: [UInt8])] = []
-  private var ownPropertyBytes = 0
+  private(set) var ownPropertyBytes = 0
 
   /// The stream was answered or closed by the plugin.
   var isAnswered = false
@@ -29,10 +29,20 @@ final class StreamContext {
   private(set) var isEnded = false
   /// Its end came, and `proxy_on_done` asked to wait for `proxy_done`.
   var isHeld = false
+  /// That came: it ends when the running callback has.
+  var isFinishing = false
+  /// What it took at that time, in bytes.
+  var heldBytes = 0
   /// The calls out that end with it.
   var calls: [UInt32] = []
   /// What the plugin wants of it from outside its own callbacks.
   var pending: ReplyBuilder?
+
+  /// - Parameter blocks: the plugin's.
+  init(_ blocks: BodyBlocks) {
+    forward = Flow(blocks)
+    backward = Flow(blocks)
+  }
 
   static let maximumOwnProperties = 256
   static let maximumOwnPropertyBytes = 64 << 10
@@ -93,8 +103,17 @@ final class StreamContext {
     isAnswered = false
     isEnded = false
     isHeld = false
+    isFinishing = false
+    heldBytes = 0
     calls.removeAll(keepingCapacity: true)
     pending = nil
+  }
+
+  /// The memory that its headers and properties take, and the object itself.
+  var memoryBytes: Int {
+    forward.headers.memoryBytes &+ forward.trailers.memoryBytes &+ backward.headers.memoryBytes
+      &+ backward.trailers.memoryBytes &+ connectionProperties.capacity &+ firstProperties.capacity
+      &+ latestProperties.capacity &+ ownPropertyBytes &+ 1_024
   }
 
   /// A property that the front sent; valid until the stream's next record.
@@ -124,17 +143,21 @@ final class StreamContext {
 
   /// Sets a property of the plugin's own.
   ///
+  /// - Parameter room: how many bytes more the plugin may have of them.
   /// - Returns: false where it would have too many or too large ones.
-  func setOwnProperty(_ path: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool {
+  func setOwnProperty(_ path: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, room: Int) -> Bool {
     if let index = ownProperties.firstIndex(where: { $0.path.elementsEqual(path) }) {
       let bytes = ownPropertyBytes &- ownProperties[index].value.count &+ value.count
-      guard bytes <= Self.maximumOwnPropertyBytes else { return false }
+      guard bytes <= Self.maximumOwnPropertyBytes, bytes &- ownPropertyBytes <= room else { return false }
       ownProperties[index].value = [UInt8](value)
       ownPropertyBytes = bytes
       return true
     }
-    let bytes = ownPropertyBytes &+ path.count &+ value.count
-    guard ownProperties.count < Self.maximumOwnProperties, bytes <= Self.maximumOwnPropertyBytes else { return false }
+    let more = path.count &+ value.count
+    let bytes = ownPropertyBytes &+ more
+    guard ownProperties.count < Self.maximumOwnProperties, bytes <= Self.maximumOwnPropertyBytes, more <= room else {
+      return false
+    }
     ownProperties.append(([UInt8](path), [UInt8](value)))
     ownPropertyBytes = bytes
     return true

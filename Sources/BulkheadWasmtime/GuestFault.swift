@@ -44,7 +44,7 @@ public struct GuestFault: Error, Sendable, Equatable, CustomStringConvertible {
         var message = wasm_byte_vec_t()
         wasm_trap_message(trap, &message)
         defer { wasm_byte_vec_delete(&message) }
-        self.init(kind: .host, message: Self.lastCause(of: String(message)), backtrace: backtrace)
+        self.init(kind: .host, message: Self.lastCause(of: message), backtrace: backtrace)
       }
     } else if let error {
       defer { wasmtime_error_delete(error) }
@@ -54,32 +54,41 @@ public struct GuestFault: Error, Sendable, Equatable, CustomStringConvertible {
       var message = wasm_name_t()
       wasmtime_error_message(error, &message)
       defer { wasm_byte_vec_delete(&message) }
-      self.init(kind: .host, message: Self.lastCause(of: String(message)), backtrace: backtrace)
+      self.init(kind: .host, message: Self.lastCause(of: message), backtrace: backtrace)
     } else {
       return nil
     }
   }
 
   /// Wasmtime puts the backtrace into its messages too: the cause is the last line that is not empty.
-  private static func lastCause(of message: String) -> String {
-    String(message.split(separator: "\n").last ?? "").trimmingSpaces
+  /// What is before the last bytes is the backtrace, as long as the module's names make it.
+  private static func lastCause(of message: wasm_byte_vec_t) -> String {
+    String(String(message, last: 1_024).split(separator: "\n").last ?? "").trimmingSpaces
   }
 
   private static let maximumFrames = 48
+  /// A function's name is as long as the module likes: the most of one, and of all lines, that is copied, in bytes.
+  private static let maximumName = 200
+  private static let maximumBacktrace = 2_800
+  private static let maximumLine = maximumName + 60
 
   /// Takes the frames over.
   private static func text(_ frames: inout wasm_frame_vec_t) -> String {
     defer { wasm_frame_vec_delete(&frames) }
     guard let data = frames.data else { return "" }
-    var lines: [String] = []
+    var text = ""
+    var written = 0
     for index in 0..<min(frames.size, maximumFrames) {
-      guard let frame = data[index] else { continue }
+      guard text.utf8.count < maximumBacktrace - maximumLine, let frame = data[index] else { break }
+      written = index + 1
       let name =
-        wasmtime_frame_func_name(frame).map { String($0.pointee) } ?? "<function \(wasm_frame_func_index(frame))>"
-      lines.append("\(index): \(name) at 0x\(String(wasm_frame_module_offset(frame), radix: 16))")
+        wasmtime_frame_func_name(frame).map { String($0.pointee, first: maximumName) }
+        ?? "<function \(wasm_frame_func_index(frame))>"
+      if !text.isEmpty { text += "\n" }
+      text += "\(index): \(name) at 0x\(String(wasm_frame_module_offset(frame), radix: 16))"
     }
-    if frames.size > maximumFrames { lines.append("... \(frames.size - maximumFrames) frames more") }
-    return lines.joined(separator: "\n")
+    if frames.size > written { text += "\n... \(frames.size - written) frames more" }
+    return text
   }
 }
 

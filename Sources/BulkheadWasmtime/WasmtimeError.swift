@@ -31,14 +31,18 @@ extension String {
     split(separator: "\n").map(\.trimmingSpaces).filter { !$0.isEmpty && $0 != "Caused by:" }.joined(separator: ": ")
   }
   /// The bytes as UTF-8, repaired where they are not; a NUL at their end is left out.
-  init(_ bytes: wasm_byte_vec_t) {
+  ///
+  /// - Parameters:
+  ///   - first: the most bytes from their start that are copied.
+  ///   - last: the most of those from their end.
+  init(_ bytes: wasm_byte_vec_t, first: Int = .max, last: Int = .max) {
     guard let data = bytes.data else {
       self = ""
       return
     }
-    var buffer = UnsafeRawBufferPointer(start: data, count: bytes.size)
-    if buffer.last == 0 { buffer = UnsafeRawBufferPointer(rebasing: buffer.dropLast()) }
-    self.init(decoding: buffer, as: UTF8.self)
+    var buffer = UnsafeRawBufferPointer(start: data, count: bytes.size)[...]
+    if buffer.last == 0 { buffer = buffer.dropLast() }
+    self.init(decoding: buffer.prefix(first).suffix(last), as: UTF8.self)
   }
 
   init(_ bytes: UnsafePointer<wasm_byte_vec_t>?) {

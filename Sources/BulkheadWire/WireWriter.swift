@@ -25,6 +25,15 @@ public struct WireWriter: ~Copyable {
   @inline(__always)
   public mutating func reset() { count = 0 }
 
+  /// Forgets what was written, and gives memory back where there is more of it than `limit` bytes.
+  public mutating func trim(to limit: Int) {
+    count = 0
+    guard capacity > limit else { return }
+    base.deallocate()
+    capacity = max(limit, 64)
+    base = .allocate(byteCount: capacity, alignment: 16)
+  }
+
   @inline(__always)
   private mutating func reserve(_ extra: Int) {
     if count &+ extra > capacity { grow(extra) }

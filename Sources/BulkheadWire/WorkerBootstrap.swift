@@ -21,6 +21,8 @@ public struct WorkerBootstrap: Equatable, Sendable {
   public var callsInFlight = UInt32(Limits.defaultCallsInFlight)
   /// The most of a body that a callback may hold back, in bytes.
   public var bufferBytes = UInt32(Limits.defaultBufferBytes)
+  /// The most that the names and values of one header map may have after an edit, in bytes.
+  public var maximumMapBytes = UInt32(Limits.maximumPairsBytes)
   /// The hostcalls, WASI calls and callbacks that the plugin may use, by their names; nil: all of them.
   public var capabilities: [String]?
   public var logLevel: LogLevel
@@ -80,6 +82,7 @@ public struct WorkerBootstrap: Equatable, Sendable {
     writer.array(upstreams) { $0.string($1) }
     writer.u32(callsInFlight)
     writer.u32(bufferBytes)
+    writer.u32(maximumMapBytes)
     writer.bool(capabilities != nil)
     writer.array(capabilities ?? []) { $0.string($1) }
     writer.u8(logLevel.rawValue)
@@ -118,6 +121,10 @@ public struct WorkerBootstrap: Equatable, Sendable {
     }
     bufferBytes = try reader.u32("worker.bufferBytes")
     guard bufferBytes <= UInt32(Limits.maximumBufferBytes) else { throw WireError(.tooLarge, "worker.bufferBytes") }
+    maximumMapBytes = try reader.u32("worker.maximumMapBytes")
+    guard maximumMapBytes <= UInt32(Limits.maximumPairsBytes) else {
+      throw WireError(.tooLarge, "worker.maximumMapBytes")
+    }
     let isRestricted = try reader.bool("worker.isRestricted")
     let allowed = try reader.array("worker.capabilities", atMost: 1_024) { reader throws(WireError) in
       try reader.string("worker.capability")

@@ -20,10 +20,26 @@ final class Reporter {
   }
 
   /// A line of log, within the rate.
-  func log(_ level: LogLevel, stream: String = "", _ message: String) {
+  func log(_ level: LogLevel, _ message: String) {
+    if admits() { write(level, "", message) }
+  }
+
+  /// A line of the plugin's log: no string is made of one that the rate has no room for.
+  func log(_ level: LogLevel, stream: UnsafeRawBufferPointer, _ message: UnsafeRawBufferPointer) {
+    if admits() { write(level, String(decoding: stream, as: UTF8.self), String(decoding: message, as: UTF8.self)) }
+  }
+
+  private func admits() -> Bool {
     let now = Clock.monotonicNanoseconds
-    guard rate.take(now: now) else { return drop() }
+    guard rate.take(now: now) else {
+      drop()
+      return false
+    }
     reportDropped(now: now)
+    return true
+  }
+
+  private func write(_ level: LogLevel, _ stream: String, _ message: String) {
     if !write(.log(level: level, stream: stream, message: message)) { drop() }
   }
 

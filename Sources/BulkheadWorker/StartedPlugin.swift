@@ -53,6 +53,7 @@ final class StartedPlugin {
     }
     configuration.abi = abi
     configuration.bufferBytes = Int(bootstrap.bufferBytes)
+    configuration.maximumMapBytes = Int(bootstrap.maximumMapBytes)
     configuration.capabilities = bootstrap.capabilities
     host = PluginHost(guest: guest, services: services, configuration: configuration)
     bridge = HostBridge(host: host)
@@ -161,6 +162,7 @@ final class StartedPlugin {
     case .stopped:
       guard let fault = instance.fault else { return WorkerStop(reason: .trap, detail: "the guest stopped") }
       return stop(fault)
+    case .outOfMemory: return WorkerStop(reason: .memory, detail: "\(failure)")
     case .refused: return WorkerStop(reason: .configure, detail: "\(failure)")
     case .protocolViolation(let what): return WorkerStop(reason: .protocolViolation, detail: what)
     }

@@ -2,6 +2,7 @@ import BulkheadCore
 import BulkheadProxyWasm
 import BulkheadRing
 import BulkheadSystem
+import BulkheadWasmtime
 import BulkheadWire
 import Glibc
 
@@ -25,7 +26,7 @@ final class WorkerServices: HostServices {
   }
 
   func log(_ level: LogLevel, stream: UnsafeRawBufferPointer, message: UnsafeRawBufferPointer) {
-    reporter.log(level, stream: String(decoding: stream, as: UTF8.self), String(decoding: message, as: UTF8.self))
+    reporter.log(level, stream: stream, message)
   }
 
   func reply(_ record: UnsafeRawBufferPointer, loop: Int) {
@@ -72,6 +73,8 @@ final class WorkerServices: HostServices {
 
   /// The tick of this time is made: when the next one is due.
   func ticked(now: UInt64) { ticks.made(now: now) }
+
+  var isInterrupted: Bool { Engine.isInterrupted }
 
   func realtimeNanoseconds() -> UInt64 { Clock.realtimeNanoseconds }
 

@@ -70,6 +70,55 @@ import Testing
       ])
   }
 
+  @Test func aWholeMapWithHostSetsTheAuthority() throws {
+    let harness = try Harness()
+    let reply = try inRequest(harness) {
+      var writer = WireWriter()
+      writer.pairs([("Host", "other.org"), ("x-a", "1")])
+      let (at, size) = harness.guest.put(writer.array)
+      #expect(harness.call(.setHeaderMapPairs, 0, at, size) == .ok)
+      #expect(harness.header(.requestHeaders, ":authority") == "other.org")
+    }
+    #expect(
+      reply.edits == ["set requestHeaders =:authority=other.org&:method=GET&:scheme=http&:path=/a/b?q=1&x-a=1"])
+  }
+
+  @Test func namesAndValuesOfAMapAreBoundedWhateverTheReplyTakes() throws {
+    let harness = try Harness {
+      $0.maximumRecord = 1 << 20
+      $0.maximumMapBytes = 10_000
+    }
+    let before = Harness.request.reduce(0) { $0 + $1.0.utf8.count + $1.1.utf8.count }
+    let reply = try inRequest(harness) {
+      let room = String(repeating: "v", count: 10_000 - before - 1)
+      #expect(harness.edit(.addHeaderMapValue, .requestHeaders, "a", room + "v") == .internalFailure)
+      #expect(harness.edit(.replaceHeaderMapValue, .requestHeaders, "a", room + "v") == .internalFailure)
+      #expect(harness.edit(.addHeaderMapValue, .requestHeaders, "a", room) == .ok)
+      #expect(harness.edit(.addHeaderMapValue, .requestHeaders, "b", "") == .internalFailure)
+      // What it replaces counts no more.
+      #expect(harness.edit(.replaceHeaderMapValue, .requestHeaders, "a", room) == .ok)
+      #expect(harness.edit(.removeHeaderMapValue, .requestHeaders, "accept") == .ok)
+      #expect(harness.edit(.addHeaderMapValue, .requestHeaders, "b", "1") == .ok)
+      var writer = WireWriter()
+      writer.pairs([("c", room + room)])
+      let (at, size) = harness.guest.put(writer.array)
+      #expect(harness.call(.setHeaderMapPairs, 0, at, size) == .internalFailure)
+      #expect(harness.header(.requestHeaders, "c") == nil)
+    }
+    #expect(reply.edits.count == 4)
+    #expect(
+      harness.services.logs.contains { $0.level == .warn && $0.message.contains("10000 bytes (by limits.header") })
+  }
+
+  @Test func aMapThatCameLargerThanItsBoundMayShrink() throws {
+    let harness = try Harness { $0.maximumMapBytes = 10 }
+    let reply = try inRequest(harness) {
+      #expect(harness.edit(.replaceHeaderMapValue, .requestHeaders, "user-agent", "t") == .ok)
+      #expect(harness.edit(.addHeaderMapValue, .requestHeaders, "a", "b") == .internalFailure)
+    }
+    #expect(reply.edits.count == 1)
+  }
+
   @Test(arguments: [[], [0]] as [[UInt8]])
   func anEmptyMapHasTwoForms(bytes: [UInt8]) throws {
     let harness = try Harness()
@@ -154,7 +203,7 @@ import Testing
       let (at, size) = harness.guest.put(value)
       var added = 0
       for _ in 0..<4_000 where harness.call(.addHeaderMapValue, 0, key, keySize, at, size) == .ok { added += 1 }
-      #expect(added == Limits.maximumPairs - Harness.request.count)
+      #expect(added == Limits.maximumEditedPairs - Harness.request.count)
       // Replacing leaves dead bytes, which are squeezed out.
       let (large, largeSize) = harness.guest.put(String(repeating: "w", count: 60_000))
       var refused = false

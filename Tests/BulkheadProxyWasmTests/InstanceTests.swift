@@ -81,6 +81,21 @@ private struct Demo {
     #expect(throws: fault) { try demo.call("twice", 1, result: true, 1) }
   }
 
+  @Test func aBacktraceIsShortHoweverLongTheModulesNamesAre() throws {
+    let name = String(repeating: "n", count: 100_000)
+    let demo = try Demo(
+      """
+      (module (memory (export "memory") 1)
+        (func $\(name) (param i32) (if (local.get 0) (then (call $\(name) (i32.sub (local.get 0) (i32.const 1)))))
+          (if (i32.eqz (local.get 0)) (then unreachable)))
+        (func (export "crash") (call $\(name) (i32.const 100))))
+      """)
+    let fault = try #require(throws: GuestFault.self) { try demo.call("crash") }
+    #expect(fault.backtrace.hasPrefix("0: " + name.prefix(200) + " at 0x"))
+    #expect((2_000...2_850).contains(fault.backtrace.utf8.count))
+    #expect(fault.backtrace.hasSuffix(" frames more"))
+  }
+
   @Test func procExitIsAFaultWithItsCode() throws {
     let demo = try Demo()
     let fault = try #require(throws: GuestFault.self) { try demo.call("quit") }

@@ -137,6 +137,20 @@ import Testing
     #expect(harness.guest.calls.filter { $0.hasPrefix("proxy_on_delete") }.first == "proxy_on_delete(2, 0, 0)")
   }
 
+  @Test func heldStreamsAreBoundedInBytesToo() throws {
+    let harness = try Harness { $0.maximumHeldBytes = 100_000 }
+    harness.guest.callbacks[.done] = { _, _, _ in 0 }
+    harness.guest.callbacks[.delete] = { _, _, _ in 0 }
+    let large = [(":path", "/"), ("x-large", String(repeating: "v", count: 30_000))]
+    for stream in 1...10 as ClosedRange<UInt32> {
+      try harness.run(.requestHeaders, stream: stream, request: large)
+      try harness.run(.streamDone, stream: stream)
+    }
+    #expect((1...3).contains(harness.host.streamCount))
+    #expect(harness.guest.calls.first { $0.hasPrefix("proxy_on_delete") } == "proxy_on_delete(2, 0, 0)")
+    #expect(harness.services.logs.contains { $0.level == .warn && $0.message.contains("100000 bytes") })
+  }
+
   @Test func ticksAreSetAndTold() throws {
     let harness = try Harness()
     #expect(!harness.host.wantsTicks)

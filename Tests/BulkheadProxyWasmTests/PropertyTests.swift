@@ -104,6 +104,25 @@ import Testing
     try harness.run(.streamDone, properties: [("request\0size", value(7)), ("response\0code", value(77))])
   }
 
+  @Test func thePropertiesOfAllStreamsAreBoundedTogether() throws {
+    let harness = try Harness { $0.maximumOwnPropertyBytes = 10_000 }
+    harness.guest.callbacks[.done] = { _, _, _ in 1 }
+    var statuses: [Status] = []
+    harness.guest.callbacks[.requestHeaders] = { [unowned harness] _, _, _ in
+      statuses.append(set(harness, "p", String(repeating: "v", count: 3_000)))
+      // What it replaces counts no more.
+      if statuses.last == .ok { #expect(set(harness, "p", String(repeating: "w", count: 3_000)) == .ok) }
+      return 0
+    }
+    for stream in 1...4 as ClosedRange<UInt32> { try harness.run(.requestHeaders, stream: stream) }
+    #expect(statuses == [.ok, .ok, .ok, .internalFailure])
+    #expect(harness.services.logs.contains { $0.level == .warn && $0.message.contains("10000 bytes") })
+    // A stream that ends gives its own back.
+    try harness.run(.streamDone, stream: 1)
+    try harness.run(.requestHeaders, stream: 5)
+    #expect(statuses.last == .ok)
+  }
+
   @Test func aPropertyThatNoReplyHoldsIsRefused() throws {
     let harness = try Harness()
     harness.guest.callbacks[.requestHeaders] = { [unowned harness] _, _, _ in

@@ -200,6 +200,7 @@ import Testing
     worker.upstreams = ["app", "secure"]
     worker.callsInFlight = 3
     worker.bufferBytes = 64 << 10
+    worker.maximumMapBytes = 128 << 10
     worker.capabilities = ["proxy_log", "fd_write"]
     return worker
   }()

@@ -140,14 +140,26 @@ extension Exchange {
     }
   }
 
-  /// What a worker keeps of a stream without its bodies; the response's headers are about as large as the bounds let them be.
-  var heldForHeaders: Int { (request.byteCount &+ response.byteCount) &* 2 &+ 4_096 }
+  /// What a worker keeps of a stream without its bodies.
+  var heldForHeaders: Int { (request.byteCount &+ response.byteCount &+ pluginPropertyBytes) &* 2 &+ 4_096 }
+
+  /// Counts what the worker keeps by now of headers and properties: the response's came behind the request's, and plugins
+  /// have made more of both. It is never less: what a worker has grown by it keeps to the end of the stream.
+  func countHeaders(_ place: Int) {
+    let now = heldForHeaders
+    let more = now &- plugins[place].heldForHeaders
+    guard more > 0, let link = plugins[place].link else { return }
+    plugins[place].heldForHeaders = now
+    plugins[place].held &+= more
+    link.holdMore(more)
+  }
 
   /// The first record for the plugin at `place` went to that worker.
   func meet(_ place: Int, _ link: WorkerLink, holding bytes: Int) {
     plugins[place].meeting = .open
     plugins[place].link = link
     plugins[place].held = bytes
+    plugins[place].heldForHeaders = bytes
     link.hold(bytes)
     hasMetPlugins = true
   }
@@ -250,6 +262,7 @@ extension Exchange {
       if phase == .responseChain { maps.response = response }
       maps.responseTrailers = editableTrailers(place, responseWalk)
     }
+    defer { countHeaders(place) }
     guard
       case .applied(let dropped) = HeaderEdits.apply(outcome, to: maps, maximumBytes: loop.settings.maximumMapBytes)
     else { return false }

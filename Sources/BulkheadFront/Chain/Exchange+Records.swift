@@ -30,6 +30,7 @@ extension Exchange {
   func noteSent(_ kind: CallbackKind, to place: Int) {
     if kind.isFromUpstream { plugins[place].sawResponse = true }
     plugins[place].propertyVersion = propertyVersion
+    countHeaders(place)
   }
 
   /// What is known of the stream by now, as Proxy-Wasm properties. A later block takes the place of an earlier one, but

@@ -57,8 +57,11 @@ enum HeaderEdits {
     var inBounds = true
     outcome.forEachOperation { edit in
       guard inBounds, let target = edit.map, let map = maps[target] else { return }
+      let (entries, bytes) = (map.entries.count, map.byteCount)
       if !apply(edit, to: map, target) { dropped += 1 }
-      inBounds = fits(map, maximumBytes)
+      // What makes a map no larger may be done to one of any size: it came so.
+      inBounds =
+        map.entries.count <= max(Limits.maximumPairs, entries) && map.byteCount <= max(maximumBytes, bytes)
     }
     if inBounds {
       maps.each { $0.squeeze() }
@@ -69,10 +72,6 @@ enum HeaderEdits {
       map.lengthWasRemoved = lengthWasRemoved
     }
     return .outOfBounds
-  }
-
-  private static func fits(_ map: HeaderMap, _ maximumBytes: Int) -> Bool {
-    map.entries.count <= Limits.maximumPairs && map.byteCount <= maximumBytes
   }
 
   /// - Returns: false where the edit is not one that may be done.

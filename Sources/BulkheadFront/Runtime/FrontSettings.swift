@@ -41,8 +41,10 @@ struct FrontSettings: Sendable {
   /// Places in the chain of the plugins that are called for TCP connections.
   var networkPlaces: [Int]
 
-  /// The most that the names and values of one header map may have after a plugin's edits.
-  var maximumMapBytes: Int { max(Int(bootstrap.bounds.headerBytes) * 2, 64 << 10) }
+  /// The most that the names and values of one header map may have after a plugin's edits. A worker refuses its plugin what
+  /// goes over `Limits.mapBytes`; headers that say where a message ends stay in the front's map whatever was edited, so
+  /// that it may have a little more.
+  var maximumMapBytes: Int { Limits.mapBytes(headerBytes: bootstrap.bounds.headerBytes) + (1 << 10) }
 
   /// Streams of one plugin and event loop that may wait for a worker.
   static let maximumWaiters = 10_000

@@ -44,6 +44,8 @@ final class Exchange: PluginStream {
     var link: WorkerLink?
     /// What the worker is counted to keep for the stream, in bytes.
     var held = 0
+    /// How much of that is for headers and properties.
+    var heldForHeaders = 0
     /// A callback was completed there: the VM has state of this stream.
     var hasState = false
     /// It was told of the response: its headers, and what is known with them.

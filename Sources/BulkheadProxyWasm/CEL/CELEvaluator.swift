@@ -1,27 +1,19 @@
-/// Evaluates a CEL expression over the properties of a context. Each node is looked at once at most, and no value grows
-/// over `CELValue.maximumBytes`: an expression cannot take long.
+/// Evaluates a CEL expression over the properties of a context. Each node is looked at once at most, no value grows over
+/// `CELValue.maximumBytes`, and what costs more than that counts against the budget: an expression cannot take long.
 struct CELEvaluator {
   let expression: CELExpression
   /// The property of a path; nil where there is none.
   let property: ([UInt8]) -> [UInt8]?
   /// The type in which a property is to be seen.
   let type: ([UInt8]) -> CELAttributeType
-  private let budget = Budget()
-
-  /// What an evaluation may still read of properties and make of strings, in bytes.
-  private final class Budget {
-    private var left = 16 << 20
-    func spend(_ bytes: Int) throws(CELError) {
-      guard bytes <= left else { throw CELError("an expression makes more than 16 MiB of values") }
-      left &-= bytes
-    }
-  }
+  let budget: CELBudget
 
   init(
-    _ expression: CELExpression, property: @escaping ([UInt8]) -> [UInt8]?,
+    _ expression: CELExpression, budget: CELBudget = CELBudget(), property: @escaping ([UInt8]) -> [UInt8]?,
     type: @escaping ([UInt8]) -> CELAttributeType
   ) {
     self.expression = expression
+    self.budget = budget
     self.property = property
     self.type = type
   }
@@ -37,7 +29,7 @@ struct CELEvaluator {
       if expression.path(node) != nil { return try attribute(node) }
       return try element(try value(operand), .string(field))
     case .index(let operand, let key): return try indexed(operand, key)
-    case .has(let field): return .bool(isThere(field))
+    case .has(let field): return .bool(try isThere(field))
     case .not(let operand): return .bool(!(try bool(operand)))
     case .negate(let operand): return try negated(try value(operand))
     case .all(let parts): return .bool(try logical(parts, decisive: false))
@@ -57,7 +49,7 @@ struct CELEvaluator {
     case .binary(let operation, let left, let right):
       return try combine(operation, try value(left), try value(right))
     case .call(let function, let arguments): return try call(function, arguments)
-    case .matches(let operand, let pattern): return .bool(try Self.matches(try text(operand), pattern))
+    case .matches(let operand, let pattern): return .bool(try matches(try text(operand), pattern))
     }
   }
 
@@ -88,14 +80,21 @@ struct CELEvaluator {
   }
 
   private func attribute(path: [UInt8]) throws(CELError) -> CELValue {
-    guard let bytes = property(path) else { throw CELError("there is no such attribute") }
+    guard let bytes = try read(path) else { throw CELError("there is no such attribute") }
     guard bytes.count <= CELValue.maximumBytes else { throw CELError("an attribute is larger than 1 MiB") }
-    try budget.spend(bytes.count)
     return type(path).value(bytes)
   }
 
-  private func isThere(_ node: Int) -> Bool {
-    if let path = expression.path(node) { return property(path) != nil }
+  /// The bytes of a property, which are a copy: they count whatever becomes of them.
+  private func read(_ path: [UInt8]) throws(CELError) -> [UInt8]? {
+    try budget.check()
+    let bytes = property(path)
+    try budget.spend(bytes?.count ?? 0)
+    return bytes
+  }
+
+  private func isThere(_ node: Int) throws(CELError) -> Bool {
+    if let path = expression.path(node) { return try read(path) != nil }
     guard case .select(let operand, let field) = expression.nodes[node], let map = try? value(operand) else {
       return false
     }
@@ -115,10 +114,8 @@ struct CELEvaluator {
   private func element(_ container: CELValue, _ key: CELValue) throws(CELError) -> CELValue {
     switch container {
     case .map(let entries):
-      guard let entry = entries.first(where: { CELValue.areEqual($0.key, key) }) else {
-        throw CELError("there is no such key")
-      }
-      return entry.value
+      for entry in entries where try CELValue.areEqual(entry.key, key, budget) { return entry.value }
+      throw CELError("there is no such key")
     case .list(let elements):
       guard case .int(let index) = key, let place = Int(exactly: index), elements.indices.contains(place) else {
         throw CELError("an index is out of bounds")
@@ -133,13 +130,16 @@ struct CELEvaluator {
     if var path = expression.path(right), type(path) == .map, case .string(let name) = wanted, !name.contains(0) {
       path.append(0)
       path.append(contentsOf: name)
-      return property(path) != nil
+      return try read(path) != nil
     }
     switch try value(right) {
-    case .list(let elements): return elements.contains { CELValue.areEqual($0, wanted) }
-    case .map(let entries): return entries.contains { CELValue.areEqual($0.key, wanted) }
+    case .list(let elements):
+      for element in elements where try CELValue.areEqual(element, wanted, budget) { return true }
+    case .map(let entries):
+      for entry in entries where try CELValue.areEqual(entry.key, wanted, budget) { return true }
     default: throw CELError("the right side of 'in' is neither list nor map")
     }
+    return false
   }
 
   // MARK: Operators
@@ -158,19 +158,21 @@ struct CELEvaluator {
     _ operation: CELExpression.Operator, _ left: CELValue, _ right: CELValue
   ) throws(CELError) -> CELValue {
     switch operation {
-    case .equal: return .bool(CELValue.areEqual(left, right))
-    case .notEqual: return .bool(!CELValue.areEqual(left, right))
-    case .less: return .bool(try Self.order(left, right) < 0)
-    case .lessOrEqual: return .bool(try Self.order(left, right) <= 0)
-    case .greater: return .bool(try Self.order(left, right) > 0)
-    case .greaterOrEqual: return .bool(try Self.order(left, right) >= 0)
+    case .equal: return .bool(try CELValue.areEqual(left, right, budget))
+    case .notEqual: return .bool(!(try CELValue.areEqual(left, right, budget)))
+    case .less: return .bool(try order(left, right) < 0)
+    case .lessOrEqual: return .bool(try order(left, right) <= 0)
+    case .greater: return .bool(try order(left, right) > 0)
+    case .greaterOrEqual: return .bool(try order(left, right) >= 0)
     case .add, .subtract, .multiply, .divide, .modulo: return try arithmetic(operation, left, right)
     case .contains: throw CELError("operands do not fit")
     }
   }
 
-  private static func order(_ left: CELValue, _ right: CELValue) throws(CELError) -> Int {
-    guard let order = CELValue.order(left, right) else { throw CELError("values that have no order are compared") }
+  private func order(_ left: CELValue, _ right: CELValue) throws(CELError) -> Int {
+    guard let order = try CELValue.order(left, right, budget) else {
+      throw CELError("values that have no order are compared")
+    }
     return order
   }
 
@@ -198,6 +200,7 @@ struct CELEvaluator {
     case (.bytes(let a), .bytes(let b)) where operation == .add: return .bytes(try joined(a, b))
     case (.list(let a), .list(let b)) where operation == .add:
       guard a.count &+ b.count <= CELExpression.maximumNodes else { throw CELError("a list is too long") }
+      try budget.work(a.count &+ b.count)
       return .list(a + b)
     default: break
     }
@@ -236,9 +239,21 @@ struct CELEvaluator {
     }
   }
 
-  private static func matches(_ text: [UInt8], _ pattern: CELPattern) throws(CELError) -> Bool {
-    guard let matches = pattern.matches(text) else { throw CELError("a text to match is larger than 256 KiB") }
+  private func matches(_ text: [UInt8], _ pattern: CELPattern) throws(CELError) -> Bool {
+    guard let matches = try pattern.matches(text, budget) else {
+      throw CELError("a text to match is larger than 256 KiB")
+    }
     return matches
+  }
+
+  /// A pattern that is made while the expression runs.
+  private func pattern(_ node: Int) throws(CELError) -> CELPattern {
+    let text = try text(node)
+    try budget.check()
+    let pattern = try CELPattern(text)
+    // Repetitions within each other copy what they repeat.
+    try budget.work(text.count &* pattern.stateCount)
+    return pattern
   }
 
   private func call(_ function: CELExpression.Function, _ arguments: [Int]) throws(CELError) -> CELValue {
@@ -246,7 +261,7 @@ struct CELEvaluator {
     case .startsWith: return .bool(try text(arguments[0]).starts(with: try text(arguments[1])))
     case .endsWith: return .bool(try text(arguments[0]).reversed().starts(with: try text(arguments[1]).reversed()))
     case .contains: return .bool(Self.contains(try text(arguments[0]), try text(arguments[1])))
-    case .matches: return .bool(try Self.matches(try text(arguments[0]), try CELPattern(try text(arguments[1]))))
+    case .matches: return .bool(try matches(try text(arguments[0]), try pattern(arguments[1])))
     default: break
     }
     let value = try value(arguments[0])

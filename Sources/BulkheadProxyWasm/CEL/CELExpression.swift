@@ -40,6 +40,8 @@ struct CELExpression {
   static let maximumText = 16 << 10
   static let maximumNodes = 2_048
   static let maximumDepth = 64
+  /// The states of all patterns in one expression.
+  static let maximumStates = 16 << 10
 
   var nodes: [Node] = []
   var root = 0
@@ -52,6 +54,22 @@ struct CELExpression {
     var parser = try CELParser(text)
     root = try parser.parse()
     nodes = parser.nodes
+  }
+
+  /// The memory that it takes, about.
+  var byteCount: Int {
+    var bytes = nodes.count &* MemoryLayout<Node>.stride
+    for node in nodes {
+      switch node {
+      case .literal(.string(let text)), .literal(.bytes(let text)): bytes &+= text.count
+      case .identifier(let name), .select(_, let name): bytes &+= name.utf8.count
+      case .all(let parts), .any(let parts), .list(let parts), .map(let parts), .call(_, let parts):
+        bytes &+= parts.count &* MemoryLayout<Int>.stride
+      case .matches(_, let pattern): bytes &+= pattern.byteCount
+      case .literal, .index, .has, .not, .negate, .binary, .conditional: break
+      }
+    }
+    return bytes
   }
 
   /// The path of a property that a node names, where it is nothing but names.

@@ -6,6 +6,8 @@ struct CELParser {
   /// Of each node, how deep it reaches.
   private var depths: [Int] = []
   private var nesting = 0
+  /// States that the patterns of the expression may still have.
+  private var statesLeft = CELExpression.maximumStates
 
   init(_ text: UnsafeRawBufferPointer) throws(CELError) {
     lexer = CELLexer(text)
@@ -243,7 +245,9 @@ struct CELParser {
       throw CELError("a function has the wrong number of arguments")
     }
     if function == .matches, case .literal(.string(let pattern)) = nodes[arguments[1]] {
-      return try add(.matches(arguments[0], try CELPattern(pattern)), over: arguments)
+      let pattern = try CELPattern(pattern, mostStates: statesLeft)
+      statesLeft &-= pattern.stateCount
+      return try add(.matches(arguments[0], pattern), over: arguments)
     }
     return try add(.call(function, arguments), over: arguments)
   }

@@ -52,9 +52,17 @@ struct CELPattern {
   private var pattern: [UInt8]
   private var at = 0
   private var depth = 0
+  private let mostStates: Int
 
+  /// How many states it has.
+  var stateCount: Int { states.count }
+  /// The memory that it takes.
+  var byteCount: Int { states.count &* MemoryLayout<State>.stride }
+
+  /// - Parameter mostStates: that it may have, beside the bound of every pattern.
   /// - Throws: `CELError` where it is no pattern, has what is not supported, or is over a bound.
-  init(_ pattern: [UInt8]) throws(CELError) {
+  init(_ pattern: [UInt8], mostStates: Int = CELPattern.maximumStates) throws(CELError) {
+    self.mostStates = min(mostStates, Self.maximumStates)
     guard pattern.count <= Self.maximumPattern else { throw CELError("a pattern is longer than 1 KiB") }
     self.pattern = pattern
     try alternatives()
@@ -63,10 +71,13 @@ struct CELPattern {
     self.pattern = []
   }
 
+  private static let tooLarge = CELError(
+    "a pattern is too large: it may have 4,096 states, and those of one expression 16,384 together")
+
   // MARK: Compiling
 
   private mutating func emit(_ state: State) throws(CELError) {
-    guard states.count < Self.maximumStates else { throw CELError("a pattern is too large") }
+    guard states.count < mostStates else { throw Self.tooLarge }
     states.append(state)
   }
 
@@ -165,9 +176,7 @@ struct CELPattern {
       }
     }
     let copies = max(least, most ?? 0) &+ 1
-    guard states.count &+ copies &* (piece.count &+ 2) <= Self.maximumStates else {
-      throw CELError("a pattern is too large")
-    }
+    guard states.count &+ copies &* (piece.count &+ 2) <= mostStates else { throw Self.tooLarge }
     for _ in 0..<least { copy(to: &states) }
     guard let most else {
       let fork = states.count
@@ -280,18 +289,22 @@ struct CELPattern {
   // MARK: Matching
 
   /// Whether the pattern matches anywhere in the text; nil where the text is over the bound.
-  func matches(_ text: [UInt8]) -> Bool? {
+  ///
+  /// - Throws: where the match is over the budget.
+  func matches(_ text: [UInt8], _ budget: CELBudget) throws(CELError) -> Bool? {
     guard text.count <= Self.maximumText else { return nil }
     var current: [Int] = []
     var following: [Int] = []
     var marks = [Int](repeating: -1, count: states.count)
     var stack: [Int] = []
+    var steps = 0
     for position in 0...text.count {
       // It may begin anywhere.
       var isMatch = false
       func add(_ state: Int) {
         stack.append(state)
         while let next = stack.popLast() {
+          steps &+= 1
           guard next < states.count, marks[next] != position else { continue }
           marks[next] = position
           switch states[next] {
@@ -309,6 +322,11 @@ struct CELPattern {
       current.removeAll(keepingCapacity: true)
       for state in following { add(state) }
       add(0)
+      steps &+= current.count
+      if steps > 1_000 {
+        try budget.work(steps)
+        steps = 0
+      }
       if isMatch { return true }
       guard position < text.count else { break }
       following.removeAll(keepingCapacity: true)

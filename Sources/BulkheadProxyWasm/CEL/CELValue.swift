@@ -65,23 +65,36 @@ struct CELEntry: Equatable {
 
 extension CELValue {
   /// Whether two values are equal; numbers of different types are compared as numbers, what cannot be compared differs.
-  static func areEqual(_ left: CELValue, _ right: CELValue) -> Bool {
-    if let order = order(left, right) { return order == 0 }
+  ///
+  /// - Throws: where the comparison is over the budget.
+  static func areEqual(_ left: CELValue, _ right: CELValue, _ budget: CELBudget) throws(CELError) -> Bool {
+    if let order = try order(left, right, budget) { return order == 0 }
     switch (left, right) {
     case (.null, .null): return true
     case (.list(let a), .list(let b)):
-      return a.count == b.count && zip(a, b).allSatisfy { areEqual($0, $1) }
+      guard a.count == b.count else { return false }
+      for (first, second) in zip(a, b) where !(try areEqual(first, second, budget)) { return false }
+      return true
     case (.map(let a), .map(let b)):
-      return a.count == b.count
-        && a.allSatisfy { entry in
-          b.contains { areEqual($0.key, entry.key) && areEqual($0.value, entry.value) }
-        }
+      guard a.count == b.count else { return false }
+      for entry in a where !(try has(b, entry, budget)) { return false }
+      return true
     default: return false
     }
   }
 
+  private static func has(_ entries: [CELEntry], _ wanted: CELEntry, _ budget: CELBudget) throws(CELError) -> Bool {
+    for entry in entries where try areEqual(entry.key, wanted.key, budget) {
+      if try areEqual(entry.value, wanted.value, budget) { return true }
+    }
+    return false
+  }
+
   /// -1, 0 or 1; nil where the two have no order.
-  static func order(_ left: CELValue, _ right: CELValue) -> Int? {
+  ///
+  /// - Throws: where the comparison is over the budget.
+  static func order(_ left: CELValue, _ right: CELValue, _ budget: CELBudget) throws(CELError) -> Int? {
+    try budget.work(1)
     switch (left, right) {
     case (.bool(let a), .bool(let b)): return rank(a ? 1 : 0, b ? 1 : 0)
     case (.int(let a), .int(let b)), (.duration(let a), .duration(let b)), (.timestamp(let a), .timestamp(let b)):
@@ -91,6 +104,7 @@ extension CELValue {
     case (.uint(let a), .int(let b)): return b < 0 ? 1 : rank(a, UInt64(b))
     case (.string(let a), .string(let b)), (.bytes(let a), .bytes(let b)), (.string(let a), .bytes(let b)),
       (.bytes(let a), .string(let b)):
+      try budget.work(min(a.count, b.count))
       return a.lexicographicallyPrecedes(b) ? -1 : a == b ? 0 : 1
     default:
       guard let a = left.asDouble, let b = right.asDouble, !a.isNaN, !b.isNaN else { return nil }
