@@ -13,11 +13,16 @@ public struct CrashPolicy: Hashable, Sendable {
     public var factor: Int
     /// The longest wait.
     public var maximum: Duration
+    /// By how much a wait is lengthened or shortened at random, in percent of it: 0 to 100.
+    public var jitter: Int
 
-    public init(initial: Duration = .milliseconds(50), factor: Int = 2, maximum: Duration = .seconds(10)) {
+    public init(
+      initial: Duration = .milliseconds(50), factor: Int = 2, maximum: Duration = .seconds(10), jitter: Int = 0
+    ) {
       self.initial = initial
       self.factor = factor
       self.maximum = maximum
+      self.jitter = jitter
     }
 
     /// The wait before restart number `number` in a row, counted from 0; zero for the first.
@@ -43,6 +48,88 @@ public struct CrashPolicy: Hashable, Sendable {
     public init(restarts: Int = 10, interval: Duration = .seconds(60)) {
       self.restarts = restarts
       self.interval = interval
+    }
+  }
+
+  /// The longest that a callback may run, by its kind; what is nil is `callbackDeadline`.
+  public struct Deadlines: Hashable, Sendable {
+    /// Headers and trailers, and a connection's beginning.
+    public var headers: Duration?
+    /// Bodies, and the data of a connection.
+    public var body: Duration?
+    /// `on_done`, `on_log`, `on_delete`.
+    public var log: Duration?
+    /// `on_tick`, and everything else that is for the plugin itself: answers of calls, queues.
+    public var tick: Duration?
+    /// `on_vm_start` and `on_configure`; nil: the start deadline alone holds.
+    public var configure: Duration?
+
+    public init() {}
+  }
+
+  /// Whether a worker that failed is started again.
+  public enum RestartMode: String, Hashable, Sendable, CaseIterable {
+    /// As long as the budget lasts.
+    case always
+    /// Never: the first failure is the last.
+    case never
+  }
+
+  /// What a spent budget means.
+  public struct Exhaustion: Hashable, Sendable {
+    /// Whether one attempt follows after the stability time; else it takes `bulkheadctl reset` or a new configuration.
+    public var retries: Bool
+    /// What streams see meanwhile; nil: the plugin's own fail strategy.
+    public var strategy: FailStrategy?
+
+    public init(retries: Bool = true, strategy: FailStrategy? = nil) {
+      self.retries = retries
+      self.strategy = strategy
+    }
+  }
+
+  /// When a worker that has not failed is replaced all the same; nil: never for that reason.
+  public struct Recycling: Hashable, Sendable {
+    public var age: Duration?
+    /// Callbacks that it has run.
+    public var requests: UInt64?
+    /// Linear memory of its guest.
+    public var memory: ByteCount?
+
+    public init() {}
+  }
+
+  /// What a client is told where the plugin's failure closes its request.
+  public struct FailAnswer: Hashable, Sendable {
+    /// 400 to 599.
+    public var status: Int
+    /// Nil: a line that names the plugin and why.
+    public var body: String?
+
+    public init(status: Int = 503, body: String? = nil) {
+      self.status = status
+      self.body = body
+    }
+  }
+
+  /// The rings of a worker, in bytes each; nil: as the supervisor works them out from the bounds of bodies.
+  public struct Rings: Hashable, Sendable {
+    public var callbacks: ByteCount?
+    public var replies: ByteCount?
+
+    public init() {}
+  }
+
+  /// The layers that have to hold.
+  public struct Isolation: Hashable, Sendable {
+    /// A worker where one of these does not hold is not served by.
+    public var required: [IsolationLayer]
+    /// The file in `policies/seccomp/`, without `.json`.
+    public var seccomp: String
+
+    public init(required: [IsolationLayer] = [], seccomp: String = "worker") {
+      self.required = required
+      self.seccomp = seccomp
     }
   }
 
@@ -72,6 +159,19 @@ public struct CrashPolicy: Hashable, Sendable {
   /// The hostcalls, WASI calls and callbacks that the plugin may use, by the names of its imports and exports; nil: all of
   /// them. What is left out is refused (INTERNAL_FAILURE, or ENOTCAPABLE from WASI) or not called.
   public var capabilities: [String]?
+  public var deadlines = Deadlines()
+  public var restart = RestartMode.always
+  public var exhaustion = Exhaustion()
+  /// Workers that take streams: 1 to 64.
+  public var workers = 1
+  /// Workers that are started and configured, and wait to take the place of one that fails: 0 to 8.
+  public var standby = 0
+  public var recycling = Recycling()
+  public var failAnswer = FailAnswer()
+  /// The most that each worker may use of one processor, in percent (100 is one whole processor); nil: no bound.
+  public var cpuPercent: Int?
+  public var rings = Rings()
+  public var isolation = Isolation()
 
   public init(
     name: String = "default", callbackDeadline: Duration = .milliseconds(100), startDeadline: Duration = .seconds(5),
