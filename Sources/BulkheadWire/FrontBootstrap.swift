@@ -63,6 +63,8 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var callsInFlight = UInt32(Limits.defaultCallsInFlight)
     /// The most of a body that a callback may hold back, in bytes: beyond it the answer is 413 or 500.
     public var bufferBytes = UInt32(Limits.defaultBufferBytes)
+    /// Workers that take its streams: of those that are ready, the oldest. The others stand by.
+    public var workers: UInt32 = 1
     /// The longest that one callback may run.
     public var callbackDeadline: UInt32
     /// The longest that a stream waits for a ready worker.
@@ -185,6 +187,7 @@ public struct FrontBootstrap: Equatable, Sendable {
       writer.string(plugin.vmID)
       writer.u32(plugin.callsInFlight)
       writer.u32(plugin.bufferBytes)
+      writer.u32(plugin.workers)
     }
     for time in [timeouts.headerRead, timeouts.idle, timeouts.upstreamConnect, timeouts.upstreamResponse] {
       writer.u32(time)
@@ -247,6 +250,10 @@ public struct FrontBootstrap: Equatable, Sendable {
       plugin.bufferBytes = try reader.u32("plugin.bufferBytes")
       guard plugin.bufferBytes <= UInt32(Limits.maximumBufferBytes) else {
         throw WireError(.tooLarge, "plugin.bufferBytes")
+      }
+      plugin.workers = try reader.u32("plugin.workers")
+      guard (1...UInt32(Limits.maximumWorkers)).contains(plugin.workers) else {
+        throw WireError(.tooLarge, "plugin.workers")
       }
       return plugin
     }

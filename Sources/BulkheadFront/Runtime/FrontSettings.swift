@@ -15,6 +15,8 @@ struct FrontSettings: Sendable {
     var admissionWait: UInt64
     /// The most of a body that its callback may hold back.
     var bufferBytes: Int
+    /// Workers that take new streams; ready ones beyond that stand by.
+    var workers: Int
   }
 
   var bootstrap: FrontBootstrap
@@ -75,7 +77,8 @@ struct FrontSettings: Sendable {
       Plugin(
         name: $0.name, strategy: $0.failStrategy, callbacks: $0.callbacks,
         callbackDeadline: UInt64(max($0.callbackDeadline, 1)) * 1_000_000,
-        admissionWait: UInt64($0.admissionWait) * 1_000_000, bufferBytes: Int($0.bufferBytes))
+        admissionWait: UInt64($0.admissionWait) * 1_000_000, bufferBytes: Int($0.bufferBytes),
+        workers: max(Int($0.workers), 1))
     }
     headerRead = UInt64(bootstrap.timeouts.headerRead) * 1_000_000
     idle = UInt64(bootstrap.timeouts.idle) * 1_000_000

@@ -37,6 +37,7 @@ extension FrontBootstrap {
         plugin.vmID = $0.manifest.vmID
         plugin.callsInFlight = $0.policy.callsInFlight
         plugin.bufferBytes = $0.policy.bufferBytes
+        plugin.workers = UInt32(clamping: min(max($0.policy.workers, 1), Limits.maximumWorkers))
         return plugin
       },
       ring: RingSizes(policies: plugins.map(\.policy)))
