@@ -121,6 +121,7 @@ public struct PluginMachine: Sendable {
   private var counted: [Duration] = []
   private var recycledAt: Duration?
   private var armed: Duration?
+  private var reported = PluginState.starting
   private var random: UInt64
   private var actions: [Action] = []
 
@@ -168,7 +169,6 @@ public struct PluginMachine: Sendable {
   public mutating func handle(_ event: Event, at time: Duration) -> [Action] {
     now = max(now, time)
     actions = []
-    let before = state
     switch event {
     case .begin: begin()
     case .ready(let number): ready(number)
@@ -183,7 +183,10 @@ public struct PluginMachine: Sendable {
     settle()
     setTimer()
     // A plugin that is not wanted any more has no state to report.
-    if state != before, phase != .ended { actions.append(.report(state)) }
+    if state != reported, phase != .ended {
+      reported = state
+      actions.append(.report(state))
+    }
     return actions
   }
 
