@@ -232,6 +232,9 @@ extension Supervisor {
       worker.timer = nil
       let looks = worker.isIdle && worker.status()?.callback == 0 ? idleLooks + 1 : 0
       if looks >= 2 || loop.now >= end {
+        if !worker.isIdle {
+          worker.child.note(.warn, "streams are still open in it: they go on as its plugin's fail strategy says")
+        }
         kill(worker, ExitCause(reason: .requested, detail: "asked for"))
       } else {
         awaitIdle(worker, until: end, idleLooks: looks)
