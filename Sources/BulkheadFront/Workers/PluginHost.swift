@@ -39,6 +39,8 @@ final class PluginHost {
   }
 
   var isQuarantined: Bool { state == .quarantined }
+  /// What a stream that the plugin fails now sees.
+  var strategy: FailStrategy { isQuarantined ? settings.quarantineStrategy : settings.strategy }
   var hasWaiters: Bool { firstWaiter < waiters.count }
 
   func attach(_ link: WorkerLink) { links.append(link) }
