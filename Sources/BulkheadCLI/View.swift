@@ -103,7 +103,7 @@ struct View {
     return "\(exit.reason.rawValue) \(ago) ago" + (detail.isEmpty ? "" : ": \(detail)")
   }
 
-  private func json(_ value: some Encodable) throws(ControlFailure) -> String {
+  func json(_ value: some Encodable) throws(ControlFailure) -> String {
     do {
       return String(decoding: try ControlJSON.encode(value, pretty: true), as: UTF8.self)
     } catch {

@@ -65,6 +65,10 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var bufferBytes = UInt32(Limits.defaultBufferBytes)
     /// Workers that take its streams: of those that are ready, the oldest. The others stand by.
     public var workers: UInt32 = 1
+    /// What a client is told where its failure closes a request.
+    public var failAnswer = FailAnswer()
+    /// What holds in place of `failStrategy` while it is quarantined; nil: the same.
+    public var quarantineStrategy: FailStrategy?
     /// The longest that one callback may run.
     public var callbackDeadline: UInt32
     /// The longest that a stream waits for a ready worker.
@@ -77,6 +81,31 @@ public struct FrontBootstrap: Equatable, Sendable {
       self.callbacks = callbacks
       self.callbackDeadline = callbackDeadline
       self.admissionWait = admissionWait
+    }
+  }
+
+  /// What a client is told where a plugin's failure closes its request.
+  public struct FailAnswer: Equatable, Sendable {
+    /// 400 to 599.
+    public var status: UInt32
+    /// Nil: a line that names the plugin and why.
+    public var body: String?
+    public init(status: UInt32 = 503, body: String? = nil) {
+      self.status = status
+      self.body = body
+    }
+
+    func encode(into writer: inout WireWriter) {
+      writer.u32(status)
+      writer.bool(body != nil)
+      if let body { writer.string(body) }
+    }
+
+    init(_ reader: inout WireReader) throws(WireError) {
+      status = try reader.u32("failAnswer.status")
+      guard (400...599).contains(status) else { throw WireError(.unknownValue, "failAnswer.status") }
+      body = try reader.bool("failAnswer.hasBody") ? try reader.string("failAnswer.body") : nil
+      guard body?.utf8.count ?? 0 <= Limits.maximumFailAnswer else { throw WireError(.tooLarge, "failAnswer.body") }
     }
   }
 
@@ -188,6 +217,9 @@ public struct FrontBootstrap: Equatable, Sendable {
       writer.u32(plugin.callsInFlight)
       writer.u32(plugin.bufferBytes)
       writer.u32(plugin.workers)
+      plugin.failAnswer.encode(into: &writer)
+      writer.bool(plugin.quarantineStrategy != nil)
+      if let strategy = plugin.quarantineStrategy { writer.u8(strategy.code) }
     }
     for time in [timeouts.headerRead, timeouts.idle, timeouts.upstreamConnect, timeouts.upstreamResponse] {
       writer.u32(time)
@@ -254,6 +286,13 @@ public struct FrontBootstrap: Equatable, Sendable {
       plugin.workers = try reader.u32("plugin.workers")
       guard (1...UInt32(Limits.maximumWorkers)).contains(plugin.workers) else {
         throw WireError(.tooLarge, "plugin.workers")
+      }
+      plugin.failAnswer = try FailAnswer(&reader)
+      if try reader.bool("plugin.hasQuarantineStrategy") {
+        guard let strategy = FailStrategy(code: try reader.u8("plugin.quarantineStrategy")) else {
+          throw WireError(.unknownValue, "plugin.quarantineStrategy")
+        }
+        plugin.quarantineStrategy = strategy
       }
       return plugin
     }

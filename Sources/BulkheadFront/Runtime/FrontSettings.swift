@@ -17,6 +17,11 @@ struct FrontSettings: Sendable {
     var bufferBytes: Int
     /// Workers that take new streams; ready ones beyond that stand by.
     var workers: Int
+    /// What a client is told where a failure closes its request; no body: a line that names the plugin and why.
+    var failStatus: Int
+    var failBody: ByteBuffer?
+    /// What holds while it is quarantined.
+    var quarantineStrategy: FailStrategy
   }
 
   var bootstrap: FrontBootstrap
@@ -78,7 +83,9 @@ struct FrontSettings: Sendable {
         name: $0.name, strategy: $0.failStrategy, callbacks: $0.callbacks,
         callbackDeadline: UInt64(max($0.callbackDeadline, 1)) * 1_000_000,
         admissionWait: UInt64($0.admissionWait) * 1_000_000, bufferBytes: Int($0.bufferBytes),
-        workers: max(Int($0.workers), 1))
+        workers: max(Int($0.workers), 1), failStatus: Int($0.failAnswer.status),
+        failBody: $0.failAnswer.body.map { ByteBuffer(string: $0) },
+        quarantineStrategy: $0.quarantineStrategy ?? $0.failStrategy)
     }
     headerRead = UInt64(bootstrap.timeouts.headerRead) * 1_000_000
     idle = UInt64(bootstrap.timeouts.idle) * 1_000_000

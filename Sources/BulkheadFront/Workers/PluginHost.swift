@@ -45,6 +45,8 @@ final class PluginHost {
   }
 
   var isQuarantined: Bool { state == .quarantined }
+  /// What a stream that the plugin fails now sees.
+  var strategy: FailStrategy { isQuarantined ? settings.quarantineStrategy : settings.strategy }
   var hasWaiters: Bool { firstWaiter < waiters.count }
 
   /// The worker that takes the next stream that is new to the plugin.

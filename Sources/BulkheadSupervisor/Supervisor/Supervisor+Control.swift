@@ -20,6 +20,9 @@ extension Supervisor {
     case .plugins: return .success(.plugins(PluginsResponse(plugins: plugins.map(\.info))))
     case .workers:
       return .success(.workers(WorkersResponse(workers: plugins.flatMap { $0.workers.map(info) })))
+    case .policies: return .success(.policies(policiesResponse))
+    case .policy(let name): return policyResponse(name)
+    case .policyOf(let name): return policyResponse(ofPlugin: name)
     case .restart(let name): return change(name) { plugin in restart(plugin) }
     case .reset(let name):
       return change(name) { plugin in
@@ -32,19 +35,21 @@ extension Supervisor {
   private func change(
     _ name: String, _ body: (PluginRuntime) -> ControlError?
   ) -> Result<ControlAnswer, ControlError> {
-    guard let plugin = plugins.first(where: { $0.name == name }) else {
-      let names = plugins.map(\.name).prefix(20).joined(separator: ", ")
-      return .failure(
-        ControlError(
-          code: .unknownPlugin,
-          message: "there is no plugin '\(name)'; " + (names.isEmpty ? "there are none" : "there are: \(names)")))
-    }
+    guard let plugin = plugins.first(where: { $0.name == name }) else { return .failure(noPlugin(name)) }
     guard phase == .running else {
       let why = phase == .starting ? "is still starting: try again in a moment" : "is stopping"
       return .failure(ControlError(code: .unavailable, message: "the supervisor \(why)"))
     }
     if let error = body(plugin) { return .failure(error) }
     return .success(.plugin(plugin.info))
+  }
+
+  /// That there is no plugin of a name.
+  func noPlugin(_ name: String) -> ControlError {
+    let names = plugins.map(\.name).prefix(20).joined(separator: ", ")
+    return ControlError(
+      code: .unknownPlugin,
+      message: "there is no plugin '\(name)'; " + (names.isEmpty ? "there are none" : "there are: \(names)"))
   }
 
   private func restart(_ plugin: PluginRuntime) -> ControlError? {

@@ -61,7 +61,8 @@ extension Supervisor {
       environment: plugin.manifest.environment.map { ($0.name, $0.value) },
       memoryLimit: plugin.policy.memoryLimit.bytes, logLevel: log.minimumLevel,
       logLinesPerSecond: plugin.policy.logLinesPerSecond, eventLoops: UInt32(clamping: configuration.eventLoops),
-      ring: ring, maximumSpinMicroseconds: setup.maximumSpinMicroseconds, seccompProgram: setup.programs.worker,
+      ring: ring, maximumSpinMicroseconds: setup.maximumSpinMicroseconds,
+      seccompProgram: setup.programs.worker(under: plugin.policy),
       unprivilegedID: plugin.hostID, layers: [])
     bootstrap.upstreams = configuration.upstreams.map(\.name)
     bootstrap.callsInFlight = plugin.policy.callsInFlight
