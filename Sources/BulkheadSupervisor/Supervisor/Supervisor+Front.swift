@@ -176,6 +176,7 @@ extension Supervisor {
     case .workerIdle(let id): workers[id]?.isIdle = true
     case .workerGone(let id):
       note(.trace, "front: \(event) (\(workers[id]?.plugin.name ?? "gone"))")
+      if let worker = workers[id] { isLetGo(worker) }
     case .drained: note(.debug, "front: drained")
     case .metrics(let number, let isLast, let text): takeMetrics(number: number, isLast: isLast, text: text)
     }
