@@ -51,6 +51,15 @@ public struct FrontBootstrap: Equatable, Sendable {
     }
   }
 
+  /// The longest that callbacks of each class may run, in milliseconds; 0: `Plugin.callbackDeadline`.
+  public struct Deadlines: Equatable, Sendable {
+    public var headers: UInt32 = 0
+    public var body: UInt32 = 0
+    public var log: UInt32 = 0
+    public var tick: UInt32 = 0
+    public init() {}
+  }
+
   /// In the order of the chain: request callbacks run from the first to the last, response callbacks back.
   public struct Plugin: Equatable, Sendable {
     public var name: String
@@ -65,6 +74,8 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var bufferBytes = UInt32(Limits.defaultBufferBytes)
     /// The longest that one callback may run.
     public var callbackDeadline: UInt32
+    /// What holds instead, by the callback's class.
+    public var deadlines = Deadlines()
     /// The longest that a stream waits for a ready worker.
     public var admissionWait: UInt32
     public init(
@@ -185,6 +196,9 @@ public struct FrontBootstrap: Equatable, Sendable {
       writer.string(plugin.vmID)
       writer.u32(plugin.callsInFlight)
       writer.u32(plugin.bufferBytes)
+      for time in [plugin.deadlines.headers, plugin.deadlines.body, plugin.deadlines.log, plugin.deadlines.tick] {
+        writer.u32(time)
+      }
     }
     for time in [timeouts.headerRead, timeouts.idle, timeouts.upstreamConnect, timeouts.upstreamResponse] {
       writer.u32(time)
@@ -248,6 +262,10 @@ public struct FrontBootstrap: Equatable, Sendable {
       guard plugin.bufferBytes <= UInt32(Limits.maximumBufferBytes) else {
         throw WireError(.tooLarge, "plugin.bufferBytes")
       }
+      plugin.deadlines.headers = try reader.u32("plugin.deadlines.headers")
+      plugin.deadlines.body = try reader.u32("plugin.deadlines.body")
+      plugin.deadlines.log = try reader.u32("plugin.deadlines.log")
+      plugin.deadlines.tick = try reader.u32("plugin.deadlines.tick")
       return plugin
     }
     timeouts = Timeouts()

@@ -37,6 +37,7 @@ extension FrontBootstrap {
         plugin.vmID = $0.manifest.vmID
         plugin.callsInFlight = $0.policy.callsInFlight
         plugin.bufferBytes = $0.policy.bufferBytes
+        plugin.deadlines = Deadlines($0.policy)
         return plugin
       },
       ring: RingSizes(policies: plugins.map(\.policy)))
@@ -56,6 +57,16 @@ extension FrontBootstrap {
     accessLog = configuration.accessLog.map {
       AccessLog(fields: $0.fields.map { .init(name: $0.name, property: $0.property) })
     }
+  }
+}
+
+extension FrontBootstrap.Deadlines {
+  init(_ policy: CrashPolicy) {
+    self.init()
+    headers = policy.deadline(of: .headers)?.wholeMilliseconds ?? 0
+    body = policy.deadline(of: .body)?.wholeMilliseconds ?? 0
+    log = policy.deadline(of: .log)?.wholeMilliseconds ?? 0
+    tick = policy.deadline(of: .tick)?.wholeMilliseconds ?? 0
   }
 }
 
