@@ -107,6 +107,7 @@ extension Supervisor {
           ? ExitCause(reason: .requested, detail: "the front did not take up its channel within \(deadline.text)")
           : ExitCause(reason: .deadline, detail: "it was not ready within \(deadline.text)"))
     }
+    armWatch()
     tellFront(
       .addWorker(worker: worker.id, plugin: plugin.index), [channel, SharedDescriptor(liveness.takeRead())] + doorbells)
     child.note(.debug, "started")
@@ -258,24 +259,6 @@ extension Supervisor {
       if workers.isEmpty { outcome = .success(()) }
     } else {
       handle(.exited(worker.number, cause.reason), plugin)
-    }
-  }
-
-  // MARK: callbacks that no stream waits for
-
-  /// Looks at the status pages of workers that tick, for as long as there are some.
-  func armWatch() {
-    guard watchTimer == nil, workers.values.contains(where: { $0.tickPeriod > 0 }) else { return }
-    watchTimer = loop.after(.milliseconds(50)) { [unowned self] in
-      watchTimer = nil
-      for worker in workers.values where worker.tickPeriod > 0 && worker.state == .ready {
-        guard let status = worker.status(), let late = worker.watch.look(status, now: loop.now) else { continue }
-        let deadline = worker.plugin.policy.callbackDeadline
-        guard late.for >= deadline else { continue }
-        interrupt(
-          worker, ExitCause(reason: .deadline, detail: "\(late.kind.name) ran longer than \(deadline.text)"))
-      }
-      armWatch()
     }
   }
 }
