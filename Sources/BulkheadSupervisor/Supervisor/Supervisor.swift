@@ -52,6 +52,7 @@ final class Supervisor {
   let accessLog: SharedDescriptor?
   /// In the order of the chain.
   let plugins: [PluginRuntime]
+  let controlGroups: ControlGroups
   /// The only writer of the lifeline is this process: workers see its end when it dies.
   let lifeline: (read: SharedDescriptor, write: SharedDescriptor)
   let startedAt: Duration
@@ -90,6 +91,7 @@ final class Supervisor {
     } catch {
       throw StartError(ExitCode.unavailable, "\(error)")
     }
+    controlGroups = ControlGroups()
     let uidMap = FileSystem.readProcess("/proc/self/uid_map")
     let manifests = setup.loaded.plugins
     let hostIDs = HostIdentity.assign(manifests.map(\.name), uidMap: uidMap)
@@ -132,6 +134,7 @@ final class Supervisor {
       for plugin in plugins { handle(.begin, plugin) }
       try run(until: { false })
     }
+    controlGroups.leave()
     try outcome?.get()
   }
 
