@@ -1,15 +1,16 @@
 import BulkheadCore
 import BulkheadSystem
 
-/// The filters of workers and compilers, compiled once.
+/// The filters of workers, compilers and the front, compiled once.
 struct SeccompPrograms: Sendable {
   var worker: [UInt8]
   var compiler: [UInt8]
+  var front: [UInt8]
 
   /// A larger profile is none.
   private static let maximumProfile = 1 << 20
 
-  /// Reads and compiles both profiles: `seccomp/NAME.json` of the first of those directories that has it, else the one
+  /// Reads and compiles the profiles: `seccomp/NAME.json` of the first of those directories that has it, else the one
   /// that is built in.
   ///
   /// - Throws: `StartError` (configuration) with file and place where a profile is there but cannot be used.
@@ -17,7 +18,8 @@ struct SeccompPrograms: Sendable {
   {
     SeccompPrograms(
       worker: try load("worker.json", ShippedProfiles.worker, policyDirectories, note),
-      compiler: try load("compiler.json", ShippedProfiles.compiler, policyDirectories, note))
+      compiler: try load("compiler.json", ShippedProfiles.compiler, policyDirectories, note),
+      front: try load("front.json", ShippedProfiles.front, policyDirectories, note))
   }
 
   private static func load(

@@ -29,6 +29,18 @@ extension PluginRuntime {
 }
 
 extension Supervisor {
+  /// Takes what a front says of its sandbox; what is missing is said once for each set of layers.
+  func confined(_ front: FrontRuntime, _ layers: [LayerReport]) {
+    // Namespaces are not for it: it serves on the host's network, and reads the host's files of names.
+    let own = front.child.layers.filter { [.environment, .descriptors, .session].contains($0.layer) }
+    let all = own + layers
+    front.isolation = IsolationLayer.allCases.compactMap { layer in all.last { $0.layer == layer } }
+    let gaps = front.isolation.filter { !$0.holds }
+    guard !gaps.isEmpty, announcedFrontGaps.insert(gaps.map(\.layer)).inserted else { return }
+    let list = gaps.map { "\($0.layer.rawValue) (\($0.why))" }.joined(separator: "; ")
+    front.child.note(.warn, "layers of its sandbox that are missing here: \(list)")
+  }
+
   /// Ends a worker that lacks a layer which its policy requires; it has looked itself, but it is not believed.
   ///
   /// - Returns: whether it was.

@@ -53,6 +53,8 @@ final class Supervisor {
   /// In the order of the chain.
   let plugins: [PluginRuntime]
   let controlGroups: ControlGroups
+  /// Whom the front becomes where this process is root.
+  let frontID: UInt32
   /// The only writer of the lifeline is this process: workers see its end when it dies.
   let lifeline: (read: SharedDescriptor, write: SharedDescriptor)
   let startedAt: Duration
@@ -63,6 +65,8 @@ final class Supervisor {
   var frontTimer: TimerQueue.Token?
   var failedFronts = 0
   var hasServed = false
+  /// Which missing layers of a front were said already.
+  var announcedFrontGaps: Set<[IsolationLayer]> = []
   var workers: [UInt64: WorkerRuntime] = [:]
   var nextWorker: UInt64 = 1
   /// Plugins whose next worker waits for its turn, or for a front.
@@ -93,6 +97,7 @@ final class Supervisor {
     }
     controlGroups = ControlGroups()
     let uidMap = FileSystem.readProcess("/proc/self/uid_map")
+    frontID = HostIdentity.front(uidMap: uidMap)
     let manifests = setup.loaded.plugins
     let hostIDs = HostIdentity.assign(manifests.map(\.name), uidMap: uidMap)
     plugins = zip(manifests, hostIDs).enumerated().map { index, pair in

@@ -202,12 +202,19 @@ int64_t bh_pivot_root_here(void);
 int64_t bh_make_file(const char *path);
 int64_t bh_make_directory(const char *path);
 int64_t bh_change_directory(const char *path);
+/// The path without links, as `realpath`; its length, without a NUL.
+int64_t bh_real_path(const char *path, char *buffer, size_t room);
 int64_t bh_read_link(const char *path, char *buffer, size_t room);
 /// Whether path and descriptor are the same file: 1 or 0.
 int64_t bh_same_file(const char *path, int fd);
 int64_t bh_landlock_abi(void);
 /// Denies all that this kernel's Landlock can deny, except reading the file at `readable` where it is not NULL.
 int64_t bh_landlock_restrict(const char *readable);
+/// Denies all that this kernel's Landlock can deny, except reading those files and what is in those directories, as far as
+/// they are there, and connecting.
+int64_t bh_landlock_restrict_client(const char *const *readable, size_t count);
+/// Maps a shared library for good; nothing where there is none of that name.
+void bh_load_library(const char *name);
 /// Loads a BPF program of `count` bytes; the process needs no_new_privs.
 int64_t bh_seccomp_load(const void *program, size_t count);
 /// For tests and probes: a bare system call.
