@@ -178,6 +178,10 @@ public struct FrontBootstrap: Equatable, Sendable {
   public var ring: RingSizes
   /// Nil where none is written.
   public var accessLog: AccessLog?
+  /// The front's seccomp program: `struct sock_filter` after `struct sock_filter`, 8 bytes each.
+  public var seccompProgram: [UInt8] = []
+  /// The user that the front becomes where it starts as root.
+  public var unprivilegedID: UInt32 = 65_534
 
   public init(
     eventLoops: UInt32, maximumSpinMicroseconds: UInt32, logLevel: LogLevel, listeners: [Listener],
@@ -255,6 +259,8 @@ public struct FrontBootstrap: Equatable, Sendable {
         writer.string(field.property)
       }
     }
+    writer.blob(seccompProgram)
+    writer.u32(unprivilegedID)
     return writer.array
   }
 
@@ -336,6 +342,9 @@ public struct FrontBootstrap: Equatable, Sendable {
           .init(name: try reader.string("field.name"), property: try reader.string("field.property"))
         })
     }
+    seccompProgram = try reader.bytes("front.seccompProgram", atMost: 8 * 4_096)
+    guard seccompProgram.count % 8 == 0 else { throw WireError(.malformed, "front.seccompProgram") }
+    unprivilegedID = try reader.u32("front.unprivilegedID")
     try reader.end("front")
     guard listeners.allSatisfy({ Int($0.upstream) < upstreams.count }) else {
       throw WireError(.tooLarge, "listener.upstream")
