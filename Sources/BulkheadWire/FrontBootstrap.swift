@@ -63,6 +63,8 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var callsInFlight = UInt32(Limits.defaultCallsInFlight)
     /// The most of a body that a callback may hold back, in bytes: beyond it the answer is 413 or 500.
     public var bufferBytes = UInt32(Limits.defaultBufferBytes)
+    /// What commands name it by: never used for another plugin, nor for another revision of it. Nil: its place.
+    public var number: UInt32?
     /// The longest that one callback may run.
     public var callbackDeadline: UInt32
     /// The longest that a stream waits for a ready worker.
@@ -185,6 +187,7 @@ public struct FrontBootstrap: Equatable, Sendable {
       writer.string(plugin.vmID)
       writer.u32(plugin.callsInFlight)
       writer.u32(plugin.bufferBytes)
+      writer.u32(plugin.number ?? .max)
     }
     for time in [timeouts.headerRead, timeouts.idle, timeouts.upstreamConnect, timeouts.upstreamResponse] {
       writer.u32(time)
@@ -248,6 +251,8 @@ public struct FrontBootstrap: Equatable, Sendable {
       guard plugin.bufferBytes <= UInt32(Limits.maximumBufferBytes) else {
         throw WireError(.tooLarge, "plugin.bufferBytes")
       }
+      let number = try reader.u32("plugin.number")
+      plugin.number = number == .max ? nil : number
       return plugin
     }
     timeouts = Timeouts()
