@@ -6,6 +6,7 @@ enum ControlRoute: Equatable, Sendable {
   case plugins
   case workers
   case metrics
+  case reload
   case restart(plugin: String)
   case reset(plugin: String)
 
@@ -30,9 +31,10 @@ enum ControlRoute: Equatable, Sendable {
       case "plugins": route = .plugins
       case "workers": route = .workers
       case "metrics": route = .metrics
+      case "reload": route = .reload
       default: return .failure(.notFound)
       }
-      allowed = "GET"
+      allowed = route == .reload ? "POST" : "GET"
     case 3 where rest[0] == "plugins":
       guard let name = decoded(rest[1]), !name.isEmpty else { return .failure(.notFound) }
       switch rest[2] {

@@ -18,6 +18,7 @@ enum ControlAnswer: Sendable {
   case plugins(PluginsResponse)
   case workers(WorkersResponse)
   case plugin(PluginInfo)
+  case reload(ReloadResponse)
   /// Prometheus text.
   case metrics(String)
 }
@@ -26,6 +27,8 @@ enum ControlAnswer: Sendable {
 struct ControlError: Error {
   var code: ErrorResponse.Code
   var message: String
+  /// One problem a line.
+  var details: [String] = []
 }
 
 /// The HTTP server on the control socket. It runs on threads of its own and reaches the supervisor's state through its
@@ -98,7 +101,7 @@ struct ControlResponder: HTTPResponder {
       return Self.failure(
         .notFound, .notFound,
         "no such path; there are \(ControlPaths.status), \(ControlPaths.plugins), \(ControlPaths.workers), "
-          + "\(ControlPaths.metrics), \(ControlPaths.plugins)/NAME/restart and \(ControlPaths.plugins)/NAME/reset")
+          + "\(ControlPaths.metrics), \(ControlPaths.reload), \(ControlPaths.plugins)/NAME/restart and \(ControlPaths.plugins)/NAME/reset")
     case .failure(.methodNotAllowed(let allow)):
       var response = Self.failure(
         .methodNotAllowed, .methodNotAllowed, "this path takes \(allow), not \(request.method.rawValue)")
@@ -111,6 +114,7 @@ struct ControlResponder: HTTPResponder {
         case .plugins(let body): return try Self.success(body)
         case .workers(let body): return try Self.success(body)
         case .plugin(let body): return try Self.success(body)
+        case .reload(let body): return try Self.success(body)
         case .metrics(let text):
           var response = Response(status: .ok)
           response.headers[.contentType] = ControlPaths.metricsContentType
@@ -118,7 +122,7 @@ struct ControlResponder: HTTPResponder {
           return response
         }
       } catch let error as ControlError {
-        return Self.failure(Self.status(of: error.code), error.code, error.message)
+        return Self.failure(Self.status(of: error.code), error.code, error.message, error.details)
       } catch {
         return Self.failure(.internalServerError, .internal, "\(error)")
       }
@@ -140,6 +144,7 @@ struct ControlResponder: HTTPResponder {
     case .methodNotAllowed: .methodNotAllowed
     case .forbidden: .forbidden
     case .conflict: .conflict
+    case .invalidConfiguration: .unprocessableContent
     case .unavailable: .serviceUnavailable
     case .internal: .internalServerError
     }
@@ -149,9 +154,10 @@ struct ControlResponder: HTTPResponder {
     response(.ok, try ControlJSON.encode(body))
   }
 
-  private static func failure(_ status: HTTPResponse.Status, _ code: ErrorResponse.Code, _ message: String) -> Response
-  {
-    let body = (try? ControlJSON.encode(ErrorResponse(code: code, message: message))) ?? []
+  private static func failure(
+    _ status: HTTPResponse.Status, _ code: ErrorResponse.Code, _ message: String, _ details: [String] = []
+  ) -> Response {
+    let body = (try? ControlJSON.encode(ErrorResponse(code: code, message: message, details: details))) ?? []
     return response(status, body)
   }
 

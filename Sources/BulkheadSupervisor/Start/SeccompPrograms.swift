@@ -2,7 +2,7 @@ import BulkheadCore
 import BulkheadSystem
 
 /// The filters of workers and compilers, compiled once.
-struct SeccompPrograms: Sendable {
+struct SeccompPrograms: Equatable, Sendable {
   var worker: [UInt8]
   var compiler: [UInt8]
 
