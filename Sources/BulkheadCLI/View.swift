@@ -61,7 +61,9 @@ struct View {
       ("added", response.added), ("changed", response.changed), ("removed", response.removed),
       ("unchanged", response.unchanged),
     ]
-    let lines = groups.filter { !$0.1.isEmpty }.map { "  \($0.0): \($0.1.map(Table.printable).joined(separator: ", "))" }
+    let lines = groups.filter { !$0.1.isEmpty }.map {
+      "  \($0.0): \($0.1.map(Table.printable).joined(separator: ", "))"
+    }
     let order = response.isReordered ? ["  unchanged plugins stand in another order"] : []
     return (["reloaded in \(Self.tenths(response.milliseconds)) ms"] + lines + order).joined(separator: "\n")
   }

@@ -54,7 +54,8 @@ public final class Front: Sendable {
     }
     // Events are sent from event loops, which never wait; commands are awaited with poll().
     _ = fcntl(control, F_SETFL, fcntl(control, F_GETFL) | O_NONBLOCK)
-    let front = Front(settings: settings, chain: chain, state: state, control: control, report: report, accessLog: accessLog)
+    let front = Front(
+      settings: settings, chain: chain, state: state, control: control, report: report, accessLog: accessLog)
     for (index, descriptor) in listeners.enumerated() {
       do {
         try front.listen(index, descriptor, settings)

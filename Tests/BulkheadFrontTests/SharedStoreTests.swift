@@ -240,7 +240,9 @@ import Testing
     #expect(state.resolve(vm: bytes("p1"), bytes("q"), plugin: plugins[0]) == nil)
     #expect(try state.enqueue(UInt64(named), [], plugin: plugins[3]).get() == 0)
     // Who has not resolved a queue does not reach it by its number, and nobody of another vm_id takes its messages.
-    for outcome in [state.enqueue(UInt64(named), [], plugin: plugins[2]), state.enqueue(UInt64(named), [], plugin: plugins[1])] {
+    for outcome in [
+      state.enqueue(UInt64(named), [], plugin: plugins[2]), state.enqueue(UInt64(named), [], plugin: plugins[1]),
+    ] {
       guard case .failure(.status(.notFound)) = outcome else {
         Issue.record("a guessed token reaches a queue")
         continue

@@ -15,6 +15,7 @@ import Testing
   ("GET", "/v1/plugins?x=1", .plugins),
   ("GET", "/v1/workers", .workers),
   ("GET", "/v1/metrics", .metrics),
+  ("POST", "/v1/reload", .reload),
   ("POST", "/v1/plugins/geo/restart", .restart(plugin: "geo")),
   ("POST", "/v1/plugins/a%2Fb%20c/reset", .reset(plugin: "a/b c")),
 ])
@@ -33,7 +34,7 @@ func whatIsNoPathIsNotFound(target: String) {
 
 @Test(arguments: [
   ("POST", "/v1/status", "GET"), ("DELETE", "/v1/plugins", "GET"), ("HEAD", "/v1/workers", "GET"),
-  ("POST", "/v1/metrics", "GET"),
+  ("POST", "/v1/metrics", "GET"), ("GET", "/v1/reload", "POST"),
   ("GET", "/v1/plugins/geo/restart", "POST"), ("get", "/v1/status", "GET"),
 ])
 func anotherMethodIsRefusedWithTheOneThatIsTaken(method: String, target: String, allow: String) {

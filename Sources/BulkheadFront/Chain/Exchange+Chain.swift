@@ -167,7 +167,9 @@ extension Exchange {
   // MARK: What comes back
 
   func place(of link: WorkerLink) -> Int? {
-    guard let place = chain.place(of: link.host), place < plugins.count, plugins[place].link === link else { return nil }
+    guard let place = chain.place(of: link.host), place < plugins.count, plugins[place].link === link else {
+      return nil
+    }
     return place
   }
 
@@ -347,7 +349,9 @@ extension Exchange {
 
   /// The same for a stream that the plugin had paused: nobody is left to resume it.
   func workerLostWhilePaused(_ link: WorkerLink, why: String) {
-    guard let place = chain.place(of: link.host), place < plugins.count, plugins[place].link === link, plugins[place].meeting == .open else { return }
+    guard let place = chain.place(of: link.host), place < plugins.count, plugins[place].link === link,
+      plugins[place].meeting == .open
+    else { return }
     var isPausing = isPausing(place, requestWalk) || isPausing(place, responseWalk)
     if case .resumption = awaiting, position == place { isPausing = true }
     if isPausing { failEverywhere(place, why) }

@@ -76,7 +76,8 @@ final class FrontLoop: @unchecked Sendable {
   private var nextConnection: UInt64 = 0
 
   init(
-    index: Int, eventLoop: any EventLoop, settings: FrontSettings, chain: ChainSettings, log: FrontLog, events: EventSink, group: FrontGroup,
+    index: Int, eventLoop: any EventLoop, settings: FrontSettings, chain: ChainSettings, log: FrontLog,
+    events: EventSink, group: FrontGroup,
     accessLog: AccessLogWriter?
   ) {
     self.index = index

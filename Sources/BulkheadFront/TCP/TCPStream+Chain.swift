@@ -133,7 +133,8 @@ extension TCPStream {
     let stage = stages[index]
     let host = chain.hosts[stage.place]
     if isFirst, !link.hasRoom(for: Self.contextBytes) {
-      return host.wait(self, at: stage.place) ? .waits : .failed("as many streams are open in it as its worker may keep")
+      return host.wait(self, at: stage.place)
+        ? .waits : .failed("as many streams are open in it as its worker may keep")
     }
     writeRecord(kind, stage, direction, sequence: link.nextSequence, isFirst: isFirst)
     switch link.send(kind: kind, stream: streamID, plugin: stage.place, hasState: stage.hasState) {

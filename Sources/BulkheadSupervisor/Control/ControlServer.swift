@@ -101,7 +101,8 @@ struct ControlResponder: HTTPResponder {
       return Self.failure(
         .notFound, .notFound,
         "no such path; there are \(ControlPaths.status), \(ControlPaths.plugins), \(ControlPaths.workers), "
-          + "\(ControlPaths.metrics), \(ControlPaths.reload), \(ControlPaths.plugins)/NAME/restart and \(ControlPaths.plugins)/NAME/reset")
+          + "\(ControlPaths.metrics), \(ControlPaths.reload), \(ControlPaths.plugins)/NAME/restart and \(ControlPaths.plugins)/NAME/reset"
+      )
     case .failure(.methodNotAllowed(let allow)):
       var response = Self.failure(
         .methodNotAllowed, .methodNotAllowed, "this path takes \(allow), not \(request.method.rawValue)")

@@ -125,7 +125,11 @@ extension Supervisor {
       plugin.digest = digests[manifest.name]
       reload.plugins.append(plugin)
       reload.fresh.append(plugin)
-      if before == nil { reload.response.added.append(manifest.name) } else { reload.response.changed.append(manifest.name) }
+      if before == nil {
+        reload.response.added.append(manifest.name)
+      } else {
+        reload.response.changed.append(manifest.name)
+      }
     }
     let ring = RingSizes(policies: reload.plugins.map(\.policy))
     for plugin in reload.fresh { plugin.ring = ring }

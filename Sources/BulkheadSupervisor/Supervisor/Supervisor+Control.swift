@@ -12,7 +12,11 @@ extension Supervisor {
   func answer(_ route: ControlRoute, _ reply: @escaping (Result<ControlAnswer, ControlError>) -> Void) {
     if route == .reload {
       startReload { reply($0.map { .reload($0) }) }
-    } else if route == .metrics { collectMetrics { reply(.success(.metrics($0))) } } else { reply(answer(route)) }
+    } else if route == .metrics {
+      collectMetrics { reply(.success(.metrics($0))) }
+    } else {
+      reply(answer(route))
+    }
   }
 
   private func answer(_ route: ControlRoute) -> Result<ControlAnswer, ControlError> {
