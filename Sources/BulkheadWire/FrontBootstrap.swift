@@ -136,6 +136,8 @@ public struct FrontBootstrap: Equatable, Sendable {
   public var ring: RingSizes
   /// Nil where none is written.
   public var accessLog: AccessLog?
+  /// The listeners accept only after `FrontCommand.accept`: another front still serves.
+  public var holdsAccept = false
 
   public init(
     eventLoops: UInt32, maximumSpinMicroseconds: UInt32, logLevel: LogLevel, listeners: [Listener],
@@ -206,6 +208,7 @@ public struct FrontBootstrap: Equatable, Sendable {
         writer.string(field.property)
       }
     }
+    writer.bool(holdsAccept)
     return writer.array
   }
 
@@ -272,6 +275,7 @@ public struct FrontBootstrap: Equatable, Sendable {
           .init(name: try reader.string("field.name"), property: try reader.string("field.property"))
         })
     }
+    holdsAccept = try reader.bool("front.holdsAccept")
     try reader.end("front")
     guard listeners.allSatisfy({ Int($0.upstream) < upstreams.count }) else {
       throw WireError(.tooLarge, "listener.upstream")
