@@ -12,7 +12,7 @@ public struct BulkheadControlCommand: AsyncParsableCommand {
       """,
     subcommands: [
       StatusCommand.self, PluginsCommand.self, WorkersCommand.self, MetricsCommand.self, RestartCommand.self,
-      ResetCommand.self,
+      ResetCommand.self, UpgradeCommand.self,
     ])
 
   @OptionGroup var connection: ConnectionOptions

@@ -11,6 +11,8 @@ public enum ControlPaths {
   public static let plugins = "/v1/plugins"
   /// `GET`: `WorkersResponse`.
   public static let workers = "/v1/workers"
+  /// `POST`: `UpgradeInfo`, after the upgrade was begun; how it goes on is part of the status.
+  public static let upgrade = "/v1/upgrade"
   /// `GET`: Prometheus text, of `metricsContentType`.
   public static let metrics = "/v1/metrics"
   public static let metricsContentType = "text/plain; version=0.0.4; charset=utf-8"

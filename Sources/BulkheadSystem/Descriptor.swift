@@ -167,6 +167,13 @@ public enum RawDescriptor {
     }
   }
 
+  /// Another descriptor of the same open file, closed on exec.
+  ///
+  /// - Throws: `SystemError` where the process has no descriptor left (EMFILE).
+  public static func duplicate(_ raw: Int32) throws(SystemError) -> Descriptor {
+    Descriptor(owning: try Funnel.descriptor("duplicate a descriptor") { bh_duplicate(raw) })
+  }
+
   /// Closes a number that the process found open at its start.
   public static func close(_ raw: Int32) { _ = bh_close(raw) }
 

@@ -6,6 +6,7 @@ enum ControlRoute: Equatable, Sendable {
   case plugins
   case workers
   case metrics
+  case upgrade
   case restart(plugin: String)
   case reset(plugin: String)
 
@@ -30,9 +31,10 @@ enum ControlRoute: Equatable, Sendable {
       case "plugins": route = .plugins
       case "workers": route = .workers
       case "metrics": route = .metrics
+      case "upgrade": route = .upgrade
       default: return .failure(.notFound)
       }
-      allowed = "GET"
+      allowed = route == .upgrade ? "POST" : "GET"
     case 3 where rest[0] == "plugins":
       guard let name = decoded(rest[1]), !name.isEmpty else { return .failure(.notFound) }
       switch rest[2] {

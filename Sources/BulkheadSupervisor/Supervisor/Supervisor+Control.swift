@@ -20,6 +20,7 @@ extension Supervisor {
     case .plugins: return .success(.plugins(PluginsResponse(plugins: plugins.map(\.info))))
     case .workers:
       return .success(.workers(WorkersResponse(workers: plugins.compactMap { $0.worker.map(info) })))
+    case .upgrade: return requestUpgrade()
     case .restart(let name): return change(name) { plugin in restart(plugin) }
     case .reset(let name):
       return change(name) { plugin in
@@ -67,7 +68,8 @@ extension Supervisor {
       listeners: listeners.descriptions,
       counts: .init(
         plugins: plugins.count, ready: count(.ready), starting: count(.starting), backoff: count(.backoff),
-        quarantined: count(.quarantined), workers: workers.count))
+        quarantined: count(.quarantined), workers: workers.count),
+      upgrade: upgradeInfo)
   }
 
   private var frontState: StatusResponse.Front.State {
