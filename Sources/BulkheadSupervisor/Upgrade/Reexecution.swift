@@ -25,15 +25,15 @@ enum Reexecution {
   /// - Throws: `SystemError`; where it works, it does not return.
   static func execute(_ program: String, arguments: [String], _ handover: Handover) throws(SystemError) -> Never {
     let message = try Memfd.message(name: "handover", handover.encoded()).takeDescriptor()
-    let kept = handover.descriptors + [message.raw]
-    for descriptor in kept { _ = fcntl(descriptor, F_SETFD, 0) }
+    // Libraries leave some of theirs open: none may reach a program that does not know it.
+    try RawDescriptor.closeOnExec(from: 3, keeping: handover.descriptors + [message.raw])
     setenv(variable, "\(message.raw)", 1)
     var pointers: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
     execv(program, &pointers)
     let code = errno
     for pointer in pointers { free(pointer) }
     unsetenv(variable)
-    for descriptor in kept { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
+    try RawDescriptor.closeOnExec(from: 3)
     throw SystemError(operation: "execute", subject: program, code: code)
   }
 
@@ -44,7 +44,7 @@ enum Reexecution {
     guard let value = getenv(variable) else { return nil }
     let text = String(cString: value)
     unsetenv(variable)
-    guard let number = Int32(text), number > 2, fcntl(number, F_SETFD, FD_CLOEXEC) >= 0 else {
+    guard let number = Int32(text), number > 2, fcntl(number, F_GETFD) >= 0 else {
       throw StartError(ExitCode.usage, "\(variable)=\(text): no such descriptor; only bulkheadd itself sets it")
     }
     let message = Descriptor(owning: number)
@@ -64,7 +64,7 @@ enum Reexecution {
       throw StartError(
         ExitCode.software, "what the program before left cannot be understood: \(error); restart bulkheadd")
     }
-    for descriptor in handover.descriptors { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
+    try? RawDescriptor.closeOnExec(from: 3)
     return handover
   }
 }

@@ -8,7 +8,7 @@ import Glibc
 /// do.
 extension Supervisor {
   /// The time for the new front and workers to come up, beyond a plugin's start deadline, before a failure is said.
-  private static let takeoverTime = Duration.seconds(15)
+  private static let takeoverTime = Duration.seconds(10)
   private static let look = Duration.milliseconds(10)
 
   /// Takes over what the program before left. To be called once, before anything is started.
@@ -76,7 +76,7 @@ extension Supervisor {
     guard upgrade.isPending, phase == .starting || phase == .running else { return }
     let late = plugins.filter { !isSettled($0) }
     if let front, front.isServing, late.isEmpty { return takeOver() }
-    if loop.now >= upgrade.deadline {
+    if loop.now >= upgrade.deadline || late.contains(where: { $0.machine.state == .quarantined }) {
       failUpgrade(
         (front?.isServing == true
           ? "not ready, though ready before: "
