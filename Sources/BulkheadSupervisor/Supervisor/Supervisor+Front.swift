@@ -55,6 +55,7 @@ extension Supervisor {
     bootstrap.unprivilegedID = frontID
     // No worker of the front before is kept.
     for plugin in plugins { plugin.ring = bootstrap.ring }
+    bootstrap.holdsAccept = upgrade.isPending
     let message = try Memfd.message(name: "front-bootstrap", bootstrap.encoded()).takeDescriptor()
     let pair = try MessageSocket.Pair()
     let theirs = SharedDescriptor(try pair.second.duplicate())
@@ -162,7 +163,7 @@ extension Supervisor {
     }
   }
 
-  private func stopHearing(_ front: FrontRuntime) {
+  func stopHearing(_ front: FrontRuntime) {
     if let watch = front.watch { loop.poller.remove(watch) }
     front.watch = nil
   }
@@ -237,7 +238,7 @@ extension Supervisor {
   private func frontFailed() {
     if !hasServed {
       failedFronts += 1
-      if failedFronts >= Self.hopelessFronts {
+      if failedFronts >= Self.hopelessFronts, !upgrade.isPending {
         outcome = .failure(
           StartError(
             ExitCode.software, "the front failed \(failedFronts) times before it served; its own log lines say why"))
