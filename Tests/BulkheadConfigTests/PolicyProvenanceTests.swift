@@ -136,14 +136,29 @@ import Testing
     #expect(geo.policy.deadlines.headers == .milliseconds(5))
     #expect(geo.policy.standby == 1)
     let geoOrigins = origins(geo, in: tree)
-    #expect(geoOrigins["workers"] == "overrides, plugins.d/geo.yaml:9")
-    #expect(geoOrigins["deadlines.headers"] == "overrides, plugins.d/geo.yaml:11")
+    #expect(geoOrigins["workers"] == "manifest, plugins.d/geo.yaml:9")
+    #expect(geoOrigins["deadlines.headers"] == "manifest, plugins.d/geo.yaml:11")
     let own = loaded.effectivePolicy(of: try #require(plugins["own"]))
     #expect(own.policy.workers == 2)
     #expect(own.policy.failAnswer.status == 403)
-    #expect(origins(own, in: tree)["workers"] == "overrides, plugins.d/own.yaml:5")
+    #expect(origins(own, in: tree)["workers"] == "manifest, plugins.d/own.yaml:5")
     #expect(loaded.policy(of: try #require(plugins["plain"])) == CrashPolicy())
     #expect(loaded.policies["auth"]?.policy.workers == 1)
+  }
+
+  @Test func aManifestThatSaysNoFailStrategyHasThatOfItsPolicy() throws {
+    let tree = try Tree([
+      "plugins.d/a.yaml": Tree.manifest("a", annotations: "{bulkhead/policy: telemetry}"),
+      "plugins.d/b.yaml": Tree.manifest(
+        "b", "  failStrategy: FAIL_RELOAD", annotations: "{bulkhead/policy: telemetry}"),
+      "plugins.d/c.yaml": Tree.manifest("c"),
+    ])
+    let loaded = try tree.load()
+    #expect(loaded.plugins.map(\.failStrategy) == [.failOpen, .failReload, .failClose])
+    let origins = loaded.plugins.map { self.origins(loaded.effectivePolicy(of: $0), in: tree)["failStrategy"] ?? "" }
+    #expect(origins[0].hasPrefix("policy telemetry, shipped:telemetry.yaml:"))
+    #expect(origins[1] == "manifest, plugins.d/b.yaml:8:17")
+    #expect(origins[2].hasPrefix("policy default, shipped:default.yaml:"))
   }
 
   static let overrideMistakes: [(String, String)] = [
