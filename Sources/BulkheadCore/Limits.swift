@@ -19,6 +19,8 @@ public enum Limits {
   public static let maximumEventLoops = 64
   /// Plugins of one configuration.
   public static let maximumPlugins = 4_096
+  /// Workers of one plugin that take streams.
+  public static let maximumWorkers = 64
   /// Listeners of one configuration.
   public static let maximumListeners = 256
   /// The most of a body, in bytes, that a plugin may hold back: the largest value of the bound, and its default.

@@ -67,6 +67,8 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var failAnswer = FailAnswer()
     /// What holds in place of `failStrategy` while it is quarantined; nil: the same.
     public var quarantineStrategy: FailStrategy?
+    /// Workers that take its streams: of those that are ready, the oldest. The others stand by.
+    public var workers: UInt32 = 1
     /// The longest that one callback may run.
     public var callbackDeadline: UInt32
     /// The longest that a stream waits for a ready worker.
@@ -217,6 +219,7 @@ public struct FrontBootstrap: Equatable, Sendable {
       plugin.failAnswer.encode(into: &writer)
       writer.bool(plugin.quarantineStrategy != nil)
       if let strategy = plugin.quarantineStrategy { writer.u8(strategy.code) }
+      writer.u32(plugin.workers)
     }
     for time in [timeouts.headerRead, timeouts.idle, timeouts.upstreamConnect, timeouts.upstreamResponse] {
       writer.u32(time)
@@ -286,6 +289,10 @@ public struct FrontBootstrap: Equatable, Sendable {
           throw WireError(.unknownValue, "plugin.quarantineStrategy")
         }
         plugin.quarantineStrategy = strategy
+      }
+      plugin.workers = try reader.u32("plugin.workers")
+      guard (1...UInt32(Limits.maximumWorkers)).contains(plugin.workers) else {
+        throw WireError(.tooLarge, "plugin.workers")
       }
       return plugin
     }

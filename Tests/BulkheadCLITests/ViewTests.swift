@@ -98,9 +98,10 @@ import Testing
       currentCallback: .init(name: "proxy_on_tick", milliseconds: 12.34), pssBytes: 1 << 20,
       isolation: [
         .init(layer: .seccomp, holds: true, why: "loaded"), .init(layer: .landlock, holds: true, why: "ABI 4"),
-      ])
+      ], role: .standby)
     var lacking = whole
     lacking.plugin = "timing"
+    lacking.role = nil
     lacking.pid = 12_345
     lacking.state = .starting
     lacking.currentCallback = nil
@@ -108,9 +109,9 @@ import Testing
     lacking.isolation[1] = .init(layer: .landlock, holds: false, why: "this kernel has none (ENOSYS)")
     #expect(
       try Self.table.show(WorkersResponse(workers: [whole, lacking])) == """
-        PLUGIN    PID  STATE     UPTIME  CALLBACKS    PSS  ISOLATION  RUNNING
-        geo         7  ready        59s       1000  1 MiB  2/2        proxy_on_tick for 12.3 ms
-        timing  12345  starting     59s       1000      -  1/2        -
+        PLUGIN    PID  STATE     ROLE     UPTIME  CALLBACKS    PSS  ISOLATION  RUNNING
+        geo         7  ready     standby     59s       1000  1 MiB  2/2        proxy_on_tick for 12.3 ms
+        timing  12345  starting  -           59s       1000      -  1/2        -
 
         timing: without landlock: this kernel has none (ENOSYS)
         """)

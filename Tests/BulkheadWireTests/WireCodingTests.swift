@@ -122,6 +122,7 @@ import Testing
   ]
   static let events: [FrontEvent] = [
     .serving, .workerFault(worker: 1, reason: .protocolViolation, detail: "x"), .workerGone(worker: 2),
+    .workerIdle(worker: 3),
     .workerAttached(worker: 3), .drained,
     .metrics(number: 7, isLast: true, text: "# TYPE a counter\na 1\n"),
   ]

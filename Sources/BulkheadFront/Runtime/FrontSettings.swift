@@ -20,6 +20,8 @@ struct FrontSettings: Sendable {
     var failBody: ByteBuffer?
     /// What holds while it is quarantined.
     var quarantineStrategy: FailStrategy
+    /// Workers that take new streams; ready ones beyond that stand by.
+    var workers: Int
   }
 
   var bootstrap: FrontBootstrap
@@ -82,7 +84,8 @@ struct FrontSettings: Sendable {
         callbackDeadline: UInt64(max($0.callbackDeadline, 1)) * 1_000_000,
         admissionWait: UInt64($0.admissionWait) * 1_000_000, bufferBytes: Int($0.bufferBytes),
         failStatus: Int($0.failAnswer.status), failBody: $0.failAnswer.body.map { ByteBuffer(string: $0) },
-        quarantineStrategy: $0.quarantineStrategy ?? $0.failStrategy)
+        quarantineStrategy: $0.quarantineStrategy ?? $0.failStrategy,
+        workers: max(Int($0.workers), 1))
     }
     headerRead = UInt64(bootstrap.timeouts.headerRead) * 1_000_000
     idle = UInt64(bootstrap.timeouts.idle) * 1_000_000

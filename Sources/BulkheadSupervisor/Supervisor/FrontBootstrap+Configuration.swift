@@ -40,6 +40,7 @@ extension FrontBootstrap {
         plugin.failAnswer = FailAnswer(
           status: UInt32(clamping: $0.policy.failAnswer.status), body: $0.policy.failAnswer.body)
         plugin.quarantineStrategy = $0.policy.exhaustion.strategy
+        plugin.workers = UInt32(clamping: min(max($0.policy.workers, 1), Limits.maximumWorkers))
         return plugin
       },
       ring: RingSizes(policies: plugins.map(\.policy)))
