@@ -118,13 +118,15 @@ import Testing
   static let commands: [FrontCommand] = [
     .addWorker(worker: 1, plugin: 2), .workerReady(worker: 3), .retireWorker(worker: 4),
     .pluginState(plugin: 5, state: .quarantined), .drain(milliseconds: 10_000),
-    .collectMetrics(number: 7),
+    .collectMetrics(number: 7), .prepareChain(generation: 8), .activateChain(generation: 9),
+    .discardChain(generation: 10),
   ]
   static let events: [FrontEvent] = [
     .serving, .workerFault(worker: 1, reason: .protocolViolation, detail: "x"), .workerGone(worker: 2),
     .workerIdle(worker: 3),
     .workerAttached(worker: 3), .drained,
-    .metrics(number: 7, isLast: true, text: "# TYPE a counter\na 1\n"),
+    .metrics(number: 7, isLast: true, text: "# TYPE a counter\na 1\n"), .chainActivated(generation: 8),
+    .chainRefused(generation: 9, detail: "why"), .pluginDrained(plugin: 10),
   ]
 
   @Test(arguments: frames) func aReportFrameComesBackThroughThePipe(_ frame: ReportFrame) throws {
@@ -192,6 +194,10 @@ import Testing
     front.plugins[0].bufferBytes = 64 << 10
     front.plugins[0].failAnswer = .init(status: 403, body: "no")
     front.plugins[0].quarantineStrategy = .failReload
+    front.plugins[0].deadlines.headers = 1
+    front.plugins[0].deadlines.body = 2
+    front.plugins[0].deadlines.log = 3
+    front.plugins[0].deadlines.tick = 4
     front.bounds.sharedBytes = 1 << 40
     front.bounds.queues = 5
     front.bounds.metrics = 6
