@@ -91,9 +91,17 @@ import Testing
   }
 
   @Test func aLongChainIsRefused() throws {
-    let documents = (1...17).map { "name: p\($0)\nextends: p\($0 + 1)\n" } + ["name: p18\n"]
-    let errors = try Tree(["policies/a.yaml": documents.joined(separator: "---\n")]).errors()
-    #expect(errors.contains { $0.hasSuffix("extends: a policy is made of at most 16 policies") })
+    for count in [16, 17, 40, 5_000] {
+      // From either end: a chain is known from its middle by then.
+      for upwards in [true, false] {
+        let documents =
+          (1..<count).map { "name: p\($0)\nextends: p\($0 + 1)\n" } + ["name: p\(count)\n"]
+        let text = (upwards ? documents : documents.reversed()).joined(separator: "---\n")
+        let errors = try Tree(["policies/a.yaml": text]).errors()
+        #expect(errors.isEmpty == (count <= 16))
+        #expect(errors.allSatisfy { $0.hasSuffix("extends: a policy is made of at most 16 policies") })
+      }
+    }
   }
 
   @Test func mistakesAreToldOnceAndInTheOrderOfTheFile() throws {
