@@ -190,6 +190,7 @@ extension Supervisor {
     case .workerIdle(let id): workers[id]?.isIdle = true
     case .workerGone(let id):
       note(.trace, "front: \(event) (\(workers[id]?.plugin.name ?? "gone"))")
+      if let worker = workers[id] { isLetGo(worker) }
     case .drained: note(.debug, "front: drained")
     case .chainActivated(let generation): chainActivated(generation)
     case .chainRefused(let generation, let detail): chainRefused(generation, LogLine.escaped(detail, quoted: false))
