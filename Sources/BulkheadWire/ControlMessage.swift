@@ -90,13 +90,15 @@ public enum FrontEvent: Equatable, Sendable {
   case drained
   /// A piece of the answer to `collectMetrics`, in order: Prometheus text, cut anywhere between lines.
   case metrics(number: UInt32, isLast: Bool, text: String)
+  /// A worker that was retired has no stream any more.
+  case workerIdle(worker: UInt64)
 
   /// The most of `metrics`' text in one message, in bytes.
   public static let maximumMetricsText = 48 << 10
 
   private enum Kind: UInt8 {
     case serving = 1
-    case workerFault, workerGone, workerAttached, drained, metrics
+    case workerFault, workerGone, workerAttached, drained, metrics, workerIdle
   }
 
   public func encoded() -> [UInt8] {
@@ -122,6 +124,9 @@ public enum FrontEvent: Equatable, Sendable {
       writer.u32(number)
       writer.bool(isLast)
       writer.cut(text, to: Self.maximumMetricsText)
+    case .workerIdle(let worker):
+      writer.u8(Kind.workerIdle.rawValue)
+      writer.u64(worker)
     }
     return writer.array
   }
@@ -144,6 +149,7 @@ public enum FrontEvent: Equatable, Sendable {
       self = .metrics(
         number: try reader.u32("metrics.number"), isLast: try reader.bool("metrics.isLast"),
         text: try reader.string("metrics.text"))
+    case .workerIdle: self = .workerIdle(worker: try reader.u64("workerIdle.worker"))
     }
     try reader.end("event")
   }
