@@ -9,7 +9,12 @@ import Glibc
 /// Starting, hearing, stopping and burying workers.
 extension Supervisor {
   /// The most frames of a backtrace that are logged.
-  private static let maximumFrames = 64
+  private static let maximumBacktrace = 64
+  /// Frames other than lines of log: an honest worker sends a handful.
+  private static let maximumFrames = 256
+  /// What no honest worker writes, in lines beyond its bound and in bytes of last words.
+  private static let linesBeyond: UInt64 = 5_000
+  private static let errorBytes = 1 << 20
 
   /// A worker that takes longer to start is not waited for by others.
   private static let usualStart = Duration.milliseconds(250)
@@ -88,7 +93,9 @@ extension Supervisor {
       descriptors: [message.raw, artifact.descriptor.raw, channel.raw, liveness.write.raw, lifeline.read.raw]
         + doorbells.map(\.raw),
       namespaces: .all, unprivilegedID: plugin.hostID, blockingReport: false,
-      bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: lines), loop: loop, log: log,
+      bounds: .init(
+        frame: Limits.maximumReportFrame, linesPerSecond: lines, linesBeyond: Self.linesBeyond,
+        errorBytes: Self.errorBytes), loop: loop, log: log,
       confine: { plugin.confine(&$0, in: controlGroup) })
 
     let worker = WorkerRuntime(
@@ -100,6 +107,9 @@ extension Supervisor {
     child.onFrame = { [unowned self, unowned worker] in take($0, from: worker) }
     child.onBrokenReport = { [unowned self, unowned worker] in
       kill(worker, ExitCause(reason: .protocolViolation, detail: "its report pipe is broken: \($0)"))
+    }
+    child.onFlood = { [unowned self, unowned worker] in
+      kill(worker, ExitCause(reason: .protocolViolation, detail: "it floods its log: \($0)"))
     }
     child.onExit = { [unowned self, unowned worker] in ended(worker, $0) }
     let deadline = plugin.policy.startDeadline
@@ -121,6 +131,13 @@ extension Supervisor {
   // MARK: hearing
 
   private func take(_ frame: ReportFrame, from worker: WorkerRuntime) {
+    worker.frames += 1
+    guard worker.frames <= Self.maximumFrames else {
+      if !worker.wasKilled {
+        kill(worker, ExitCause(reason: .protocolViolation, detail: "it floods its report pipe"))
+      }
+      return
+    }
     switch frame {
     // What it says of its sandbox holds from the start to the end, or it is not to be believed.
     case .isolation(let layers): if worker.state == .starting { worker.isolation = layers }
@@ -167,7 +184,9 @@ extension Supervisor {
     worker.hasSaidWhy = true
     let cause = ExitAnalysis.claim(reason, detail: detail)
     worker.child.note(.error, "\(cause.reason.rawValue): \(cause.detail)")
-    for line in backtrace.split(separator: "\n").prefix(Self.maximumFrames) { worker.child.note(.error, "  \(line)") }
+    for line in backtrace.split(separator: "\n").prefix(Self.maximumBacktrace) {
+      worker.child.note(.error, "  \(line)")
+    }
     if let first = worker.cause {
       // The interrupt that was asked for has found its place: that belongs to the first cause.
       if first.reason == cause.reason, !first.detail.contains(detail), !detail.isEmpty {

@@ -35,6 +35,8 @@ final class WorkerRuntime {
   /// Why it ends, as it was known first.
   var cause: ExitCause?
   var wasKilled = false
+  /// Frames that it has sent, but for its log.
+  var frames = 0
   /// Whether it has reported why it ends.
   var hasSaidWhy = false
   /// What it reported of its sandbox.
