@@ -117,13 +117,15 @@ public enum FrontEvent: Equatable, Sendable {
   case chainRefused(generation: UInt32, detail: String)
   /// The plugin is in no chain that has streams, and its workers owe nothing: they may go.
   case pluginDrained(plugin: UInt32)
+  /// A worker that was retired has no stream any more.
+  case workerIdle(worker: UInt64)
 
   /// The most of `metrics`' text in one message, in bytes.
   public static let maximumMetricsText = 48 << 10
 
   private enum Kind: UInt8 {
     case serving = 1
-    case workerFault, workerGone, workerAttached, drained, metrics
+    case workerFault, workerGone, workerAttached, drained, metrics, workerIdle
     case chainActivated = 32
     case chainRefused, pluginDrained
   }
@@ -161,6 +163,9 @@ public enum FrontEvent: Equatable, Sendable {
     case .pluginDrained(let plugin):
       writer.u8(Kind.pluginDrained.rawValue)
       writer.u32(plugin)
+    case .workerIdle(let worker):
+      writer.u8(Kind.workerIdle.rawValue)
+      writer.u64(worker)
     }
     return writer.array
   }
@@ -188,6 +193,7 @@ public enum FrontEvent: Equatable, Sendable {
       self = .chainRefused(
         generation: try reader.u32("chainRefused.generation"), detail: try reader.string("chainRefused.detail"))
     case .pluginDrained: self = .pluginDrained(plugin: try reader.u32("pluginDrained.plugin"))
+    case .workerIdle: self = .workerIdle(worker: try reader.u64("workerIdle.worker"))
     }
     try reader.end("event")
   }

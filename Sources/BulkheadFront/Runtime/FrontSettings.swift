@@ -8,23 +8,33 @@ struct FrontSettings: Sendable {
     var name: String
     var strategy: FailStrategy
     var callbacks: CallbackSet
-    /// ns.
-    var callbackDeadline: UInt64
+    var deadlines: CallbackDeadlines
     /// ns.
     var admissionWait: UInt64
     /// The most of a body that its callback may hold back.
     var bufferBytes: Int
     /// Calls out that may be in flight in one of its workers.
     var callsInFlight: Int
+    /// What a client is told where a failure closes its request; no body: a line that names the plugin and why.
+    var failStatus: Int
+    var failBody: ByteBuffer?
+    /// What holds while it is quarantined.
+    var quarantineStrategy: FailStrategy
+    /// Workers that take new streams; ready ones beyond that stand by.
+    var workers: Int
 
     init(_ plugin: FrontBootstrap.Plugin) {
       name = plugin.name
       strategy = plugin.failStrategy
       callbacks = plugin.callbacks
-      callbackDeadline = UInt64(max(plugin.callbackDeadline, 1)) * 1_000_000
+      deadlines = CallbackDeadlines(plugin)
       admissionWait = UInt64(plugin.admissionWait) * 1_000_000
       bufferBytes = Int(plugin.bufferBytes)
       callsInFlight = Int(plugin.callsInFlight)
+      failStatus = Int(plugin.failAnswer.status)
+      failBody = plugin.failAnswer.body.map { ByteBuffer(string: $0) }
+      quarantineStrategy = plugin.quarantineStrategy ?? plugin.failStrategy
+      workers = max(Int(plugin.workers), 1)
     }
   }
 

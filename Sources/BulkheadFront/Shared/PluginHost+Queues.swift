@@ -5,11 +5,11 @@ extension PluginHost {
   /// Whether it is in the chain that new streams take: of a plugin's revisions that one is told of messages.
   private var isOfNewStreams: Bool { loop.chain.place(of: self) != nil }
 
-  /// Tells the worker that takes new streams of a queue's messages, as far as it may be told more now.
+  /// Tells the oldest worker that takes new streams of a queue's messages, as far as it may be told more now.
   ///
   /// Without a worker, or where it has enough to do, the messages stay, and the next occasion tells of them.
   func notify(ofQueue token: UInt32, atMost most: Int = .max) {
-    guard isOfNewStreams, settings.callbacks.contains(.queueReady), let link = current else { return }
+    guard isOfNewStreams, settings.callbacks.contains(.queueReady), let link = first else { return }
     let room = min(WorkerLink.maximumNotifications - link.notificationsInFlight, most)
     guard room > 0 else {
       hasQueueBacklog = true
@@ -27,7 +27,7 @@ extension PluginHost {
   /// The same for all of the plugin's queues, in equal parts.
   func notifyOfQueues() {
     hasQueueBacklog = false
-    guard isOfNewStreams, settings.callbacks.contains(.queueReady), let link = current else { return }
+    guard isOfNewStreams, settings.callbacks.contains(.queueReady), let link = first else { return }
     let tokens = loop.group.shared.owing(plugin: shared, worker: link.worker)
     guard !tokens.isEmpty else { return }
     let share = max((WorkerLink.maximumNotifications - link.notificationsInFlight) / tokens.count, 1)

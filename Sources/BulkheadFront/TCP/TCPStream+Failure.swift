@@ -66,16 +66,17 @@ extension TCPStream {
     let stage = stages[index]
     let host = chain.hosts[stage.place]
     let settings = host.settings
+    let strategy = host.strategy
     stage.meeting = .dead
     host.counters.failures &+= 1
     stage.waits = false
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, stream: label,
-        "plugin \(settings.name) failed the connection (\(settings.strategy.rawValue)): \(why)"
+        "plugin \(settings.name) failed the connection (\(strategy.rawValue)): \(why)"
           + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
     }
-    switch settings.strategy {
+    switch strategy {
     case .failOpen:
       // As if the plugin were not there: what it was shown or holds goes on as it came.
       for direction in [TCPDirection.downstream, .upstream] {

@@ -7,6 +7,9 @@ enum ControlRoute: Equatable, Sendable {
   case workers
   case metrics
   case reload
+  case policies
+  case policy(String)
+  case policyOf(plugin: String)
   case restart(plugin: String)
   case reset(plugin: String)
 
@@ -32,9 +35,18 @@ enum ControlRoute: Equatable, Sendable {
       case "workers": route = .workers
       case "metrics": route = .metrics
       case "reload": route = .reload
+      case "policies": route = .policies
       default: return .failure(.notFound)
       }
       allowed = route == .reload ? "POST" : "GET"
+    case 2 where rest[0] == "policies":
+      guard let name = decoded(rest[1]), !name.isEmpty else { return .failure(.notFound) }
+      route = .policy(name)
+      allowed = "GET"
+    case 3 where rest[0] == "plugins" && rest[2] == "policy":
+      guard let name = decoded(rest[1]), !name.isEmpty else { return .failure(.notFound) }
+      route = .policyOf(plugin: name)
+      allowed = "GET"
     case 3 where rest[0] == "plugins":
       guard let name = decoded(rest[1]), !name.isEmpty else { return .failure(.notFound) }
       switch rest[2] {

@@ -19,6 +19,8 @@ enum ControlAnswer: Sendable {
   case workers(WorkersResponse)
   case plugin(PluginInfo)
   case reload(ReloadResponse)
+  case policies(PoliciesResponse)
+  case policy(PolicyResponse)
   /// Prometheus text.
   case metrics(String)
 }
@@ -101,8 +103,9 @@ struct ControlResponder: HTTPResponder {
       return Self.failure(
         .notFound, .notFound,
         "no such path; there are \(ControlPaths.status), \(ControlPaths.plugins), \(ControlPaths.workers), "
-          + "\(ControlPaths.metrics), \(ControlPaths.reload), \(ControlPaths.plugins)/NAME/restart and \(ControlPaths.plugins)/NAME/reset"
-      )
+          + "\(ControlPaths.metrics), \(ControlPaths.reload), \(ControlPaths.policies), \(ControlPaths.policies)/NAME, "
+          + "\(ControlPaths.plugins)/NAME/policy, \(ControlPaths.plugins)/NAME/restart and "
+          + "\(ControlPaths.plugins)/NAME/reset")
     case .failure(.methodNotAllowed(let allow)):
       var response = Self.failure(
         .methodNotAllowed, .methodNotAllowed, "this path takes \(allow), not \(request.method.rawValue)")
@@ -116,6 +119,8 @@ struct ControlResponder: HTTPResponder {
         case .workers(let body): return try Self.success(body)
         case .plugin(let body): return try Self.success(body)
         case .reload(let body): return try Self.success(body)
+        case .policies(let body): return try Self.success(body)
+        case .policy(let body): return try Self.success(body)
         case .metrics(let text):
           var response = Response(status: .ok)
           response.headers[.contentType] = ControlPaths.metricsContentType
@@ -141,7 +146,7 @@ struct ControlResponder: HTTPResponder {
 
   private static func status(of code: ErrorResponse.Code) -> HTTPResponse.Status {
     switch code {
-    case .notFound, .unknownPlugin: .notFound
+    case .notFound, .unknownPlugin, .unknownPolicy: .notFound
     case .methodNotAllowed: .methodNotAllowed
     case .forbidden: .forbidden
     case .conflict: .conflict

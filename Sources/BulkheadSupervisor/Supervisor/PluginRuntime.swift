@@ -19,9 +19,12 @@ final class PluginRuntime {
   var digest: Digest256?
   /// Of its workers' channels, as the front knows them.
   var ring = RingSizes()
-  var machine: RestartMachine
+  /// What its workers may ask the kernel for.
+  let seccompProgram: [UInt8]
+  var machine: PluginMachine
   var timer: TimerQueue.Token?
-  var worker: WorkerRuntime?
+  /// Its worker processes, the oldest first.
+  var workers: [WorkerRuntime] = []
   var lastExit: PluginInfo.LastExit?
   /// Ends of its workers since the supervisor started.
   var exits: [ExitReason: UInt64] = [:]
@@ -30,12 +33,23 @@ final class PluginRuntime {
 
   var name: String { manifest.name }
 
-  init(index: UInt32, manifest: PluginManifest, policy: CrashPolicy, hostID: UInt32) {
+  init(index: UInt32, manifest: PluginManifest, policy: CrashPolicy, hostID: UInt32, seccompProgram: [UInt8]) {
     self.index = index
     self.manifest = manifest
     self.policy = policy
     self.hostID = hostID
-    machine = RestartMachine(policy: policy)
+    self.seccompProgram = seccompProgram
+    // Plugins of one policy don't wait equally long.
+    machine = PluginMachine(policy: policy, seed: UInt64.random(in: .min ... .max))
+  }
+
+  /// The worker that the machine knows by that number.
+  func worker(_ number: UInt64) -> WorkerRuntime? { workers.first { $0.number == number } }
+
+  /// What a ready worker is there for: as the front chooses, the oldest ones take streams.
+  func role(of worker: WorkerRuntime) -> WorkerInfo.Role? {
+    guard let place = workers.filter({ $0.state == .ready }).firstIndex(where: { $0 === worker }) else { return nil }
+    return place < policy.workers ? .serving : .standby
   }
 
   /// What the control API tells of it.
@@ -43,7 +57,7 @@ final class PluginRuntime {
     PluginInfo(
       name: name, type: manifest.type.name, state: machine.state, failStrategy: manifest.failStrategy,
       restarts: machine.restarts,
-      lastExit: lastExit, workers: worker.map { [$0.child.pid] } ?? [], policy: manifest.policy,
+      lastExit: lastExit, workers: workers.map(\.child.pid), policy: manifest.policy,
       phase: manifest.phase.name, priority: Int(manifest.priority), module: manifest.modulePath)
   }
 }

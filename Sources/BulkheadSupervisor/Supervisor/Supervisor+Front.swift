@@ -121,7 +121,7 @@ extension Supervisor {
     }
   }
 
-  private func kill(_ front: FrontRuntime, _ cause: ExitCause) {
+  func kill(_ front: FrontRuntime, _ cause: ExitCause) {
     if front.cause == nil { front.cause = cause }
     front.child.send(signal: SIGKILL)
   }
@@ -183,6 +183,7 @@ extension Supervisor {
       guard let worker = workers[id] else { break }
       worker.isAttached = true
       ready(worker)
+    case .workerIdle(let id): workers[id]?.isIdle = true
     case .workerGone(let id):
       note(.trace, "front: \(event) (\(workers[id]?.plugin.name ?? "gone"))")
     case .drained: note(.debug, "front: drained")

@@ -58,6 +58,8 @@ final class Supervisor {
   var nextPlugin: UInt32
   /// The one that is under way.
   var reload: Reload?
+  /// Those that were taken over, and those that changed nothing since something was wrong.
+  var reloads: (taken: UInt64, refused: UInt64) = (0, 0)
   /// Another one is to follow.
   var reloadIsWanted = false
   /// What earlier chains had and the present one has not.
@@ -76,11 +78,12 @@ final class Supervisor {
   var hasServed = false
   var workers: [UInt64: WorkerRuntime] = [:]
   var nextWorker: UInt64 = 1
-  /// Plugins whose next worker waits for its turn, or for a front.
-  var startQueue: [PluginRuntime] = []
+  /// Workers that wait for their turn, or for a front: their plugins, and their numbers there.
+  var startQueue: [(plugin: PluginRuntime, number: UInt64)] = []
   /// A timer looks at the queue before long.
   var startQueueIsWatched = false
   var watchTimer: TimerQueue.Token?
+  var recyclingTimer: TimerQueue.Token?
   var metrics = MetricsCollection()
   var drainingSince = Duration.zero
   var shutdownTimer: TimerQueue.Token?
@@ -106,8 +109,10 @@ final class Supervisor {
     let manifests = setup.loaded.plugins
     let hostIDs = HostIdentity.assign(manifests.map(\.name), uidMap: uidMap)
     plugins = zip(manifests, hostIDs).enumerated().map { index, pair in
-      PluginRuntime(
-        index: UInt32(index), manifest: pair.0, policy: setup.loaded.policy(of: pair.0), hostID: pair.1)
+      let policy = setup.loaded.policy(of: pair.0)
+      return PluginRuntime(
+        index: UInt32(index), manifest: pair.0, policy: policy, hostID: pair.1,
+        seccompProgram: setup.programs.worker(under: policy))
     }
     nextPlugin = UInt32(clamping: manifests.count)
   }
@@ -172,11 +177,11 @@ final class Supervisor {
   // MARK: the restart machine of a plugin
 
   /// Tells a plugin's machine what happened and does what it says.
-  func handle(_ event: RestartMachine.Event, _ plugin: PluginRuntime) {
+  func handle(_ event: PluginMachine.Event, _ plugin: PluginRuntime) {
     for action in plugin.machine.handle(event, at: loop.now) {
       switch action {
-      case .startWorker: startQueue.append(plugin)
-      case .stopWorker: stopWorker(of: plugin)
+      case .startWorker(let number): startQueue.append((plugin, number))
+      case .stopWorker(let number): stopWorker(number, of: plugin)
       case .armTimer(let time):
         loop.cancel(&plugin.timer)
         plugin.timer = loop.at(time) { [unowned self] in
@@ -184,6 +189,8 @@ final class Supervisor {
           handle(.timer, plugin)
         }
       case .disarmTimer: loop.cancel(&plugin.timer)
+      case .budgetSpent:
+        note(.error, "\(budgetIsSpent(plugin)); workers that are still there go on", plugin: plugin.name)
       case .report(let state): report(state, plugin)
       }
     }
@@ -199,11 +206,18 @@ final class Supervisor {
       let wait = plugin.machine.nextStart.map { " in \(($0 - loop.now).text)" } ?? ""
       note(.info, "the next worker starts\(wait)", plugin: plugin.name)
     case .quarantined:
-      note(
-        .error,
-        "quarantined: \(plugin.policy.budget.restarts) restarts within \(plugin.policy.budget.interval.text) are used "
-          + "up; one more attempt follows in \(plugin.policy.stability.text), or now with: bulkheadctl reset \(plugin.name)",
-        plugin: plugin.name)
+      note(.error, "quarantined: \(budgetIsSpent(plugin))", plugin: plugin.name)
     }
+  }
+
+  /// Why nothing is started in place of a worker that failed, and what will be done about it.
+  private func budgetIsSpent(_ plugin: PluginRuntime) -> String {
+    let policy = plugin.machine.policy
+    let why =
+      policy.restart == .never
+      ? "its policy restarts no worker that failed"
+      : "\(policy.budget.restarts) restarts within \(policy.budget.interval.text) are used up"
+    let attempt = plugin.machine.nextStart.map { "one more attempt follows in \(($0 - loop.now).text), or now" }
+    return "\(why); \(attempt ?? "the next attempt follows") with: bulkheadctl reset \(plugin.name)"
   }
 }
