@@ -156,7 +156,8 @@ extension Supervisor {
     } catch {
       return abort(reload, "\(error)")
     }
-    let turns = 1 + reload.fresh.count / max(maximumStarting, 1)
+    let count = reload.fresh.reduce(0) { $0 + $1.policy.workers + $1.policy.standby }
+    let turns = 1 + count / max(maximumStarting, 1)
     let longest = reload.fresh.map(\.policy.startDeadline).max() ?? .zero
     let limit = longest * turns + Self.reloadMargin
     reload.timer = loop.after(limit) { [unowned self, weak reload] in
