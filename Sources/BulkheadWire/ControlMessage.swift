@@ -14,6 +14,11 @@ public enum FrontCommand: Equatable, Sendable {
   case pluginState(plugin: UInt32, state: PluginState)
   /// Stop accepting, finish what is in flight, then exit; reset what is left after the time.
   case drain(milliseconds: UInt32)
+  /// Accept on the listeners, where the bootstrap held that back.
+  case accept
+  /// Another front takes the listening sockets: accept no more, keep each connection up to the end of its next response,
+  /// then exit; reset what is left after the time.
+  case handOver(milliseconds: UInt32)
   /// The metrics as Prometheus text, please: answered by `FrontEvent.metrics` with the same number.
   case collectMetrics(number: UInt32)
   /// The next generation of the chain, in a memfd that holds a `FrontBootstrap`, of which plugins and ring count: workers
@@ -27,13 +32,21 @@ public enum FrontCommand: Equatable, Sendable {
   private enum Kind: UInt8 {
     case addWorker = 1
     case workerReady, retireWorker, pluginState, drain, collectMetrics
-    case prepareChain = 32
+    case prepareChain = 40
     case activateChain, discardChain
+    case accept = 32
+    /// With `drain` (5), what the supervisor of a later version says to a front of this one: neither ever changes.
+    case handOver = 33
   }
 
   public func encoded() -> [UInt8] {
     var writer = WireWriter(capacity: 64)
     switch self {
+    case .accept:
+      writer.u8(Kind.accept.rawValue)
+    case .handOver(let milliseconds):
+      writer.u8(Kind.handOver.rawValue)
+      writer.u32(milliseconds)
     case .addWorker(let worker, let plugin):
       writer.u8(Kind.addWorker.rawValue)
       writer.u64(worker)
@@ -73,6 +86,9 @@ public enum FrontCommand: Equatable, Sendable {
       throw WireError(.unknownValue, "command.kind")
     }
     switch kind {
+    case .accept: self = .accept
+    case .handOver:
+      self = .handOver(milliseconds: try reader.u32("handOver.milliseconds"))
     case .addWorker:
       self = .addWorker(worker: try reader.u64("addWorker.worker"), plugin: try reader.u32("addWorker.plugin"))
     case .workerReady:
@@ -111,14 +127,14 @@ public enum FrontEvent: Equatable, Sendable {
   case drained
   /// A piece of the answer to `collectMetrics`, in order: Prometheus text, cut anywhere between lines.
   case metrics(number: UInt32, isLast: Bool, text: String)
+  /// A worker that was retired has no stream any more.
+  case workerIdle(worker: UInt64)
   /// Every event loop gives new streams the chain of that generation.
   case chainActivated(generation: UInt32)
   /// The chain cannot be prepared or activated; `detail` is for people.
   case chainRefused(generation: UInt32, detail: String)
   /// The plugin is in no chain that has streams, and its workers owe nothing: they may go.
   case pluginDrained(plugin: UInt32)
-  /// A worker that was retired has no stream any more.
-  case workerIdle(worker: UInt64)
 
   /// The most of `metrics`' text in one message, in bytes.
   public static let maximumMetricsText = 48 << 10
@@ -153,6 +169,9 @@ public enum FrontEvent: Equatable, Sendable {
       writer.u32(number)
       writer.bool(isLast)
       writer.cut(text, to: Self.maximumMetricsText)
+    case .workerIdle(let worker):
+      writer.u8(Kind.workerIdle.rawValue)
+      writer.u64(worker)
     case .chainActivated(let generation):
       writer.u8(Kind.chainActivated.rawValue)
       writer.u32(generation)
@@ -163,9 +182,6 @@ public enum FrontEvent: Equatable, Sendable {
     case .pluginDrained(let plugin):
       writer.u8(Kind.pluginDrained.rawValue)
       writer.u32(plugin)
-    case .workerIdle(let worker):
-      writer.u8(Kind.workerIdle.rawValue)
-      writer.u64(worker)
     }
     return writer.array
   }
@@ -188,12 +204,12 @@ public enum FrontEvent: Equatable, Sendable {
       self = .metrics(
         number: try reader.u32("metrics.number"), isLast: try reader.bool("metrics.isLast"),
         text: try reader.string("metrics.text"))
+    case .workerIdle: self = .workerIdle(worker: try reader.u64("workerIdle.worker"))
     case .chainActivated: self = .chainActivated(generation: try reader.u32("chainActivated.generation"))
     case .chainRefused:
       self = .chainRefused(
         generation: try reader.u32("chainRefused.generation"), detail: try reader.string("chainRefused.detail"))
     case .pluginDrained: self = .pluginDrained(plugin: try reader.u32("pluginDrained.plugin"))
-    case .workerIdle: self = .workerIdle(worker: try reader.u64("workerIdle.worker"))
     }
     try reader.end("event")
   }

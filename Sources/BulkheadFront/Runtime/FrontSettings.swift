@@ -13,8 +13,6 @@ struct FrontSettings: Sendable {
     var admissionWait: UInt64
     /// The most of a body that its callback may hold back.
     var bufferBytes: Int
-    /// Calls out that may be in flight in one of its workers.
-    var callsInFlight: Int
     /// What a client is told where a failure closes its request; no body: a line that names the plugin and why.
     var failStatus: Int
     var failBody: ByteBuffer?
@@ -22,6 +20,8 @@ struct FrontSettings: Sendable {
     var quarantineStrategy: FailStrategy
     /// Workers that take new streams; ready ones beyond that stand by.
     var workers: Int
+    /// Calls out that may be in flight in one of its workers.
+    var callsInFlight: Int
 
     init(_ plugin: FrontBootstrap.Plugin) {
       name = plugin.name

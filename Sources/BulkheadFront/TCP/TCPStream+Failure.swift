@@ -65,8 +65,8 @@ extension TCPStream {
   func fail(_ index: Int, _ why: String) {
     let stage = stages[index]
     let host = chain.hosts[stage.place]
-    let settings = host.settings
     let strategy = host.strategy
+    let settings = host.settings
     stage.meeting = .dead
     host.counters.failures &+= 1
     stage.waits = false

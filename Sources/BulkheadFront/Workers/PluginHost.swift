@@ -55,9 +55,6 @@ final class PluginHost {
   var strategy: FailStrategy { isQuarantined ? settings.quarantineStrategy : settings.strategy }
   var hasWaiters: Bool { firstWaiter < waiters.count }
 
-  /// Whether its workers have dealt with all that they were sent; those that sleep over it are woken.
-  func owesNothing() -> Bool { links.reduce(true) { $1.owesNothing() && $0 } }
-
   /// The worker that takes the next stream that is new to the plugin.
   @inline(__always)
   var current: WorkerLink? { isSpread ? leastBusy : first }
@@ -77,6 +74,8 @@ final class PluginHost {
     let place = links.firstIndex { $0.worker > link.worker } ?? links.count
     links.insert(link, at: place)
   }
+  /// Whether its workers have dealt with all that they were sent; those that sleep over it are woken.
+  func owesNothing() -> Bool { links.reduce(true) { $1.owesNothing() && $0 } }
 
   func detach(_ link: WorkerLink) {
     links.removeAll { $0 === link }

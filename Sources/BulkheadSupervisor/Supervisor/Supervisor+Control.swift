@@ -30,6 +30,7 @@ extension Supervisor {
     case .policies: return .success(.policies(policiesResponse))
     case .policy(let name): return policyResponse(name)
     case .policyOf(let name): return policyResponse(ofPlugin: name)
+    case .upgrade: return requestUpgrade()
     case .restart(let name): return change(name) { plugin in restart(plugin) }
     case .reset(let name):
       return change(name) { plugin in
@@ -76,11 +77,14 @@ extension Supervisor {
     return StatusResponse(
       version: SupervisorOptions.version, pid: getpid(), uptimeSeconds: (loop.now - startedAt).inSeconds,
       state: phase == .starting ? .starting : phase == .running ? .running : .draining,
-      front: .init(pid: front?.child.pid, state: frontState, restarts: frontMachine.restarts),
+      front: .init(
+        pid: front?.child.pid, state: frontState, restarts: frontMachine.restarts,
+        isolation: front?.isolation.map { .init($0) } ?? []),
       listeners: listeners.descriptions,
       counts: .init(
         plugins: plugins.count, ready: count(.ready), starting: count(.starting), backoff: count(.backoff),
-        quarantined: count(.quarantined), workers: workers.count))
+        quarantined: count(.quarantined), workers: workers.count),
+      upgrade: upgradeInfo)
   }
 
   private var frontState: StatusResponse.Front.State {

@@ -50,9 +50,12 @@ extension Supervisor {
   }
 
   private func spawnFront() throws(SystemError) -> FrontRuntime {
-    let bootstrap = frontBootstrap(configuration, plugins)
+    var bootstrap = frontBootstrap(configuration, plugins)
+    bootstrap.seccompProgram = setup.programs.front
+    bootstrap.unprivilegedID = frontID
     // No worker of the front before is kept.
     for plugin in plugins { plugin.ring = bootstrap.ring }
+    bootstrap.holdsAccept = upgrade.isPending
     let message = try Memfd.message(name: "front-bootstrap", bootstrap.encoded()).takeDescriptor()
     let pair = try MessageSocket.Pair()
     let theirs = SharedDescriptor(try pair.second.duplicate())
@@ -61,7 +64,7 @@ extension Supervisor {
     let child = try ChildProcess(
       .init(process: "front", plugin: nil), executable: setup.installation.front, name: "bulkhead-front",
       descriptors: [message.raw, theirs.raw] + listeners.raw + (accessLog.map { [$0.raw] } ?? []), namespaces: [],
-      unprivilegedID: 65_534,
+      unprivilegedID: frontID,
       blockingReport: false, bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: 1_000), loop: loop,
       log: log)
     let front = FrontRuntime(child: child, control: ours, startedAt: loop.now)
@@ -69,7 +72,8 @@ extension Supervisor {
     child.onBrokenReport = { [unowned self, unowned front] in
       kill(front, ExitCause(reason: .protocolViolation, detail: "its report pipe is broken: \($0)"))
     }
-    child.onFrame = { [unowned child] frame in
+    child.onFrame = { [unowned self, unowned child, unowned front] frame in
+      if case .isolation(let layers) = frame { confined(front, layers) }
       if case .fault(_, let detail, let backtrace) = frame {
         child.note(.error, detail)
         for line in backtrace.split(separator: "\n") { child.note(.error, "  \(line)") }
@@ -159,7 +163,7 @@ extension Supervisor {
     }
   }
 
-  private func stopHearing(_ front: FrontRuntime) {
+  func stopHearing(_ front: FrontRuntime) {
     if let watch = front.watch { loop.poller.remove(watch) }
     front.watch = nil
   }
@@ -234,7 +238,7 @@ extension Supervisor {
   private func frontFailed() {
     if !hasServed {
       failedFronts += 1
-      if failedFronts >= Self.hopelessFronts {
+      if failedFronts >= Self.hopelessFronts, !upgrade.isPending {
         outcome = .failure(
           StartError(
             ExitCode.software, "the front failed \(failedFronts) times before it served; its own log lines say why"))

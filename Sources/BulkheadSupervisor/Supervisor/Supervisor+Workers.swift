@@ -70,6 +70,7 @@ extension Supervisor {
     bootstrap.maximumMapBytes = UInt32(
       clamping: Limits.mapBytes(headerBytes: UInt32(clamping: configuration.bounds.headerBytes.bytes)))
     bootstrap.capabilities = plugin.policy.capabilities
+    bootstrap.requiredLayers = plugin.policy.isolation.required
     let message = try Memfd.message(name: "worker-bootstrap", bootstrap.encoded()).takeDescriptor()
     let channel = SharedDescriptor(
       try Memfd.shared(name: "channel", size: layout.totalBytes).takeDescriptor())
@@ -80,15 +81,19 @@ extension Supervisor {
     let liveness = try Pipe()
     // What it says of its log is bounded by the worker itself; this bound is for one that does not keep to it.
     let lines = max(200, plugin.policy.logLinesPerSecond.addingReportingOverflow(100).partialValue)
+    let controlGroup = controlGroups.make(
+      memory: plugin.memoryBound(channel: layout.totalBytes), cpuPercent: plugin.policy.cpuPercent)
     let child = try ChildProcess(
       .init(process: "worker", plugin: plugin.name), executable: setup.installation.worker, name: "bulkhead-worker",
       descriptors: [message.raw, artifact.descriptor.raw, channel.raw, liveness.write.raw, lifeline.read.raw]
         + doorbells.map(\.raw),
       namespaces: .all, unprivilegedID: plugin.hostID, blockingReport: false,
-      bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: lines), loop: loop, log: log)
+      bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: lines), loop: loop, log: log,
+      confine: { plugin.confine(&$0, in: controlGroup) })
 
     let worker = WorkerRuntime(
-      id: nextWorker, number: number, plugin: plugin, child: child, channel: channel, startedAt: loop.now)
+      id: nextWorker, number: number, plugin: plugin, child: child, channel: channel, startedAt: loop.now,
+      controlGroup: controlGroup)
     nextWorker += 1
     workers[worker.id] = worker
     plugin.workers.append(worker)
@@ -120,6 +125,7 @@ extension Supervisor {
     // What it says of its sandbox holds from the start to the end, or it is not to be believed.
     case .isolation(let layers): if worker.state == .starting { worker.isolation = layers }
     case .ready:
+      if refuseUnconfined(worker) { return }
       worker.saidReady = true
       ready(worker)
     case .tickPeriod(let milliseconds):
@@ -250,7 +256,9 @@ extension Supervisor {
     workers.removeValue(forKey: worker.id)
     plugin.workers.removeAll { $0 === worker }
     let cause = ExitAnalysis.cause(
-      .init(first: worker.cause, end: status, wasReady: worker.wasReady, wasKilled: worker.wasKilled))
+      .init(
+        first: worker.cause, end: status, wasReady: worker.wasReady, wasKilled: worker.wasKilled,
+        wasOutOfMemory: worker.controlGroup.wasOutOfMemory))
     worker.child.note(
       cause.reason == .requested ? .info : .error, "ended (\(cause.reason.rawValue)): \(cause.detail) [\(status)]")
     (plugins.first { $0.name == plugin.name } ?? plugin).exits[cause.reason, default: 0] += 1

@@ -28,6 +28,8 @@ final class Supervisor {
     var programs: SeccompPrograms
     var maximumSpinMicroseconds: UInt32
     var processors: Int
+    /// What an upgrade executes.
+    var program: Upgrade.Program
   }
 
   /// The longest that a drain takes before what is left is reset.
@@ -50,6 +52,9 @@ final class Supervisor {
   let listeners: ListenerSockets
   /// Held for as long as there may be another front; nil where none is configured.
   let accessLog: SharedDescriptor?
+  let controlGroups: ControlGroups
+  /// Whom the front becomes where this process is root.
+  let frontID: UInt32
   /// In the order of the chain that new streams take.
   var plugins: [PluginRuntime]
   /// Of that chain: a reload that changes it counts on.
@@ -76,6 +81,8 @@ final class Supervisor {
   var frontTimer: TimerQueue.Token?
   var failedFronts = 0
   var hasServed = false
+  /// Which missing layers of a front were said already.
+  var announcedFrontGaps: Set<[IsolationLayer]> = []
   var workers: [UInt64: WorkerRuntime] = [:]
   var nextWorker: UInt64 = 1
   /// Workers that wait for their turn, or for a front: their plugins, and their numbers there.
@@ -85,19 +92,23 @@ final class Supervisor {
   var watchTimer: TimerQueue.Token?
   var recyclingTimer: TimerQueue.Token?
   var metrics = MetricsCollection()
+  var upgrade = Upgrade()
   var drainingSince = Duration.zero
   var shutdownTimer: TimerQueue.Token?
   /// Why the run is over, once it is.
   var outcome: Result<Void, StartError>?
 
+  /// - Parameter sockets: listening sockets that the program before this one left; they stay the caller's.
   /// - Throws: `StartError` where a listener cannot be bound or the process has no descriptors left.
-  init(_ setup: Setup, loop: EventLoop, log: LogWriter, inbox: Inbox) throws(StartError) {
+  init(
+    _ setup: Setup, sockets: [Handover.Listener] = [], loop: EventLoop, log: LogWriter, inbox: Inbox
+  ) throws(StartError) {
     self.setup = setup
     self.loop = loop
     self.log = log
     self.inbox = inbox
     startedAt = loop.now
-    listeners = try ListenerSockets(setup.loaded.configuration.listeners)
+    listeners = try ListenerSockets(setup.loaded.configuration.listeners, handedOver: sockets)
     accessLog = try setup.loaded.configuration.accessLog.map { log throws(StartError) in try AccessLogFile.open(log) }
     do throws(SystemError) {
       let pipe = try Pipe()
@@ -105,7 +116,9 @@ final class Supervisor {
     } catch {
       throw StartError(ExitCode.unavailable, "\(error)")
     }
+    controlGroups = ControlGroups()
     let uidMap = FileSystem.readProcess("/proc/self/uid_map")
+    frontID = HostIdentity.front(uidMap: uidMap)
     let manifests = setup.loaded.plugins
     let hostIDs = HostIdentity.assign(manifests.map(\.name), uidMap: uidMap)
     plugins = zip(manifests, hostIDs).enumerated().map { index, pair in
@@ -145,11 +158,14 @@ final class Supervisor {
       note(.info, "listener \(listener.name) on \(listener.address), upstream \(listener.upstream)")
     }
     try prepareModules()
-    if outcome == nil, phase == .starting {
-      handleFront(.begin)
-      for plugin in plugins { handle(.begin, plugin) }
+    if outcome == nil {
+      if phase == .starting {
+        handleFront(.begin)
+        for plugin in plugins { handle(.begin, plugin) }
+      }
       try run(until: { false })
     }
+    controlGroups.leave()
     try outcome?.get()
   }
 
