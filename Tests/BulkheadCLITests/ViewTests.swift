@@ -145,6 +145,22 @@ import Testing
         """)
   }
 
+  @Test func aReloadSaysWhatItDid() throws {
+    var response = ReloadResponse()
+    response.changed = ["geo", "timing"]
+    response.unchanged = ["stamp"]
+    response.isReordered = true
+    response.milliseconds = 41.26
+    #expect(
+      try Self.table.show(response) == """
+        reloaded in 41.3 ms
+          changed: geo, timing
+          unchanged: stamp
+          unchanged plugins stand in another order
+        """)
+    #expect(try View(now: Self.now, coloured: false, format: .json).show(response).contains("isReordered"))
+  }
+
   @Test func coloursDoNotMoveColumns() throws {
     let coloured = View(now: Self.now, coloured: true, format: .table)
     let plugins = PluginsResponse(plugins: [Self.geo, Self.timing])

@@ -127,7 +127,8 @@ import Testing
   }
 
   @Test func aFailClosedAnswerIsWhatThePolicySays() throws {
-    var plugin = FrontBootstrap.Plugin.test("guard", admission: 0)
+    // A worker that was just said to be ready is waited for.
+    var plugin = FrontBootstrap.Plugin.test("guard", admission: 500)
     plugin.failAnswer = .init(status: 403, body: "come back later")
     let front = try TestFront(plugins: [plugin])
     defer { front.stop() }

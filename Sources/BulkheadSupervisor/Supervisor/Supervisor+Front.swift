@@ -125,7 +125,7 @@ extension Supervisor {
     }
   }
 
-  private func kill(_ front: FrontRuntime, _ cause: ExitCause) {
+  func kill(_ front: FrontRuntime, _ cause: ExitCause) {
     if front.cause == nil { front.cause = cause }
     front.child.send(signal: SIGKILL)
   }

@@ -67,7 +67,7 @@ extension Supervisor {
       memoryLimit: plugin.policy.memoryLimit.bytes, logLevel: log.minimumLevel,
       logLinesPerSecond: plugin.policy.logLinesPerSecond, eventLoops: UInt32(clamping: configuration.eventLoops),
       ring: ring, maximumSpinMicroseconds: setup.maximumSpinMicroseconds,
-      seccompProgram: setup.programs.worker(under: plugin.policy),
+      seccompProgram: plugin.seccompProgram,
       unprivilegedID: plugin.hostID, layers: [])
     bootstrap.upstreams = configuration.upstreams.map(\.name)
     bootstrap.callsInFlight = plugin.policy.callsInFlight
@@ -167,6 +167,7 @@ extension Supervisor {
     announceGaps(worker)
     tellFront(.workerReady(worker: worker.id))
     handle(.ready(worker.number), worker.plugin)
+    reloadNoticed(.ready, worker.plugin)
     armRecycling()
   }
 

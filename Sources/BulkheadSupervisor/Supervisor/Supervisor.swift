@@ -63,6 +63,8 @@ final class Supervisor {
   var nextPlugin: UInt32
   /// The one that is under way.
   var reload: Reload?
+  /// Those that were taken over, and those that changed nothing since something was wrong.
+  var reloads: (taken: UInt64, refused: UInt64) = (0, 0)
   /// Another one is to follow.
   var reloadIsWanted = false
   /// What earlier chains had and the present one has not.
@@ -120,8 +122,10 @@ final class Supervisor {
     let manifests = setup.loaded.plugins
     let hostIDs = HostIdentity.assign(manifests.map(\.name), uidMap: uidMap)
     plugins = zip(manifests, hostIDs).enumerated().map { index, pair in
-      PluginRuntime(
-        index: UInt32(index), manifest: pair.0, policy: setup.loaded.policy(of: pair.0), hostID: pair.1)
+      let policy = setup.loaded.policy(of: pair.0)
+      return PluginRuntime(
+        index: UInt32(index), manifest: pair.0, policy: policy, hostID: pair.1,
+        seccompProgram: setup.programs.worker(under: policy))
     }
     nextPlugin = UInt32(clamping: manifests.count)
   }
