@@ -16,10 +16,13 @@ public enum FrontCommand: Equatable, Sendable {
   case drain(milliseconds: UInt32)
   /// The metrics as Prometheus text, please: answered by `FrontEvent.metrics` with the same number.
   case collectMetrics(number: UInt32)
+  /// Do all event loops run? Answered by `FrontEvent.pong` with the same number, once each of them has been there.
+  case ping(number: UInt32)
 
   private enum Kind: UInt8 {
     case addWorker = 1
     case workerReady, retireWorker, pluginState, drain, collectMetrics
+    case ping = 40
   }
 
   public func encoded() -> [UInt8] {
@@ -44,6 +47,9 @@ public enum FrontCommand: Equatable, Sendable {
       writer.u32(milliseconds)
     case .collectMetrics(let number):
       writer.u8(Kind.collectMetrics.rawValue)
+      writer.u32(number)
+    case .ping(let number):
+      writer.u8(Kind.ping.rawValue)
       writer.u32(number)
     }
     return writer.array
@@ -71,6 +77,8 @@ public enum FrontCommand: Equatable, Sendable {
       self = .drain(milliseconds: try reader.u32("drain.milliseconds"))
     case .collectMetrics:
       self = .collectMetrics(number: try reader.u32("collectMetrics.number"))
+    case .ping:
+      self = .ping(number: try reader.u32("ping.number"))
     }
     try reader.end("command")
   }
@@ -90,6 +98,8 @@ public enum FrontEvent: Equatable, Sendable {
   case drained
   /// A piece of the answer to `collectMetrics`, in order: Prometheus text, cut anywhere between lines.
   case metrics(number: UInt32, isLast: Bool, text: String)
+  /// All event loops run: the answer to `ping`.
+  case pong(number: UInt32)
 
   /// The most of `metrics`' text in one message, in bytes.
   public static let maximumMetricsText = 48 << 10
@@ -97,6 +107,7 @@ public enum FrontEvent: Equatable, Sendable {
   private enum Kind: UInt8 {
     case serving = 1
     case workerFault, workerGone, workerAttached, drained, metrics
+    case pong = 40
   }
 
   public func encoded() -> [UInt8] {
@@ -122,6 +133,9 @@ public enum FrontEvent: Equatable, Sendable {
       writer.u32(number)
       writer.bool(isLast)
       writer.cut(text, to: Self.maximumMetricsText)
+    case .pong(let number):
+      writer.u8(Kind.pong.rawValue)
+      writer.u32(number)
     }
     return writer.array
   }
@@ -144,6 +158,7 @@ public enum FrontEvent: Equatable, Sendable {
       self = .metrics(
         number: try reader.u32("metrics.number"), isLast: try reader.bool("metrics.isLast"),
         text: try reader.string("metrics.text"))
+    case .pong: self = .pong(number: try reader.u32("pong.number"))
     }
     try reader.end("event")
   }

@@ -13,6 +13,10 @@ public enum Bulkhead {
   ///
   /// - Returns: one of `ExitCode`.
   public static func run(_ options: SupervisorOptions) -> Int32 {
+    let environment = ServiceEnvironment(pid: getpid()) { name in getenv(name).map { String(cString: $0) } }
+    // Before anything is opened, so that none of these numbers is ours.
+    let inherited = options.check ? InheritedSockets() : InheritedSockets(environment)
+    for name in ServiceEnvironment.listenVariables { unsetenv(name) }
     let signals: SignalDescriptor
     do throws(SystemError) {
       signal(SIGPIPE, SIG_IGN)
@@ -33,19 +37,23 @@ public enum Bulkhead {
       if options.check {
         try Check(options: options, log: log).run()
       } else {
-        try serve(options, log, signals)
+        try serve(options, log, signals, environment, inherited)
       }
       return ExitCode.ok
     } catch {
       for line in error.lines {
         log.write(LogLine(at: .now, level: .critical, process: "supervisor", message: line))
       }
+      if let socket = environment.notifySocket, !options.check, let line = error.lines.first {
+        _ = try? NotifySocket.send(ServiceMessage.status("Failed: \(line)").bytes, to: socket)
+      }
       return error.code
     }
   }
 
   private static func serve(
-    _ options: SupervisorOptions, _ log: LogWriter, _ signals: consuming SignalDescriptor
+    _ options: SupervisorOptions, _ log: LogWriter, _ signals: consuming SignalDescriptor,
+    _ environment: ServiceEnvironment, _ inherited: InheritedSockets
   ) throws(StartError) {
     let note = { (level: LogLevel, message: String) in
       log.write(LogLine(at: .now, level: level, process: "supervisor", message: message))
@@ -59,7 +67,8 @@ public enum Bulkhead {
     let setup = Supervisor.Setup(
       loaded: loaded, installation: installation, programs: programs,
       // Where there is one processor, whoever spins keeps the other side from running.
-      maximumSpinMicroseconds: processors > 1 ? 50 : 0, processors: processors)
+      maximumSpinMicroseconds: processors > 1 ? 50 : 0, processors: processors, service: environment,
+      inherited: inherited)
     try prepareCache(loaded.configuration.cacheDirectory)
     let socket = ControlSocket(path: loaded.configuration.controlSocket)
     try socket.claim()

@@ -111,7 +111,7 @@ extension Supervisor {
     }
   }
 
-  private func kill(_ front: FrontRuntime, _ cause: ExitCause) {
+  func kill(_ front: FrontRuntime, _ cause: ExitCause) {
     if front.cause == nil { front.cause = cause }
     front.child.send(signal: SIGKILL)
   }
@@ -175,6 +175,7 @@ extension Supervisor {
       ready(worker)
     case .workerGone(let id):
       note(.trace, "front: \(event) (\(workers[id]?.plugin.name ?? "gone"))")
+    case .pong(let number): takePong(number, from: front)
     case .drained: note(.debug, "front: drained")
     case .metrics(let number, let isLast, let text): takeMetrics(number: number, isLast: isLast, text: text)
     }
@@ -192,6 +193,7 @@ extension Supervisor {
       if phase == .starting { phase = .running }
     }
     note(.info, "front serves, pid \(front.child.pid)")
+    updateService()
   }
 
   // MARK: the end of a front
@@ -201,6 +203,7 @@ extension Supervisor {
     loop.cancel(&front.startTimer)
     guard front === self.front else { return }
     self.front = nil
+    updateService()
     endMetrics(without: "it ended")
     if phase == .draining {
       note(.info, "front ended [\(status)]")

@@ -23,11 +23,13 @@ extension Supervisor {
     case .starting where front == nil:
       note(.info, "\(name): stopped before anything served")
       phase = .stopping
+      announceStop()
       stopWorkers()
     case .starting, .running:
       note(.info, "\(name): draining for at most \(Self.drainTime.text); a second one stops at once")
       phase = .draining
       drainingSince = loop.now
+      announceStop()
       listeners.close()
       loop.cancel(&frontTimer)
       guard front != nil else { return stopWorkers() }
