@@ -119,11 +119,13 @@ import Testing
     .addWorker(worker: 1, plugin: 2), .workerReady(worker: 3), .retireWorker(worker: 4),
     .pluginState(plugin: 5, state: .quarantined), .drain(milliseconds: 10_000),
     .collectMetrics(number: 7),
+    .ping(number: 9),
   ]
   static let events: [FrontEvent] = [
     .serving, .workerFault(worker: 1, reason: .protocolViolation, detail: "x"), .workerGone(worker: 2),
     .workerAttached(worker: 3), .drained,
     .metrics(number: 7, isLast: true, text: "# TYPE a counter\na 1\n"),
+    .pong(number: 9),
   ]
 
   @Test(arguments: frames) func aReportFrameComesBackThroughThePipe(_ frame: ReportFrame) throws {

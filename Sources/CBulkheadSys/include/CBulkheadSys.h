@@ -184,6 +184,8 @@ int64_t bh_drop_capabilities(void);
 int64_t bh_has_capabilities(void);
 int64_t bh_drop_groups(void);
 int64_t bh_group_count(void);
+/// Whether a supplementary group is another than the effective group: 1 or 0.
+int64_t bh_has_further_groups(void);
 /// Real, effective and saved ids of the calling thread, groups first.
 int64_t bh_become(uint32_t uid, uint32_t gid);
 int64_t bh_unshare_mounts(void);
