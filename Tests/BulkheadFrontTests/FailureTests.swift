@@ -144,6 +144,9 @@ import Testing
     try old.waitForSeen(1)
     let new = try front.addWorker { _, _ in .goOn() }
     try front.command(.retireWorker(worker: old.number))
+    // The front has done as it was told.
+    let loop = try #require(front.front.loops.first)
+    waitUntil { (try? loop.eventLoop.submit { loop.hosts.first?.current?.worker }.wait()) == new.number }
     #expect(try front.get().status == 200)
     old.act(stream: old.seen[0].stream, flags: .continueRequest)
     #expect(TestResponse(client.readToEnd()).status == 200)
