@@ -21,7 +21,8 @@ struct ServiceMessage: Equatable, Sendable {
   /// The configuration is being read again; `ready` ends it.
   static func reloading(now: Duration) -> ServiceMessage {
     let (seconds, attoseconds) = now.components
-    let microseconds = seconds.multipliedReportingOverflow(by: 1_000_000).partialValue &+ attoseconds / 1_000_000_000_000
+    let microseconds =
+      seconds.multipliedReportingOverflow(by: 1_000_000).partialValue &+ attoseconds / 1_000_000_000_000
     return ServiceMessage(["RELOADING=1", "MONOTONIC_USEC=\(microseconds)", Self.status("Reading the configuration")])
   }
 
