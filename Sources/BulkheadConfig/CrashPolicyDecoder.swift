@@ -12,9 +12,6 @@ struct CrashPolicyDecoder {
   /// What a policy may say.
   static let policyKeys = ["name", "extends"] + valueKeys
 
-  /// The most bytes of a fail-closed answer's body.
-  static let maximumAnswerBytes = 4 << 10
-
   private static let hour = Duration.seconds(3_600)
   private static let day = Duration.seconds(86_400)
   private static let memory = UInt64(64 << 10)...UInt64(4 << 30)
@@ -131,8 +128,8 @@ struct CrashPolicyDecoder {
 
   private static func answerBody(_ field: Field) -> String? {
     guard let text = field.string() else { return nil }
-    guard text.utf8.count <= maximumAnswerBytes else {
-      field.report("a fail-closed answer has at most \(maximumAnswerBytes) bytes, and this is \(text.utf8.count)")
+    guard text.utf8.count <= Limits.maximumFailAnswer else {
+      field.report("a fail-closed answer has at most \(Limits.maximumFailAnswer) bytes, and this is \(text.utf8.count)")
       return nil
     }
     return text

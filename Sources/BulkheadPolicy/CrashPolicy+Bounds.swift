@@ -2,7 +2,7 @@ import BulkheadCore
 
 extension CrashPolicy {
   /// The most workers of one plugin that take streams.
-  public static let maximumWorkers = 64
+  public static let maximumWorkers = Limits.maximumWorkers
   /// The most standby workers of one plugin.
   public static let maximumStandby = 8
 

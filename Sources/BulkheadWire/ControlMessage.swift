@@ -100,13 +100,15 @@ public enum FrontEvent: Equatable, Sendable {
   case metrics(number: UInt32, isLast: Bool, text: String)
   /// All event loops run: the answer to `ping`.
   case pong(number: UInt32)
+  /// A worker that was retired has no stream any more.
+  case workerIdle(worker: UInt64)
 
   /// The most of `metrics`' text in one message, in bytes.
   public static let maximumMetricsText = 48 << 10
 
   private enum Kind: UInt8 {
     case serving = 1
-    case workerFault, workerGone, workerAttached, drained, metrics
+    case workerFault, workerGone, workerAttached, drained, metrics, workerIdle
     case pong = 40
   }
 
@@ -136,6 +138,9 @@ public enum FrontEvent: Equatable, Sendable {
     case .pong(let number):
       writer.u8(Kind.pong.rawValue)
       writer.u32(number)
+    case .workerIdle(let worker):
+      writer.u8(Kind.workerIdle.rawValue)
+      writer.u64(worker)
     }
     return writer.array
   }
@@ -159,6 +164,7 @@ public enum FrontEvent: Equatable, Sendable {
         number: try reader.u32("metrics.number"), isLast: try reader.bool("metrics.isLast"),
         text: try reader.string("metrics.text"))
     case .pong: self = .pong(number: try reader.u32("pong.number"))
+    case .workerIdle: self = .workerIdle(worker: try reader.u64("workerIdle.worker"))
     }
     try reader.end("event")
   }

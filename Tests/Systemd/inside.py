@@ -86,21 +86,30 @@ class Load:
     """Clients that connect again and again, and count what happens to them."""
 
     def __init__(self, port=8080):
-        self.port, self.done, self.good, self.refused, self.broken = port, False, 0, 0, 0
+        self.port, self.done, self.good, self.refused, self.broken, self.why = port, False, 0, 0, 0, []
         self.thread = threading.Thread(target=self.run)
 
     def run(self):
         while not self.done:
             try:
-                if ask(self.port, timeout=20) == 200:
+                status = ask(self.port, timeout=20)
+                if status == 200:
                     self.good += 1
                 else:
-                    self.broken += 1
+                    self.lost(f"status {status}")
             except ConnectionRefusedError:
                 self.refused += 1
-            except (OSError, http.client.HTTPException):
-                self.broken += 1
+            except (OSError, http.client.HTTPException) as error:
+                self.lost(f"{type(error).__name__}: {error}")
             time.sleep(0.002)
+
+    def lost(self, why):
+        self.broken += 1
+        self.why = (self.why + [why])[-5:]
+
+    def __str__(self):
+        lost = f", {self.broken} lost: {self.why}" if self.broken else ""
+        return f"{self.good} served, {self.refused} refused{lost}"
 
     def __enter__(self):
         self.thread.start()
@@ -175,8 +184,8 @@ def main():
         until("a new supervisor", lambda: main_pid() not in (0, pid) and active())
         good_before = load.good
         until("requests again", lambda: load.good > good_before + 20)
-    holds(load.refused == 0, "no connection is refused", f"{load.good} served, {load.broken} were being served at the kill")
-    holds(load.broken <= 2, "only what was in flight is lost", load.broken)
+    holds(load.refused == 0, "no connection is refused", load)
+    holds(load.broken <= 2, "only what was in flight is lost", load)
     left = {child for child, _ in processes()} & children
     holds(not left, "nothing of the old one is left", left)
     holds(show("NRestarts") == "1", "systemd counts one restart", show("NRestarts"))
@@ -189,7 +198,7 @@ def main():
         until("requests", lambda: load.good > 20)
         os.kill(front, signal.SIGKILL)
         until("a new front", lambda: status()["front"].get("pid") not in (None, front) and ask() == 200)
-    holds(load.refused == 0 and main_pid() == pid, "it is replaced, and no connection is refused", load.broken)
+    holds(load.refused == 0 and main_pid() == pid, "it is replaced, and no connection is refused", load)
 
     part("watchdog")
     pathlib.Path("/run/systemd/system/bulkhead.service.d").mkdir(parents=True)
@@ -200,8 +209,7 @@ def main():
         sh("systemctl", "restart", "bulkhead.service")
         good_before = load.good
         until("requests again", lambda: load.good > good_before + 20)
-    holds(load.refused == 0 and load.broken == 0, "systemctl restart: no connection refused, no request lost",
-          f"{load.good} served")
+    holds(load.refused == 0 and load.broken == 0, "systemctl restart: no connection refused, no request lost", load)
     time.sleep(3)
     holds(show("NRestarts") == "0" and active(), "a watchdog of 2 s is fed")
     front, pid = status()["front"]["pid"], main_pid()
@@ -219,7 +227,7 @@ def main():
         until("requests", lambda: load.good > 20)
         sh("systemctl", "stop", "bulkhead.service")
     # One connection may wait in the stored socket when systemd lets go of it: had this been a restart, it would be served.
-    holds(load.broken <= 1, "requests in flight are answered", f"{load.good} served, then refused")
+    holds(load.broken <= 1, "requests in flight are answered", load)
     holds(show("Result") == "success" and show("ActiveState") == "inactive", "it ends well", show("Result"))
     holds(not processes(), "nothing is left", processes())
 
@@ -245,7 +253,7 @@ def main():
         until("a new supervisor", lambda: main_pid() not in (0, pid) and active())
         good_before = load.good
         until("requests again", lambda: load.good > good_before + 20)
-    holds(load.refused == 0 and ask(port=8081) == 200, "a crash refuses no connection, on neither kind of socket")
+    holds(load.refused == 0 and ask(port=8081) == 200, "a crash refuses no connection, on neither kind of socket", load)
     sh("systemctl", "stop", "bulkhead.socket", "bulkhead.service")
     holds(not processes(), "nothing is left")
 

@@ -18,6 +18,8 @@ enum ControlAnswer: Sendable {
   case plugins(PluginsResponse)
   case workers(WorkersResponse)
   case plugin(PluginInfo)
+  case policies(PoliciesResponse)
+  case policy(PolicyResponse)
   /// Prometheus text.
   case metrics(String)
 }
@@ -98,7 +100,9 @@ struct ControlResponder: HTTPResponder {
       return Self.failure(
         .notFound, .notFound,
         "no such path; there are \(ControlPaths.status), \(ControlPaths.plugins), \(ControlPaths.workers), "
-          + "\(ControlPaths.metrics), \(ControlPaths.plugins)/NAME/restart and \(ControlPaths.plugins)/NAME/reset")
+          + "\(ControlPaths.metrics), \(ControlPaths.policies), \(ControlPaths.policies)/NAME, "
+          + "\(ControlPaths.plugins)/NAME/policy, \(ControlPaths.plugins)/NAME/restart and "
+          + "\(ControlPaths.plugins)/NAME/reset")
     case .failure(.methodNotAllowed(let allow)):
       var response = Self.failure(
         .methodNotAllowed, .methodNotAllowed, "this path takes \(allow), not \(request.method.rawValue)")
@@ -111,6 +115,8 @@ struct ControlResponder: HTTPResponder {
         case .plugins(let body): return try Self.success(body)
         case .workers(let body): return try Self.success(body)
         case .plugin(let body): return try Self.success(body)
+        case .policies(let body): return try Self.success(body)
+        case .policy(let body): return try Self.success(body)
         case .metrics(let text):
           var response = Response(status: .ok)
           response.headers[.contentType] = ControlPaths.metricsContentType
@@ -136,7 +142,7 @@ struct ControlResponder: HTTPResponder {
 
   private static func status(of code: ErrorResponse.Code) -> HTTPResponse.Status {
     switch code {
-    case .notFound, .unknownPlugin: .notFound
+    case .notFound, .unknownPlugin, .unknownPolicy: .notFound
     case .methodNotAllowed: .methodNotAllowed
     case .forbidden: .forbidden
     case .conflict: .conflict

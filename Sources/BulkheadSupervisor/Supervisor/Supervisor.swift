@@ -70,11 +70,12 @@ final class Supervisor {
   var hasServed = false
   var workers: [UInt64: WorkerRuntime] = [:]
   var nextWorker: UInt64 = 1
-  /// Plugins whose next worker waits for its turn, or for a front.
-  var startQueue: [PluginRuntime] = []
+  /// Workers that wait for their turn, or for a front: their plugins, and their numbers there.
+  var startQueue: [(plugin: PluginRuntime, number: UInt64)] = []
   /// A timer looks at the queue before long.
   var startQueueIsWatched = false
   var watchTimer: TimerQueue.Token?
+  var recyclingTimer: TimerQueue.Token?
   var metrics = MetricsCollection()
   var serviceTimer: TimerQueue.Token?
   var statusTimer: TimerQueue.Token?
@@ -170,11 +171,11 @@ final class Supervisor {
   // MARK: the restart machine of a plugin
 
   /// Tells a plugin's machine what happened and does what it says.
-  func handle(_ event: RestartMachine.Event, _ plugin: PluginRuntime) {
+  func handle(_ event: PluginMachine.Event, _ plugin: PluginRuntime) {
     for action in plugin.machine.handle(event, at: loop.now) {
       switch action {
-      case .startWorker: startQueue.append(plugin)
-      case .stopWorker: stopWorker(of: plugin)
+      case .startWorker(let number): startQueue.append((plugin, number))
+      case .stopWorker(let number): stopWorker(number, of: plugin)
       case .armTimer(let time):
         loop.cancel(&plugin.timer)
         plugin.timer = loop.at(time) { [unowned self] in
@@ -182,6 +183,8 @@ final class Supervisor {
           handle(.timer, plugin)
         }
       case .disarmTimer: loop.cancel(&plugin.timer)
+      case .budgetSpent:
+        note(.error, "\(budgetIsSpent(plugin)); workers that are still there go on", plugin: plugin.name)
       case .report(let state): report(state, plugin)
       }
     }
@@ -197,11 +200,18 @@ final class Supervisor {
       let wait = plugin.machine.nextStart.map { " in \(($0 - loop.now).text)" } ?? ""
       note(.info, "the next worker starts\(wait)", plugin: plugin.name)
     case .quarantined:
-      note(
-        .error,
-        "quarantined: \(plugin.policy.budget.restarts) restarts within \(plugin.policy.budget.interval.text) are used "
-          + "up; one more attempt follows in \(plugin.policy.stability.text), or now with: bulkheadctl reset \(plugin.name)",
-        plugin: plugin.name)
+      note(.error, "quarantined: \(budgetIsSpent(plugin))", plugin: plugin.name)
     }
+  }
+
+  /// Why nothing is started in place of a worker that failed, and what will be done about it.
+  private func budgetIsSpent(_ plugin: PluginRuntime) -> String {
+    let policy = plugin.machine.policy
+    let why =
+      policy.restart == .never
+      ? "its policy restarts no worker that failed"
+      : "\(policy.budget.restarts) restarts within \(policy.budget.interval.text) are used up"
+    let attempt = plugin.machine.nextStart.map { "one more attempt follows in \(($0 - loop.now).text), or now" }
+    return "\(why); \(attempt ?? "the next attempt follows") with: bulkheadctl reset \(plugin.name)"
   }
 }
