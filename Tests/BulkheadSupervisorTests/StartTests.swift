@@ -140,6 +140,22 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   #expect(bootstrap.eventLoops == 3)
 }
 
+@Test func theFrontIsToldTheDeadlineOfEachKindOfCallback() {
+  let place = SourceLocation(file: "bulkhead.yaml")
+  let manifest = PluginManifest(name: "a", location: place, modulePath: "/a.wasm")
+  var policy = CrashPolicy()
+  policy.deadlines.body = .seconds(3)
+  policy.deadlines.log = .milliseconds(20)
+  let bootstrap = FrontBootstrap(
+    Configuration(
+      file: "bulkhead.yaml", listeners: [], upstreams: [], pluginsDirectory: "/p", policiesDirectory: "/q",
+      eventLoops: 1), plugins: [(manifest, policy, [.requestHeaders])], logLevel: .warn, maximumSpinMicroseconds: 50)
+  let deadlines = bootstrap.plugins.first?.deadlines
+  #expect([deadlines?.headers, deadlines?.body, deadlines?.log, deadlines?.tick] == [100, 3_000, 20, 100])
+  #expect(policy.deadline(of: .configure) == nil, "the start deadline alone holds")
+  #expect(policy.longestCallback == .seconds(3))
+}
+
 @Test func theFrontIsToldWhatPluginsShareAndCall() {
   let place = SourceLocation(file: "bulkhead.yaml")
   var tls = Configuration.Upstream.TLS()

@@ -194,6 +194,10 @@ import Testing
     front.plugins[0].bufferBytes = 64 << 10
     front.plugins[0].failAnswer = .init(status: 403, body: "no")
     front.plugins[0].quarantineStrategy = .failReload
+    front.plugins[0].deadlines.headers = 1
+    front.plugins[0].deadlines.body = 2
+    front.plugins[0].deadlines.log = 3
+    front.plugins[0].deadlines.tick = 4
     front.bounds.sharedBytes = 1 << 40
     front.bounds.queues = 5
     front.bounds.metrics = 6

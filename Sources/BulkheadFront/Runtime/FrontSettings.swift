@@ -9,8 +9,7 @@ struct FrontSettings: Sendable {
     var name: String
     var strategy: FailStrategy
     var callbacks: CallbackSet
-    /// ns.
-    var callbackDeadline: UInt64
+    var deadlines: CallbackDeadlines
     /// ns.
     var admissionWait: UInt64
     /// The most of a body that its callback may hold back.
@@ -81,8 +80,8 @@ struct FrontSettings: Sendable {
     plugins = bootstrap.plugins.map {
       Plugin(
         name: $0.name, strategy: $0.failStrategy, callbacks: $0.callbacks,
-        callbackDeadline: UInt64(max($0.callbackDeadline, 1)) * 1_000_000,
-        admissionWait: UInt64($0.admissionWait) * 1_000_000, bufferBytes: Int($0.bufferBytes),
+        deadlines: CallbackDeadlines($0), admissionWait: UInt64($0.admissionWait) * 1_000_000,
+        bufferBytes: Int($0.bufferBytes),
         failStatus: Int($0.failAnswer.status), failBody: $0.failAnswer.body.map { ByteBuffer(string: $0) },
         quarantineStrategy: $0.quarantineStrategy ?? $0.failStrategy,
         workers: max(Int($0.workers), 1))

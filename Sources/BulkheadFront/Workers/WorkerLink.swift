@@ -194,7 +194,7 @@ final class WorkerLink {
   @inline(__always)
   private func note(kind: CallbackKind, sequence: UInt64, stream: UInt32, plugin: Int, hasState: Bool, now: UInt64) {
     host.callbacks &+= 1
-    if ledger.isEmpty { loop.arm(for: now &+ host.settings.callbackDeadline, now: now) }
+    if ledger.isEmpty { loop.arm(for: now &+ host.settings.deadlines.look(kind), now: now) }
     ledger.append(
       ChannelLedger.Entry(
         sequence: sequence, stream: stream, kind: kind, plugin: UInt32(truncatingIfNeeded: plugin),
@@ -320,7 +320,7 @@ final class WorkerLink {
   func wakeForDone(now: UInt64) {
     isToBeWokenInTime = false
     // One that it runs already has its time.
-    if running == .nothing { ledger.restartDone(now: now) }
+    if case .nothing = running { ledger.restartDone(now: now) }
     if state != .lost { channel.wakeWorker() }
   }
 
@@ -368,6 +368,10 @@ final class WorkerLink {
       }
     } catch {
       lose(.protocolViolation, "\(error)", failHead: true)
+    }
+    // What is the first one now may have less time than what was it before.
+    if !host.settings.deadlines.areAlike, let head = ledger.head {
+      loop.arm(for: ledger.headSince &+ host.settings.deadlines.look(head.kind), now: now)
     }
     if state != .lost, channel.hasReply {
       loop.activate(self)
@@ -499,6 +503,7 @@ final class WorkerLink {
   func checkDeadline(now: UInt64) -> UInt64? {
     guard state != .lost else { return nil }
     if isToBeWokenInTime { wakeForDone(now: now) }
+    let before = ledger.headSince
     do throws(RingError) {
       _ = try payOwed()
       try ledger.complete(now: now) { (position) throws(RingError) in try channel.isDealtWith(position) }
@@ -506,20 +511,26 @@ final class WorkerLink {
       lose(.protocolViolation, "\(error)", failHead: true)
       return nil
     }
+    let running = running
+    if case .mine(let since) = running { ledger.headBegan(at: since, notBefore: before) }
     guard
       let lateness = ledger.lateness(
-        now: now, deadline: host.settings.callbackDeadline, running: running,
+        now: now, deadlines: host.settings.deadlines, running: running,
         loops: Int(loop.settings.bootstrap.eventLoops))
     else { return owed.isEmpty ? nil : now &+ 10_000_000 }
     switch lateness {
     case .waits(let until): return until
     case .overdue(let workedOn):
-      let limit = host.settings.callbackDeadline / 1_000_000
-      let what = ledger.head?.kind.name ?? "a callback"
+      let kind = ledger.head?.kind ?? .none
+      let limit = host.settings.deadlines[kind] / 1_000_000
+      let what = kind == .none ? "a callback" : kind.name
       lose(
         .deadline,
         workedOn ? "\(what) ran longer than \(limit) ms" : "\(what) was not answered within \(limit) ms",
         failHead: true)
+      return nil
+    case .stuck(let kind, let milliseconds):
+      lose(.deadline, "\(kind?.name ?? "a callback") has run for \(milliseconds) ms, and others wait behind it")
       return nil
     }
   }
@@ -527,9 +538,11 @@ final class WorkerLink {
   private var running: ChannelLedger.Running {
     let status = channel.status
     guard status.callback != 0 else { return .nothing }
-    if Int(status.eventLoop) == loop.index, let head = ledger.head, status.sequence == head.sequence { return .mine }
+    if Int(status.eventLoop) == loop.index, let head = ledger.head, status.sequence == head.sequence {
+      return .mine(since: status.startedNanoseconds)
+    }
     return Int(status.eventLoop) == loop.index && status.sequence != 0
-      ? .nothing : .other(since: status.startedNanoseconds)
+      ? .nothing : .other(CallbackKind(rawValue: status.callback), since: status.startedNanoseconds)
   }
 
   // MARK: The end
@@ -559,7 +572,7 @@ final class WorkerLink {
     var running: UInt64?
     if failHead {
       running = ledger.head?.sequence
-    } else if self.running == .mine {
+    } else if case .mine = self.running {
       running = ledger.head?.sequence
     }
     let wasRetired = state == .retired

@@ -9,12 +9,14 @@ import BulkheadSystem
 enum HostIdentity {
   static let first: UInt32 = 1_900_000_000
   static let count: UInt32 = 1_000_000
+  /// The front's, beside those of the workers.
+  static let front: UInt32 = first + count
   /// Where this process's own user namespace does not have that range (a container): nobody, for all.
   static let fallback: UInt32 = 65_534
 
   /// The id of each name, in their order; all differ.
   static func assign(_ names: [String], uidMap: String) -> [UInt32] {
-    guard covers(uidMap, first..<(first + count)) else { return names.map { _ in fallback } }
+    guard covers(uidMap, first..<(first + count + 1)) else { return names.map { _ in fallback } }
     var taken: Set<UInt32> = []
     return names.map { name in
       // FNV-1a.
@@ -22,6 +24,11 @@ enum HostIdentity {
       while !taken.insert(offset).inserted { offset = (offset + 1) % count }
       return first + offset
     }
+  }
+
+  /// The front's id, or the fallback.
+  static func front(uidMap: String) -> UInt32 {
+    covers(uidMap, first..<(first + count + 1)) ? front : fallback
   }
 
   /// Whether the text of a `/proc/PID/uid_map` has all of those ids, on one line.

@@ -24,6 +24,8 @@ final class FrontRuntime {
   /// The number of the last question whether its event loops run, and when it was asked, until it is answered.
   var pings: UInt32 = 0
   var pingedAt: Duration?
+  /// What it reported of its sandbox.
+  var isolation: [LayerReport] = []
   private var waiting: [Message] = []
   private var first = 0
 

@@ -69,7 +69,9 @@ extension Supervisor {
     return StatusResponse(
       version: SupervisorOptions.version, pid: getpid(), uptimeSeconds: (loop.now - startedAt).inSeconds,
       state: phase == .starting ? .starting : phase == .running ? .running : .draining,
-      front: .init(pid: front?.child.pid, state: frontState, restarts: frontMachine.restarts),
+      front: .init(
+        pid: front?.child.pid, state: frontState, restarts: frontMachine.restarts,
+        isolation: front?.isolation.map { .init($0) } ?? []),
       listeners: listeners.descriptions,
       counts: .init(
         plugins: plugins.count, ready: count(.ready), starting: count(.starting), backoff: count(.backoff),

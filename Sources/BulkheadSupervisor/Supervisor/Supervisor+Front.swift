@@ -49,10 +49,12 @@ extension Supervisor {
   }
 
   private func spawnFront() throws(SystemError) -> FrontRuntime {
-    let bootstrap = FrontBootstrap(
+    var bootstrap = FrontBootstrap(
       configuration,
       plugins: plugins.map { ($0.manifest, $0.policy, $0.artifact?.callbacks ?? []) },
       logLevel: log.minimumLevel, maximumSpinMicroseconds: setup.maximumSpinMicroseconds)
+    bootstrap.seccompProgram = setup.programs.front
+    bootstrap.unprivilegedID = frontID
     let message = try Memfd.message(name: "front-bootstrap", bootstrap.encoded()).takeDescriptor()
     let pair = try MessageSocket.Pair()
     let theirs = SharedDescriptor(try pair.second.duplicate())
@@ -61,7 +63,7 @@ extension Supervisor {
     let child = try ChildProcess(
       .init(process: "front", plugin: nil), executable: setup.installation.front, name: "bulkhead-front",
       descriptors: [message.raw, theirs.raw] + listeners.raw + (accessLog.map { [$0.raw] } ?? []), namespaces: [],
-      unprivilegedID: 65_534,
+      unprivilegedID: frontID,
       blockingReport: false, bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: 1_000), loop: loop,
       log: log)
     let front = FrontRuntime(child: child, control: ours, startedAt: loop.now)
@@ -69,7 +71,8 @@ extension Supervisor {
     child.onBrokenReport = { [unowned self, unowned front] in
       kill(front, ExitCause(reason: .protocolViolation, detail: "its report pipe is broken: \($0)"))
     }
-    child.onFrame = { [unowned child] frame in
+    child.onFrame = { [unowned self, unowned child, unowned front] frame in
+      if case .isolation(let layers) = frame { confined(front, layers) }
       if case .fault(_, let detail, let backtrace) = frame {
         child.note(.error, detail)
         for line in backtrace.split(separator: "\n") { child.note(.error, "  \(line)") }
