@@ -59,6 +59,19 @@ struct View {
     return "plugin \(Table.printable(plugin.name)) \(done): now \(Table.painted(Self.cell(plugin.state), coloured))"
   }
 
+  func show(_ response: ReloadResponse) throws(ControlFailure) -> String {
+    if format == .json { return try json(response) }
+    let groups = [
+      ("added", response.added), ("changed", response.changed), ("removed", response.removed),
+      ("unchanged", response.unchanged),
+    ]
+    let lines = groups.filter { !$0.1.isEmpty }.map {
+      "  \($0.0): \($0.1.map(Table.printable).joined(separator: ", "))"
+    }
+    let order = response.isReordered ? ["  unchanged plugins stand in another order"] : []
+    return (["reloaded in \(Self.tenths(response.milliseconds)) ms"] + lines + order).joined(separator: "\n")
+  }
+
   func show(_ response: WorkersResponse) throws(ControlFailure) -> String {
     if format == .json { return try json(response) }
     guard !response.workers.isEmpty else { return "no workers" }

@@ -7,7 +7,7 @@ import Glibc
 /// The front as a process of its own: everything it needs is in the descriptors of `ChildDescriptor`.
 public enum FrontProcess {
   /// The most that a bootstrap may have: bytes.
-  private static let maximumBootstrap = 16 << 20
+  static let maximumBootstrap = 16 << 20
 
   /// Runs to the end.
   ///

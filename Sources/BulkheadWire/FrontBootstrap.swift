@@ -78,6 +78,8 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var quarantineStrategy: FailStrategy?
     /// Workers that take its streams: of those that are ready, the oldest. The others stand by.
     public var workers: UInt32 = 1
+    /// What commands name it by: never used for another plugin, nor for another revision of it. Nil: its place.
+    public var number: UInt32?
     /// The longest that one callback may run.
     public var callbackDeadline: UInt32
     /// What holds instead, by the callback's class.
@@ -238,6 +240,7 @@ public struct FrontBootstrap: Equatable, Sendable {
       for time in [plugin.deadlines.headers, plugin.deadlines.body, plugin.deadlines.log, plugin.deadlines.tick] {
         writer.u32(time)
       }
+      writer.u32(plugin.number ?? .max)
     }
     for time in [timeouts.headerRead, timeouts.idle, timeouts.upstreamConnect, timeouts.upstreamResponse] {
       writer.u32(time)
@@ -318,6 +321,8 @@ public struct FrontBootstrap: Equatable, Sendable {
       plugin.deadlines.body = try reader.u32("plugin.deadlines.body")
       plugin.deadlines.log = try reader.u32("plugin.deadlines.log")
       plugin.deadlines.tick = try reader.u32("plugin.deadlines.tick")
+      let number = try reader.u32("plugin.number")
+      plugin.number = number == .max ? nil : number
       return plugin
     }
     timeouts = Timeouts()

@@ -9,6 +9,7 @@ enum ControlRoute: Equatable, Sendable {
   case policies
   case policy(String)
   case policyOf(plugin: String)
+  case reload
   case restart(plugin: String)
   case reset(plugin: String)
 
@@ -34,9 +35,10 @@ enum ControlRoute: Equatable, Sendable {
       case "workers": route = .workers
       case "metrics": route = .metrics
       case "policies": route = .policies
+      case "reload": route = .reload
       default: return .failure(.notFound)
       }
-      allowed = "GET"
+      allowed = route == .reload ? "POST" : "GET"
     case 2 where rest[0] == "policies":
       guard let name = decoded(rest[1]), !name.isEmpty else { return .failure(.notFound) }
       route = .policy(name)

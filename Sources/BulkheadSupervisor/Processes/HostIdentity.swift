@@ -15,10 +15,13 @@ enum HostIdentity {
   static let fallback: UInt32 = 65_534
 
   /// The id of each name, in their order; all differ.
-  static func assign(_ names: [String], uidMap: String) -> [UInt32] {
+  ///
+  /// - Parameter ids: those that some names have already, which nobody else gets.
+  static func assign(_ names: [String], uidMap: String, keeping ids: [String: UInt32] = [:]) -> [UInt32] {
     guard covers(uidMap, first..<(first + count + 1)) else { return names.map { _ in fallback } }
-    var taken: Set<UInt32> = []
+    var taken = Set(ids.values.filter { $0 >= first }.map { $0 - first })
     return names.map { name in
+      if let id = ids[name] { return id }
       // FNV-1a.
       var offset = name.utf8.reduce(UInt32(2_166_136_261)) { ($0 ^ UInt32($1)) &* 16_777_619 } % count
       while !taken.insert(offset).inserted { offset = (offset + 1) % count }

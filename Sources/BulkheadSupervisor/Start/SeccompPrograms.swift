@@ -4,7 +4,7 @@ import BulkheadPolicy
 import BulkheadSystem
 
 /// The filters of workers, compilers and the front, compiled once.
-struct SeccompPrograms: Sendable {
+struct SeccompPrograms: Equatable, Sendable {
   var worker: [UInt8]
   var compiler: [UInt8]
   var front: [UInt8]

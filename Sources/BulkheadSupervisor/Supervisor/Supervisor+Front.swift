@@ -1,3 +1,4 @@
+import BulkheadConfig
 import BulkheadCore
 import BulkheadPolicy
 import BulkheadSystem
@@ -49,12 +50,11 @@ extension Supervisor {
   }
 
   private func spawnFront() throws(SystemError) -> FrontRuntime {
-    var bootstrap = FrontBootstrap(
-      configuration,
-      plugins: plugins.map { ($0.manifest, $0.policy, $0.artifact?.callbacks ?? []) },
-      logLevel: log.minimumLevel, maximumSpinMicroseconds: setup.maximumSpinMicroseconds)
+    var bootstrap = frontBootstrap(configuration, plugins)
     bootstrap.seccompProgram = setup.programs.front
     bootstrap.unprivilegedID = frontID
+    // No worker of the front before is kept.
+    for plugin in plugins { plugin.ring = bootstrap.ring }
     let message = try Memfd.message(name: "front-bootstrap", bootstrap.encoded()).takeDescriptor()
     let pair = try MessageSocket.Pair()
     let theirs = SharedDescriptor(try pair.second.duplicate())
@@ -90,6 +90,16 @@ extension Supervisor {
         front, ExitCause(reason: .deadline, detail: "it did not serve within \(Self.frontStartDeadline.text)"))
     }
     return front
+  }
+
+  /// What a front is to know of a chain.
+  func frontBootstrap(_ configuration: Configuration, _ plugins: [PluginRuntime]) -> FrontBootstrap {
+    var bootstrap = FrontBootstrap(
+      configuration,
+      plugins: plugins.map { ($0.manifest, $0.policy, $0.artifact?.callbacks ?? []) },
+      logLevel: log.minimumLevel, maximumSpinMicroseconds: setup.maximumSpinMicroseconds)
+    for (place, plugin) in plugins.enumerated() { bootstrap.plugins[place].number = plugin.index }
+    return bootstrap
   }
 
   private func attempt(_ front: FrontRuntime, _ body: () throws(SystemError) -> Void) {
@@ -181,6 +191,9 @@ extension Supervisor {
       note(.trace, "front: \(event) (\(workers[id]?.plugin.name ?? "gone"))")
     case .pong(let number): takePong(number, from: front)
     case .drained: note(.debug, "front: drained")
+    case .chainActivated(let generation): chainActivated(generation)
+    case .chainRefused(let generation, let detail): chainRefused(generation, LogLine.escaped(detail, quoted: false))
+    case .pluginDrained(let plugin): pluginDrained(plugin)
     case .metrics(let number, let isLast, let text): takeMetrics(number: number, isLast: isLast, text: text)
     }
     return true
@@ -209,6 +222,7 @@ extension Supervisor {
     self.front = nil
     updateService()
     endMetrics(without: "it ended")
+    endReloads(because: "the front ended meanwhile")
     if phase == .draining {
       note(.info, "front ended [\(status)]")
       return stopWorkers()

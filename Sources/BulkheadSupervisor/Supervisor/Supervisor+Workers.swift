@@ -15,7 +15,7 @@ extension Supervisor {
   private static let usualStart = Duration.milliseconds(250)
 
   /// So many workers start at the same time: more would only make each later, up to its start deadline.
-  private var maximumStarting: Int { max(8, 4 * setup.processors) }
+  var maximumStarting: Int { max(8, 4 * setup.processors) }
 
   /// Starts workers that wait for their turn, as long as there is a front and room.
   func startQueued() {
@@ -48,7 +48,7 @@ extension Supervisor {
   }
 
   private func spawnWorker(_ number: UInt64, of plugin: PluginRuntime) throws(SystemError) {
-    let ring = RingSizes(policies: plugins.lazy.map(\.policy))
+    let ring = plugin.ring
     guard let artifact = plugin.artifact,
       let layout = ChannelLayout(
         eventLoops: configuration.eventLoops, callbackBytes: Int(ring.callbacks), replyBytes: Int(ring.replies),
@@ -260,13 +260,14 @@ extension Supervisor {
         wasOutOfMemory: worker.controlGroup.wasOutOfMemory))
     worker.child.note(
       cause.reason == .requested ? .info : .error, "ended (\(cause.reason.rawValue)): \(cause.detail) [\(status)]")
-    plugin.exits[cause.reason, default: 0] += 1
+    (plugins.first { $0.name == plugin.name } ?? plugin).exits[cause.reason, default: 0] += 1
     // Part of it may be a plugin's words, and it ends on an operator's screen.
     plugin.lastExit = .init(reason: cause.reason, detail: LogLine.escaped(cause.detail, quoted: false), at: .now)
     if phase == .stopping {
       if workers.isEmpty { outcome = .success(()) }
     } else {
       handle(.exited(worker.number, cause.reason), plugin)
+      buryRetired()
     }
   }
 }

@@ -47,7 +47,7 @@ final class Supervisor {
     name: "front", backoff: .init(initial: .milliseconds(50), factor: 2, maximum: .seconds(5)),
     budget: .init(restarts: .max, interval: .seconds(1)))
 
-  let setup: Setup
+  var setup: Setup
   let loop: EventLoop
   let log: LogWriter
   let inbox: Inbox
@@ -56,11 +56,23 @@ final class Supervisor {
   let service: ServiceManager
   /// Held for as long as there may be another front; nil where none is configured.
   let accessLog: SharedDescriptor?
-  /// In the order of the chain.
-  let plugins: [PluginRuntime]
   let controlGroups: ControlGroups
   /// Whom the front becomes where this process is root.
   let frontID: UInt32
+  /// In the order of the chain that new streams take.
+  var plugins: [PluginRuntime]
+  /// Of that chain: a reload that changes it counts on.
+  var generation: UInt32 = 0
+  /// The number of the next plugin, or revision of one.
+  var nextPlugin: UInt32
+  /// The one that is under way.
+  var reload: Reload?
+  /// Another one is to follow.
+  var reloadIsWanted = false
+  /// What earlier chains had and the present one has not.
+  var retiring: [RetiringPlugin] = []
+  /// What compiled modules depend on besides themselves.
+  var engineKey: EngineKey?
   /// The only writer of the lifeline is this process: workers see its end when it dies.
   let lifeline: (read: SharedDescriptor, write: SharedDescriptor)
   let startedAt: Duration
@@ -119,6 +131,7 @@ final class Supervisor {
       PluginRuntime(
         index: UInt32(index), manifest: pair.0, policy: setup.loaded.policy(of: pair.0), hostID: pair.1)
     }
+    nextPlugin = UInt32(clamping: manifests.count)
   }
 
   var configuration: Configuration { setup.loaded.configuration }
@@ -161,6 +174,7 @@ final class Supervisor {
 
   private func prepareModules() throws(StartError) {
     let key = try EngineKeyQuery.run(compiler: setup.installation.compiler)
+    engineKey = key
     let cache = ModuleCache(directory: configuration.cacheDirectory, engine: key, isWritable: true)
     let preparation = ModulePreparation(
       plugins.map(\.manifest),
@@ -173,7 +187,10 @@ final class Supervisor {
       return try run(until: { preparation.isDone })
     }
     let artifacts = try preparation.result()
-    for plugin in plugins { plugin.artifact = artifacts[plugin.name] }
+    for plugin in plugins {
+      plugin.artifact = artifacts[plugin.name]
+      plugin.digest = preparation.digests[plugin.name]
+    }
   }
 
   // MARK: the restart machine of a plugin
@@ -202,6 +219,7 @@ final class Supervisor {
   private func report(_ state: PluginState, _ plugin: PluginRuntime) {
     tellFront(.pluginState(plugin: plugin.index, state: state))
     updateService()
+    reloadNoticed(state, plugin)
     switch state {
     case .starting, .ready: note(.debug, "plugin is \(state.rawValue)", plugin: plugin.name)
     case .backoff:
