@@ -21,6 +21,8 @@ public enum FrontCommand: Equatable, Sendable {
   case handOver(milliseconds: UInt32)
   /// The metrics as Prometheus text, please: answered by `FrontEvent.metrics` with the same number.
   case collectMetrics(number: UInt32)
+  /// Do all event loops run? Answered by `FrontEvent.pong` with the same number, once each of them has been there.
+  case ping(number: UInt32)
   /// The next generation of the chain, in a memfd that holds a `FrontBootstrap`, of which plugins and ring count: workers
   /// of the plugins that are new in it may be added, and no stream takes it yet.
   case prepareChain(generation: UInt32)
@@ -34,6 +36,7 @@ public enum FrontCommand: Equatable, Sendable {
     case workerReady, retireWorker, pluginState, drain, collectMetrics
     case prepareChain = 40
     case activateChain, discardChain
+    case ping = 48
     case accept = 32
     /// With `drain` (5), what the supervisor of a later version says to a front of this one: neither ever changes.
     case handOver = 33
@@ -66,6 +69,9 @@ public enum FrontCommand: Equatable, Sendable {
       writer.u32(milliseconds)
     case .collectMetrics(let number):
       writer.u8(Kind.collectMetrics.rawValue)
+      writer.u32(number)
+    case .ping(let number):
+      writer.u8(Kind.ping.rawValue)
       writer.u32(number)
     case .prepareChain(let generation):
       writer.u8(Kind.prepareChain.rawValue)
@@ -105,6 +111,8 @@ public enum FrontCommand: Equatable, Sendable {
       self = .drain(milliseconds: try reader.u32("drain.milliseconds"))
     case .collectMetrics:
       self = .collectMetrics(number: try reader.u32("collectMetrics.number"))
+    case .ping:
+      self = .ping(number: try reader.u32("ping.number"))
     case .prepareChain: self = .prepareChain(generation: try reader.u32("prepareChain.generation"))
     case .activateChain: self = .activateChain(generation: try reader.u32("activateChain.generation"))
     case .discardChain: self = .discardChain(generation: try reader.u32("discardChain.generation"))
@@ -127,6 +135,8 @@ public enum FrontEvent: Equatable, Sendable {
   case drained
   /// A piece of the answer to `collectMetrics`, in order: Prometheus text, cut anywhere between lines.
   case metrics(number: UInt32, isLast: Bool, text: String)
+  /// All event loops run: the answer to `ping`.
+  case pong(number: UInt32)
   /// A worker that was retired has no stream any more.
   case workerIdle(worker: UInt64)
   /// Every event loop gives new streams the chain of that generation.
@@ -142,6 +152,7 @@ public enum FrontEvent: Equatable, Sendable {
   private enum Kind: UInt8 {
     case serving = 1
     case workerFault, workerGone, workerAttached, drained, metrics, workerIdle
+    case pong = 40
     case chainActivated = 32
     case chainRefused, pluginDrained
   }
@@ -169,6 +180,9 @@ public enum FrontEvent: Equatable, Sendable {
       writer.u32(number)
       writer.bool(isLast)
       writer.cut(text, to: Self.maximumMetricsText)
+    case .pong(let number):
+      writer.u8(Kind.pong.rawValue)
+      writer.u32(number)
     case .workerIdle(let worker):
       writer.u8(Kind.workerIdle.rawValue)
       writer.u64(worker)
@@ -204,6 +218,7 @@ public enum FrontEvent: Equatable, Sendable {
       self = .metrics(
         number: try reader.u32("metrics.number"), isLast: try reader.bool("metrics.isLast"),
         text: try reader.string("metrics.text"))
+    case .pong: self = .pong(number: try reader.u32("pong.number"))
     case .workerIdle: self = .workerIdle(worker: try reader.u64("workerIdle.worker"))
     case .chainActivated: self = .chainActivated(generation: try reader.u32("chainActivated.generation"))
     case .chainRefused:

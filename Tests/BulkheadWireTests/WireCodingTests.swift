@@ -118,14 +118,15 @@ import Testing
   static let commands: [FrontCommand] = [
     .addWorker(worker: 1, plugin: 2), .workerReady(worker: 3), .retireWorker(worker: 4),
     .pluginState(plugin: 5, state: .quarantined), .drain(milliseconds: 10_000),
-    .collectMetrics(number: 7), .prepareChain(generation: 8), .activateChain(generation: 9),
+    .ping(number: 9), .collectMetrics(number: 7), .prepareChain(generation: 8), .activateChain(generation: 9),
     .discardChain(generation: 10),
   ]
   static let events: [FrontEvent] = [
     .serving, .workerFault(worker: 1, reason: .protocolViolation, detail: "x"), .workerGone(worker: 2),
     .workerIdle(worker: 3),
     .workerAttached(worker: 3), .drained,
-    .metrics(number: 7, isLast: true, text: "# TYPE a counter\na 1\n"), .chainActivated(generation: 8),
+    .pong(number: 9), .metrics(number: 7, isLast: true, text: "# TYPE a counter\na 1\n"),
+    .chainActivated(generation: 8),
     .chainRefused(generation: 9, detail: "why"), .pluginDrained(plugin: 10),
   ]
 

@@ -56,6 +56,7 @@ extension Supervisor {
     let reload = Reload(generation: generation &+ 1, loaded: loaded, programs: programs, startedAt: loop.now)
     reload.waiters.append(answer)
     self.reload = reload
+    announceReload()
     prepareModules(reload)
   }
 
@@ -299,6 +300,7 @@ extension Supervisor {
   private func end(_ reload: Reload, _ result: Result<ReloadResponse, ControlError>) {
     loop.cancel(&reload.timer)
     self.reload = nil
+    if phase == .running { announceReloaded() }
     if let preparation = reload.preparation { letGo(preparation) }
     var result = result
     if case .success(var response) = result {

@@ -191,6 +191,7 @@ extension Supervisor {
     case .workerGone(let id):
       note(.trace, "front: \(event) (\(workers[id]?.plugin.name ?? "gone"))")
       if let worker = workers[id] { isLetGo(worker) }
+    case .pong(let number): takePong(number, from: front)
     case .drained: note(.debug, "front: drained")
     case .chainActivated(let generation): chainActivated(generation)
     case .chainRefused(let generation, let detail): chainRefused(generation, LogLine.escaped(detail, quoted: false))
@@ -211,6 +212,7 @@ extension Supervisor {
       if phase == .starting { phase = .running }
     }
     note(.info, "front serves, pid \(front.child.pid)")
+    updateService()
   }
 
   // MARK: the end of a front
@@ -220,6 +222,7 @@ extension Supervisor {
     loop.cancel(&front.startTimer)
     guard front === self.front else { return }
     self.front = nil
+    updateService()
     endMetrics(without: "it ended")
     endReloads(because: "the front ended meanwhile")
     if phase == .draining {
