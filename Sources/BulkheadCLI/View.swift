@@ -22,9 +22,13 @@ struct View {
     var listeners = Table(columns: [("LISTENER", .left), ("ADDRESS", .left), ("UPSTREAM", .left)])
     listeners.rows = status.listeners.map { [.init($0.name), .init($0.address), .init($0.upstream)] }
     let frontPid = status.front.pid.map { "pid \($0)" } ?? "no process"
+    let layers = status.front.isolation
+    let isolation = layers.isEmpty ? "" : ", isolation \(layers.count(where: \.holds))/\(layers.count)"
+    let missing = layers.filter { !$0.holds }
+      .map { "\n" + Table.printable("front: without \($0.layer.rawValue): \($0.why)") }.joined()
     return """
       bulkheadd \(Table.printable(status.version)): \(state), pid \(status.pid), up \(Self.span(status.uptimeSeconds))
-      front: \(front), \(frontPid), \(Self.count(status.front.restarts, "restart"))\(upgradeLine(status))
+      front: \(front), \(frontPid), \(Self.count(status.front.restarts, "restart"))\(isolation)\(missing)\(upgradeLine(status))
       plugins: \(counts.ready) of \(counts.plugins) ready\(others); \(Self.count(UInt64(clamping: counts.workers), "worker"))
 
       \(listeners.rendered(coloured: coloured))
@@ -73,11 +77,24 @@ struct View {
     return "plugin \(Table.printable(plugin.name)) \(done): now \(Table.painted(Self.cell(plugin.state), coloured))"
   }
 
+  func show(_ response: ReloadResponse) throws(ControlFailure) -> String {
+    if format == .json { return try json(response) }
+    let groups = [
+      ("added", response.added), ("changed", response.changed), ("removed", response.removed),
+      ("unchanged", response.unchanged),
+    ]
+    let lines = groups.filter { !$0.1.isEmpty }.map {
+      "  \($0.0): \($0.1.map(Table.printable).joined(separator: ", "))"
+    }
+    let order = response.isReordered ? ["  unchanged plugins stand in another order"] : []
+    return (["reloaded in \(Self.tenths(response.milliseconds)) ms"] + lines + order).joined(separator: "\n")
+  }
+
   func show(_ response: WorkersResponse) throws(ControlFailure) -> String {
     if format == .json { return try json(response) }
     guard !response.workers.isEmpty else { return "no workers" }
     var table = Table(columns: [
-      ("PLUGIN", .left), ("PID", .right), ("STATE", .left), ("UPTIME", .right), ("CALLBACKS", .right),
+      ("PLUGIN", .left), ("PID", .right), ("STATE", .left), ("ROLE", .left), ("UPTIME", .right), ("CALLBACKS", .right),
       ("PSS", .right), ("ISOLATION", .left), ("RUNNING", .left),
     ])
     table.rows = response.workers.map { worker in
@@ -86,6 +103,7 @@ struct View {
       return [
         .init(worker.plugin), .init("\(worker.pid)"),
         .init(worker.state.rawValue, colour: worker.state == .ready ? .green : .yellow),
+        .init(worker.role?.rawValue ?? "-"),
         .init(Self.span(worker.uptimeSeconds)), .init("\(worker.callbacks)"),
         .init(worker.pssBytes.map { "\(ByteCount(bytes: $0))" } ?? "-"),
         .init("\(holding)/\(worker.isolation.count)", colour: isWhole ? .green : .yellow),
@@ -120,7 +138,7 @@ struct View {
     return "\(exit.reason.rawValue) \(ago) ago" + (detail.isEmpty ? "" : ": \(detail)")
   }
 
-  private func json(_ value: some Encodable) throws(ControlFailure) -> String {
+  func json(_ value: some Encodable) throws(ControlFailure) -> String {
     do {
       return String(decoding: try ControlJSON.encode(value, pretty: true), as: UTF8.self)
     } catch {

@@ -11,6 +11,14 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
     case stopping
   }
 
+  /// What a ready worker is there for.
+  public enum Role: String, Hashable, Sendable, Codable {
+    /// Takes streams.
+    case serving
+    /// Takes the place of one that fails.
+    case standby
+  }
+
   /// What it is running, as its status page says it: a worker that lies there hurts only its own plugin.
   public struct CurrentCallback: Hashable, Sendable, Codable {
     /// The Proxy-Wasm export.
@@ -53,10 +61,12 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
   /// Its proportional share of memory in bytes; null where the kernel does not tell.
   public var pssBytes: UInt64?
   public var isolation: [Isolation]
+  /// Null while it is not ready.
+  public var role: Role?
 
   public init(
     plugin: String, pid: Int32, state: State, uptimeSeconds: Double, callbacks: UInt64,
-    currentCallback: CurrentCallback?, pssBytes: UInt64?, isolation: [Isolation]
+    currentCallback: CurrentCallback?, pssBytes: UInt64?, isolation: [Isolation], role: Role? = nil
   ) {
     self.plugin = plugin
     self.pid = pid
@@ -66,6 +76,7 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
     self.currentCallback = currentCallback
     self.pssBytes = pssBytes
     self.isolation = isolation
+    self.role = role
   }
 
   public func encode(to encoder: any Encoder) throws {
@@ -78,5 +89,6 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
     try container.encode(currentCallback, forKey: .currentCallback)
     try container.encode(pssBytes, forKey: .pssBytes)
     try container.encode(isolation, forKey: .isolation)
+    try container.encode(role, forKey: .role)
   }
 }

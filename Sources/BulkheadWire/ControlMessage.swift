@@ -21,10 +21,19 @@ public enum FrontCommand: Equatable, Sendable {
   case handOver(milliseconds: UInt32)
   /// The metrics as Prometheus text, please: answered by `FrontEvent.metrics` with the same number.
   case collectMetrics(number: UInt32)
+  /// The next generation of the chain, in a memfd that holds a `FrontBootstrap`, of which plugins and ring count: workers
+  /// of the plugins that are new in it may be added, and no stream takes it yet.
+  case prepareChain(generation: UInt32)
+  /// Streams that begin from now on take the prepared chain. Answered by `FrontEvent.chainActivated`.
+  case activateChain(generation: UInt32)
+  /// The prepared chain is not wanted any more, nor are its new plugins.
+  case discardChain(generation: UInt32)
 
   private enum Kind: UInt8 {
     case addWorker = 1
     case workerReady, retireWorker, pluginState, drain, collectMetrics
+    case prepareChain = 40
+    case activateChain, discardChain
     case accept = 32
     /// With `drain` (5), what the supervisor of a later version says to a front of this one: neither ever changes.
     case handOver = 33
@@ -58,6 +67,15 @@ public enum FrontCommand: Equatable, Sendable {
     case .collectMetrics(let number):
       writer.u8(Kind.collectMetrics.rawValue)
       writer.u32(number)
+    case .prepareChain(let generation):
+      writer.u8(Kind.prepareChain.rawValue)
+      writer.u32(generation)
+    case .activateChain(let generation):
+      writer.u8(Kind.activateChain.rawValue)
+      writer.u32(generation)
+    case .discardChain(let generation):
+      writer.u8(Kind.discardChain.rawValue)
+      writer.u32(generation)
     }
     return writer.array
   }
@@ -87,6 +105,9 @@ public enum FrontCommand: Equatable, Sendable {
       self = .drain(milliseconds: try reader.u32("drain.milliseconds"))
     case .collectMetrics:
       self = .collectMetrics(number: try reader.u32("collectMetrics.number"))
+    case .prepareChain: self = .prepareChain(generation: try reader.u32("prepareChain.generation"))
+    case .activateChain: self = .activateChain(generation: try reader.u32("activateChain.generation"))
+    case .discardChain: self = .discardChain(generation: try reader.u32("discardChain.generation"))
     }
     try reader.end("command")
   }
@@ -106,13 +127,23 @@ public enum FrontEvent: Equatable, Sendable {
   case drained
   /// A piece of the answer to `collectMetrics`, in order: Prometheus text, cut anywhere between lines.
   case metrics(number: UInt32, isLast: Bool, text: String)
+  /// A worker that was retired has no stream any more.
+  case workerIdle(worker: UInt64)
+  /// Every event loop gives new streams the chain of that generation.
+  case chainActivated(generation: UInt32)
+  /// The chain cannot be prepared or activated; `detail` is for people.
+  case chainRefused(generation: UInt32, detail: String)
+  /// The plugin is in no chain that has streams, and its workers owe nothing: they may go.
+  case pluginDrained(plugin: UInt32)
 
   /// The most of `metrics`' text in one message, in bytes.
   public static let maximumMetricsText = 48 << 10
 
   private enum Kind: UInt8 {
     case serving = 1
-    case workerFault, workerGone, workerAttached, drained, metrics
+    case workerFault, workerGone, workerAttached, drained, metrics, workerIdle
+    case chainActivated = 32
+    case chainRefused, pluginDrained
   }
 
   public func encoded() -> [UInt8] {
@@ -138,6 +169,19 @@ public enum FrontEvent: Equatable, Sendable {
       writer.u32(number)
       writer.bool(isLast)
       writer.cut(text, to: Self.maximumMetricsText)
+    case .workerIdle(let worker):
+      writer.u8(Kind.workerIdle.rawValue)
+      writer.u64(worker)
+    case .chainActivated(let generation):
+      writer.u8(Kind.chainActivated.rawValue)
+      writer.u32(generation)
+    case .chainRefused(let generation, let detail):
+      writer.u8(Kind.chainRefused.rawValue)
+      writer.u32(generation)
+      writer.cut(detail, to: 1_024)
+    case .pluginDrained(let plugin):
+      writer.u8(Kind.pluginDrained.rawValue)
+      writer.u32(plugin)
     }
     return writer.array
   }
@@ -160,6 +204,12 @@ public enum FrontEvent: Equatable, Sendable {
       self = .metrics(
         number: try reader.u32("metrics.number"), isLast: try reader.bool("metrics.isLast"),
         text: try reader.string("metrics.text"))
+    case .workerIdle: self = .workerIdle(worker: try reader.u64("workerIdle.worker"))
+    case .chainActivated: self = .chainActivated(generation: try reader.u32("chainActivated.generation"))
+    case .chainRefused:
+      self = .chainRefused(
+        generation: try reader.u32("chainRefused.generation"), detail: try reader.string("chainRefused.detail"))
+    case .pluginDrained: self = .pluginDrained(plugin: try reader.u32("pluginDrained.plugin"))
     }
     try reader.end("event")
   }

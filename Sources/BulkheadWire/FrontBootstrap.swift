@@ -51,6 +51,15 @@ public struct FrontBootstrap: Equatable, Sendable {
     }
   }
 
+  /// The longest that callbacks of each class may run, in milliseconds; 0: `Plugin.callbackDeadline`.
+  public struct Deadlines: Equatable, Sendable {
+    public var headers: UInt32 = 0
+    public var body: UInt32 = 0
+    public var log: UInt32 = 0
+    public var tick: UInt32 = 0
+    public init() {}
+  }
+
   /// In the order of the chain: request callbacks run from the first to the last, response callbacks back.
   public struct Plugin: Equatable, Sendable {
     public var name: String
@@ -63,8 +72,18 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var callsInFlight = UInt32(Limits.defaultCallsInFlight)
     /// The most of a body that a callback may hold back, in bytes: beyond it the answer is 413 or 500.
     public var bufferBytes = UInt32(Limits.defaultBufferBytes)
+    /// What a client is told where its failure closes a request.
+    public var failAnswer = FailAnswer()
+    /// What holds in place of `failStrategy` while it is quarantined; nil: the same.
+    public var quarantineStrategy: FailStrategy?
+    /// Workers that take its streams: of those that are ready, the oldest. The others stand by.
+    public var workers: UInt32 = 1
+    /// What commands name it by: never used for another plugin, nor for another revision of it. Nil: its place.
+    public var number: UInt32?
     /// The longest that one callback may run.
     public var callbackDeadline: UInt32
+    /// What holds instead, by the callback's class.
+    public var deadlines = Deadlines()
     /// The longest that a stream waits for a ready worker.
     public var admissionWait: UInt32
     public init(
@@ -75,6 +94,31 @@ public struct FrontBootstrap: Equatable, Sendable {
       self.callbacks = callbacks
       self.callbackDeadline = callbackDeadline
       self.admissionWait = admissionWait
+    }
+  }
+
+  /// What a client is told where a plugin's failure closes its request.
+  public struct FailAnswer: Equatable, Sendable {
+    /// 400 to 599.
+    public var status: UInt32
+    /// Nil: a line that names the plugin and why.
+    public var body: String?
+    public init(status: UInt32 = 503, body: String? = nil) {
+      self.status = status
+      self.body = body
+    }
+
+    func encode(into writer: inout WireWriter) {
+      writer.u32(status)
+      writer.bool(body != nil)
+      if let body { writer.string(body) }
+    }
+
+    init(_ reader: inout WireReader) throws(WireError) {
+      status = try reader.u32("failAnswer.status")
+      guard (400...599).contains(status) else { throw WireError(.unknownValue, "failAnswer.status") }
+      body = try reader.bool("failAnswer.hasBody") ? try reader.string("failAnswer.body") : nil
+      guard body?.utf8.count ?? 0 <= Limits.maximumFailAnswer else { throw WireError(.tooLarge, "failAnswer.body") }
     }
   }
 
@@ -136,6 +180,10 @@ public struct FrontBootstrap: Equatable, Sendable {
   public var ring: RingSizes
   /// Nil where none is written.
   public var accessLog: AccessLog?
+  /// The front's seccomp program: `struct sock_filter` after `struct sock_filter`, 8 bytes each.
+  public var seccompProgram: [UInt8] = []
+  /// The user that the front becomes where it starts as root.
+  public var unprivilegedID: UInt32 = 65_534
   /// The listeners accept only after `FrontCommand.accept`: another front still serves.
   public var holdsAccept = false
 
@@ -187,6 +235,14 @@ public struct FrontBootstrap: Equatable, Sendable {
       writer.string(plugin.vmID)
       writer.u32(plugin.callsInFlight)
       writer.u32(plugin.bufferBytes)
+      plugin.failAnswer.encode(into: &writer)
+      writer.bool(plugin.quarantineStrategy != nil)
+      if let strategy = plugin.quarantineStrategy { writer.u8(strategy.code) }
+      writer.u32(plugin.workers)
+      for time in [plugin.deadlines.headers, plugin.deadlines.body, plugin.deadlines.log, plugin.deadlines.tick] {
+        writer.u32(time)
+      }
+      writer.u32(plugin.number ?? .max)
     }
     for time in [timeouts.headerRead, timeouts.idle, timeouts.upstreamConnect, timeouts.upstreamResponse] {
       writer.u32(time)
@@ -208,6 +264,8 @@ public struct FrontBootstrap: Equatable, Sendable {
         writer.string(field.property)
       }
     }
+    writer.blob(seccompProgram)
+    writer.u32(unprivilegedID)
     writer.bool(holdsAccept)
     return writer.array
   }
@@ -251,6 +309,23 @@ public struct FrontBootstrap: Equatable, Sendable {
       guard plugin.bufferBytes <= UInt32(Limits.maximumBufferBytes) else {
         throw WireError(.tooLarge, "plugin.bufferBytes")
       }
+      plugin.failAnswer = try FailAnswer(&reader)
+      if try reader.bool("plugin.hasQuarantineStrategy") {
+        guard let strategy = FailStrategy(code: try reader.u8("plugin.quarantineStrategy")) else {
+          throw WireError(.unknownValue, "plugin.quarantineStrategy")
+        }
+        plugin.quarantineStrategy = strategy
+      }
+      plugin.workers = try reader.u32("plugin.workers")
+      guard (1...UInt32(Limits.maximumWorkers)).contains(plugin.workers) else {
+        throw WireError(.tooLarge, "plugin.workers")
+      }
+      plugin.deadlines.headers = try reader.u32("plugin.deadlines.headers")
+      plugin.deadlines.body = try reader.u32("plugin.deadlines.body")
+      plugin.deadlines.log = try reader.u32("plugin.deadlines.log")
+      plugin.deadlines.tick = try reader.u32("plugin.deadlines.tick")
+      let number = try reader.u32("plugin.number")
+      plugin.number = number == .max ? nil : number
       return plugin
     }
     timeouts = Timeouts()
@@ -275,6 +350,9 @@ public struct FrontBootstrap: Equatable, Sendable {
           .init(name: try reader.string("field.name"), property: try reader.string("field.property"))
         })
     }
+    seccompProgram = try reader.bytes("front.seccompProgram", atMost: 8 * 4_096)
+    guard seccompProgram.count % 8 == 0 else { throw WireError(.malformed, "front.seccompProgram") }
+    unprivilegedID = try reader.u32("front.unprivilegedID")
     holdsAccept = try reader.bool("front.holdsAccept")
     try reader.end("front")
     guard listeners.allSatisfy({ Int($0.upstream) < upstreams.count }) else {

@@ -21,7 +21,7 @@ import Testing
     #expect(
       try Self.text(worker) == """
         {"callbacks":2,"currentCallback":null,"isolation":[{"holds":true,"layer":"seccomp","why":"x"}],"pid":1,\
-        "plugin":"a","pssBytes":null,"state":"ready","uptimeSeconds":1.5}
+        "plugin":"a","pssBytes":null,"role":null,"state":"ready","uptimeSeconds":1.5}
         """)
     #expect(
       try Self.text(StatusResponse.Front(pid: nil, state: .backoff, restarts: 3))

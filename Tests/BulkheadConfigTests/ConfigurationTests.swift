@@ -19,7 +19,7 @@ import Testing
     #expect(configuration.upstreams.map(\.name) == ["echo"])
     #expect(configuration.upstreams.first?.isEcho == true)
     #expect(loaded.plugins.isEmpty)
-    #expect(loaded.policies.keys.sorted() == ["default", "fail-fast", "patient"])
+    #expect(loaded.policies.keys.sorted() == ["auth", "default", "fail-fast", "patient", "telemetry", "untrusted"])
   }
 
   @Test func everyKeyIsRead() throws {
@@ -133,6 +133,10 @@ import Testing
       "bulkhead.yaml:2:46: upstreams[1].name: the upstream 'a' is there already, at bulkhead.yaml:2:20"
     ),
     ("upstreams: [{builtin: echo}]", "bulkhead.yaml:2:13: upstreams[0].name: missing: the upstream's name"),
+    (
+      "upstreams: [{name: \(String(repeating: "n", count: 257)), builtin: echo}]",
+      "bulkhead.yaml:2:20: upstreams[0].name: a name has at most 256 bytes"
+    ),
     ("upstreams: [{name: '', builtin: echo}]", "bulkhead.yaml:2:20: upstreams[0].name: must not be empty"),
     (
       "upstreams: [{name: 7, builtin: echo}]",

@@ -122,30 +122,39 @@ import Testing
     #expect(front.waitForNoCalls())
   }
 
-  @Test func messagesWithoutBytesCountToo() throws {
-    let upstream = try TestUpstream { peer, _ in _ = peer.read(until: "never") }
-    let front = try front(upstream.port)
+  /// A peer that takes one call at a time, and is at one.
+  private func busy(_ body: (TestFront, FakeWorker) throws -> Void) throws {
+    let peer = try HTTP2Peer(maximumStreams: 1, early: [.headers([(":status", "200")])]) { _ in [] }
+    defer { peer.stop() }
+    let front = try front(peer.port) { $0.bounds.upstreamConnections = 1 }
     defer { front.stop() }
     let worker = try front.addWorker { _, _ in .goOn() }
     worker.call(.grpc(2, "M"))
-    for _ in 0..<1_000 { worker.call(.send(2, "")) }
-    waitUntil { heldBytes(front) >= 256_000 }
-    #expect(heldBytes(front) >= 256_000)
+    _ = try worker.waitForEvents(1, of: 2)
+    try body(front, worker)
+  }
+
+  @Test func messagesWithoutBytesCountToo() throws {
+    try busy { front, worker in
+      worker.call(.grpc(6, "M"))
+      for _ in 0..<1_000 { worker.call(.send(6, "")) }
+      waitUntil { heldBytes(front) >= 256_000 }
+      #expect(heldBytes(front) >= 256_000)
+    }
   }
 
   @Test func theMessagesThatWaitOfOneStreamAreBounded() throws {
-    let upstream = try TestUpstream { peer, _ in _ = peer.read(until: "never") }
-    let front = try front(upstream.port)
-    defer { front.stop() }
-    let worker = try front.addWorker { _, _ in .goOn() }
-    worker.call(.grpc(2, "M"))
-    for _ in 0..<(GRPCCall.maximumWaiting + 2) { worker.call(.send(2, "")) }
-    guard case .close(2, status: 8, let message)? = try worker.waitForClose(of: 2).last else {
-      Issue.record("\(worker.callEvents)")
-      return
+    try busy { front, worker in
+      worker.call(.grpc(6, "M"))
+      for _ in 0...GRPCCall.maximumWaiting { worker.call(.send(6, "")) }
+      guard case .close(6, status: 8, let message)? = try worker.waitForClose(of: 6).last else {
+        Issue.record("\(worker.callEvents)")
+        return
+      }
+      #expect(message.contains("\(GRPCCall.maximumWaiting) messages"))
+      worker.call(.cancel(2))
+      #expect(front.waitForNoCalls())
     }
-    #expect(message.contains("\(GRPCCall.maximumWaiting) messages"))
-    #expect(front.waitForNoCalls())
   }
 
   @Test func aFewBytesDoNotKeepABigBuffer() {

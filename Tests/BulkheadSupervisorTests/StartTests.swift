@@ -8,7 +8,9 @@ import Testing
 
 @testable import BulkheadSupervisor
 
-@Test(arguments: [("worker", ShippedProfiles.worker), ("compiler", ShippedProfiles.compiler)])
+@Test(arguments: [
+  ("worker", ShippedProfiles.worker), ("compiler", ShippedProfiles.compiler), ("front", ShippedProfiles.front),
+])
 func theBuiltInProfileIsTheFileOfTheRepository(name: String, text: String) throws {
   let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
     .deletingLastPathComponent()
@@ -18,7 +20,7 @@ func theBuiltInProfileIsTheFileOfTheRepository(name: String, text: String) throw
 
 @Test func theBuiltInProfilesCompile() throws {
   let programs = try SeccompPrograms.load(policyDirectories: ["/nonexistent"]) { _, _ in }
-  for program in [programs.worker, programs.compiler] {
+  for program in [programs.worker, programs.compiler, programs.front] {
     #expect(!program.isEmpty)
     #expect(program.count % 8 == 0)
   }
@@ -68,12 +70,14 @@ private let allIDs = "         0          0 4294967295\n"
   let ids = HostIdentity.assign(names, uidMap: allIDs)
   #expect(Set(ids).count == names.count)
   #expect(ids.allSatisfy { $0 >= HostIdentity.first && $0 < HostIdentity.first + HostIdentity.count })
+  #expect(!ids.contains(HostIdentity.front(uidMap: allIDs)))
   #expect(HostIdentity.assign(["geo"], uidMap: allIDs) == HostIdentity.assign(["geo"], uidMap: allIDs))
 }
 
 @Test(arguments: ["", "0 100000 65536\n", "0 0 x\n", "garbage", "1900000000 0 10\n"])
 func whereTheRangeIsNotMappedAllAreNobody(map: String) {
   #expect(HostIdentity.assign(["a", "b"], uidMap: map) == [65_534, 65_534])
+  #expect(HostIdentity.front(uidMap: map) == 65_534)
 }
 
 // MARK: listeners
@@ -140,6 +144,22 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   #expect(bootstrap.eventLoops == 3)
 }
 
+@Test func theFrontIsToldTheDeadlineOfEachKindOfCallback() {
+  let place = SourceLocation(file: "bulkhead.yaml")
+  let manifest = PluginManifest(name: "a", location: place, modulePath: "/a.wasm")
+  var policy = CrashPolicy()
+  policy.deadlines.body = .seconds(3)
+  policy.deadlines.log = .milliseconds(20)
+  let bootstrap = FrontBootstrap(
+    Configuration(
+      file: "bulkhead.yaml", listeners: [], upstreams: [], pluginsDirectory: "/p", policiesDirectory: "/q",
+      eventLoops: 1), plugins: [(manifest, policy, [.requestHeaders])], logLevel: .warn, maximumSpinMicroseconds: 50)
+  let deadlines = bootstrap.plugins.first?.deadlines
+  #expect([deadlines?.headers, deadlines?.body, deadlines?.log, deadlines?.tick] == [100, 3_000, 20, 100])
+  #expect(policy.deadline(of: .configure) == nil, "the start deadline alone holds")
+  #expect(policy.longestCallback == .seconds(3))
+}
+
 @Test func theFrontIsToldWhatPluginsShareAndCall() {
   let place = SourceLocation(file: "bulkhead.yaml")
   var tls = Configuration.Upstream.TLS()
@@ -167,6 +187,8 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   var policy = CrashPolicy()
   policy.bufferLimit = .mebibytes(4)
   policy.callsInFlight = 5
+  policy.failAnswer = .init(status: 403, body: "no")
+  policy.exhaustion.strategy = .failOpen
   let bootstrap = FrontBootstrap(
     configuration, plugins: [(manifest, policy, [])], logLevel: .warn, maximumSpinMicroseconds: 0)
   #expect(bootstrap.listeners.map(\.isTCP) == [true, false])
@@ -179,8 +201,50 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   #expect(bootstrap.plugins.first?.vmID == "shared")
   #expect(bootstrap.plugins.first?.bufferBytes == 4 << 20)
   #expect(bootstrap.plugins.first?.callsInFlight == 5)
+  #expect(bootstrap.plugins.first?.failAnswer == .init(status: 403, body: "no"))
+  #expect(bootstrap.plugins.first?.quarantineStrategy == .failOpen)
   #expect(bootstrap.accessLog == .init(fields: [.init(name: "a", property: "b.c")]))
   #expect(bootstrap.ring == RingSizes(bufferBytes: 4 << 20))
+}
+
+@Test func ringsAreAsLargeAsTheLargestThatAPolicyAsksFor() {
+  #expect(RingSizes(policies: []) == RingSizes(bufferBytes: 0))
+  var small = CrashPolicy()
+  small.bufferLimit = .kibibytes(64)
+  small.rings.callbacks = .mebibytes(2)
+  #expect(RingSizes(policies: [small]).callbacks == 2 << 20)
+  #expect(RingSizes(policies: [small]).replies == RingSizes(bufferBytes: 64 << 10).replies)
+  #expect(RingSizes(policies: [small, CrashPolicy()]) == RingSizes(bufferBytes: 1 << 20))
+  var large = CrashPolicy()
+  large.rings.replies = .mebibytes(32)
+  #expect(RingSizes(policies: [small, large]).replies == 32 << 20)
+  #expect(RingSizes(policies: [small, large]).answers == RingSizes(bufferBytes: 1 << 20).answers)
+}
+
+@Test func aPolicyMayNameAProfileOfItsOwn() throws {
+  let directory = NSTemporaryDirectory() + "bulkhead-policies-\(UUID().uuidString)"
+  try FileManager.default.createDirectory(atPath: directory + "/seccomp", withIntermediateDirectories: true)
+  defer { try? FileManager.default.removeItem(atPath: directory) }
+  let text = #"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": []}"#
+  try Data(text.utf8).write(to: URL(fileURLWithPath: directory + "/seccomp/wide.json"))
+  var policy = EffectivePolicy(policy: CrashPolicy())
+  policy.policy.isolation.seccomp = "wide"
+  let programs = try SeccompPrograms.load(
+    policyDirectories: [directory], policies: [policy, EffectivePolicy(policy: CrashPolicy())]
+  ) { _, _ in }
+  #expect(programs.worker(under: CrashPolicy()) == programs.worker)
+  #expect(programs.worker(under: policy.policy) != programs.worker)
+  policy.policy.isolation.seccomp = "none"
+  policy.origins["isolation.seccomp"] = PolicyOrigin(
+    speaker: .overrides, location: SourceLocation(file: "/p/a.yaml", line: 7))
+  let error = #expect(throws: StartError.self) {
+    _ = try SeccompPrograms.load(policyDirectories: [directory], policies: [policy]) { _, _ in }
+  }
+  #expect(error?.code == ExitCode.configuration)
+  #expect(
+    error?.lines == [
+      "/p/a.yaml:7: isolation.seccomp: there is no profile 'none': neither \(directory)/seccomp/none.json is there"
+    ])
 }
 
 @Test func aPluginIsCalledForItsTypeAndWhatItsPolicyAllowsAlone() {

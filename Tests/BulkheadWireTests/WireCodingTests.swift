@@ -118,12 +118,15 @@ import Testing
   static let commands: [FrontCommand] = [
     .addWorker(worker: 1, plugin: 2), .workerReady(worker: 3), .retireWorker(worker: 4),
     .pluginState(plugin: 5, state: .quarantined), .drain(milliseconds: 10_000),
-    .collectMetrics(number: 7),
+    .collectMetrics(number: 7), .prepareChain(generation: 8), .activateChain(generation: 9),
+    .discardChain(generation: 10),
   ]
   static let events: [FrontEvent] = [
     .serving, .workerFault(worker: 1, reason: .protocolViolation, detail: "x"), .workerGone(worker: 2),
+    .workerIdle(worker: 3),
     .workerAttached(worker: 3), .drained,
-    .metrics(number: 7, isLast: true, text: "# TYPE a counter\na 1\n"),
+    .metrics(number: 7, isLast: true, text: "# TYPE a counter\na 1\n"), .chainActivated(generation: 8),
+    .chainRefused(generation: 9, detail: "why"), .pluginDrained(plugin: 10),
   ]
 
   @Test(arguments: frames) func aReportFrameComesBackThroughThePipe(_ frame: ReportFrame) throws {
@@ -189,10 +192,18 @@ import Testing
     front.plugins[0].vmID = "shared"
     front.plugins[0].callsInFlight = 3
     front.plugins[0].bufferBytes = 64 << 10
+    front.plugins[0].failAnswer = .init(status: 403, body: "no")
+    front.plugins[0].quarantineStrategy = .failReload
+    front.plugins[0].deadlines.headers = 1
+    front.plugins[0].deadlines.body = 2
+    front.plugins[0].deadlines.log = 3
+    front.plugins[0].deadlines.tick = 4
     front.bounds.sharedBytes = 1 << 40
     front.bounds.queues = 5
     front.bounds.metrics = 6
     front.bounds.sharedEntries = 7
+    front.seccompProgram = [1, 2, 3, 4, 5, 6, 7, 8]
+    front.unprivilegedID = 1_901_000_000
     return front
   }()
   static let fullWorker: WorkerBootstrap = {
@@ -202,6 +213,7 @@ import Testing
     worker.bufferBytes = 64 << 10
     worker.maximumMapBytes = 128 << 10
     worker.capabilities = ["proxy_log", "fd_write"]
+    worker.requiredLayers = IsolationLayer.allCases
     return worker
   }()
 
@@ -223,6 +235,21 @@ import Testing
     let ring = RingSizes(bufferBytes: UInt32(clamping: buffer))
     #expect(ring.replies == UInt32(capacity))
     if buffer <= Limits.maximumBufferBytes { #expect(ring.maximumRecord >= buffer + (256 << 10)) }
+  }
+
+  @Test func aFailClosedAnswerHasBounds() {
+    for (answer, error) in [
+      (FrontBootstrap.FailAnswer(status: 200), WireError(.unknownValue, "failAnswer.status")),
+      (.init(status: 600), WireError(.unknownValue, "failAnswer.status")),
+      (
+        .init(body: String(repeating: "x", count: Limits.maximumFailAnswer + 1)),
+        WireError(.tooLarge, "failAnswer.body")
+      ),
+    ] {
+      var front = Self.front
+      front.plugins[0].failAnswer = answer
+      #expect(throws: error) { try front.encoded().withUnsafeBytes { try FrontBootstrap($0) } }
+    }
   }
 
   @Test func bootstrapsComeBack() throws {

@@ -86,10 +86,10 @@ extension Exchange {
     position = plugins.count - 1
     responseHeadersPassed = false
     var hasWalk = false
-    if loop.settings.hasResponseBodyCallbacks, responseFraming != .none {
+    if chain.settings.hasResponseBodyCallbacks, responseFraming != .none {
       hasWalk = startResponseWalk(from: position).isActive
     }
-    if loop.settings.hasResponseCallbacks || hasWalk { advanceResponse() } else { respond() }
+    if chain.settings.hasResponseCallbacks || hasWalk { advanceResponse() } else { respond() }
   }
 
   /// A piece of the upstream's body arrived.
@@ -119,7 +119,7 @@ extension Exchange {
     if let walk = responseWalk, walk.isActive {
       walk.end(trailers)
       advance(walk)
-    } else if !trailers.isEmpty, !loop.settings.responseRoles.isEmpty, responseFraming != .none {
+    } else if !trailers.isEmpty, !chain.settings.responseRoles.isEmpty, responseFraming != .none {
       let walk = startResponseWalk(from: plugins.count - 1)
       walk.end(trailers)
       advance(walk)
@@ -143,13 +143,23 @@ extension Exchange {
   ///   - from: the place in the chain where the response's way back begins; -1 for none.
   ///   - details: why, as the property `response.code_details` has it.
   func answer(_ status: Int, _ text: String, from: Int, details: StaticString) {
+    answer(status, Self.line(text), from: from, details: details)
+  }
+
+  /// A line of text as a body.
+  static func line(_ text: String) -> ByteBuffer {
+    var body = ByteBuffer(string: text)
+    body.writeStaticString("\n")
+    return body
+  }
+
+  /// The same with all of its body, which is text.
+  func answer(_ status: Int, _ body: ByteBuffer, from: Int, details: StaticString) {
     self.details = details
     guard !responseHeadSent, phase != .responding else {
       reset()
       return
     }
-    var body = ByteBuffer(string: text)
-    body.writeStaticString("\n")
     beginAnswer(status: UInt64(status))
     response.append("content-type", "text/plain; charset=utf-8" as StaticString)
     // A request that was refused early has none yet.
@@ -234,7 +244,7 @@ extension Exchange {
     responseHeadersPassed = false
     position = min(from, plugins.count - 1)
     if responseFraming != .none {
-      let walk = loop.settings.hasResponseBodyCallbacks ? startResponseWalk(from: position) : nil
+      let walk = chain.settings.hasResponseBodyCallbacks ? startResponseWalk(from: position) : nil
       if let walk, walk.isActive {
         walk.put(body)
         walk.end([])
@@ -416,7 +426,7 @@ extension Exchange {
   }
 
   private func pausedTooLong(_ place: Int) {
-    let name = loop.hosts[place].settings.name
+    let name = chain.hosts[place].settings.name
     let limit = loop.settings.bootstrap.timeouts.upstreamResponse
     answer(
       504, "plugin \(name) paused the stream and did not resume it within \(limit) ms", from: wayBack,

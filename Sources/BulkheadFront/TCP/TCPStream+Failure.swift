@@ -57,24 +57,26 @@ extension TCPStream {
     pump()
   }
 
-  func forget(_ link: WorkerLink, place: Int) {
-    if let index = index(of: place), stages[index].link === link { stages[index].link = nil }
+  func forget(_ link: WorkerLink) {
+    for stage in stages where stage.link === link { stage.link = nil }
   }
 
   /// Applies the fail strategy of the plugin at `index`.
   func fail(_ index: Int, _ why: String) {
     let stage = stages[index]
-    let settings = loop.settings.plugins[stage.place]
+    let host = chain.hosts[stage.place]
+    let strategy = host.strategy
+    let settings = host.settings
     stage.meeting = .dead
-    loop.counters.pluginFailed(stage.place)
+    host.counters.failures &+= 1
     stage.waits = false
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, stream: label,
-        "plugin \(settings.name) failed the connection (\(settings.strategy.rawValue)): \(why)"
+        "plugin \(settings.name) failed the connection (\(strategy.rawValue)): \(why)"
           + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
     }
-    switch settings.strategy {
+    switch strategy {
     case .failOpen:
       // As if the plugin were not there: what it was shown or holds goes on as it came.
       for direction in [TCPDirection.downstream, .upstream] {

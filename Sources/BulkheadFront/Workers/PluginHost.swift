@@ -1,17 +1,26 @@
 import BulkheadCore
 import BulkheadSystem
 
-/// One plugin as one event loop sees it: which worker takes new streams, and who waits for one.
+/// One plugin as one event loop sees it: which workers take new streams, and who waits for one.
+///
+/// Of the ready workers, the `settings.workers` oldest take streams and the others stand by. It is worked out anew in the
+/// instant in which one is lost: a standby takes over without a word from the supervisor.
 final class PluginHost {
   let loop: FrontLoop
-  /// Place in the chain.
-  let place: Int
+  /// What commands name it by.
+  let number: UInt32
+  /// Place in the newest chain that has it; a stream that may have another one asks its chain.
+  var place: Int
   let settings: FrontSettings.Plugin
+  let shared: SharedPlugin
   private(set) var state = PluginState.starting
   /// All workers of the plugin that this loop knows, the oldest first.
   private var links: [WorkerLink] = []
-  /// The newest ready worker: it takes the streams that are new to the plugin.
-  private(set) var current: WorkerLink?
+  /// The ready workers that take the streams that are new to the plugin, the oldest first.
+  private(set) var serving: [WorkerLink] = []
+  /// The oldest of them: it is told what one worker of the plugin has to know.
+  private(set) var first: WorkerLink?
+  private var isSpread = false
   private var waiters: [Waiter] = []
   private var firstWaiter = 0
   /// It is in the loop's list of hosts with waiters; it stays there until the timer finds none.
@@ -20,28 +29,53 @@ final class PluginHost {
   /// Messages of shared queues of which no worker could be told yet, since enough notifications were under way.
   var hasQueueBacklog = false
   var metricCache = MetricCache()
-  /// Callbacks sent to its workers.
-  var callbacks: UInt64 = 0
+  var counters = PluginCounters()
 
   /// How often the waiting are looked after where nothing else does: ns.
   static let lookAgain: UInt64 = 10_000_000
 
   private struct Waiter {
     var stream: UInt32
+    /// In the stream's chain.
+    var place: Int
     /// CLOCK_MONOTONIC, ns.
     var until: UInt64
   }
 
-  init(loop: FrontLoop, place: Int) {
+  init(loop: FrontLoop, place: Int, _ entry: ChainSettings.Entry) {
     self.loop = loop
     self.place = place
-    settings = loop.settings.plugins[place]
+    number = entry.number
+    settings = entry.settings
+    shared = entry.shared
   }
 
   var isQuarantined: Bool { state == .quarantined }
+  /// What a stream that the plugin fails now sees.
+  var strategy: FailStrategy { isQuarantined ? settings.quarantineStrategy : settings.strategy }
   var hasWaiters: Bool { firstWaiter < waiters.count }
 
-  func attach(_ link: WorkerLink) { links.append(link) }
+  /// The worker that takes the next stream that is new to the plugin.
+  @inline(__always)
+  var current: WorkerLink? { isSpread ? leastBusy : first }
+
+  /// The serving worker with the fewest callbacks outstanding here, then with the fewest streams. Where all are idle, each
+  /// event loop begins with another one.
+  private var leastBusy: WorkerLink? {
+    var best: WorkerLink?
+    var load = (callbacks: Int.max, streams: Int.max)
+    let start = loop.index % max(serving.count, 1)
+    for link in serving[start...] where link.load < load { (best, load) = (link, link.load) }
+    for link in serving[..<start] where link.load < load { (best, load) = (link, link.load) }
+    return best
+  }
+
+  func attach(_ link: WorkerLink) {
+    let place = links.firstIndex { $0.worker > link.worker } ?? links.count
+    links.insert(link, at: place)
+  }
+  /// Whether its workers have dealt with all that they were sent; those that sleep over it are woken.
+  func owesNothing() -> Bool { links.reduce(true) { $1.owesNothing() && $0 } }
 
   func detach(_ link: WorkerLink) {
     links.removeAll { $0 === link }
@@ -50,24 +84,28 @@ final class PluginHost {
 
   /// Chooses again who takes new streams, and lets those go on that waited for it.
   func reconsider() {
-    let before = current
-    current = links.last { $0.state == .ready }
+    let before = first
+    serving = Array(links.lazy.filter { $0.state == .ready }.prefix(settings.workers))
+    first = serving.first
+    isSpread = serving.count > 1
     admitWaiters()
     // What is in the plugin's queues is news to another worker.
-    if current !== before { notifyOfQueues() }
+    if first !== before { notifyOfQueues() }
   }
 
   func setState(_ new: PluginState) {
     state = new
-    guard new == .quarantined, current == nil else { return }
+    guard new == .quarantined, first == nil else { return }
     // Nobody comes: whoever waits is told at once.
-    while let exchange = nextWaiter() { exchange.admissionFailed(place, "it is quarantined after repeated crashes") }
+    while let (exchange, place) = nextWaiter() {
+      exchange.admissionFailed(place, "it is quarantined after repeated crashes")
+    }
   }
 
-  /// Lets the stream wait for a worker.
+  /// Lets the stream, which has the plugin at `place`, wait for a worker.
   ///
   /// - Returns: false where too many wait already.
-  func wait(_ exchange: any PluginStream) -> Bool {
+  func wait(_ exchange: any PluginStream, at place: Int) -> Bool {
     guard waiters.count - firstWaiter < FrontSettings.maximumWaiters else { return false }
     let now = Clock.monotonicNanoseconds
     // One that came back, since the ring was full again, has no more time than it had.
@@ -77,7 +115,7 @@ final class PluginHost {
       isWatched = true
       loop.waitingHosts.append(self)
     }
-    waiters.append(Waiter(stream: exchange.streamID, until: until))
+    waiters.append(Waiter(stream: exchange.streamID, place: place, until: until))
     loop.arm(for: min(until, now &+ Self.lookAgain), now: now)
     return true
   }
@@ -97,9 +135,11 @@ final class PluginHost {
   }
 
   /// The stream that has waited longest and still waits.
-  private func nextWaiter() -> (any PluginStream)? {
+  private func nextWaiter() -> (any PluginStream, place: Int)? {
     while let waiter = popWaiter() {
-      if let exchange = loop.exchange(waiter.stream), exchange.waitsForAdmission(place) { return exchange }
+      if let exchange = loop.exchange(waiter.stream), exchange.waitsForAdmission(waiter.place) {
+        return (exchange, waiter.place)
+      }
     }
     return nil
   }
@@ -113,11 +153,13 @@ final class PluginHost {
   private func admitWaiters() {
     // Only those that wait now: one whose callback fails at once may come to wait again.
     var left = waiters.count - firstWaiter
-    while left > 0, current != nil, let waiter = popWaiter() {
+    while left > 0, first != nil, let waiter = popWaiter() {
       left -= 1
-      guard let exchange = loop.exchange(waiter.stream), exchange.waitsForAdmission(place) else { continue }
-      exchange.admitted(place)
-      guard exchange.streamID == waiter.stream, exchange.waitsForAdmission(place),
+      guard let exchange = loop.exchange(waiter.stream), exchange.waitsForAdmission(waiter.place) else {
+        continue
+      }
+      exchange.admitted(waiter.place)
+      guard exchange.streamID == waiter.stream, exchange.waitsForAdmission(waiter.place),
         waiters.last?.stream == waiter.stream
       else { continue }
       // The ring is full again: it stays the first one, once, though both of its directions may wait, and nobody behind
@@ -140,8 +182,9 @@ final class PluginHost {
       let waiter = waiters[firstWaiter]
       if waiter.until > now { return waiter.until }
       _ = popWaiter()
-      if let exchange = loop.exchange(waiter.stream), exchange.waitsForAdmission(place) {
-        exchange.admissionFailed(place, "no worker became ready within \(settings.admissionWait / 1_000_000) ms")
+      if let exchange = loop.exchange(waiter.stream), exchange.waitsForAdmission(waiter.place) {
+        exchange.admissionFailed(
+          waiter.place, "no worker became ready within \(settings.admissionWait / 1_000_000) ms")
       }
     }
     return .max

@@ -12,22 +12,25 @@ import Synchronization
 /// `FrontChannel`, each used by one event loop.
 final class WorkerMapping: @unchecked Sendable {
   let worker: UInt64
-  let plugin: Int
+  /// The plugin's number.
+  let plugin: UInt32
   let layout: ChannelLayout
   private let mapping: Mapping
   private let holders: Atomic<Int>
   private let callsInFlight = Atomic<Int>(0)
+  private let busyLoops: Atomic<Int>
 
   /// Checks size and seals, then maps.
   ///
   /// - Throws: `SystemError` where the memory is too small, could be shrunk under us, or cannot be mapped.
-  init(worker: UInt64, plugin: Int, layout: ChannelLayout, memory: borrowing Descriptor) throws(SystemError) {
+  init(worker: UInt64, plugin: UInt32, layout: ChannelLayout, memory: borrowing Descriptor) throws(SystemError) {
     self.worker = worker
     self.plugin = plugin
     self.layout = layout
     try Memfd.verify(memory.raw, size: layout.totalBytes)
     mapping = try Mapping(memory.raw, size: layout.totalBytes, writable: true)
     holders = Atomic(layout.eventLoops)
+    busyLoops = Atomic(layout.eventLoops)
   }
 
   var base: UnsafeMutableRawPointer { mapping.base }
@@ -42,6 +45,11 @@ final class WorkerMapping: @unchecked Sendable {
   }
 
   func callEnded() { callsInFlight.subtract(1, ordering: .relaxed) }
+
+  /// One event loop has no stream in the retired worker any more; said once by each.
+  ///
+  /// - Returns: whether it was the last one.
+  func becameIdle() -> Bool { busyLoops.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 }
 
   /// One event loop has let go for good.
   ///

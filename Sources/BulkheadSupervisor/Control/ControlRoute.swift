@@ -6,6 +6,10 @@ enum ControlRoute: Equatable, Sendable {
   case plugins
   case workers
   case metrics
+  case policies
+  case policy(String)
+  case policyOf(plugin: String)
+  case reload
   case upgrade
   case restart(plugin: String)
   case reset(plugin: String)
@@ -31,10 +35,20 @@ enum ControlRoute: Equatable, Sendable {
       case "plugins": route = .plugins
       case "workers": route = .workers
       case "metrics": route = .metrics
+      case "policies": route = .policies
+      case "reload": route = .reload
       case "upgrade": route = .upgrade
       default: return .failure(.notFound)
       }
-      allowed = route == .upgrade ? "POST" : "GET"
+      allowed = route == .reload || route == .upgrade ? "POST" : "GET"
+    case 2 where rest[0] == "policies":
+      guard let name = decoded(rest[1]), !name.isEmpty else { return .failure(.notFound) }
+      route = .policy(name)
+      allowed = "GET"
+    case 3 where rest[0] == "plugins" && rest[2] == "policy":
+      guard let name = decoded(rest[1]), !name.isEmpty else { return .failure(.notFound) }
+      route = .policyOf(plugin: name)
+      allowed = "GET"
     case 3 where rest[0] == "plugins":
       guard let name = decoded(rest[1]), !name.isEmpty else { return .failure(.notFound) }
       switch rest[2] {

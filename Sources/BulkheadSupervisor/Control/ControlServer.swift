@@ -18,6 +18,9 @@ enum ControlAnswer: Sendable {
   case plugins(PluginsResponse)
   case workers(WorkersResponse)
   case plugin(PluginInfo)
+  case policies(PoliciesResponse)
+  case policy(PolicyResponse)
+  case reload(ReloadResponse)
   case upgrade(UpgradeInfo)
   /// Prometheus text.
   case metrics(String)
@@ -27,6 +30,8 @@ enum ControlAnswer: Sendable {
 struct ControlError: Error {
   var code: ErrorResponse.Code
   var message: String
+  /// One problem a line.
+  var details: [String] = []
 }
 
 /// The HTTP server on the control socket. It runs on threads of its own and reaches the supervisor's state through its
@@ -99,8 +104,10 @@ struct ControlResponder: HTTPResponder {
       return Self.failure(
         .notFound, .notFound,
         "no such path; there are \(ControlPaths.status), \(ControlPaths.plugins), \(ControlPaths.workers), "
-          + "\(ControlPaths.metrics), \(ControlPaths.upgrade), \(ControlPaths.plugins)/NAME/restart and \(ControlPaths.plugins)/NAME/reset"
-      )
+          + "\(ControlPaths.metrics), \(ControlPaths.reload), \(ControlPaths.upgrade), \(ControlPaths.policies), "
+          + "\(ControlPaths.policies)/NAME, "
+          + "\(ControlPaths.plugins)/NAME/policy, \(ControlPaths.plugins)/NAME/restart and "
+          + "\(ControlPaths.plugins)/NAME/reset")
     case .failure(.methodNotAllowed(let allow)):
       var response = Self.failure(
         .methodNotAllowed, .methodNotAllowed, "this path takes \(allow), not \(request.method.rawValue)")
@@ -113,6 +120,9 @@ struct ControlResponder: HTTPResponder {
         case .plugins(let body): return try Self.success(body)
         case .workers(let body): return try Self.success(body)
         case .plugin(let body): return try Self.success(body)
+        case .policies(let body): return try Self.success(body)
+        case .policy(let body): return try Self.success(body)
+        case .reload(let body): return try Self.success(body)
         case .upgrade(let body): return try Self.success(body)
         case .metrics(let text):
           var response = Response(status: .ok)
@@ -121,7 +131,7 @@ struct ControlResponder: HTTPResponder {
           return response
         }
       } catch let error as ControlError {
-        return Self.failure(Self.status(of: error.code), error.code, error.message)
+        return Self.failure(Self.status(of: error.code), error.code, error.message, error.details)
       } catch {
         return Self.failure(.internalServerError, .internal, "\(error)")
       }
@@ -139,10 +149,11 @@ struct ControlResponder: HTTPResponder {
 
   private static func status(of code: ErrorResponse.Code) -> HTTPResponse.Status {
     switch code {
-    case .notFound, .unknownPlugin: .notFound
+    case .notFound, .unknownPlugin, .unknownPolicy: .notFound
     case .methodNotAllowed: .methodNotAllowed
     case .forbidden: .forbidden
     case .conflict: .conflict
+    case .invalidConfiguration: .unprocessableContent
     case .unavailable: .serviceUnavailable
     case .internal: .internalServerError
     }
@@ -152,9 +163,10 @@ struct ControlResponder: HTTPResponder {
     response(.ok, try ControlJSON.encode(body))
   }
 
-  private static func failure(_ status: HTTPResponse.Status, _ code: ErrorResponse.Code, _ message: String) -> Response
-  {
-    let body = (try? ControlJSON.encode(ErrorResponse(code: code, message: message))) ?? []
+  private static func failure(
+    _ status: HTTPResponse.Status, _ code: ErrorResponse.Code, _ message: String, _ details: [String] = []
+  ) -> Response {
+    let body = (try? ControlJSON.encode(ErrorResponse(code: code, message: message, details: details))) ?? []
     return response(status, body)
   }
 

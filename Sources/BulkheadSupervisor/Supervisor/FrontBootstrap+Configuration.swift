@@ -37,6 +37,11 @@ extension FrontBootstrap {
         plugin.vmID = $0.manifest.vmID
         plugin.callsInFlight = $0.policy.callsInFlight
         plugin.bufferBytes = $0.policy.bufferBytes
+        plugin.failAnswer = FailAnswer(
+          status: UInt32(clamping: $0.policy.failAnswer.status), body: $0.policy.failAnswer.body)
+        plugin.quarantineStrategy = $0.policy.exhaustion.strategy
+        plugin.workers = UInt32(clamping: min(max($0.policy.workers, 1), Limits.maximumWorkers))
+        plugin.deadlines = Deadlines($0.policy)
         return plugin
       },
       ring: RingSizes(policies: plugins.map(\.policy)))
@@ -59,6 +64,16 @@ extension FrontBootstrap {
   }
 }
 
+extension FrontBootstrap.Deadlines {
+  init(_ policy: CrashPolicy) {
+    self.init()
+    headers = policy.deadline(of: .headers)?.wholeMilliseconds ?? 0
+    body = policy.deadline(of: .body)?.wholeMilliseconds ?? 0
+    log = policy.deadline(of: .log)?.wholeMilliseconds ?? 0
+    tick = policy.deadline(of: .tick)?.wholeMilliseconds ?? 0
+  }
+}
+
 extension CallbackSet {
   /// Of these exports, what a plugin of that type is called for and its policy allows. The creation of contexts is never
   /// restricted.
@@ -76,8 +91,19 @@ extension CrashPolicy {
 }
 
 extension RingSizes {
-  /// Rings that take what any plugin under one of the policies may hold: all channels of a front are of one size.
-  init(policies: some Sequence<CrashPolicy>) { self.init(bufferBytes: policies.map(\.bufferBytes).max() ?? 0) }
+  /// Rings that take what any plugin under one of the policies may hold, each as large as the largest that a policy asks
+  /// for: all channels of a front are of one size.
+  init(policies: some Sequence<CrashPolicy>) {
+    self.init(bufferBytes: policies.map(\.bufferBytes).max() ?? 0)
+    let largest: (KeyPath<CrashPolicy.Rings, ByteCount?>) -> UInt32? = { ring in
+      policies.map { policy in
+        policy.rings[keyPath: ring].map { UInt32(clamping: $0.bytes) }
+          ?? RingSizes(bufferBytes: policy.bufferBytes).callbacks
+      }.max()
+    }
+    callbacks = largest(\.callbacks) ?? callbacks
+    replies = largest(\.replies) ?? replies
+  }
 }
 
 extension Duration {

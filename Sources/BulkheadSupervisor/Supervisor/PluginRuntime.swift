@@ -2,20 +2,27 @@ import BulkheadConfig
 import BulkheadControl
 import BulkheadCore
 import BulkheadPolicy
+import BulkheadWire
 
 /// One plugin as it stands. It belongs to the loop's thread.
 final class PluginRuntime {
-  /// Its place in the chain, and its number on the wire.
+  /// Its number on the wire, never used for another plugin, nor for another revision of it.
   let index: UInt32
-  let manifest: PluginManifest
+  /// What it says of the plugin's place may change.
+  var manifest: PluginManifest
   let policy: CrashPolicy
   /// Whom its workers become where the supervisor is root.
   let hostID: UInt32
   /// There once the module is compiled.
   var artifact: CompiledArtifact?
-  var machine: RestartMachine
+  /// Of its module.
+  var digest: Digest256?
+  /// Of its workers' channels, as the front knows them.
+  var ring = RingSizes()
+  var machine: PluginMachine
   var timer: TimerQueue.Token?
-  var worker: WorkerRuntime?
+  /// Its worker processes, the oldest first.
+  var workers: [WorkerRuntime] = []
   var lastExit: PluginInfo.LastExit?
   /// Ends of its workers since the supervisor started.
   var exits: [ExitReason: UInt64] = [:]
@@ -29,7 +36,17 @@ final class PluginRuntime {
     self.manifest = manifest
     self.policy = policy
     self.hostID = hostID
-    machine = RestartMachine(policy: policy)
+    // Plugins of one policy don't wait equally long.
+    machine = PluginMachine(policy: policy, seed: UInt64.random(in: .min ... .max))
+  }
+
+  /// The worker that the machine knows by that number.
+  func worker(_ number: UInt64) -> WorkerRuntime? { workers.first { $0.number == number } }
+
+  /// What a ready worker is there for: as the front chooses, the oldest ones take streams.
+  func role(of worker: WorkerRuntime) -> WorkerInfo.Role? {
+    guard let place = workers.filter({ $0.state == .ready }).firstIndex(where: { $0 === worker }) else { return nil }
+    return place < policy.workers ? .serving : .standby
   }
 
   /// What the control API tells of it.
@@ -37,7 +54,7 @@ final class PluginRuntime {
     PluginInfo(
       name: name, type: manifest.type.name, state: machine.state, failStrategy: manifest.failStrategy,
       restarts: machine.restarts,
-      lastExit: lastExit, workers: worker.map { [$0.child.pid] } ?? [], policy: manifest.policy,
+      lastExit: lastExit, workers: workers.map(\.child.pid), policy: manifest.policy,
       phase: manifest.phase.name, priority: Int(manifest.priority), module: manifest.modulePath)
   }
 }

@@ -10,16 +10,26 @@ import Glibc
 extension Supervisor {
   /// Answers a request, now or before long; on the loop's thread.
   func answer(_ route: ControlRoute, _ reply: @escaping (Result<ControlAnswer, ControlError>) -> Void) {
-    if route == .metrics { collectMetrics { reply(.success(.metrics($0))) } } else { reply(answer(route)) }
+    if route == .reload {
+      startReload { reply($0.map { .reload($0) }) }
+    } else if route == .metrics {
+      collectMetrics { reply(.success(.metrics($0))) }
+    } else {
+      reply(answer(route))
+    }
   }
 
   private func answer(_ route: ControlRoute) -> Result<ControlAnswer, ControlError> {
     switch route {
+    case .reload: return .failure(ControlError(code: .internal, message: "a reload has no answer at once"))
     case .metrics: return .success(.metrics(ownMetrics(without: "it was not asked")))
     case .status: return .success(.status(statusResponse))
     case .plugins: return .success(.plugins(PluginsResponse(plugins: plugins.map(\.info))))
     case .workers:
-      return .success(.workers(WorkersResponse(workers: plugins.compactMap { $0.worker.map(info) })))
+      return .success(.workers(WorkersResponse(workers: allPlugins.flatMap { $0.workers.map(info) })))
+    case .policies: return .success(.policies(policiesResponse))
+    case .policy(let name): return policyResponse(name)
+    case .policyOf(let name): return policyResponse(ofPlugin: name)
     case .upgrade: return requestUpgrade()
     case .restart(let name): return change(name) { plugin in restart(plugin) }
     case .reset(let name):
@@ -33,13 +43,7 @@ extension Supervisor {
   private func change(
     _ name: String, _ body: (PluginRuntime) -> ControlError?
   ) -> Result<ControlAnswer, ControlError> {
-    guard let plugin = plugins.first(where: { $0.name == name }) else {
-      let names = plugins.map(\.name).prefix(20).joined(separator: ", ")
-      return .failure(
-        ControlError(
-          code: .unknownPlugin,
-          message: "there is no plugin '\(name)'; " + (names.isEmpty ? "there are none" : "there are: \(names)")))
-    }
+    guard let plugin = plugins.first(where: { $0.name == name }) else { return .failure(noPlugin(name)) }
     guard phase == .running else {
       let why = phase == .starting ? "is still starting: try again in a moment" : "is stopping"
       return .failure(ControlError(code: .unavailable, message: "the supervisor \(why)"))
@@ -48,11 +52,20 @@ extension Supervisor {
     return .success(.plugin(plugin.info))
   }
 
+  /// That there is no plugin of a name.
+  func noPlugin(_ name: String) -> ControlError {
+    let names = plugins.map(\.name).prefix(20).joined(separator: ", ")
+    return ControlError(
+      code: .unknownPlugin,
+      message: "there is no plugin '\(name)'; " + (names.isEmpty ? "there are none" : "there are: \(names)"))
+  }
+
   private func restart(_ plugin: PluginRuntime) -> ControlError? {
-    guard plugin.machine.state != .quarantined else {
+    guard !plugin.machine.isExhausted else {
+      let what = plugin.machine.state == .quarantined ? "is quarantined" : "has spent its crash budget"
       return ControlError(
         code: .conflict,
-        message: "plugin '\(plugin.name)' is quarantined; forgive its failures with: bulkheadctl reset \(plugin.name)")
+        message: "plugin '\(plugin.name)' \(what); forgive its failures with: bulkheadctl reset \(plugin.name)")
     }
     note(.info, "restart was asked for", plugin: plugin.name)
     handle(.restart, plugin)
@@ -64,7 +77,9 @@ extension Supervisor {
     return StatusResponse(
       version: SupervisorOptions.version, pid: getpid(), uptimeSeconds: (loop.now - startedAt).inSeconds,
       state: phase == .starting ? .starting : phase == .running ? .running : .draining,
-      front: .init(pid: front?.child.pid, state: frontState, restarts: frontMachine.restarts),
+      front: .init(
+        pid: front?.child.pid, state: frontState, restarts: frontMachine.restarts,
+        isolation: front?.isolation.map { .init($0) } ?? []),
       listeners: listeners.descriptions,
       counts: .init(
         plugins: plugins.count, ready: count(.ready), starting: count(.starting), backoff: count(.backoff),
@@ -86,7 +101,7 @@ extension Supervisor {
       uptimeSeconds: (loop.now - worker.startedAt).inSeconds, callbacks: status?.callbacks ?? 0,
       currentCallback: status.flatMap { Self.currentCallback($0, now: loop.now) },
       // Asked for on the control server's thread: the kernel takes its time over it.
-      pssBytes: nil, isolation: worker.layers.map { .init($0) })
+      pssBytes: nil, isolation: worker.layers.map { .init($0) }, role: worker.plugin.role(of: worker))
   }
 
   /// What a status page says is being run; a number that stands for nothing is shown as that number.
@@ -99,15 +114,25 @@ extension Supervisor {
 }
 
 extension ControlBackend {
+  /// The longest that a client waits for a reload: shorter than an idle connection lives.
+  static let reloadTimeout = Duration.seconds(25)
+
   /// A backend that has the supervisor's loop answer, and gives up after a while.
   init(_ inbox: Inbox, timeout: Duration = .seconds(5)) {
     answer = { route in
+      // Modules may have to be compiled.
+      let timeout = route == .reload ? ControlBackend.reloadTimeout : timeout
       let answer = try await withCheckedThrowingContinuation { continuation in
         let once = OneAnswer(continuation)
         let timer = Task {
           guard (try? await Task.sleep(for: timeout)) != nil else { return }
           once.resume(
-            .failure(ControlError(code: .unavailable, message: "the supervisor did not answer within \(timeout.text)")))
+            .failure(
+              ControlError(
+                code: .unavailable,
+                message: route == .reload
+                  ? "the reload is not over after \(timeout.text); it goes on, and the log says how it ends"
+                  : "the supervisor did not answer within \(timeout.text)")))
         }
         inbox.post { supervisor in
           supervisor.answer(route) { result in

@@ -15,7 +15,7 @@ extension Supervisor {
   private static let usualStart = Duration.milliseconds(250)
 
   /// So many workers start at the same time: more would only make each later, up to its start deadline.
-  private var maximumStarting: Int { max(8, 4 * setup.processors) }
+  var maximumStarting: Int { max(8, 4 * setup.processors) }
 
   /// Starts workers that wait for their turn, as long as there is a front and room.
   func startQueued() {
@@ -23,7 +23,8 @@ extension Supervisor {
     // One that hangs in its start holds nobody else up for longer than a start takes.
     var starting = workers.values.count { $0.state == .starting && loop.now - $0.startedAt < Self.usualStart }
     while starting < maximumStarting, !startQueue.isEmpty {
-      start(startQueue.removeFirst())
+      let next = startQueue.removeFirst()
+      start(next.number, of: next.plugin)
       starting += 1
     }
     if !startQueue.isEmpty, !startQueueIsWatched {
@@ -35,19 +36,19 @@ extension Supervisor {
     }
   }
 
-  private func start(_ plugin: PluginRuntime) {
+  private func start(_ number: UInt64, of plugin: PluginRuntime) {
     do throws(SystemError) {
-      try spawnWorker(of: plugin)
+      try spawnWorker(number, of: plugin)
     } catch {
       note(.error, "its worker cannot be started: \(error)", plugin: plugin.name)
       plugin.lastExit = .init(reason: .configure, detail: "the worker could not be started: \(error)", at: .now)
       // Not now: the machine is in the middle of an event.
-      loop.after(.zero) { [unowned self] in handle(.exited(.configure), plugin) }
+      loop.after(.zero) { [unowned self] in handle(.exited(number, .configure), plugin) }
     }
   }
 
-  private func spawnWorker(of plugin: PluginRuntime) throws(SystemError) {
-    let ring = RingSizes(policies: plugins.lazy.map(\.policy))
+  private func spawnWorker(_ number: UInt64, of plugin: PluginRuntime) throws(SystemError) {
+    let ring = plugin.ring
     guard let artifact = plugin.artifact,
       let layout = ChannelLayout(
         eventLoops: configuration.eventLoops, callbackBytes: Int(ring.callbacks), replyBytes: Int(ring.replies),
@@ -60,7 +61,8 @@ extension Supervisor {
       environment: plugin.manifest.environment.map { ($0.name, $0.value) },
       memoryLimit: plugin.policy.memoryLimit.bytes, logLevel: log.minimumLevel,
       logLinesPerSecond: plugin.policy.logLinesPerSecond, eventLoops: UInt32(clamping: configuration.eventLoops),
-      ring: ring, maximumSpinMicroseconds: setup.maximumSpinMicroseconds, seccompProgram: setup.programs.worker,
+      ring: ring, maximumSpinMicroseconds: setup.maximumSpinMicroseconds,
+      seccompProgram: setup.programs.worker(under: plugin.policy),
       unprivilegedID: plugin.hostID, layers: [])
     bootstrap.upstreams = configuration.upstreams.map(\.name)
     bootstrap.callsInFlight = plugin.policy.callsInFlight
@@ -68,6 +70,7 @@ extension Supervisor {
     bootstrap.maximumMapBytes = UInt32(
       clamping: Limits.mapBytes(headerBytes: UInt32(clamping: configuration.bounds.headerBytes.bytes)))
     bootstrap.capabilities = plugin.policy.capabilities
+    bootstrap.requiredLayers = plugin.policy.isolation.required
     let message = try Memfd.message(name: "worker-bootstrap", bootstrap.encoded()).takeDescriptor()
     let channel = SharedDescriptor(
       try Memfd.shared(name: "channel", size: layout.totalBytes).takeDescriptor())
@@ -78,18 +81,22 @@ extension Supervisor {
     let liveness = try Pipe()
     // What it says of its log is bounded by the worker itself; this bound is for one that does not keep to it.
     let lines = max(200, plugin.policy.logLinesPerSecond.addingReportingOverflow(100).partialValue)
+    let controlGroup = controlGroups.make(
+      memory: plugin.memoryBound(channel: layout.totalBytes), cpuPercent: plugin.policy.cpuPercent)
     let child = try ChildProcess(
       .init(process: "worker", plugin: plugin.name), executable: setup.installation.worker, name: "bulkhead-worker",
       descriptors: [message.raw, artifact.descriptor.raw, channel.raw, liveness.write.raw, lifeline.read.raw]
         + doorbells.map(\.raw),
       namespaces: .all, unprivilegedID: plugin.hostID, blockingReport: false,
-      bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: lines), loop: loop, log: log)
+      bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: lines), loop: loop, log: log,
+      confine: { plugin.confine(&$0, in: controlGroup) })
 
     let worker = WorkerRuntime(
-      id: nextWorker, plugin: plugin, child: child, channel: channel, startedAt: loop.now)
+      id: nextWorker, number: number, plugin: plugin, child: child, channel: channel, startedAt: loop.now,
+      controlGroup: controlGroup)
     nextWorker += 1
     workers[worker.id] = worker
-    plugin.worker = worker
+    plugin.workers.append(worker)
     child.onFrame = { [unowned self, unowned worker] in take($0, from: worker) }
     child.onBrokenReport = { [unowned self, unowned worker] in
       kill(worker, ExitCause(reason: .protocolViolation, detail: "its report pipe is broken: \($0)"))
@@ -105,6 +112,7 @@ extension Supervisor {
           ? ExitCause(reason: .requested, detail: "the front did not take up its channel within \(deadline.text)")
           : ExitCause(reason: .deadline, detail: "it was not ready within \(deadline.text)"))
     }
+    armWatch()
     tellFront(
       .addWorker(worker: worker.id, plugin: plugin.index), [channel, SharedDescriptor(liveness.takeRead())] + doorbells)
     child.note(.debug, "started")
@@ -117,6 +125,7 @@ extension Supervisor {
     // What it says of its sandbox holds from the start to the end, or it is not to be believed.
     case .isolation(let layers): if worker.state == .starting { worker.isolation = layers }
     case .ready:
+      if refuseUnconfined(worker) { return }
       worker.saidReady = true
       ready(worker)
     case .tickPeriod(let milliseconds):
@@ -137,7 +146,8 @@ extension Supervisor {
     worker.child.note(.info, "ready after \((loop.now - worker.startedAt).wholeMilliseconds) ms")
     announceGaps(worker)
     tellFront(.workerReady(worker: worker.id))
-    handle(.ready, worker.plugin)
+    handle(.ready(worker.number), worker.plugin)
+    armRecycling()
   }
 
   /// Says which layers of the sandbox are missing, once for each set of them.
@@ -206,11 +216,11 @@ extension Supervisor {
     worker.child.send(signal: SIGKILL)
   }
 
-  /// Lets the plugin's worker finish what it is at, then ends it; where there is none yet, none comes.
-  func stopWorker(of plugin: PluginRuntime) {
-    startQueue.removeAll { $0 === plugin }
-    guard let worker = plugin.worker else {
-      loop.after(.zero) { [unowned self] in handle(.exited(.requested), plugin) }
+  /// Lets a worker finish the streams that it has, then ends it; where there is none yet, none comes.
+  func stopWorker(_ number: UInt64, of plugin: PluginRuntime) {
+    startQueue.removeAll { $0.plugin === plugin && $0.number == number }
+    guard let worker = plugin.worker(number) else {
+      loop.after(.zero) { [unowned self] in handle(.exited(number, .requested), plugin) }
       return
     }
     guard worker.state != .stopping else { return }
@@ -220,14 +230,15 @@ extension Supervisor {
     tellFront(.retireWorker(worker: worker.id))
     loop.cancel(&worker.timer)
     guard wasServing, front != nil else { return kill(worker, ExitCause(reason: .requested, detail: "asked for")) }
-    awaitIdle(worker, until: loop.now + plugin.policy.callbackDeadline, idleLooks: 0)
+    awaitIdle(worker, until: loop.now + Self.drainTime, idleLooks: 0)
   }
 
-  /// Kills a retired worker as soon as it has nothing more to do; it counts as idle when two looks in a row say so.
+  /// Kills a retired worker as soon as it has nothing more to do: the front has no stream in it, and two looks in a row say
+  /// that it runs nothing.
   private func awaitIdle(_ worker: WorkerRuntime, until end: Duration, idleLooks: Int) {
     worker.timer = loop.after(.milliseconds(10)) { [unowned self, unowned worker] in
       worker.timer = nil
-      let looks = worker.status()?.callback == 0 ? idleLooks + 1 : 0
+      let looks = worker.isIdle && worker.status()?.callback == 0 ? idleLooks + 1 : 0
       if looks >= 2 || loop.now >= end {
         kill(worker, ExitCause(reason: .requested, detail: "asked for"))
       } else {
@@ -242,36 +253,21 @@ extension Supervisor {
     let plugin = worker.plugin
     loop.cancel(&worker.timer)
     workers.removeValue(forKey: worker.id)
-    if plugin.worker === worker { plugin.worker = nil }
+    plugin.workers.removeAll { $0 === worker }
     let cause = ExitAnalysis.cause(
-      .init(first: worker.cause, end: status, wasReady: worker.wasReady, wasKilled: worker.wasKilled))
+      .init(
+        first: worker.cause, end: status, wasReady: worker.wasReady, wasKilled: worker.wasKilled,
+        wasOutOfMemory: worker.controlGroup.wasOutOfMemory))
     worker.child.note(
       cause.reason == .requested ? .info : .error, "ended (\(cause.reason.rawValue)): \(cause.detail) [\(status)]")
-    plugin.exits[cause.reason, default: 0] += 1
+    (plugins.first { $0.name == plugin.name } ?? plugin).exits[cause.reason, default: 0] += 1
     // Part of it may be a plugin's words, and it ends on an operator's screen.
     plugin.lastExit = .init(reason: cause.reason, detail: LogLine.escaped(cause.detail, quoted: false), at: .now)
     if phase == .stopping {
       if workers.isEmpty { outcome = .success(()) }
     } else {
-      handle(.exited(cause.reason), plugin)
-    }
-  }
-
-  // MARK: callbacks that no stream waits for
-
-  /// Looks at the status pages of workers that tick, for as long as there are some.
-  func armWatch() {
-    guard watchTimer == nil, workers.values.contains(where: { $0.tickPeriod > 0 }) else { return }
-    watchTimer = loop.after(.milliseconds(50)) { [unowned self] in
-      watchTimer = nil
-      for worker in workers.values where worker.tickPeriod > 0 && worker.state == .ready {
-        guard let status = worker.status(), let late = worker.watch.look(status, now: loop.now) else { continue }
-        let deadline = worker.plugin.policy.callbackDeadline
-        guard late.for >= deadline else { continue }
-        interrupt(
-          worker, ExitCause(reason: .deadline, detail: "\(late.kind.name) ran longer than \(deadline.text)"))
-      }
-      armWatch()
+      handle(.exited(worker.number, cause.reason), plugin)
+      buryRetired()
     }
   }
 }

@@ -45,15 +45,30 @@ final class Supervisor {
     name: "front", backoff: .init(initial: .milliseconds(50), factor: 2, maximum: .seconds(5)),
     budget: .init(restarts: .max, interval: .seconds(1)))
 
-  let setup: Setup
+  var setup: Setup
   let loop: EventLoop
   let log: LogWriter
   let inbox: Inbox
   let listeners: ListenerSockets
   /// Held for as long as there may be another front; nil where none is configured.
   let accessLog: SharedDescriptor?
-  /// In the order of the chain.
-  let plugins: [PluginRuntime]
+  let controlGroups: ControlGroups
+  /// Whom the front becomes where this process is root.
+  let frontID: UInt32
+  /// In the order of the chain that new streams take.
+  var plugins: [PluginRuntime]
+  /// Of that chain: a reload that changes it counts on.
+  var generation: UInt32 = 0
+  /// The number of the next plugin, or revision of one.
+  var nextPlugin: UInt32
+  /// The one that is under way.
+  var reload: Reload?
+  /// Another one is to follow.
+  var reloadIsWanted = false
+  /// What earlier chains had and the present one has not.
+  var retiring: [RetiringPlugin] = []
+  /// What compiled modules depend on besides themselves.
+  var engineKey: EngineKey?
   /// The only writer of the lifeline is this process: workers see its end when it dies.
   let lifeline: (read: SharedDescriptor, write: SharedDescriptor)
   let startedAt: Duration
@@ -64,13 +79,16 @@ final class Supervisor {
   var frontTimer: TimerQueue.Token?
   var failedFronts = 0
   var hasServed = false
+  /// Which missing layers of a front were said already.
+  var announcedFrontGaps: Set<[IsolationLayer]> = []
   var workers: [UInt64: WorkerRuntime] = [:]
   var nextWorker: UInt64 = 1
-  /// Plugins whose next worker waits for its turn, or for a front.
-  var startQueue: [PluginRuntime] = []
+  /// Workers that wait for their turn, or for a front: their plugins, and their numbers there.
+  var startQueue: [(plugin: PluginRuntime, number: UInt64)] = []
   /// A timer looks at the queue before long.
   var startQueueIsWatched = false
   var watchTimer: TimerQueue.Token?
+  var recyclingTimer: TimerQueue.Token?
   var metrics = MetricsCollection()
   var upgrade = Upgrade()
   var drainingSince = Duration.zero
@@ -96,13 +114,16 @@ final class Supervisor {
     } catch {
       throw StartError(ExitCode.unavailable, "\(error)")
     }
+    controlGroups = ControlGroups()
     let uidMap = FileSystem.readProcess("/proc/self/uid_map")
+    frontID = HostIdentity.front(uidMap: uidMap)
     let manifests = setup.loaded.plugins
     let hostIDs = HostIdentity.assign(manifests.map(\.name), uidMap: uidMap)
     plugins = zip(manifests, hostIDs).enumerated().map { index, pair in
       PluginRuntime(
         index: UInt32(index), manifest: pair.0, policy: setup.loaded.policy(of: pair.0), hostID: pair.1)
     }
+    nextPlugin = UInt32(clamping: manifests.count)
   }
 
   var configuration: Configuration { setup.loaded.configuration }
@@ -140,11 +161,13 @@ final class Supervisor {
       }
       try run(until: { false })
     }
+    controlGroups.leave()
     try outcome?.get()
   }
 
   private func prepareModules() throws(StartError) {
     let key = try EngineKeyQuery.run(compiler: setup.installation.compiler)
+    engineKey = key
     let cache = ModuleCache(directory: configuration.cacheDirectory, engine: key, isWritable: true)
     let preparation = ModulePreparation(
       plugins.map(\.manifest),
@@ -157,17 +180,20 @@ final class Supervisor {
       return try run(until: { preparation.isDone })
     }
     let artifacts = try preparation.result()
-    for plugin in plugins { plugin.artifact = artifacts[plugin.name] }
+    for plugin in plugins {
+      plugin.artifact = artifacts[plugin.name]
+      plugin.digest = preparation.digests[plugin.name]
+    }
   }
 
   // MARK: the restart machine of a plugin
 
   /// Tells a plugin's machine what happened and does what it says.
-  func handle(_ event: RestartMachine.Event, _ plugin: PluginRuntime) {
+  func handle(_ event: PluginMachine.Event, _ plugin: PluginRuntime) {
     for action in plugin.machine.handle(event, at: loop.now) {
       switch action {
-      case .startWorker: startQueue.append(plugin)
-      case .stopWorker: stopWorker(of: plugin)
+      case .startWorker(let number): startQueue.append((plugin, number))
+      case .stopWorker(let number): stopWorker(number, of: plugin)
       case .armTimer(let time):
         loop.cancel(&plugin.timer)
         plugin.timer = loop.at(time) { [unowned self] in
@@ -175,6 +201,8 @@ final class Supervisor {
           handle(.timer, plugin)
         }
       case .disarmTimer: loop.cancel(&plugin.timer)
+      case .budgetSpent:
+        note(.error, "\(budgetIsSpent(plugin)); workers that are still there go on", plugin: plugin.name)
       case .report(let state): report(state, plugin)
       }
     }
@@ -183,17 +211,25 @@ final class Supervisor {
 
   private func report(_ state: PluginState, _ plugin: PluginRuntime) {
     tellFront(.pluginState(plugin: plugin.index, state: state))
+    reloadNoticed(state, plugin)
     switch state {
     case .starting, .ready: note(.debug, "plugin is \(state.rawValue)", plugin: plugin.name)
     case .backoff:
       let wait = plugin.machine.nextStart.map { " in \(($0 - loop.now).text)" } ?? ""
       note(.info, "the next worker starts\(wait)", plugin: plugin.name)
     case .quarantined:
-      note(
-        .error,
-        "quarantined: \(plugin.policy.budget.restarts) restarts within \(plugin.policy.budget.interval.text) are used "
-          + "up; one more attempt follows in \(plugin.policy.stability.text), or now with: bulkheadctl reset \(plugin.name)",
-        plugin: plugin.name)
+      note(.error, "quarantined: \(budgetIsSpent(plugin))", plugin: plugin.name)
     }
+  }
+
+  /// Why nothing is started in place of a worker that failed, and what will be done about it.
+  private func budgetIsSpent(_ plugin: PluginRuntime) -> String {
+    let policy = plugin.machine.policy
+    let why =
+      policy.restart == .never
+      ? "its policy restarts no worker that failed"
+      : "\(policy.budget.restarts) restarts within \(policy.budget.interval.text) are used up"
+    let attempt = plugin.machine.nextStart.map { "one more attempt follows in \(($0 - loop.now).text), or now" }
+    return "\(why); \(attempt ?? "the next attempt follows") with: bulkheadctl reset \(plugin.name)"
   }
 }
