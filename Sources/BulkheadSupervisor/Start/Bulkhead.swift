@@ -37,8 +37,8 @@ public enum Bulkhead {
       if options.check {
         try Check(options: options, log: log).run()
       } else {
-        let program = try program(options)
         let inheritance = Inheritance(try Reexecution.takeHandover())
+        let program = try program(options)
         let shared = SharedSignals(signals)
         do throws(StartError) {
           try serve(options, log, shared, program, inheritance, environment, inherited)

@@ -93,7 +93,7 @@ extension Supervisor {
     note(.info, "upgrade \(handover.number): executing \(setup.program.path)")
     log.flush()
     do throws(SystemError) {
-      try Reexecution.execute(setup.program.path, arguments: setup.program.arguments, handover)
+      try Reexecution.execute(setup.program, handover)
     } catch {
       upgrade.isExecuting = false
       failUpgrade("\(error)")
