@@ -16,10 +16,13 @@ public enum FrontCommand: Equatable, Sendable {
   case drain(milliseconds: UInt32)
   /// The metrics as Prometheus text, please: answered by `FrontEvent.metrics` with the same number.
   case collectMetrics(number: UInt32)
+  /// What was measured of each plugin, please: answered by `FrontEvent.statistics` with the same number.
+  case collectStatistics(number: UInt32)
 
   private enum Kind: UInt8 {
     case addWorker = 1
     case workerReady, retireWorker, pluginState, drain, collectMetrics
+    case collectStatistics = 32
   }
 
   public func encoded() -> [UInt8] {
@@ -44,6 +47,9 @@ public enum FrontCommand: Equatable, Sendable {
       writer.u32(milliseconds)
     case .collectMetrics(let number):
       writer.u8(Kind.collectMetrics.rawValue)
+      writer.u32(number)
+    case .collectStatistics(let number):
+      writer.u8(Kind.collectStatistics.rawValue)
       writer.u32(number)
     }
     return writer.array
@@ -71,6 +77,8 @@ public enum FrontCommand: Equatable, Sendable {
       self = .drain(milliseconds: try reader.u32("drain.milliseconds"))
     case .collectMetrics:
       self = .collectMetrics(number: try reader.u32("collectMetrics.number"))
+    case .collectStatistics:
+      self = .collectStatistics(number: try reader.u32("collectStatistics.number"))
     }
     try reader.end("command")
   }
@@ -90,13 +98,22 @@ public enum FrontEvent: Equatable, Sendable {
   case drained
   /// A piece of the answer to `collectMetrics`, in order: Prometheus text, cut anywhere between lines.
   case metrics(number: UInt32, isLast: Bool, text: String)
+  /// A piece of the answer to `collectStatistics`: of each plugin once.
+  case statistics(number: UInt32, isLast: Bool, plugins: [PluginStatistics])
+  /// The worker was lost, or given up, in that callback (`CallbackKind`), which had run for so long. `requestID` is that
+  /// of the stream, "" where it has none.
+  case callbackLost(worker: UInt64, kind: UInt16, stream: UInt32, requestID: String, milliseconds: UInt32)
 
   /// The most of `metrics`' text in one message, in bytes.
   public static let maximumMetricsText = 48 << 10
+  /// The most of a request's id, in bytes.
+  public static let maximumRequestID = 128
 
   private enum Kind: UInt8 {
     case serving = 1
     case workerFault, workerGone, workerAttached, drained, metrics
+    case statistics = 32
+    case callbackLost
   }
 
   public func encoded() -> [UInt8] {
@@ -122,6 +139,18 @@ public enum FrontEvent: Equatable, Sendable {
       writer.u32(number)
       writer.bool(isLast)
       writer.cut(text, to: Self.maximumMetricsText)
+    case .statistics(let number, let isLast, let plugins):
+      writer.u8(Kind.statistics.rawValue)
+      writer.u32(number)
+      writer.bool(isLast)
+      writer.array(Array(plugins.prefix(PluginStatistics.perMessage))) { $1.encode(into: &$0) }
+    case .callbackLost(let worker, let kind, let stream, let requestID, let milliseconds):
+      writer.u8(Kind.callbackLost.rawValue)
+      writer.u64(worker)
+      writer.u16(kind)
+      writer.u32(stream)
+      writer.cut(requestID, to: Self.maximumRequestID)
+      writer.u32(milliseconds)
     }
     return writer.array
   }
@@ -144,6 +173,18 @@ public enum FrontEvent: Equatable, Sendable {
       self = .metrics(
         number: try reader.u32("metrics.number"), isLast: try reader.bool("metrics.isLast"),
         text: try reader.string("metrics.text"))
+    case .statistics:
+      self = .statistics(
+        number: try reader.u32("statistics.number"), isLast: try reader.bool("statistics.isLast"),
+        plugins: try reader.array("statistics.plugins", atMost: PluginStatistics.perMessage) {
+          (reader) throws(WireError) in try PluginStatistics(&reader)
+        })
+    case .callbackLost:
+      self = .callbackLost(
+        worker: try reader.u64("callbackLost.worker"), kind: try reader.u16("callbackLost.kind"),
+        stream: try reader.u32("callbackLost.stream"),
+        requestID: try reader.string("callbackLost.requestID", atMost: Self.maximumRequestID),
+        milliseconds: try reader.u32("callbackLost.milliseconds"))
     }
     try reader.end("event")
   }

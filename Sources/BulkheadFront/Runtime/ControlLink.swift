@@ -90,6 +90,7 @@ final class ControlLink: Sendable {
     case .success(.pluginState(let plugin, let state)): group.setPlugin(Int(plugin), state)
     case .success(.drain(let milliseconds)): onDrain(milliseconds)
     case .success(.collectMetrics(let number)): MetricsCollection.start(number: number, group: group)
+    case .success(.collectStatistics(let number)): MetricsCollection.startStatistics(number: number, group: group)
     }
   }
 }

@@ -65,6 +65,8 @@ final class FrontLoop: @unchecked Sendable {
   var counters: FrontCounters
   /// The answer to the supervisor's question for metrics that is under way; on the first loop alone.
   var collection: MetricsCollection?
+  /// The same for `collectStatistics`.
+  var statistics: MetricsCollection?
   private var nextConnection: UInt64 = 0
 
   init(
@@ -188,6 +190,9 @@ final class FrontLoop: @unchecked Sendable {
     var counters = self.counters
     counters.openConnections = UInt64(connections.count)
     counters.callbacks = hosts.map(\.callbacks)
+    counters.latencies = hosts.map(\.latencies)
+    counters.waiting = hosts.map { UInt64($0.waitingCount) }
+    counters.channels = hosts.map(\.channels)
     return counters
   }
 
@@ -205,6 +210,7 @@ final class FrontLoop: @unchecked Sendable {
     toBeWoken = []
     exchanges = []
     collection = nil
+    statistics = nil
   }
 
   /// Resets what is left.

@@ -1,3 +1,5 @@
+import BulkheadWire
+
 /// What one event loop counts of itself: plain numbers that its loop alone touches, summed up when somebody asks.
 struct FrontCounters: Sendable {
   /// By listener, five classes of status codes each, and one for requests that ended without a response.
@@ -15,6 +17,11 @@ struct FrontCounters: Sendable {
   /// By plugin: calls out, and those that failed.
   private(set) var calls: [UInt64]
   private(set) var failedCalls: [UInt64]
+  /// By plugin: how long its callbacks took, how many streams wait for it, and its workers' channels by their numbers.
+  /// Gathered when somebody asks.
+  var latencies: [CallbackLatencies] = []
+  var waiting: [UInt64] = []
+  var channels: [[UInt64: PluginStatistics.Channel]] = []
   /// Now.
   var openConnections: UInt64 = 0
 
@@ -69,5 +76,6 @@ struct FrontCounters: Sendable {
     add(&calls, other.calls)
     add(&failedCalls, other.failedCalls)
     openConnections &+= other.openConnections
+    addStatistics(other)
   }
 }

@@ -1,5 +1,6 @@
 import BulkheadCore
 import BulkheadSystem
+import BulkheadWire
 
 /// One plugin as one event loop sees it: which worker takes new streams, and who waits for one.
 final class PluginHost {
@@ -22,6 +23,7 @@ final class PluginHost {
   var metricCache = MetricCache()
   /// Callbacks sent to its workers.
   var callbacks: UInt64 = 0
+  var latencies = CallbackLatencies()
 
   /// How often the waiting are looked after where nothing else does: ns.
   static let lookAgain: UInt64 = 10_000_000
@@ -40,6 +42,13 @@ final class PluginHost {
 
   var isQuarantined: Bool { state == .quarantined }
   var hasWaiters: Bool { firstWaiter < waiters.count }
+
+  var waitingCount: Int { waiters.count - firstWaiter }
+
+  /// How full its workers' channels are now.
+  var channels: [UInt64: PluginStatistics.Channel] {
+    links.reduce(into: [:]) { if $1.state != .lost { $0[$1.worker] = $1.use } }
+  }
 
   func attach(_ link: WorkerLink) { links.append(link) }
 

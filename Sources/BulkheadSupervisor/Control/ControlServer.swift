@@ -18,6 +18,8 @@ enum ControlAnswer: Sendable {
   case plugins(PluginsResponse)
   case workers(WorkersResponse)
   case plugin(PluginInfo)
+  case statistics(StatisticsResponse)
+  case events(EventsResponse)
   /// Prometheus text.
   case metrics(String)
 }
@@ -98,7 +100,9 @@ struct ControlResponder: HTTPResponder {
       return Self.failure(
         .notFound, .notFound,
         "no such path; there are \(ControlPaths.status), \(ControlPaths.plugins), \(ControlPaths.workers), "
-          + "\(ControlPaths.metrics), \(ControlPaths.plugins)/NAME/restart and \(ControlPaths.plugins)/NAME/reset")
+          + "\(ControlPaths.metrics), \(ControlPaths.statistics), \(ControlPaths.events), "
+          + "\(ControlPaths.plugins)/NAME/restart and \(ControlPaths.plugins)/NAME/reset")
+    case .failure(.badQuery(let why)): return Self.failure(.badRequest, .badRequest, why)
     case .failure(.methodNotAllowed(let allow)):
       var response = Self.failure(
         .methodNotAllowed, .methodNotAllowed, "this path takes \(allow), not \(request.method.rawValue)")
@@ -111,6 +115,8 @@ struct ControlResponder: HTTPResponder {
         case .plugins(let body): return try Self.success(body)
         case .workers(let body): return try Self.success(body)
         case .plugin(let body): return try Self.success(body)
+        case .statistics(let body): return try Self.success(body)
+        case .events(let body): return try Self.success(body)
         case .metrics(let text):
           var response = Response(status: .ok)
           response.headers[.contentType] = ControlPaths.metricsContentType
@@ -136,6 +142,7 @@ struct ControlResponder: HTTPResponder {
 
   private static func status(of code: ErrorResponse.Code) -> HTTPResponse.Status {
     switch code {
+    case .badRequest: .badRequest
     case .notFound, .unknownPlugin: .notFound
     case .methodNotAllowed: .methodNotAllowed
     case .forbidden: .forbidden

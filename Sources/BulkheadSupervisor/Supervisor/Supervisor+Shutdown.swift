@@ -27,6 +27,7 @@ extension Supervisor {
     case .starting, .running:
       note(.info, "\(name): draining for at most \(Self.drainTime.text); a second one stops at once")
       phase = .draining
+      record(.stopping, "\(name): draining for at most \(Self.drainTime.text)")
       drainingSince = loop.now
       listeners.close()
       loop.cancel(&frontTimer)

@@ -70,6 +70,8 @@ final class Supervisor {
   var startQueueIsWatched = false
   var watchTimer: TimerQueue.Token?
   var metrics = MetricsCollection()
+  var journal = EventJournal()
+  var statistics = StatisticsCollection()
   var drainingSince = Duration.zero
   var shutdownTimer: TimerQueue.Token?
   /// Why the run is over, once it is.
@@ -126,6 +128,7 @@ final class Supervisor {
     for listener in listeners.descriptions {
       note(.info, "listener \(listener.name) on \(listener.address), upstream \(listener.upstream)")
     }
+    record(.started, "bulkheadd \(SupervisorOptions.version) started", pid: getpid())
     try prepareModules()
     if outcome == nil, phase == .starting {
       handleFront(.begin)
@@ -180,12 +183,13 @@ final class Supervisor {
     case .backoff:
       let wait = plugin.machine.nextStart.map { " in \(($0 - loop.now).text)" } ?? ""
       note(.info, "the next worker starts\(wait)", plugin: plugin.name)
+      record(.backoff, "the next worker starts\(wait)", plugin: plugin.name)
     case .quarantined:
-      note(
-        .error,
-        "quarantined: \(plugin.policy.budget.restarts) restarts within \(plugin.policy.budget.interval.text) are used "
-          + "up; one more attempt follows in \(plugin.policy.stability.text), or now with: bulkheadctl reset \(plugin.name)",
-        plugin: plugin.name)
+      let why =
+        "\(plugin.policy.budget.restarts) restarts within \(plugin.policy.budget.interval.text) are used up; one more "
+        + "attempt follows in \(plugin.policy.stability.text), or now with: bulkheadctl reset \(plugin.name)"
+      note(.error, "quarantined: \(why)", plugin: plugin.name)
+      record(.quarantined, why, plugin: plugin.name)
     }
   }
 }
