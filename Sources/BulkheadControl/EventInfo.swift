@@ -75,7 +75,7 @@ public struct EventInfo: Hashable, Sendable, Codable {
   }
 }
 
-/// What is known of a worker at the moment of its end. Null is what is not known.
+/// What is known of a worker at the moment of its end. What is not known is left out.
 public struct CrashInfo: Hashable, Sendable, Codable {
   public var reason: ExitReason
   /// How the process ended: exit code or signal.

@@ -35,7 +35,7 @@ public struct StatisticsResponse: Hashable, Sendable, Codable {
   /// The channel of one worker: of several event loops' rings the fullest one.
   public struct Channel: Hashable, Sendable, Codable {
     public var pid: Int32
-    /// Callbacks that were sent and are not dealt with.
+    /// Callbacks that were sent and are not answered.
     public var outstanding: UInt32
     public var callbackRingBytes: UInt32
     public var callbackRingCapacity: UInt32

@@ -17,7 +17,7 @@ public struct PluginStatistics: Equatable, Sendable {
   /// The channel of one worker: of several event loops' rings the fullest one.
   public struct Channel: Equatable, Sendable {
     public var worker: UInt64
-    /// Callbacks that were sent and are not dealt with, on all event loops.
+    /// Callbacks that were sent and are not answered, on all event loops.
     public var outstanding: UInt32
     /// Bytes in the rings of callbacks and of replies.
     public var callbackBytes: UInt32

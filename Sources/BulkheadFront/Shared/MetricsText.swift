@@ -88,7 +88,7 @@ enum MetricsText {
     _ plugins: [String], _ channels: [[UInt64: PluginStatistics.Channel]], _ text: inout PrometheusText
   ) {
     text.family(
-      "bulkhead_outstanding_callbacks", "gauge", help: "Callbacks that were sent and are not dealt with.",
+      "bulkhead_outstanding_callbacks", "gauge", help: "Callbacks that were sent and are not answered.",
       zip(plugins, channels).map { name, channels in
         Sample([("plugin", name)], channels.values.reduce(0) { $0 + UInt64($1.outstanding) })
       })

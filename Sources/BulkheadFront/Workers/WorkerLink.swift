@@ -594,7 +594,7 @@ final class WorkerLink {
   var use: PluginStatistics.Channel {
     let bytes = channel.occupancy
     return .init(
-      worker: worker, outstanding: UInt32(clamping: ledger.count + owed.count),
+      worker: worker, outstanding: UInt32(clamping: ledger.awaited + owed.count),
       callbackBytes: UInt32(clamping: bytes.callbacks), replyBytes: UInt32(clamping: bytes.replies))
   }
 
