@@ -14,7 +14,7 @@ sharedir = $(DESTDIR)$(PREFIX)/share/bulkhead
 docdir = $(DESTDIR)$(PREFIX)/share/doc/bulkhead
 mandir = $(DESTDIR)$(PREFIX)/share/man
 
-.PHONY: help run test conformance build bench format lint install clean deps plugins
+.PHONY: help run test conformance chaos build bench format lint install clean deps plugins
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,11 @@ conformance: plugins ## every function of the specification on every ABI, as a t
 	@case '$(CONFORMANCE)' in *--envoy*) .ci/deps --bench ;; esac
 	swift build
 	@python3 -B Tests/Conformance/run.py $(CONFORMANCE)
+
+chaos: plugins ## faults, kills and load: only what policy orders may happen; flags in CHAOS='--seconds 20 --seed 7'
+	@.ci/deps
+	swift build
+	@python3 -B Tests/Chaos/chaos.py $(CHAOS)
 
 build: deps ## optimised binaries in .build/release
 	swift build -c release --static-swift-stdlib

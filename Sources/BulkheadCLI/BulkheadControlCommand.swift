@@ -7,13 +7,12 @@ public struct BulkheadControlCommand: AsyncParsableCommand {
     commandName: "bulkheadctl",
     abstract: "Shows and steers a running bulkheadd over its control socket.",
     discussion: """
-      Exit codes: 0 done, 64 wrong usage, 65 no such plugin, 69 bulkheadd cannot be reached or cannot do it now, 70 a \
+      Exit codes: 0 done, 64 wrong usage, 65 no such plugin or policy, 69 bulkheadd cannot be reached or cannot do it now, 70 a \
       fault of Bulkhead's own, 77 not allowed.
       """,
     subcommands: [
       StatusCommand.self, PluginsCommand.self, WorkersCommand.self, EventsCommand.self, TopCommand.self,
-      MetricsCommand.self,
-      RestartCommand.self, ResetCommand.self,
+      MetricsCommand.self, RestartCommand.self, ResetCommand.self, PolicyCommand.self,
     ])
 
   @OptionGroup var connection: ConnectionOptions

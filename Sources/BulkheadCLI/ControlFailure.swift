@@ -19,7 +19,7 @@ struct ControlFailure: Error, Equatable {
   init(status: Int, error: ErrorResponse.Detail) {
     let code =
       switch error.code {
-      case .unknownPlugin: ExitCode.dataError
+      case .unknownPlugin, .unknownPolicy: ExitCode.dataError
       case .badRequest: ExitCode.usage
       case .forbidden: ExitCode.noPermission
       case .conflict, .unavailable: ExitCode.unavailable

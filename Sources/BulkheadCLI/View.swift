@@ -59,7 +59,7 @@ struct View {
     if format == .json { return try json(response) }
     guard !response.workers.isEmpty else { return "no workers" }
     var table = Table(columns: [
-      ("PLUGIN", .left), ("PID", .right), ("STATE", .left), ("UPTIME", .right), ("CALLBACKS", .right),
+      ("PLUGIN", .left), ("PID", .right), ("STATE", .left), ("ROLE", .left), ("UPTIME", .right), ("CALLBACKS", .right),
       ("PSS", .right), ("ISOLATION", .left), ("RUNNING", .left),
     ])
     table.rows = response.workers.map { worker in
@@ -68,6 +68,7 @@ struct View {
       return [
         .init(worker.plugin), .init("\(worker.pid)"),
         .init(worker.state.rawValue, colour: worker.state == .ready ? .green : .yellow),
+        .init(worker.role?.rawValue ?? "-"),
         .init(Self.span(worker.uptimeSeconds)), .init("\(worker.callbacks)"),
         .init(worker.pssBytes.map { "\(ByteCount(bytes: $0))" } ?? "-"),
         .init("\(holding)/\(worker.isolation.count)", colour: isWhole ? .green : .yellow),

@@ -5,6 +5,13 @@ func compactJSON(_ field: Field) -> [UInt8]? {
   return writer.write(field.value, field) ? writer.bytes : nil
 }
 
+/// A text as JSON, with its quotes.
+func compactJSON(_ text: String) -> String {
+  var writer = JSONWriter()
+  writer.string(text)
+  return String(decoding: writer.bytes, as: UTF8.self)
+}
+
 private struct JSONWriter {
   var bytes: [UInt8] = []
 
@@ -57,7 +64,7 @@ private struct JSONWriter {
     return true
   }
 
-  private mutating func string(_ text: String) {
+  mutating func string(_ text: String) {
     let hex = Array("0123456789abcdef".utf8)
     bytes.append(0x22)
     for byte in text.utf8 {

@@ -31,35 +31,35 @@ public enum ConfigurationLoader {
     let configuration = result.configuration
     let policies = policies(in: configuration.policiesDirectory, named: result.policies, problems)
     let plugins = plugins(in: configuration.pluginsDirectory, named: result.plugins, policies: policies, problems)
-    return LoadedConfiguration(configuration: configuration, plugins: plugins, policies: policies)
+    return LoadedConfiguration(
+      configuration: configuration, plugins: plugins.manifests, policies: policies, overridden: plugins.overridden)
   }
 
-  private static func policies(in directory: String, named field: Field?, _ problems: Problems) -> [String: CrashPolicy]
-  {
-    var policies = ShippedPolicies.load(problems)
-    var seen: [String: SourceLocation] = [:]
-    for source in sources(in: directory, named: field, problems) {
-      for document in read(source) ?? [] {
-        guard let (policy, location) = CrashPolicyDecoder(source: source).decode(document) else { continue }
-        if let first = seen.updateValue(location, forKey: policy.name) {
-          source.report(
-            line: location.line, column: location.column, key: "name",
-            "there is already a policy '\(policy.name)', at \(first)")
-        }
-        policies[policy.name] = policy
-      }
+  private static func policies(
+    in directory: String, named field: Field?, _ problems: Problems
+  ) -> [String: EffectivePolicy] {
+    // A policy is read after those that it extends: what is wrong is brought into the order of files and lines.
+    let found = Problems()
+    var documents: [(YAMLValue, Source)] = []
+    for source in sources(in: directory, named: field, found) {
+      documents += (read(source) ?? []).map { ($0, source) }
     }
+    let policies = PolicyResolver.resolve(shipped: ShippedPolicies.documents(found), files: documents)
+    for error in found.inOrder { problems.add(error) }
     return policies
   }
 
   private static func plugins(
-    in directory: String, named field: Field?, policies: [String: CrashPolicy], _ problems: Problems
-  ) -> [PluginManifest] {
+    in directory: String, named field: Field?, policies: [String: EffectivePolicy], _ problems: Problems
+  ) -> (manifests: [PluginManifest], overridden: [String: EffectivePolicy]) {
     var plugins: [PluginManifest] = []
+    var overridden: [String: EffectivePolicy] = [:]
     var seen: [String: SourceLocation] = [:]
     for source in sources(in: directory, named: field, problems) {
       for document in read(source) ?? [] {
-        guard let (manifest, policy) = PluginManifestDecoder(source: source).decode(document) else { continue }
+        guard let (manifest, policy, overrides) = PluginManifestDecoder(source: source).decode(document) else {
+          continue
+        }
         if let first = seen[manifest.name] {
           source.report(
             line: manifest.location.line, column: manifest.location.column, key: "metadata.name",
@@ -74,12 +74,18 @@ public enum ConfigurationLoader {
         }
         if plugins.count == Limits.maximumPlugins {
           source.report(line: document.line, "more than \(Limits.maximumPlugins) plugins")
-          return plugins
+          return (plugins, overridden)
         }
         plugins.append(manifest)
+        if let overrides {
+          let base = policies[manifest.policy] ?? EffectivePolicy(policy: CrashPolicy(name: manifest.policy))
+          var decoder = CrashPolicyDecoder(.overrides, onto: base)
+          decoder.decode(overrides)
+          overridden[manifest.name] = decoder.effective
+        }
       }
     }
-    return plugins.sorted(by: PluginManifest.inChainOrder)
+    return (plugins.sorted(by: PluginManifest.inChainOrder), overridden)
   }
 
   /// The YAML files of a directory. One that the configuration does not name need not be there.

@@ -7,16 +7,25 @@ public struct LoadedConfiguration: Hashable, Sendable {
   /// In the order of the chain.
   public var plugins: [PluginManifest]
   /// By name: the shipped ones, and those of the policies' directory, which come before shipped ones of the same name.
-  public var policies: [String: CrashPolicy]
+  public var policies: [String: EffectivePolicy]
+  /// By the plugin's name: the policies of plugins whose manifests override something of the one that they name.
+  public var overridden: [String: EffectivePolicy]
 
-  public init(configuration: Configuration, plugins: [PluginManifest], policies: [String: CrashPolicy]) {
+  public init(
+    configuration: Configuration, plugins: [PluginManifest], policies: [String: EffectivePolicy],
+    overridden: [String: EffectivePolicy] = [:]
+  ) {
     self.configuration = configuration
     self.plugins = plugins
     self.policies = policies
+    self.overridden = overridden
   }
 
-  /// The crash policy of a plugin.
-  public func policy(of plugin: PluginManifest) -> CrashPolicy {
-    policies[plugin.policy] ?? CrashPolicy(name: plugin.policy)
+  /// The crash policy of a plugin, with its overrides.
+  public func policy(of plugin: PluginManifest) -> CrashPolicy { effectivePolicy(of: plugin).policy }
+
+  /// The same, with the place of each value.
+  public func effectivePolicy(of plugin: PluginManifest) -> EffectivePolicy {
+    overridden[plugin.name] ?? policies[plugin.policy] ?? EffectivePolicy(policy: CrashPolicy(name: plugin.policy))
   }
 }

@@ -27,8 +27,9 @@ struct PluginManifestDecoder {
 
   let source: Source
 
-  /// The manifest and the place of its policy's name; nil where something is wrong that leaves no manifest.
-  func decode(_ document: YAMLValue) -> (manifest: PluginManifest, policy: Field?)? {
+  /// The manifest, the place of its policy's name, and what it overrides of that policy; nil where something is wrong
+  /// that leaves no manifest.
+  func decode(_ document: YAMLValue) -> (manifest: PluginManifest, policy: Field?, overrides: Section?)? {
     let root = Field(value: document, path: "", source: source)
     guard let section = root.section(["apiVersion", "kind", "metadata", "spec", "status"]) else { return nil }
     _ = section.required("apiVersion", "extensions.istio.io/v1alpha1")?
@@ -47,7 +48,7 @@ struct PluginManifestDecoder {
     if let policy { manifest.policy = policy.nonEmptyString() ?? manifest.policy }
     if let id = annotations?["bulkhead/vm-id"] { manifest.vmID = vmID(id) ?? "" }
     if let spec { decode(spec, into: &manifest) }
-    return (manifest, policy)
+    return (manifest, policy, annotations?[Self.overridesKey].flatMap(overrides))
   }
 
   private func decode(_ spec: Section, into manifest: inout PluginManifest) {
@@ -86,7 +87,8 @@ struct PluginManifestDecoder {
     }
   }
 
-  private static let known = ["bulkhead/policy", "bulkhead/vm-id"]
+  private static let overridesKey = "bulkhead/policy-overrides"
+  private static let known = ["bulkhead/policy", overridesKey, "bulkhead/vm-id"]
 
   /// The annotations; ours that there are not are reported.
   private func annotations(_ metadata: Section) -> Section? {
@@ -97,6 +99,23 @@ struct PluginManifestDecoder {
         suggestion: NearestName.of(entry.key, among: Self.known))
     }
     return annotations
+  }
+
+  /// The mapping in the text of an annotation: to Kubernetes an annotation is a string, whatever stands in it.
+  private func overrides(_ field: Field) -> Section? {
+    if case .mapping = field.value.content {
+      field.report("an annotation is a string: write the mapping as a block below '\(Self.overridesKey): |'")
+      return nil
+    }
+    guard let text = field.string() else { return nil }
+    var inner = source
+    inner.enclosed = .init(line: field.value.line, isBlock: field.value.isBlock)
+    guard let documents = YAMLParser(source: inner).documents(text), let document = documents.first else { return nil }
+    guard documents.count == 1 else {
+      field.report("must be one mapping with keys of a policy, not \(documents.count) documents")
+      return nil
+    }
+    return Field(value: document, path: field.path, source: inner).section(CrashPolicyDecoder.valueKeys)
   }
 
   private func vmID(_ field: Field) -> String? {

@@ -1,88 +1,188 @@
-import BulkheadPolicy
-
 /// The crash policies that are always there: the files of the repository's `policies/`, word for word.
 public enum ShippedPolicies {
   /// The files' names and texts, in the order of their names.
   public static let files: [(name: String, text: String)] = [
-    ("default.yaml", `default`), ("fail-fast.yaml", failFast), ("patient.yaml", patient),
+    ("auth.yaml", auth),
+    ("default.yaml", `default`),
+    ("fail-fast.yaml", failFast),
+    ("patient.yaml", patient),
+    ("telemetry.yaml", telemetry),
+    ("untrusted.yaml", untrusted),
   ]
 
+  private static let auth = """
+    # For plugins that decide who may pass. While one is not there nobody passes, and it is soon there again: a standby
+    # takes over from a worker that fails, and deadlines are tight. What a client is told names no plugin.
+    name: auth
+    extends: default
+    callbackDeadline: 50ms
+    deadlines:
+      headers: 25ms
+    startDeadline: 2s
+    grace: 100ms
+    admissionWait: 500ms
+    backoff:
+      max: 2s
+      jitter: 20
+    budget:
+      restarts: 30
+    exhaustion:
+      strategy: FAIL_CLOSE
+    failAnswer:
+      body: |
+        This service is temporarily unavailable.
+    standby: 1
+
+    """
+
   private static let `default` = """
-    # What holds for a plugin that names no policy.
+    # What holds for a plugin that names no policy, with every key that there is: bulkhead-policy(5).
     name: default
+
+    # How long a callback may run. A kind that is 'none' has callbackDeadline.
     callbackDeadline: 100ms
+    deadlines:
+      headers: none
+      body: none
+      log: none
+      tick: none
+      configure: none
     startDeadline: 5s
     grace: 250ms
     admissionWait: 1s
-    memoryLimit: 64MiB
+
+    # What follows a failure.
+    restart: always
     backoff:
       initial: 50ms
       factor: 2
       max: 10s
+      jitter: 0
     budget:
       restarts: 10
       interval: 1m
     stability: 30s
-    logLinesPerSecond: 100
+    exhaustion:
+      retries: true
+      strategy: plugin
+    failAnswer:
+      status: 503
+
+    # How many workers there are, and when they are replaced before they fail.
+    workers: 1
+    standby: 0
+    recycling:
+      age: none
+      requests: none
+      memory: none
+
+    # What each worker may use.
+    memoryLimit: 64MiB
+    cpuPercent: none
     bufferLimit: 1MiB
+    rings:
+      callbacks: auto
+      replies: auto
     callsInFlight: 256
+    logLinesPerSecond: 100
+
+    # What it may do, and what has to hold it.
+    capabilities: all
+    isolation:
+      required: []
+      seccomp: worker
 
     """
 
   private static let failFast = """
-    # For a plugin that had better stay down than come back broken.
+    # For a plugin that had better stay down than come back broken: three restarts, then it takes an operator
+    # (bulkheadctl reset) or a new configuration.
     name: fail-fast
-    callbackDeadline: 100ms
-    startDeadline: 5s
-    grace: 250ms
-    admissionWait: 1s
-    memoryLimit: 64MiB
+    extends: default
     backoff:
-      initial: 50ms
-      factor: 2
       max: 1s
     budget:
       restarts: 3
-      interval: 1m
-    stability: 30s
-    logLinesPerSecond: 100
-    bufferLimit: 1MiB
-    callsInFlight: 256
+    exhaustion:
+      retries: false
 
     """
 
   private static let patient = """
     # For a plugin that has to come back, however often it fails.
     name: patient
-    callbackDeadline: 100ms
-    startDeadline: 5s
-    grace: 250ms
-    admissionWait: 1s
-    memoryLimit: 64MiB
+    extends: default
     backoff:
-      initial: 50ms
-      factor: 2
       max: 2s
+      jitter: 20
     budget:
       restarts: 1000
-      interval: 1m
-    stability: 30s
-    logLinesPerSecond: 100
-    bufferLimit: 1MiB
-    callsInFlight: 256
 
     """
 
-  /// The policies by name.
-  static func load(_ problems: Problems) -> [String: CrashPolicy] {
-    var policies: [String: CrashPolicy] = [:]
-    for file in files {
-      let source = Source(file: "shipped policy \(file.name)", problems: problems)
-      for document in YAMLParser(source: source).documents(file.text) ?? [] {
-        guard let (policy, _) = CrashPolicyDecoder(source: source).decode(document) else { continue }
-        policies[policy.name] = policy
-      }
+  private static let telemetry = """
+    # For plugins that only look on: statistics, logs, traces. No request waits for one that is not there, or fails with it;
+    # it has time for its log and its ticks, and room for what it gathers.
+    name: telemetry
+    extends: default
+    deadlines:
+      log: 1s
+      tick: 2s
+    grace: 1s
+    admissionWait: 0ms
+    backoff:
+      max: 30s
+      jitter: 20
+    budget:
+      restarts: 100
+      interval: 10m
+    exhaustion:
+      strategy: FAIL_OPEN
+    memoryLimit: 256MiB
+    logLinesPerSecond: 1000
+
+    """
+
+  private static let untrusted = """
+    # For a plugin from somebody whom you do not trust: it runs only where every layer of isolation holds, in little memory
+    # and on half a processor, is replaced every hour, and after five failures in ten minutes it takes an operator.
+    name: untrusted
+    extends: default
+    callbackDeadline: 50ms
+    deadlines:
+      headers: 25ms
+      configure: 1s
+    startDeadline: 2s
+    grace: 50ms
+    admissionWait: 500ms
+    backoff:
+      initial: 250ms
+      jitter: 20
+    budget:
+      restarts: 5
+      interval: 10m
+    exhaustion:
+      retries: false
+    failAnswer:
+      body: |
+        This service is temporarily unavailable.
+    recycling:
+      age: 1h
+    memoryLimit: 32MiB
+    cpuPercent: 50
+    bufferLimit: 256KiB
+    callsInFlight: 16
+    logLinesPerSecond: 20
+    isolation:
+      required: all
+
+    """
+
+  /// The documents of all files.
+  static func documents(_ problems: Problems) -> [(YAMLValue, Source)] {
+    files.flatMap { file in
+      let source = Source(file: "shipped:\(file.name)", problems: problems)
+      return (YAMLParser(source: source).documents(file.text) ?? []).map { ($0, source) }
     }
-    return policies
   }
 }

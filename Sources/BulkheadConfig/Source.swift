@@ -8,18 +8,42 @@ final class Problems {
   func add(_ error: ConfigurationError) {
     if errors.count < Self.maximum { errors.append(error) }
   }
+
+  /// By file, line and column.
+  var inOrder: [ConfigurationError] {
+    errors.enumerated().sorted { left, right in
+      let (a, b) = (left.element.location, right.element.location)
+      if a.file != b.file { return a.file.utf8.lexicographicallyPrecedes(b.file.utf8) }
+      return (a.line ?? 0, a.column ?? 0, left.offset) < (b.line ?? 0, b.column ?? 0, right.offset)
+    }.map(\.element)
+  }
 }
 
 /// One file that is read, and where what is wrong with it goes.
 struct Source {
+  /// A text that stands within a value of the file: all places are the file's own.
+  struct Enclosed {
+    /// Where the value begins.
+    var line: Int
+    /// Its lines are those of the file: a literal block (`|`), which begins below its key.
+    var isBlock: Bool
+  }
+
   let file: String
   let problems: Problems
+  var enclosed: Enclosed?
 
   func report(line: Int?, column: Int? = nil, key: String = "", _ message: String, suggestion: String? = nil) {
     problems.add(
       ConfigurationError(
-        location: SourceLocation(file: file, line: line, column: column), key: key, message: message,
-        suggestion: suggestion))
+        location: location(line: line, column: column), key: key, message: message, suggestion: suggestion))
+  }
+
+  /// The place in the file of a place in the text that is read.
+  func location(line: Int?, column: Int?) -> SourceLocation {
+    guard let enclosed else { return SourceLocation(file: file, line: line, column: column) }
+    let inner = enclosed.isBlock ? line ?? 0 : 0
+    return SourceLocation(file: file, line: enclosed.line.addingReportingOverflow(inner).partialValue)
   }
 
   /// The directory that relative paths in this file start from.
@@ -32,7 +56,7 @@ struct Field {
   let path: String
   let source: Source
 
-  var location: SourceLocation { SourceLocation(file: source.file, line: value.line, column: value.column) }
+  var location: SourceLocation { source.location(line: value.line, column: value.column) }
 
   func report(_ message: String, suggestion: String? = nil) {
     source.report(line: value.line, column: value.column, key: path, message, suggestion: suggestion)
@@ -63,6 +87,14 @@ struct Field {
       return nil
     }
     return text
+  }
+
+  func boolean() -> Bool? {
+    guard case .scalar(.bool(let value)) = value.content else {
+      report("must be true or false, not \(value.kind)")
+      return nil
+    }
+    return value
   }
 
   func integer(_ range: ClosedRange<Int>) -> Int? {

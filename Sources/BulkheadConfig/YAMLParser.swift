@@ -45,7 +45,9 @@ struct YAMLParser {
     }
     switch node {
     case .scalar(let scalar):
-      return convert(scalar).map { YAMLValue(line: line, column: column, content: .scalar($0)) }
+      return convert(scalar).map {
+        YAMLValue(line: line, column: column, content: .scalar($0), isBlock: scalar.style == .literal)
+      }
     case .sequence(let sequence):
       var values: [YAMLValue] = []
       for element in sequence {

@@ -16,6 +16,8 @@ struct YAMLValue {
   var line: Int
   var column: Int
   var content: Content
+  /// A literal block (`|`): its lines are those of the file.
+  var isBlock = false
 
   /// What it is, for messages.
   var kind: String {

@@ -23,6 +23,8 @@ public enum ControlPaths {
       + (plugin.map { "&plugin=\(segment($0))" } ?? "")
   }
 
+  /// `GET`: `PoliciesResponse`.
+  public static let policies = "/v1/policies"
   /// `GET`: Prometheus text, of `metricsContentType`.
   public static let metrics = "/v1/metrics"
   public static let metricsContentType = "text/plain; version=0.0.4; charset=utf-8"
@@ -32,6 +34,12 @@ public enum ControlPaths {
 
   /// `POST`: `PluginInfo`, after the reset.
   public static func reset(plugin: String) -> String { "\(plugins)/\(segment(plugin))/reset" }
+
+  /// `GET`: `PolicyResponse`, of a policy.
+  public static func policy(_ name: String) -> String { "\(policies)/\(segment(name))" }
+
+  /// `GET`: `PolicyResponse`, of a plugin: its policy with its overrides.
+  public static func policy(ofPlugin plugin: String) -> String { "\(plugins)/\(segment(plugin))/policy" }
 
   private static func segment(_ name: String) -> String {
     let hex = Array("0123456789ABCDEF")

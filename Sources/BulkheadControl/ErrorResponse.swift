@@ -8,6 +8,8 @@ public struct ErrorResponse: Hashable, Sendable, Codable {
     case badRequest = "bad_request"
     /// 404: no plugin of that name.
     case unknownPlugin = "unknown_plugin"
+    /// 404: no crash policy of that name.
+    case unknownPolicy = "unknown_policy"
     /// 405: the path does not take that method.
     case methodNotAllowed = "method_not_allowed"
     /// 403: the peer is neither this user nor root.

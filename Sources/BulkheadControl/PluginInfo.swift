@@ -25,7 +25,7 @@ public struct PluginInfo: Hashable, Sendable, Codable {
   public var type: String
   public var state: PluginState
   public var failStrategy: FailStrategy
-  /// Workers started after the first one.
+  /// Workers started after those of the beginning.
   public var restarts: UInt64
   /// Null where no worker has ended yet.
   public var lastExit: LastExit?

@@ -11,6 +11,14 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
     case stopping
   }
 
+  /// What a ready worker is there for.
+  public enum Role: String, Hashable, Sendable, Codable {
+    /// Takes streams.
+    case serving
+    /// Takes the place of one that fails.
+    case standby
+  }
+
   /// What it is running, as its status page says it: a worker that lies there hurts only its own plugin.
   public struct CurrentCallback: Hashable, Sendable, Codable {
     /// The Proxy-Wasm export.
@@ -75,6 +83,8 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
   /// Its proportional share of memory in bytes; null where the kernel does not tell.
   public var pssBytes: UInt64?
   public var isolation: [Isolation]
+  /// Null while it is not ready.
+  public var role: Role?
   /// The guest's linear memory in bytes, as its status page says it; null where that cannot be read.
   public var memoryBytes: UInt64?
   /// How long what it runs may take.
@@ -82,8 +92,8 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
 
   public init(
     plugin: String, pid: Int32, state: State, uptimeSeconds: Double, callbacks: UInt64,
-    currentCallback: CurrentCallback?, pssBytes: UInt64?, isolation: [Isolation], memoryBytes: UInt64? = nil,
-    deadlines: Deadlines? = nil
+    currentCallback: CurrentCallback?, pssBytes: UInt64?, isolation: [Isolation], role: Role? = nil,
+    memoryBytes: UInt64? = nil, deadlines: Deadlines? = nil
   ) {
     self.memoryBytes = memoryBytes
     self.deadlines = deadlines
@@ -95,6 +105,7 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
     self.currentCallback = currentCallback
     self.pssBytes = pssBytes
     self.isolation = isolation
+    self.role = role
   }
 
   public func encode(to encoder: any Encoder) throws {
@@ -109,5 +120,6 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
     try container.encode(isolation, forKey: .isolation)
     try container.encode(memoryBytes, forKey: .memoryBytes)
     try container.encode(deadlines, forKey: .deadlines)
+    try container.encode(role, forKey: .role)
   }
 }

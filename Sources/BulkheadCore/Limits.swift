@@ -19,6 +19,8 @@ public enum Limits {
   public static let maximumEventLoops = 64
   /// Plugins of one configuration.
   public static let maximumPlugins = 4_096
+  /// Workers of one plugin that take streams.
+  public static let maximumWorkers = 64
   /// Listeners of one configuration.
   public static let maximumListeners = 256
   /// The most of a body, in bytes, that a plugin may hold back: the largest value of the bound, and its default.
@@ -32,6 +34,8 @@ public enum Limits {
   public static let maximumSharedValue = 1 << 20
   /// The bytes that the edits of bodies in one reply may make the front move about.
   public static let maximumMovedBytes = 64 << 20
+  /// The body of the answer of a plugin that fails closed: bytes.
+  public static let maximumFailAnswer = 4 << 10
   /// Calls out (HTTP and gRPC) that one worker may have in flight, where its policy says nothing else.
   public static let defaultCallsInFlight = 256
   /// The most that a policy may allow.

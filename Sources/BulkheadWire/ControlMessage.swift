@@ -103,6 +103,8 @@ public enum FrontEvent: Equatable, Sendable {
   /// The worker was lost, or given up, in that callback (`CallbackKind`), which had run for so long. `requestID` is that
   /// of the stream, "" where it has none.
   case callbackLost(worker: UInt64, kind: UInt16, stream: UInt32, requestID: String, milliseconds: UInt32)
+  /// A worker that was retired has no stream any more.
+  case workerIdle(worker: UInt64)
 
   /// The most of `metrics`' text in one message, in bytes.
   public static let maximumMetricsText = 48 << 10
@@ -111,7 +113,7 @@ public enum FrontEvent: Equatable, Sendable {
 
   private enum Kind: UInt8 {
     case serving = 1
-    case workerFault, workerGone, workerAttached, drained, metrics
+    case workerFault, workerGone, workerAttached, drained, metrics, workerIdle
     case statistics = 32
     case callbackLost
   }
@@ -151,6 +153,9 @@ public enum FrontEvent: Equatable, Sendable {
       writer.u32(stream)
       writer.cut(requestID, to: Self.maximumRequestID)
       writer.u32(milliseconds)
+    case .workerIdle(let worker):
+      writer.u8(Kind.workerIdle.rawValue)
+      writer.u64(worker)
     }
     return writer.array
   }
@@ -185,6 +190,7 @@ public enum FrontEvent: Equatable, Sendable {
         stream: try reader.u32("callbackLost.stream"),
         requestID: try reader.string("callbackLost.requestID", atMost: Self.maximumRequestID),
         milliseconds: try reader.u32("callbackLost.milliseconds"))
+    case .workerIdle: self = .workerIdle(worker: try reader.u64("workerIdle.worker"))
     }
     try reader.end("event")
   }

@@ -63,6 +63,12 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var callsInFlight = UInt32(Limits.defaultCallsInFlight)
     /// The most of a body that a callback may hold back, in bytes: beyond it the answer is 413 or 500.
     public var bufferBytes = UInt32(Limits.defaultBufferBytes)
+    /// What a client is told where its failure closes a request.
+    public var failAnswer = FailAnswer()
+    /// What holds in place of `failStrategy` while it is quarantined; nil: the same.
+    public var quarantineStrategy: FailStrategy?
+    /// Workers that take its streams: of those that are ready, the oldest. The others stand by.
+    public var workers: UInt32 = 1
     /// The longest that one callback may run.
     public var callbackDeadline: UInt32
     /// The longest that a stream waits for a ready worker.
@@ -75,6 +81,31 @@ public struct FrontBootstrap: Equatable, Sendable {
       self.callbacks = callbacks
       self.callbackDeadline = callbackDeadline
       self.admissionWait = admissionWait
+    }
+  }
+
+  /// What a client is told where a plugin's failure closes its request.
+  public struct FailAnswer: Equatable, Sendable {
+    /// 400 to 599.
+    public var status: UInt32
+    /// Nil: a line that names the plugin and why.
+    public var body: String?
+    public init(status: UInt32 = 503, body: String? = nil) {
+      self.status = status
+      self.body = body
+    }
+
+    func encode(into writer: inout WireWriter) {
+      writer.u32(status)
+      writer.bool(body != nil)
+      if let body { writer.string(body) }
+    }
+
+    init(_ reader: inout WireReader) throws(WireError) {
+      status = try reader.u32("failAnswer.status")
+      guard (400...599).contains(status) else { throw WireError(.unknownValue, "failAnswer.status") }
+      body = try reader.bool("failAnswer.hasBody") ? try reader.string("failAnswer.body") : nil
+      guard body?.utf8.count ?? 0 <= Limits.maximumFailAnswer else { throw WireError(.tooLarge, "failAnswer.body") }
     }
   }
 
@@ -185,6 +216,10 @@ public struct FrontBootstrap: Equatable, Sendable {
       writer.string(plugin.vmID)
       writer.u32(plugin.callsInFlight)
       writer.u32(plugin.bufferBytes)
+      plugin.failAnswer.encode(into: &writer)
+      writer.bool(plugin.quarantineStrategy != nil)
+      if let strategy = plugin.quarantineStrategy { writer.u8(strategy.code) }
+      writer.u32(plugin.workers)
     }
     for time in [timeouts.headerRead, timeouts.idle, timeouts.upstreamConnect, timeouts.upstreamResponse] {
       writer.u32(time)
@@ -247,6 +282,17 @@ public struct FrontBootstrap: Equatable, Sendable {
       plugin.bufferBytes = try reader.u32("plugin.bufferBytes")
       guard plugin.bufferBytes <= UInt32(Limits.maximumBufferBytes) else {
         throw WireError(.tooLarge, "plugin.bufferBytes")
+      }
+      plugin.failAnswer = try FailAnswer(&reader)
+      if try reader.bool("plugin.hasQuarantineStrategy") {
+        guard let strategy = FailStrategy(code: try reader.u8("plugin.quarantineStrategy")) else {
+          throw WireError(.unknownValue, "plugin.quarantineStrategy")
+        }
+        plugin.quarantineStrategy = strategy
+      }
+      plugin.workers = try reader.u32("plugin.workers")
+      guard (1...UInt32(Limits.maximumWorkers)).contains(plugin.workers) else {
+        throw WireError(.tooLarge, "plugin.workers")
       }
       return plugin
     }

@@ -20,6 +20,8 @@ import Testing
     ("restart geo --socket /b", nil, "/b"),
     ("metrics --socket /b", nil, "/b"),
     ("--socket /a reset geo", nil, "/a"),
+    ("--socket /a policy show geo", nil, "/a"),
+    ("--socket /a policy list --socket /b", nil, "/b"),
   ]
 
   @Test(arguments: sockets) func theSocketIsTakenFromWhereItIsGiven(
@@ -41,12 +43,14 @@ import Testing
     #expect((try Self.parse("workers geo") as? WorkersCommand)?.plugin == "geo")
     #expect((try Self.parse("restart geo") as? RestartCommand)?.plugin == "geo")
     #expect((try Self.parse("reset geo") as? ResetCommand)?.plugin == "geo")
+    #expect((try Self.parse("policy show geo --effective") as? PolicyShowCommand)?.effective == true)
+    #expect((try Self.parse("policy show --policy geo") as? PolicyShowCommand)?.isPolicy == true)
   }
 
   @Test(arguments: [
     "restart", "reset", "status geo", "workers a b", "plugins -o xml", "statu", "--socket", "status --sockett /a",
     "metrics -o json",
-    "metrics geo",
+    "metrics geo", "policy show", "policy show a b", "policy show --plugin --policy a", "policy list a",
   ])
   func aWrongCommandLineIsUsage(_ line: String) throws {
     let error = #expect(throws: (any Error).self) {

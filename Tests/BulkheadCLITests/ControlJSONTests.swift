@@ -22,7 +22,7 @@ import Testing
       try Self.text(worker) == """
         {"callbacks":2,"currentCallback":null,"deadlines":null,\
         "isolation":[{"holds":true,"layer":"seccomp","why":"x"}],"memoryBytes":null,"pid":1,\
-        "plugin":"a","pssBytes":null,"state":"ready","uptimeSeconds":1.5}
+        "plugin":"a","pssBytes":null,"role":null,"state":"ready","uptimeSeconds":1.5}
         """)
     #expect(
       try Self.text(StatusResponse.Front(pid: nil, state: .backoff, restarts: 3))

@@ -30,15 +30,78 @@ import Testing
     #expect(try Self.table.show(PluginsResponse(plugins: [])) == "no plugins")
   }
 
+  static let policy = PolicyResponse(
+    name: "strict", plugin: nil, lineage: ["strict", "auth", "default"],
+    settings: [
+      .init(key: "grace", value: "1s", source: .policy, policy: "strict", location: "/p/a.yaml:3:8"),
+      .init(key: "standby", value: "1", source: .policy, policy: "auth", location: "shipped:auth.yaml:2:1"),
+      .init(key: "failAnswer.body", value: "null", source: .builtIn),
+      .init(key: "workers", value: "2", source: .overrides, location: "/plugins.d/geo.yaml:9"),
+    ])
+
+  @Test func aPolicyShowsWhatItSaysItself() throws {
+    #expect(
+      try Self.table.show(Self.policy, effective: false) == """
+        policy strict, which extends auth, which extends default
+
+        KEY    VALUE
+        grace  1s
+        """)
+    var plugin = Self.policy
+    plugin.plugin = "geo"
+    #expect(
+      try Self.table.show(plugin, effective: false) == """
+        plugin geo, policy strict, which extends auth, which extends default
+
+        KEY      VALUE
+        workers  2
+        """)
+    plugin.settings.removeLast()
+    #expect(
+      try Self.table.show(plugin, effective: false)
+        == "plugin geo, policy strict, which extends auth, which extends default: its manifest overrides nothing")
+  }
+
+  @Test func anEffectivePolicyShowsWhereEachValueWasSaid() throws {
+    #expect(
+      try Self.table.show(Self.policy, effective: true) == """
+        policy strict, which extends auth, which extends default
+
+        KEY              VALUE  FROM
+        grace            1s     policy strict, /p/a.yaml:3:8
+        standby          1      policy auth, shipped:auth.yaml:2:1
+        failAnswer.body  null   built-in
+        workers          2      overrides, /plugins.d/geo.yaml:9
+        """)
+    let json = View(now: Self.now, coloured: false, format: .json)
+    #expect(
+      try ControlJSON.decode(PolicyResponse.self, from: Array(json.show(Self.policy, effective: true).utf8))
+        == Self.policy)
+  }
+
+  @Test func policiesStandWithThoseWhoUseThem() throws {
+    let response = PoliciesResponse(policies: [
+      .init(name: "auth", extends: "default", plugins: ["geo", "key"]),
+      .init(name: "default", extends: nil, plugins: []),
+    ])
+    #expect(
+      try Self.table.show(response) == """
+        POLICY   EXTENDS  PLUGINS
+        auth     default  geo,key
+        default  -        -
+        """)
+  }
+
   @Test func workersShowWhatTheyDoAndWhatTheyLack() throws {
     let whole = WorkerInfo(
       plugin: "geo", pid: 7, state: .ready, uptimeSeconds: 59.9, callbacks: 1_000,
       currentCallback: .init(name: "proxy_on_tick", milliseconds: 12.34), pssBytes: 1 << 20,
       isolation: [
         .init(layer: .seccomp, holds: true, why: "loaded"), .init(layer: .landlock, holds: true, why: "ABI 4"),
-      ])
+      ], role: .standby)
     var lacking = whole
     lacking.plugin = "timing"
+    lacking.role = nil
     lacking.pid = 12_345
     lacking.state = .starting
     lacking.currentCallback = nil
@@ -46,9 +109,9 @@ import Testing
     lacking.isolation[1] = .init(layer: .landlock, holds: false, why: "this kernel has none (ENOSYS)")
     #expect(
       try Self.table.show(WorkersResponse(workers: [whole, lacking])) == """
-        PLUGIN    PID  STATE     UPTIME  CALLBACKS    PSS  ISOLATION  RUNNING
-        geo         7  ready        59s       1000  1 MiB  2/2        proxy_on_tick for 12.3 ms
-        timing  12345  starting     59s       1000      -  1/2        -
+        PLUGIN    PID  STATE     ROLE     UPTIME  CALLBACKS    PSS  ISOLATION  RUNNING
+        geo         7  ready     standby     59s       1000  1 MiB  2/2        proxy_on_tick for 12.3 ms
+        timing  12345  starting  -           59s       1000      -  1/2        -
 
         timing: without landlock: this kernel has none (ENOSYS)
         """)

@@ -19,7 +19,7 @@ import Testing
     #expect(configuration.upstreams.map(\.name) == ["echo"])
     #expect(configuration.upstreams.first?.isEcho == true)
     #expect(loaded.plugins.isEmpty)
-    #expect(loaded.policies.keys.sorted() == ["default", "fail-fast", "patient"])
+    #expect(loaded.policies.keys.sorted() == ["auth", "default", "fail-fast", "patient", "telemetry", "untrusted"])
   }
 
   @Test func everyKeyIsRead() throws {

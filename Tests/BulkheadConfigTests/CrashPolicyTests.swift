@@ -19,17 +19,32 @@ import Testing
 
   @Test func thePresetsSayWhatTheyAreKnownFor() throws {
     let policies = try Tree().load().policies
-    #expect(policies["default"] == CrashPolicy())
+    #expect(policies["default"]?.policy == CrashPolicy())
     let expected: [(String, Duration, Int)] = [
       ("default", .seconds(10), 10), ("fail-fast", .seconds(1), 3), ("patient", .seconds(2), 1_000),
     ]
     for (name, maximum, restarts) in expected {
-      let policy = try #require(policies[name])
+      let policy = try #require(policies[name]?.policy)
       #expect(policy.name == name)
-      #expect(policy.backoff == .init(initial: .milliseconds(50), factor: 2, maximum: maximum))
+      #expect(
+        policy.backoff
+          == .init(initial: .milliseconds(50), factor: 2, maximum: maximum, jitter: name == "patient" ? 20 : 0))
       #expect(policy.budget == .init(restarts: restarts, interval: .seconds(60)))
       #expect(policy.stability == .seconds(30))
+      #expect(policy.exhaustion.retries == (name != "fail-fast"))
     }
+    let auth = try #require(policies["auth"]?.policy)
+    #expect(auth.exhaustion.strategy == .failClose)
+    #expect(auth.standby == 1)
+    #expect(auth.callbackDeadline < CrashPolicy().callbackDeadline)
+    let telemetry = try #require(policies["telemetry"]?.policy)
+    #expect(telemetry.exhaustion.strategy == .failOpen)
+    #expect(telemetry.admissionWait == .zero)
+    #expect(telemetry.memoryLimit > CrashPolicy().memoryLimit)
+    let untrusted = try #require(policies["untrusted"]?.policy)
+    #expect(untrusted.isolation.required == IsolationLayer.allCases)
+    #expect(untrusted.cpuPercent == 50)
+    #expect(!untrusted.exhaustion.retries)
   }
 
   @Test func aFileOfTheDirectoryComesBeforeTheShippedOneOfItsName() throws {
@@ -37,9 +52,9 @@ import Testing
       "policies/mine.yaml": "name: default\ncallbackDeadline: 1s\n---\nname: own\nmemoryLimit: 128MiB\n"
     ])
     let policies = try tree.load().policies
-    #expect(policies["default"] == CrashPolicy(callbackDeadline: .seconds(1)))
-    #expect(policies["own"] == CrashPolicy(name: "own", memoryLimit: .mebibytes(128)))
-    #expect(policies.count == 4)
+    #expect(policies["default"]?.policy == CrashPolicy(callbackDeadline: .seconds(1)))
+    #expect(policies["own"]?.policy == CrashPolicy(name: "own", memoryLimit: .mebibytes(128)))
+    #expect(policies.count == 7)
   }
 
   @Test func everyKeyIsRead() throws {
@@ -51,25 +66,57 @@ import Testing
       grace: 3ms
       admissionWait: 4ms
       memoryLimit: 1MiB
-      backoff: {initial: 5ms, factor: 6, max: 7s}
+      backoff: {initial: 5ms, factor: 6, max: 7s, jitter: 24}
       budget: {restarts: 8, interval: 9s}
       stability: 10s
       logLinesPerSecond: 11
       bufferLimit: 12KiB
       callsInFlight: 13
       capabilities: [proxy_log, fd_write, proxy_on_tick, proxy_log]
+      deadlines: {headers: 14ms, body: 15ms, log: 16ms, tick: 17ms, configure: 18ms}
+      restart: never
+      exhaustion: {retries: false, strategy: FAIL_OPEN}
+      workers: 19
+      standby: 2
+      recycling: {age: 21h, requests: 22, memory: 512KiB}
+      failAnswer: {status: 599, body: "no\\n"}
+      cpuPercent: 23
+      rings: {callbacks: 4MiB, replies: 8MiB}
+      isolation: {required: [seccomp, landlock, seccomp], seccomp: my_own-1}
       """
     ])
     var expected = CrashPolicy(
       name: "p", callbackDeadline: .milliseconds(1), startDeadline: .seconds(2), grace: .milliseconds(3),
       admissionWait: .milliseconds(4), memoryLimit: .mebibytes(1),
-      backoff: .init(initial: .milliseconds(5), factor: 6, maximum: .seconds(7)),
+      backoff: .init(initial: .milliseconds(5), factor: 6, maximum: .seconds(7), jitter: 24),
       budget: .init(restarts: 8, interval: .seconds(9)), stability: .seconds(10), logLinesPerSecond: 11)
     expected.bufferLimit = .kibibytes(12)
     expected.callsInFlight = 13
     expected.capabilities = ["proxy_log", "fd_write", "proxy_on_tick"]
-    #expect(try tree.load().policies["p"] == expected)
+    expected.deadlines.headers = .milliseconds(14)
+    expected.deadlines.body = .milliseconds(15)
+    expected.deadlines.log = .milliseconds(16)
+    expected.deadlines.tick = .milliseconds(17)
+    expected.deadlines.configure = .milliseconds(18)
+    expected.restart = .never
+    expected.exhaustion = .init(retries: false, strategy: .failOpen)
+    expected.workers = 19
+    expected.standby = 2
+    expected.recycling.age = .seconds(21 * 3_600)
+    expected.recycling.requests = 22
+    expected.recycling.memory = .kibibytes(512)
+    expected.failAnswer = .init(status: 599, body: "no\n")
+    expected.cpuPercent = 23
+    expected.rings.callbacks = .mebibytes(4)
+    expected.rings.replies = .mebibytes(8)
+    expected.isolation = .init(required: [.landlock, .seccomp], seccomp: "my_own-1")
+    #expect(try tree.load().policies["p"]?.policy == expected)
   }
+
+  static let layers: String = {
+    let names = IsolationLayer.allCases.map(\.rawValue)
+    return names.dropLast().joined(separator: ", ") + " or " + (names.last ?? "")
+  }()
 
   static let mistakes: [(String, String)] = [
     ("callbackDeadlin: 1s", "2:1: callbackDeadlin: unknown key; did you mean 'callbackDeadline'?"),
@@ -88,6 +135,45 @@ import Testing
     (
       "capabilities: [malloc]",
       "2:16: capabilities[0]: there is no hostcall, WASI function or callback 'malloc'"
+    ),
+    ("restart: Always", "2:10: restart: must be always or never, not 'Always'; did you mean 'always'?"),
+    ("workers: 0", "2:10: workers: must be a whole number from 1 to 64, not 0"),
+    ("standby: 9", "2:10: standby: must be a whole number from 0 to 8, not 9"),
+    ("cpuPercent: 101", "2:13: cpuPercent: must be a whole number from 1 to 100, not 101"),
+    ("exhaustion: {retries: 1}", "2:23: exhaustion.retries: must be true or false, not the number 1"),
+    (
+      "exhaustion: {strategy: FAIL_RELOAD}",
+      "2:24: exhaustion.strategy: must be FAIL_CLOSE, FAIL_OPEN or plugin, not 'FAIL_RELOAD'"
+    ),
+    ("failAnswer: {status: 200}", "2:22: failAnswer.status: must be a whole number from 400 to 599, not 200"),
+    ("rings: {callbacks: 3MiB}", "2:20: rings.callbacks: must be a power of two, for example 4MiB, not 3 MiB"),
+    (
+      "rings: {callbacks: 2MiB}",
+      "2:20: rings.callbacks: a ring of 2 MiB is too small for bodies of up to 1 MiB ('bufferLimit'): it takes 4 MiB"
+    ),
+    (
+      "recycling: {memory: 65MiB}",
+      "2:21: recycling.memory: recycling at 65 MiB never comes to bear: the memory limit is 64 MiB"
+    ),
+    ("recycling: {age: 1ms}", "2:18: recycling.age: must be from 1s to 8760h, not 1ms"),
+    ("deadlines: {header: 1s}", "2:13: deadlines.header: unknown key; did you mean 'headers'?"),
+    (
+      "isolation: {required: [secomp]}",
+      "2:24: isolation.required[0]: must be \(Self.layers), not 'secomp'; did you mean 'seccomp'?"
+    ),
+    ("isolation: {required: some}", "2:23: isolation.required: must be a list of layers, or 'all', not a string"),
+    (
+      "isolation: {seccomp: ../x}",
+      "2:22: isolation.seccomp: must be the name of a file in 'seccomp/' of the policies' directory without '.json': "
+        + "letters, digits, '-' and '_'"
+    ),
+    (
+      "extends: aut",
+      "2:10: extends: there is no policy 'aut', neither shipped nor in the policies' directory; did you mean 'auth'?"
+    ),
+    (
+      "extends: p",
+      "2:10: extends: a policy that extends its own name extends the shipped policy of that name, and there is none"
     ),
     ("capabilities: proxy_log", "2:15: capabilities: must be a list, not a string"),
   ]

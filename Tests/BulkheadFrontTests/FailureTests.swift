@@ -109,6 +109,48 @@ import Testing
     #expect(try front.get().status == 200)
   }
 
+  @Test func aQuarantinedPluginMayHaveAnotherStrategy() throws {
+    for (own, quarantined) in [(FailStrategy.failClose, FailStrategy.failOpen), (.failOpen, .failClose)] {
+      var plugin = FrontBootstrap.Plugin.test("guard", own, admission: 0)
+      plugin.quarantineStrategy = quarantined
+      let front = try TestFront(plugins: [plugin])
+      defer { front.stop() }
+      expect(try front.get(), own, "no worker became ready")
+      try front.command(.pluginState(plugin: 0, state: .quarantined))
+      expect(try front.get(), quarantined, "quarantined")
+      try front.command(.pluginState(plugin: 0, state: .starting))
+      expect(try front.get(), own, "no worker became ready")
+    }
+  }
+
+  @Test func aFailClosedAnswerIsWhatThePolicySays() throws {
+    var plugin = FrontBootstrap.Plugin.test("guard", admission: 0)
+    plugin.failAnswer = .init(status: 403, body: "come back later")
+    let front = try TestFront(plugins: [plugin])
+    defer { front.stop() }
+    let response = try front.get()
+    #expect(response.status == 403)
+    #expect(response.body == "come back later")
+    #expect(response.has("content-length: 15"))
+    #expect(response.has("content-type: text/plain; charset=utf-8"))
+    let worker = try front.addWorker { _, _ in .die }
+    #expect(try front.get().body == "come back later")
+    try front.waitForEvent { $0 == .workerGone(worker: worker.number) }
+    // Only the plugin's failure is told so, not what is refused for other reasons.
+    #expect(try front.exchange("GET / HTTP/1.1\r\nConnection: close\r\n\r\n").status == 400)
+  }
+
+  @Test func aFailClosedAnswerMayBeEmpty() throws {
+    var plugin = FrontBootstrap.Plugin.test("guard", admission: 0)
+    plugin.failAnswer = .init(status: 599, body: "")
+    let front = try TestFront(plugins: [plugin])
+    defer { front.stop() }
+    let response = try front.get()
+    #expect(response.status == 599)
+    #expect(response.body.isEmpty)
+    #expect(response.has("content-length: 0"))
+  }
+
   @Test func aStreamWithStateInALostWorkerFailsAtItsNextCallback() throws {
     let front = try TestFront(plugins: [.test("guard"), .test("slow", .failOpen)])
     defer { front.stop() }

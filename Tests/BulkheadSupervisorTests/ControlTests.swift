@@ -15,6 +15,9 @@ import Testing
   ("GET", "/v1/plugins?x=1", .plugins),
   ("GET", "/v1/workers", .workers),
   ("GET", "/v1/metrics", .metrics),
+  ("GET", "/v1/policies", .policies),
+  ("GET", "/v1/policies/a%2Fb", .policy("a/b")),
+  ("GET", "/v1/plugins/geo/policy", .policyOf(plugin: "geo")),
   ("POST", "/v1/plugins/geo/restart", .restart(plugin: "geo")),
   ("POST", "/v1/plugins/a%2Fb%20c/reset", .reset(plugin: "a/b c")),
 ])
@@ -25,7 +28,8 @@ func aRequestIsRead(method: String, target: String, route: ControlRoute) {
 @Test(arguments: [
   "", "/", "v1/status", "/v2/status", "/v1", "/v1/", "/v1/status/", "/v1//plugins", "/v1/plugins/geo",
   "/v1/plugins//restart", "/v1/plugins/geo/restart/x", "/v1/plugins/%/restart", "/v1/plugins/%zz/restart",
-  "/v1/plugins/%ff/restart", "http://x/v1/status",
+  "/v1/plugins/%ff/restart", "/v1/policies/", "/v1/policies/a/b", "/v1/plugins//policy", "/v1/policies/%",
+  "http://x/v1/status",
 ])
 func whatIsNoPathIsNotFound(target: String) {
   for method in ["GET", "POST"] { #expect(ControlRoute.parse(method: method, target: target) == .failure(.notFound)) }
@@ -33,7 +37,8 @@ func whatIsNoPathIsNotFound(target: String) {
 
 @Test(arguments: [
   ("POST", "/v1/status", "GET"), ("DELETE", "/v1/plugins", "GET"), ("HEAD", "/v1/workers", "GET"),
-  ("POST", "/v1/metrics", "GET"),
+  ("POST", "/v1/metrics", "GET"), ("POST", "/v1/policies", "GET"), ("PUT", "/v1/policies/a", "GET"),
+  ("POST", "/v1/plugins/geo/policy", "GET"),
   ("GET", "/v1/plugins/geo/restart", "POST"), ("get", "/v1/status", "GET"),
 ])
 func anotherMethodIsRefusedWithTheOneThatIsTaken(method: String, target: String, allow: String) {

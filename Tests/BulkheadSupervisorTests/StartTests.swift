@@ -167,6 +167,8 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   var policy = CrashPolicy()
   policy.bufferLimit = .mebibytes(4)
   policy.callsInFlight = 5
+  policy.failAnswer = .init(status: 403, body: "no")
+  policy.exhaustion.strategy = .failOpen
   let bootstrap = FrontBootstrap(
     configuration, plugins: [(manifest, policy, [])], logLevel: .warn, maximumSpinMicroseconds: 0)
   #expect(bootstrap.listeners.map(\.isTCP) == [true, false])
@@ -179,8 +181,50 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   #expect(bootstrap.plugins.first?.vmID == "shared")
   #expect(bootstrap.plugins.first?.bufferBytes == 4 << 20)
   #expect(bootstrap.plugins.first?.callsInFlight == 5)
+  #expect(bootstrap.plugins.first?.failAnswer == .init(status: 403, body: "no"))
+  #expect(bootstrap.plugins.first?.quarantineStrategy == .failOpen)
   #expect(bootstrap.accessLog == .init(fields: [.init(name: "a", property: "b.c")]))
   #expect(bootstrap.ring == RingSizes(bufferBytes: 4 << 20))
+}
+
+@Test func ringsAreAsLargeAsTheLargestThatAPolicyAsksFor() {
+  #expect(RingSizes(policies: []) == RingSizes(bufferBytes: 0))
+  var small = CrashPolicy()
+  small.bufferLimit = .kibibytes(64)
+  small.rings.callbacks = .mebibytes(2)
+  #expect(RingSizes(policies: [small]).callbacks == 2 << 20)
+  #expect(RingSizes(policies: [small]).replies == RingSizes(bufferBytes: 64 << 10).replies)
+  #expect(RingSizes(policies: [small, CrashPolicy()]) == RingSizes(bufferBytes: 1 << 20))
+  var large = CrashPolicy()
+  large.rings.replies = .mebibytes(32)
+  #expect(RingSizes(policies: [small, large]).replies == 32 << 20)
+  #expect(RingSizes(policies: [small, large]).answers == RingSizes(bufferBytes: 1 << 20).answers)
+}
+
+@Test func aPolicyMayNameAProfileOfItsOwn() throws {
+  let directory = NSTemporaryDirectory() + "bulkhead-policies-\(UUID().uuidString)"
+  try FileManager.default.createDirectory(atPath: directory + "/seccomp", withIntermediateDirectories: true)
+  defer { try? FileManager.default.removeItem(atPath: directory) }
+  let text = #"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": []}"#
+  try Data(text.utf8).write(to: URL(fileURLWithPath: directory + "/seccomp/wide.json"))
+  var policy = EffectivePolicy(policy: CrashPolicy())
+  policy.policy.isolation.seccomp = "wide"
+  let programs = try SeccompPrograms.load(
+    policyDirectories: [directory], policies: [policy, EffectivePolicy(policy: CrashPolicy())]
+  ) { _, _ in }
+  #expect(programs.worker(under: CrashPolicy()) == programs.worker)
+  #expect(programs.worker(under: policy.policy) != programs.worker)
+  policy.policy.isolation.seccomp = "none"
+  policy.origins["isolation.seccomp"] = PolicyOrigin(
+    speaker: .overrides, location: SourceLocation(file: "/p/a.yaml", line: 7))
+  let error = #expect(throws: StartError.self) {
+    _ = try SeccompPrograms.load(policyDirectories: [directory], policies: [policy]) { _, _ in }
+  }
+  #expect(error?.code == ExitCode.configuration)
+  #expect(
+    error?.lines == [
+      "/p/a.yaml:7: isolation.seccomp: there is no profile 'none': neither \(directory)/seccomp/none.json is there"
+    ])
 }
 
 @Test func aPluginIsCalledForItsTypeAndWhatItsPolicyAllowsAlone() {

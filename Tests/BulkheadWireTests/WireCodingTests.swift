@@ -122,6 +122,7 @@ import Testing
   ]
   static let events: [FrontEvent] = [
     .serving, .workerFault(worker: 1, reason: .protocolViolation, detail: "x"), .workerGone(worker: 2),
+    .workerIdle(worker: 3),
     .workerAttached(worker: 3), .drained,
     .metrics(number: 7, isLast: true, text: "# TYPE a counter\na 1\n"),
   ]
@@ -189,6 +190,8 @@ import Testing
     front.plugins[0].vmID = "shared"
     front.plugins[0].callsInFlight = 3
     front.plugins[0].bufferBytes = 64 << 10
+    front.plugins[0].failAnswer = .init(status: 403, body: "no")
+    front.plugins[0].quarantineStrategy = .failReload
     front.bounds.sharedBytes = 1 << 40
     front.bounds.queues = 5
     front.bounds.metrics = 6
@@ -223,6 +226,21 @@ import Testing
     let ring = RingSizes(bufferBytes: UInt32(clamping: buffer))
     #expect(ring.replies == UInt32(capacity))
     if buffer <= Limits.maximumBufferBytes { #expect(ring.maximumRecord >= buffer + (256 << 10)) }
+  }
+
+  @Test func aFailClosedAnswerHasBounds() {
+    for (answer, error) in [
+      (FrontBootstrap.FailAnswer(status: 200), WireError(.unknownValue, "failAnswer.status")),
+      (.init(status: 600), WireError(.unknownValue, "failAnswer.status")),
+      (
+        .init(body: String(repeating: "x", count: Limits.maximumFailAnswer + 1)),
+        WireError(.tooLarge, "failAnswer.body")
+      ),
+    ] {
+      var front = Self.front
+      front.plugins[0].failAnswer = answer
+      #expect(throws: error) { try front.encoded().withUnsafeBytes { try FrontBootstrap($0) } }
+    }
   }
 
   @Test func bootstrapsComeBack() throws {

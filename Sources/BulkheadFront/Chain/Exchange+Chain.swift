@@ -376,17 +376,17 @@ extension Exchange {
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, stream: requestID,
-        "plugin \(host.settings.name) failed the stream (\(host.settings.strategy.rawValue)): \(why)"
+        "plugin \(host.settings.name) failed the stream (\(host.strategy.rawValue)): \(why)"
           + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
     }
-    switch host.settings.strategy {
+    switch host.strategy {
     case .failOpen where !holdsWhatIsLost(place):
       redispatches = 0
       return .goOn
     case .failOpen, .failClose, .failReload:
       // The response callbacks of the plugins behind this one in the walk still run.
-      answer(
-        503, "plugin \(host.settings.name) is unavailable (\(why))", from: wayBack, details: "plugin_unavailable")
+      let body = host.settings.failBody ?? Self.line("plugin \(host.settings.name) is unavailable (\(why))")
+      answer(host.settings.failStatus, body, from: wayBack, details: "plugin_unavailable")
       return .diverted
     }
   }

@@ -110,6 +110,11 @@ final class FrontGroup: Sendable {
     }
   }
 
+  /// A loop has no stream in a retired worker any more.
+  func isIdle(_ mapping: WorkerMapping) {
+    if mapping.becameIdle() { events.send(.workerIdle(worker: mapping.worker)) }
+  }
+
   /// A loop has let go of a dead worker.
   func letGo(of mapping: WorkerMapping) {
     if mapping.letGo() { events.send(.workerGone(worker: mapping.worker)) }

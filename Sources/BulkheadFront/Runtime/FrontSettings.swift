@@ -15,6 +15,13 @@ struct FrontSettings: Sendable {
     var admissionWait: UInt64
     /// The most of a body that its callback may hold back.
     var bufferBytes: Int
+    /// What a client is told where a failure closes its request; no body: a line that names the plugin and why.
+    var failStatus: Int
+    var failBody: ByteBuffer?
+    /// What holds while it is quarantined.
+    var quarantineStrategy: FailStrategy
+    /// Workers that take new streams; ready ones beyond that stand by.
+    var workers: Int
   }
 
   var bootstrap: FrontBootstrap
@@ -75,7 +82,10 @@ struct FrontSettings: Sendable {
       Plugin(
         name: $0.name, strategy: $0.failStrategy, callbacks: $0.callbacks,
         callbackDeadline: UInt64(max($0.callbackDeadline, 1)) * 1_000_000,
-        admissionWait: UInt64($0.admissionWait) * 1_000_000, bufferBytes: Int($0.bufferBytes))
+        admissionWait: UInt64($0.admissionWait) * 1_000_000, bufferBytes: Int($0.bufferBytes),
+        failStatus: Int($0.failAnswer.status), failBody: $0.failAnswer.body.map { ByteBuffer(string: $0) },
+        quarantineStrategy: $0.quarantineStrategy ?? $0.failStrategy,
+        workers: max(Int($0.workers), 1))
     }
     headerRead = UInt64(bootstrap.timeouts.headerRead) * 1_000_000
     idle = UInt64(bootstrap.timeouts.idle) * 1_000_000

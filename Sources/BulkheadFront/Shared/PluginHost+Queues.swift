@@ -2,11 +2,11 @@ import BulkheadWire
 
 // Telling a plugin of messages in its shared queues.
 extension PluginHost {
-  /// Tells the worker that takes new streams of a queue's messages, as far as it may be told more now.
+  /// Tells the oldest worker that takes new streams of a queue's messages, as far as it may be told more now.
   ///
   /// Without a worker, or where it has enough to do, the messages stay, and the next occasion tells of them.
   func notify(ofQueue token: UInt32, atMost most: Int = .max) {
-    guard settings.callbacks.contains(.queueReady), let link = current else { return }
+    guard settings.callbacks.contains(.queueReady), let link = first else { return }
     let room = min(WorkerLink.maximumNotifications - link.notificationsInFlight, most)
     guard room > 0 else {
       hasQueueBacklog = true
@@ -24,7 +24,7 @@ extension PluginHost {
   /// The same for all of the plugin's queues, in equal parts.
   func notifyOfQueues() {
     hasQueueBacklog = false
-    guard settings.callbacks.contains(.queueReady), let link = current else { return }
+    guard settings.callbacks.contains(.queueReady), let link = first else { return }
     let tokens = loop.group.shared.owing(plugin: place, worker: link.worker)
     guard !tokens.isEmpty else { return }
     let share = max((WorkerLink.maximumNotifications - link.notificationsInFlight) / tokens.count, 1)

@@ -143,13 +143,23 @@ extension Exchange {
   ///   - from: the place in the chain where the response's way back begins; -1 for none.
   ///   - details: why, as the property `response.code_details` has it.
   func answer(_ status: Int, _ text: String, from: Int, details: StaticString) {
+    answer(status, Self.line(text), from: from, details: details)
+  }
+
+  /// A line of text as a body.
+  static func line(_ text: String) -> ByteBuffer {
+    var body = ByteBuffer(string: text)
+    body.writeStaticString("\n")
+    return body
+  }
+
+  /// The same with all of its body, which is text.
+  func answer(_ status: Int, _ body: ByteBuffer, from: Int, details: StaticString) {
     self.details = details
     guard !responseHeadSent, phase != .responding else {
       reset()
       return
     }
-    var body = ByteBuffer(string: text)
-    body.writeStaticString("\n")
     beginAnswer(status: UInt64(status))
     response.append("content-type", "text/plain; charset=utf-8" as StaticString)
     // A request that was refused early has none yet.

@@ -65,16 +65,17 @@ extension TCPStream {
   func fail(_ index: Int, _ why: String) {
     let stage = stages[index]
     let settings = loop.settings.plugins[stage.place]
+    let strategy = loop.hosts[stage.place].strategy
     stage.meeting = .dead
     loop.counters.pluginFailed(stage.place)
     stage.waits = false
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, stream: label,
-        "plugin \(settings.name) failed the connection (\(settings.strategy.rawValue)): \(why)"
+        "plugin \(settings.name) failed the connection (\(strategy.rawValue)): \(why)"
           + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
     }
-    switch settings.strategy {
+    switch strategy {
     case .failOpen:
       // As if the plugin were not there: what it was shown or holds goes on as it came.
       for direction in [TCPDirection.downstream, .upstream] {

@@ -2,7 +2,10 @@ import BulkheadCore
 import BulkheadSystem
 import BulkheadWire
 
-/// One plugin as one event loop sees it: which worker takes new streams, and who waits for one.
+/// One plugin as one event loop sees it: which workers take new streams, and who waits for one.
+///
+/// Of the ready workers, the `settings.workers` oldest take streams and the others stand by. It is worked out anew in the
+/// instant in which one is lost: a standby takes over without a word from the supervisor.
 final class PluginHost {
   let loop: FrontLoop
   /// Place in the chain.
@@ -11,8 +14,11 @@ final class PluginHost {
   private(set) var state = PluginState.starting
   /// All workers of the plugin that this loop knows, the oldest first.
   private var links: [WorkerLink] = []
-  /// The newest ready worker: it takes the streams that are new to the plugin.
-  private(set) var current: WorkerLink?
+  /// The ready workers that take the streams that are new to the plugin, the oldest first.
+  private(set) var serving: [WorkerLink] = []
+  /// The oldest of them: it is told what one worker of the plugin has to know.
+  private(set) var first: WorkerLink?
+  private var isSpread = false
   private var waiters: [Waiter] = []
   private var firstWaiter = 0
   /// It is in the loop's list of hosts with waiters; it stays there until the timer finds none.
@@ -41,6 +47,8 @@ final class PluginHost {
   }
 
   var isQuarantined: Bool { state == .quarantined }
+  /// What a stream that the plugin fails now sees.
+  var strategy: FailStrategy { isQuarantined ? settings.quarantineStrategy : settings.strategy }
   var hasWaiters: Bool { firstWaiter < waiters.count }
 
   var waitingCount: Int { waiters.count - firstWaiter }
@@ -50,7 +58,25 @@ final class PluginHost {
     links.reduce(into: [:]) { if $1.state != .lost { $0[$1.worker] = $1.use } }
   }
 
-  func attach(_ link: WorkerLink) { links.append(link) }
+  /// The worker that takes the next stream that is new to the plugin.
+  @inline(__always)
+  var current: WorkerLink? { isSpread ? leastBusy : first }
+
+  /// The serving worker with the fewest callbacks outstanding here, then with the fewest streams. Where all are idle, each
+  /// event loop begins with another one.
+  private var leastBusy: WorkerLink? {
+    var best: WorkerLink?
+    var load = (callbacks: Int.max, streams: Int.max)
+    let start = loop.index % max(serving.count, 1)
+    for link in serving[start...] where link.load < load { (best, load) = (link, link.load) }
+    for link in serving[..<start] where link.load < load { (best, load) = (link, link.load) }
+    return best
+  }
+
+  func attach(_ link: WorkerLink) {
+    let place = links.firstIndex { $0.worker > link.worker } ?? links.count
+    links.insert(link, at: place)
+  }
 
   func detach(_ link: WorkerLink) {
     links.removeAll { $0 === link }
@@ -59,16 +85,18 @@ final class PluginHost {
 
   /// Chooses again who takes new streams, and lets those go on that waited for it.
   func reconsider() {
-    let before = current
-    current = links.last { $0.state == .ready }
+    let before = first
+    serving = Array(links.lazy.filter { $0.state == .ready }.prefix(settings.workers))
+    first = serving.first
+    isSpread = serving.count > 1
     admitWaiters()
     // What is in the plugin's queues is news to another worker.
-    if current !== before { notifyOfQueues() }
+    if first !== before { notifyOfQueues() }
   }
 
   func setState(_ new: PluginState) {
     state = new
-    guard new == .quarantined, current == nil else { return }
+    guard new == .quarantined, first == nil else { return }
     // Nobody comes: whoever waits is told at once.
     while let exchange = nextWaiter() { exchange.admissionFailed(place, "it is quarantined after repeated crashes") }
   }
@@ -122,7 +150,7 @@ final class PluginHost {
   private func admitWaiters() {
     // Only those that wait now: one whose callback fails at once may come to wait again.
     var left = waiters.count - firstWaiter
-    while left > 0, current != nil, let waiter = popWaiter() {
+    while left > 0, first != nil, let waiter = popWaiter() {
       left -= 1
       guard let exchange = loop.exchange(waiter.stream), exchange.waitsForAdmission(place) else { continue }
       exchange.admitted(place)

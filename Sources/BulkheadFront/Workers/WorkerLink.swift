@@ -71,6 +71,19 @@ final class WorkerLink {
   func letGo(_ bytes: Int) {
     heldStreams &-= 1
     heldBytes &-= bytes
+    if state == .retired { sayIdle() }
+  }
+
+  /// How much it has to do for this loop.
+  var load: (callbacks: Int, streams: Int) { (ledger.awaited, heldStreams) }
+
+  private var saidIdle = false
+
+  /// Says that a retired worker has no stream of this loop any more, once: it gets no new one.
+  private func sayIdle() {
+    guard heldStreams <= 0, !saidIdle else { return }
+    saidIdle = true
+    loop.group.isIdle(mapping)
   }
 
   /// A stream that is counted has the worker keep that many bytes more, or fewer where it is below 0.
@@ -126,6 +139,7 @@ final class WorkerLink {
     guard state == .attached || state == .ready else { return }
     state = .retired
     host.reconsider()
+    sayIdle()
   }
 
   // MARK: Sending

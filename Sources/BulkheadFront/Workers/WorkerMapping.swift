@@ -17,6 +17,7 @@ final class WorkerMapping: @unchecked Sendable {
   private let mapping: Mapping
   private let holders: Atomic<Int>
   private let callsInFlight = Atomic<Int>(0)
+  private let busyLoops: Atomic<Int>
 
   /// Checks size and seals, then maps.
   ///
@@ -28,6 +29,7 @@ final class WorkerMapping: @unchecked Sendable {
     try Memfd.verify(memory.raw, size: layout.totalBytes)
     mapping = try Mapping(memory.raw, size: layout.totalBytes, writable: true)
     holders = Atomic(layout.eventLoops)
+    busyLoops = Atomic(layout.eventLoops)
   }
 
   var base: UnsafeMutableRawPointer { mapping.base }
@@ -42,6 +44,11 @@ final class WorkerMapping: @unchecked Sendable {
   }
 
   func callEnded() { callsInFlight.subtract(1, ordering: .relaxed) }
+
+  /// One event loop has no stream in the retired worker any more; said once by each.
+  ///
+  /// - Returns: whether it was the last one.
+  func becameIdle() -> Bool { busyLoops.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 }
 
   /// One event loop has let go for good.
   ///

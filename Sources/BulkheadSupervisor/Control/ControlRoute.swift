@@ -8,6 +8,9 @@ enum ControlRoute: Equatable, Sendable {
   case metrics
   case statistics
   case events(EventsQuery)
+  case policies
+  case policy(String)
+  case policyOf(plugin: String)
   case restart(plugin: String)
   case reset(plugin: String)
 
@@ -43,8 +46,17 @@ enum ControlRoute: Equatable, Sendable {
       case "events":
         guard method == "GET" else { return .failure(.methodNotAllowed(allow: "GET")) }
         return eventsQuery(target.dropFirst(path.utf8.count + 1)).map { .events($0) }
+      case "policies": route = .policies
       default: return .failure(.notFound)
       }
+      allowed = "GET"
+    case 2 where rest[0] == "policies":
+      guard let name = decoded(rest[1]), !name.isEmpty else { return .failure(.notFound) }
+      route = .policy(name)
+      allowed = "GET"
+    case 3 where rest[0] == "plugins" && rest[2] == "policy":
+      guard let name = decoded(rest[1]), !name.isEmpty else { return .failure(.notFound) }
+      route = .policyOf(plugin: name)
       allowed = "GET"
     case 3 where rest[0] == "plugins":
       guard let name = decoded(rest[1]), !name.isEmpty else { return .failure(.notFound) }

@@ -20,6 +20,8 @@ enum ControlAnswer: Sendable {
   case plugin(PluginInfo)
   case statistics(StatisticsResponse)
   case events(EventsResponse)
+  case policies(PoliciesResponse)
+  case policy(PolicyResponse)
   /// Prometheus text.
   case metrics(String)
 }
@@ -101,7 +103,9 @@ struct ControlResponder: HTTPResponder {
         .notFound, .notFound,
         "no such path; there are \(ControlPaths.status), \(ControlPaths.plugins), \(ControlPaths.workers), "
           + "\(ControlPaths.metrics), \(ControlPaths.statistics), \(ControlPaths.events), "
-          + "\(ControlPaths.plugins)/NAME/restart and \(ControlPaths.plugins)/NAME/reset")
+          + "\(ControlPaths.policies), \(ControlPaths.policies)/NAME, "
+          + "\(ControlPaths.plugins)/NAME/policy, \(ControlPaths.plugins)/NAME/restart and "
+          + "\(ControlPaths.plugins)/NAME/reset")
     case .failure(.badQuery(let why)): return Self.failure(.badRequest, .badRequest, why)
     case .failure(.methodNotAllowed(let allow)):
       var response = Self.failure(
@@ -117,6 +121,8 @@ struct ControlResponder: HTTPResponder {
         case .plugin(let body): return try Self.success(body)
         case .statistics(let body): return try Self.success(body)
         case .events(let body): return try Self.success(body)
+        case .policies(let body): return try Self.success(body)
+        case .policy(let body): return try Self.success(body)
         case .metrics(let text):
           var response = Response(status: .ok)
           response.headers[.contentType] = ControlPaths.metricsContentType
@@ -143,7 +149,7 @@ struct ControlResponder: HTTPResponder {
   private static func status(of code: ErrorResponse.Code) -> HTTPResponse.Status {
     switch code {
     case .badRequest: .badRequest
-    case .notFound, .unknownPlugin: .notFound
+    case .notFound, .unknownPlugin, .unknownPolicy: .notFound
     case .methodNotAllowed: .methodNotAllowed
     case .forbidden: .forbidden
     case .conflict: .conflict

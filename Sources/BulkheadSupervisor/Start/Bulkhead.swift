@@ -54,7 +54,8 @@ public enum Bulkhead {
     let loaded = try load(options)
     let installation = try Installation.find(libexec: options.libexec)
     let programs = try SeccompPrograms.load(
-      policyDirectories: [loaded.configuration.policiesDirectory, installation.shippedPolicies], note: note)
+      policyDirectories: [loaded.configuration.policiesDirectory, installation.shippedPolicies],
+      policies: loaded.plugins.map { loaded.effectivePolicy(of: $0) }, note: note)
     let processors = ProcessInfo.processInfo.activeProcessorCount
     let setup = Supervisor.Setup(
       loaded: loaded, installation: installation, programs: programs,

@@ -20,7 +20,8 @@ struct Check {
       log.write(LogLine(at: .now, level: level, process: "supervisor", message: message))
     }
     let programs = try SeccompPrograms.load(
-      policyDirectories: [loaded.configuration.policiesDirectory, installation.shippedPolicies], note: note)
+      policyDirectories: [loaded.configuration.policiesDirectory, installation.shippedPolicies],
+      policies: loaded.plugins.map { loaded.effectivePolicy(of: $0) }, note: note)
     let directory = loaded.configuration.cacheDirectory
     let cache = ModuleCache(
       directory: directory, engine: try EngineKeyQuery.run(compiler: installation.compiler),

@@ -1,23 +1,45 @@
+import BulkheadConfig
 import BulkheadCore
+import BulkheadPolicy
 import BulkheadSystem
 
 /// The filters of workers and compilers, compiled once.
 struct SeccompPrograms: Sendable {
   var worker: [UInt8]
   var compiler: [UInt8]
+  /// Of workers whose policies name another profile than `worker`, by that name.
+  var others: [String: [UInt8]] = [:]
+
+  /// The filter of the workers under a policy.
+  func worker(under policy: CrashPolicy) -> [UInt8] { others[policy.isolation.seccomp] ?? worker }
 
   /// A larger profile is none.
   private static let maximumProfile = 1 << 20
 
-  /// Reads and compiles both profiles: `seccomp/NAME.json` of the first of those directories that has it, else the one
-  /// that is built in.
+  /// Reads and compiles the profiles of compilers and workers: `seccomp/NAME.json` of the first of those directories that
+  /// has it, else the one that is built in.
   ///
-  /// - Throws: `StartError` (configuration) with file and place where a profile is there but cannot be used.
-  static func load(policyDirectories: [String], note: (LogLevel, String) -> Void) throws(StartError) -> SeccompPrograms
-  {
-    SeccompPrograms(
+  /// - Parameter policies: those of the plugins; the profiles that they name are read too.
+  /// - Throws: `StartError` (configuration) with file and place where a profile is there but cannot be used, or one that
+  ///   a policy names is not there.
+  static func load(
+    policyDirectories: [String], policies: [EffectivePolicy] = [], note: (LogLevel, String) -> Void
+  ) throws(StartError) -> SeccompPrograms {
+    var programs = SeccompPrograms(
       worker: try load("worker.json", ShippedProfiles.worker, policyDirectories, note),
       compiler: try load("compiler.json", ShippedProfiles.compiler, policyDirectories, note))
+    for policy in policies {
+      let name = policy.policy.isolation.seccomp
+      guard name != "worker", programs.others[name] == nil else { continue }
+      guard policyDirectories.contains(where: { FileSystem.exists("\($0)/seccomp/\(name).json") }) else {
+        let place =
+          policy.origins["isolation.seccomp"].map { "\($0.location): isolation.seccomp" } ?? "isolation.seccomp"
+        let files = policyDirectories.map { "\($0)/seccomp/\(name).json" }.joined(separator: " nor ")
+        throw StartError(ExitCode.configuration, "\(place): there is no profile '\(name)': neither \(files) is there")
+      }
+      programs.others[name] = try load("\(name).json", "", policyDirectories, note)
+    }
+    return programs
   }
 
   private static func load(

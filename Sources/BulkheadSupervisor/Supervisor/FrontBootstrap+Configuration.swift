@@ -37,6 +37,10 @@ extension FrontBootstrap {
         plugin.vmID = $0.manifest.vmID
         plugin.callsInFlight = $0.policy.callsInFlight
         plugin.bufferBytes = $0.policy.bufferBytes
+        plugin.failAnswer = FailAnswer(
+          status: UInt32(clamping: $0.policy.failAnswer.status), body: $0.policy.failAnswer.body)
+        plugin.quarantineStrategy = $0.policy.exhaustion.strategy
+        plugin.workers = UInt32(clamping: min(max($0.policy.workers, 1), Limits.maximumWorkers))
         return plugin
       },
       ring: RingSizes(policies: plugins.map(\.policy)))
@@ -76,8 +80,19 @@ extension CrashPolicy {
 }
 
 extension RingSizes {
-  /// Rings that take what any plugin under one of the policies may hold: all channels of a front are of one size.
-  init(policies: some Sequence<CrashPolicy>) { self.init(bufferBytes: policies.map(\.bufferBytes).max() ?? 0) }
+  /// Rings that take what any plugin under one of the policies may hold, each as large as the largest that a policy asks
+  /// for: all channels of a front are of one size.
+  init(policies: some Sequence<CrashPolicy>) {
+    self.init(bufferBytes: policies.map(\.bufferBytes).max() ?? 0)
+    let largest: (KeyPath<CrashPolicy.Rings, ByteCount?>) -> UInt32? = { ring in
+      policies.map { policy in
+        policy.rings[keyPath: ring].map { UInt32(clamping: $0.bytes) }
+          ?? RingSizes(bufferBytes: policy.bufferBytes).callbacks
+      }.max()
+    }
+    callbacks = largest(\.callbacks) ?? callbacks
+    replies = largest(\.replies) ?? replies
+  }
 }
 
 extension Duration {

@@ -13,9 +13,10 @@ final class PluginRuntime {
   let hostID: UInt32
   /// There once the module is compiled.
   var artifact: CompiledArtifact?
-  var machine: RestartMachine
+  var machine: PluginMachine
   var timer: TimerQueue.Token?
-  var worker: WorkerRuntime?
+  /// Its worker processes, the oldest first.
+  var workers: [WorkerRuntime] = []
   var lastExit: PluginInfo.LastExit?
   /// How often a worker was interrupted since a callback, or its start, took too long.
   var deadlineHits: UInt64 = 0
@@ -31,7 +32,17 @@ final class PluginRuntime {
     self.manifest = manifest
     self.policy = policy
     self.hostID = hostID
-    machine = RestartMachine(policy: policy)
+    // Plugins of one policy don't wait equally long.
+    machine = PluginMachine(policy: policy, seed: UInt64.random(in: .min ... .max))
+  }
+
+  /// The worker that the machine knows by that number.
+  func worker(_ number: UInt64) -> WorkerRuntime? { workers.first { $0.number == number } }
+
+  /// What a ready worker is there for: as the front chooses, the oldest ones take streams.
+  func role(of worker: WorkerRuntime) -> WorkerInfo.Role? {
+    guard let place = workers.filter({ $0.state == .ready }).firstIndex(where: { $0 === worker }) else { return nil }
+    return place < policy.workers ? .serving : .standby
   }
 
   /// What the control API tells of it.
@@ -39,7 +50,7 @@ final class PluginRuntime {
     PluginInfo(
       name: name, type: manifest.type.name, state: machine.state, failStrategy: manifest.failStrategy,
       restarts: machine.restarts,
-      lastExit: lastExit, workers: worker.map { [$0.child.pid] } ?? [], policy: manifest.policy,
+      lastExit: lastExit, workers: workers.map(\.child.pid), policy: manifest.policy,
       phase: manifest.phase.name, priority: Int(manifest.priority), module: manifest.modulePath)
   }
 }

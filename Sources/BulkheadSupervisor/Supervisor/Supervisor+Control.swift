@@ -25,7 +25,10 @@ extension Supervisor {
     case .status: return .success(.status(statusResponse))
     case .plugins: return .success(.plugins(PluginsResponse(plugins: plugins.map(\.info))))
     case .workers:
-      return .success(.workers(WorkersResponse(workers: plugins.compactMap { $0.worker.map(info) })))
+      return .success(.workers(WorkersResponse(workers: plugins.flatMap { $0.workers.map(info) })))
+    case .policies: return .success(.policies(policiesResponse))
+    case .policy(let name): return policyResponse(name)
+    case .policyOf(let name): return policyResponse(ofPlugin: name)
     case .restart(let name): return change(name) { plugin in restart(plugin) }
     case .reset(let name):
       return change(name) { plugin in
@@ -39,13 +42,7 @@ extension Supervisor {
   private func change(
     _ name: String, _ body: (PluginRuntime) -> ControlError?
   ) -> Result<ControlAnswer, ControlError> {
-    guard let plugin = plugins.first(where: { $0.name == name }) else {
-      let names = plugins.map(\.name).prefix(20).joined(separator: ", ")
-      return .failure(
-        ControlError(
-          code: .unknownPlugin,
-          message: "there is no plugin '\(name)'; " + (names.isEmpty ? "there are none" : "there are: \(names)")))
-    }
+    guard let plugin = plugins.first(where: { $0.name == name }) else { return .failure(noPlugin(name)) }
     guard phase == .running else {
       let why = phase == .starting ? "is still starting: try again in a moment" : "is stopping"
       return .failure(ControlError(code: .unavailable, message: "the supervisor \(why)"))
@@ -54,11 +51,20 @@ extension Supervisor {
     return .success(.plugin(plugin.info))
   }
 
+  /// That there is no plugin of a name.
+  func noPlugin(_ name: String) -> ControlError {
+    let names = plugins.map(\.name).prefix(20).joined(separator: ", ")
+    return ControlError(
+      code: .unknownPlugin,
+      message: "there is no plugin '\(name)'; " + (names.isEmpty ? "there are none" : "there are: \(names)"))
+  }
+
   private func restart(_ plugin: PluginRuntime) -> ControlError? {
-    guard plugin.machine.state != .quarantined else {
+    guard !plugin.machine.isExhausted else {
+      let what = plugin.machine.state == .quarantined ? "is quarantined" : "has spent its crash budget"
       return ControlError(
         code: .conflict,
-        message: "plugin '\(plugin.name)' is quarantined; forgive its failures with: bulkheadctl reset \(plugin.name)")
+        message: "plugin '\(plugin.name)' \(what); forgive its failures with: bulkheadctl reset \(plugin.name)")
     }
     note(.info, "restart was asked for", plugin: plugin.name)
     record(.restart, "restart was asked for", plugin: plugin.name)
@@ -92,8 +98,8 @@ extension Supervisor {
       uptimeSeconds: (loop.now - worker.startedAt).inSeconds, callbacks: status?.callbacks ?? 0,
       currentCallback: status.flatMap { Self.currentCallback($0, now: loop.now) },
       // Asked for on the control server's thread: the kernel takes its time over it.
-      pssBytes: nil, isolation: worker.layers.map { .init($0) }, memoryBytes: status?.memoryBytes,
-      deadlines: .init(worker.plugin.policy))
+      pssBytes: nil, isolation: worker.layers.map { .init($0) }, role: worker.plugin.role(of: worker),
+      memoryBytes: status?.memoryBytes, deadlines: .init(worker.plugin.policy))
   }
 
   /// What a status page says is being run; a number that stands for nothing is shown as that number.

@@ -174,6 +174,7 @@ extension Supervisor {
       guard let worker = workers[id] else { break }
       worker.isAttached = true
       ready(worker)
+    case .workerIdle(let id): workers[id]?.isIdle = true
     case .workerGone(let id):
       note(.trace, "front: \(event) (\(workers[id]?.plugin.name ?? "gone"))")
     case .drained: note(.debug, "front: drained")

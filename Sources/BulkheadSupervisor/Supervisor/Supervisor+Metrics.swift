@@ -98,7 +98,7 @@ extension Supervisor {
         states.map { Sample([("plugin", plugin.name), ("state", $0.1)], counts[plugin.name]?[$0.0] ?? 0) }
       })
     text.family(
-      "bulkhead_restarts_total", "counter", help: "Workers started after a plugin's first one.",
+      "bulkhead_restarts_total", "counter", help: "Workers started after a plugin's first ones.",
       plugins.map { Sample([("plugin", $0.name)], $0.machine.restarts) })
     text.family(
       "bulkhead_exits_total", "counter", help: "Ends of workers, by plugin and reason.",
@@ -126,9 +126,10 @@ extension Supervisor {
       "bulkhead_events_total", "counter", help: "Events that were recorded; the last ones are kept.",
       [Sample([], journal.ring.last)])
     text.family(
-      "bulkhead_guest_memory_bytes", "gauge", help: "Linear memory of a plugin's guest, as its worker says.",
+      "bulkhead_guest_memory_bytes", "gauge", help: "Linear memory of a plugin's guests, as its workers say.",
       plugins.compactMap { plugin in
-        plugin.worker.flatMap { $0.status() }.map { Sample([("plugin", plugin.name)], $0.memoryBytes) }
+        let sizes = plugin.workers.compactMap { $0.status()?.memoryBytes }
+        return sizes.isEmpty ? nil : Sample([("plugin", plugin.name)], sizes.reduce(0, &+))
       })
     text.family(
       "bulkhead_log_lines_dropped_total", "counter",

@@ -37,8 +37,10 @@ extension Supervisor {
     guard statistics.plugins.count + pieces.count <= plugins.count else { return endStatistics() }
     statistics.plugins += pieces
     guard isLast else { return }
+    let ring = RingSizes(policies: plugins.lazy.map(\.policy))
     finish(
-      StatisticsResponse(frontPid: front?.child.pid, plugins: statistics.plugins.compactMap(described)))
+      StatisticsResponse(
+        frontPid: front?.child.pid, plugins: statistics.plugins.compactMap { described($0, ring) }))
   }
 
   /// The front does not answer any more.
@@ -55,9 +57,8 @@ extension Supervisor {
     for waiter in waiters { waiter(response) }
   }
 
-  private func described(_ told: PluginStatistics) -> StatisticsResponse.Plugin? {
+  private func described(_ told: PluginStatistics, _ ring: RingSizes) -> StatisticsResponse.Plugin? {
     guard let plugin = plugins.first(where: { $0.index == told.plugin }) else { return nil }
-    let ring = RingSizes(policies: plugins.lazy.map(\.policy))
     return StatisticsResponse.Plugin(
       plugin: plugin.name, callbacks: told.callbacks, failedStreams: told.failedStreams,
       waitingStreams: told.waitingStreams,

@@ -23,7 +23,8 @@ extension Supervisor {
     // One that hangs in its start holds nobody else up for longer than a start takes.
     var starting = workers.values.count { $0.state == .starting && loop.now - $0.startedAt < Self.usualStart }
     while starting < maximumStarting, !startQueue.isEmpty {
-      start(startQueue.removeFirst())
+      let next = startQueue.removeFirst()
+      start(next.number, of: next.plugin)
       starting += 1
     }
     if !startQueue.isEmpty, !startQueueIsWatched {
@@ -35,19 +36,19 @@ extension Supervisor {
     }
   }
 
-  private func start(_ plugin: PluginRuntime) {
+  private func start(_ number: UInt64, of plugin: PluginRuntime) {
     do throws(SystemError) {
-      try spawnWorker(of: plugin)
+      try spawnWorker(number, of: plugin)
     } catch {
       note(.error, "its worker cannot be started: \(error)", plugin: plugin.name)
       plugin.lastExit = .init(reason: .configure, detail: "the worker could not be started: \(error)", at: .now)
       record(.workerFailed, "the worker could not be started: \(error)", plugin: plugin.name)
       // Not now: the machine is in the middle of an event.
-      loop.after(.zero) { [unowned self] in handle(.exited(.configure), plugin) }
+      loop.after(.zero) { [unowned self] in handle(.exited(number, .configure), plugin) }
     }
   }
 
-  private func spawnWorker(of plugin: PluginRuntime) throws(SystemError) {
+  private func spawnWorker(_ number: UInt64, of plugin: PluginRuntime) throws(SystemError) {
     let ring = RingSizes(policies: plugins.lazy.map(\.policy))
     guard let artifact = plugin.artifact,
       let layout = ChannelLayout(
@@ -61,7 +62,8 @@ extension Supervisor {
       environment: plugin.manifest.environment.map { ($0.name, $0.value) },
       memoryLimit: plugin.policy.memoryLimit.bytes, logLevel: log.minimumLevel,
       logLinesPerSecond: plugin.policy.logLinesPerSecond, eventLoops: UInt32(clamping: configuration.eventLoops),
-      ring: ring, maximumSpinMicroseconds: setup.maximumSpinMicroseconds, seccompProgram: setup.programs.worker,
+      ring: ring, maximumSpinMicroseconds: setup.maximumSpinMicroseconds,
+      seccompProgram: setup.programs.worker(under: plugin.policy),
       unprivilegedID: plugin.hostID, layers: [])
     bootstrap.upstreams = configuration.upstreams.map(\.name)
     bootstrap.callsInFlight = plugin.policy.callsInFlight
@@ -87,10 +89,10 @@ extension Supervisor {
       bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: lines), loop: loop, log: log)
 
     let worker = WorkerRuntime(
-      id: nextWorker, plugin: plugin, child: child, channel: channel, startedAt: loop.now)
+      id: nextWorker, number: number, plugin: plugin, child: child, channel: channel, startedAt: loop.now)
     nextWorker += 1
     workers[worker.id] = worker
-    plugin.worker = worker
+    plugin.workers.append(worker)
     child.onFrame = { [unowned self, unowned worker] in take($0, from: worker) }
     child.onBrokenReport = { [unowned self, unowned worker] in
       kill(worker, ExitCause(reason: .protocolViolation, detail: "its report pipe is broken: \($0)"))
@@ -141,7 +143,8 @@ extension Supervisor {
     record(.workerReady, time, plugin: worker.plugin.name, pid: worker.child.pid)
     announceGaps(worker)
     tellFront(.workerReady(worker: worker.id))
-    handle(.ready, worker.plugin)
+    handle(.ready(worker.number), worker.plugin)
+    armRecycling()
   }
 
   /// Says which layers of the sandbox are missing, once for each set of them.
@@ -222,11 +225,11 @@ extension Supervisor {
     worker.child.send(signal: SIGKILL)
   }
 
-  /// Lets the plugin's worker finish what it is at, then ends it; where there is none yet, none comes.
-  func stopWorker(of plugin: PluginRuntime) {
-    startQueue.removeAll { $0 === plugin }
-    guard let worker = plugin.worker else {
-      loop.after(.zero) { [unowned self] in handle(.exited(.requested), plugin) }
+  /// Lets a worker finish the streams that it has, then ends it; where there is none yet, none comes.
+  func stopWorker(_ number: UInt64, of plugin: PluginRuntime) {
+    startQueue.removeAll { $0.plugin === plugin && $0.number == number }
+    guard let worker = plugin.worker(number) else {
+      loop.after(.zero) { [unowned self] in handle(.exited(number, .requested), plugin) }
       return
     }
     guard worker.state != .stopping else { return }
@@ -236,14 +239,15 @@ extension Supervisor {
     tellFront(.retireWorker(worker: worker.id))
     loop.cancel(&worker.timer)
     guard wasServing, front != nil else { return kill(worker, ExitCause(reason: .requested, detail: "asked for")) }
-    awaitIdle(worker, until: loop.now + plugin.policy.callbackDeadline, idleLooks: 0)
+    awaitIdle(worker, until: loop.now + Self.drainTime, idleLooks: 0)
   }
 
-  /// Kills a retired worker as soon as it has nothing more to do; it counts as idle when two looks in a row say so.
+  /// Kills a retired worker as soon as it has nothing more to do: the front has no stream in it, and two looks in a row say
+  /// that it runs nothing.
   private func awaitIdle(_ worker: WorkerRuntime, until end: Duration, idleLooks: Int) {
     worker.timer = loop.after(.milliseconds(10)) { [unowned self, unowned worker] in
       worker.timer = nil
-      let looks = worker.status()?.callback == 0 ? idleLooks + 1 : 0
+      let looks = worker.isIdle && worker.status()?.callback == 0 ? idleLooks + 1 : 0
       if looks >= 2 || loop.now >= end {
         kill(worker, ExitCause(reason: .requested, detail: "asked for"))
       } else {
@@ -258,7 +262,7 @@ extension Supervisor {
     let plugin = worker.plugin
     loop.cancel(&worker.timer)
     workers.removeValue(forKey: worker.id)
-    if plugin.worker === worker { plugin.worker = nil }
+    plugin.workers.removeAll { $0 === worker }
     let cause = ExitAnalysis.cause(
       .init(first: worker.cause, end: status, wasReady: worker.wasReady, wasKilled: worker.wasKilled))
     worker.child.note(
@@ -272,7 +276,7 @@ extension Supervisor {
     if phase == .stopping {
       if workers.isEmpty { outcome = .success(()) }
     } else {
-      handle(.exited(cause.reason), plugin)
+      handle(.exited(worker.number, cause.reason), plugin)
     }
   }
 

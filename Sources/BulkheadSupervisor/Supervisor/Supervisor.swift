@@ -64,11 +64,12 @@ final class Supervisor {
   var hasServed = false
   var workers: [UInt64: WorkerRuntime] = [:]
   var nextWorker: UInt64 = 1
-  /// Plugins whose next worker waits for its turn, or for a front.
-  var startQueue: [PluginRuntime] = []
+  /// Workers that wait for their turn, or for a front: their plugins, and their numbers there.
+  var startQueue: [(plugin: PluginRuntime, number: UInt64)] = []
   /// A timer looks at the queue before long.
   var startQueueIsWatched = false
   var watchTimer: TimerQueue.Token?
+  var recyclingTimer: TimerQueue.Token?
   var metrics = MetricsCollection()
   var journal = EventJournal()
   var statistics = StatisticsCollection()
@@ -158,11 +159,11 @@ final class Supervisor {
   // MARK: the restart machine of a plugin
 
   /// Tells a plugin's machine what happened and does what it says.
-  func handle(_ event: RestartMachine.Event, _ plugin: PluginRuntime) {
+  func handle(_ event: PluginMachine.Event, _ plugin: PluginRuntime) {
     for action in plugin.machine.handle(event, at: loop.now) {
       switch action {
-      case .startWorker: startQueue.append(plugin)
-      case .stopWorker: stopWorker(of: plugin)
+      case .startWorker(let number): startQueue.append((plugin, number))
+      case .stopWorker(let number): stopWorker(number, of: plugin)
       case .armTimer(let time):
         loop.cancel(&plugin.timer)
         plugin.timer = loop.at(time) { [unowned self] in
@@ -170,6 +171,8 @@ final class Supervisor {
           handle(.timer, plugin)
         }
       case .disarmTimer: loop.cancel(&plugin.timer)
+      case .budgetSpent:
+        note(.error, "\(budgetIsSpent(plugin)); workers that are still there go on", plugin: plugin.name)
       case .report(let state): report(state, plugin)
       }
     }
@@ -185,11 +188,20 @@ final class Supervisor {
       note(.info, "the next worker starts\(wait)", plugin: plugin.name)
       record(.backoff, "the next worker starts\(wait)", plugin: plugin.name)
     case .quarantined:
-      let why =
-        "\(plugin.policy.budget.restarts) restarts within \(plugin.policy.budget.interval.text) are used up; one more "
-        + "attempt follows in \(plugin.policy.stability.text), or now with: bulkheadctl reset \(plugin.name)"
+      let why = budgetIsSpent(plugin)
       note(.error, "quarantined: \(why)", plugin: plugin.name)
       record(.quarantined, why, plugin: plugin.name)
     }
+  }
+
+  /// Why nothing is started in place of a worker that failed, and what will be done about it.
+  private func budgetIsSpent(_ plugin: PluginRuntime) -> String {
+    let policy = plugin.machine.policy
+    let why =
+      policy.restart == .never
+      ? "its policy restarts no worker that failed"
+      : "\(policy.budget.restarts) restarts within \(policy.budget.interval.text) are used up"
+    let attempt = plugin.machine.nextStart.map { "one more attempt follows in \(($0 - loop.now).text), or now" }
+    return "\(why); \(attempt ?? "the next attempt follows") with: bulkheadctl reset \(plugin.name)"
   }
 }

@@ -11,6 +11,8 @@ final class WorkerRuntime {
 
   /// Its number on the wire; never used twice.
   let id: UInt64
+  /// Its number in the plugin's machine.
+  let number: UInt64
   unowned let plugin: PluginRuntime
   let child: ChildProcess
   /// The channel's memory, for reading the status page; it is never mapped here.
@@ -20,6 +22,10 @@ final class WorkerRuntime {
   /// Whether it has reported that it serves, and whether the front has taken up its channel: it is ready with both.
   var saidReady = false
   var isAttached = false
+  /// Whether the front has no stream in it any more, once it is retired.
+  var isIdle = false
+  /// Whether it has reached a limit of its policy's recycling.
+  var isWorn = false
   /// Whether it was ever ready.
   var wasReady = false
   /// Why it ends, as it was known first.
@@ -42,8 +48,12 @@ final class WorkerRuntime {
   /// The start deadline, then the grace time before a SIGKILL.
   var timer: TimerQueue.Token?
 
-  init(id: UInt64, plugin: PluginRuntime, child: ChildProcess, channel: SharedDescriptor, startedAt: Duration) {
+  init(
+    id: UInt64, number: UInt64, plugin: PluginRuntime, child: ChildProcess, channel: SharedDescriptor,
+    startedAt: Duration
+  ) {
     self.id = id
+    self.number = number
     self.plugin = plugin
     self.child = child
     self.channel = channel

@@ -1,0 +1,42 @@
+import BulkheadPolicy
+
+/// Where one value of a policy was said.
+public struct PolicyOrigin: Hashable, Sendable, CustomStringConvertible {
+  /// Who says it.
+  public enum Speaker: Hashable, Sendable {
+    /// A policy, by its name.
+    case policy(String)
+    /// A plugin's manifest, in its overrides.
+    case overrides
+  }
+
+  public var speaker: Speaker
+  public var location: SourceLocation
+
+  public init(speaker: Speaker, location: SourceLocation) {
+    self.speaker = speaker
+    self.location = location
+  }
+
+  public var description: String {
+    switch speaker {
+    case .policy(let name): "policy \(name), \(location)"
+    case .overrides: "overrides, \(location)"
+    }
+  }
+}
+
+/// A policy with the place of each of its values.
+public struct EffectivePolicy: Hashable, Sendable {
+  public var policy: CrashPolicy
+  /// The policies that it is made of, the nearest first: its own name, then what it extends.
+  public var lineage: [String]
+  /// By the key's path (`backoff.initial`); what is not in it is built in.
+  public var origins: [String: PolicyOrigin]
+
+  public init(policy: CrashPolicy, lineage: [String]? = nil, origins: [String: PolicyOrigin] = [:]) {
+    self.policy = policy
+    self.lineage = lineage ?? [policy.name]
+    self.origins = origins
+  }
+}

@@ -1,0 +1,46 @@
+import BulkheadConfig
+import BulkheadControl
+
+/// What the control API tells of crash policies.
+extension Supervisor {
+  var policiesResponse: PoliciesResponse {
+    let users = Dictionary(grouping: plugins, by: \.manifest.policy)
+    return PoliciesResponse(
+      policies: setup.loaded.policies.sorted { $0.key < $1.key }.map { name, policy in
+        .init(name: name, extends: policy.lineage.dropFirst().first, plugins: users[name]?.map(\.name) ?? [])
+      })
+  }
+
+  func policyResponse(_ name: String) -> Result<ControlAnswer, ControlError> {
+    guard let policy = setup.loaded.policies[name] else {
+      let names = setup.loaded.policies.keys.sorted().prefix(20).joined(separator: ", ")
+      return .failure(
+        ControlError(code: .unknownPolicy, message: "there is no crash policy '\(name)'; there are: \(names)"))
+    }
+    return .success(.policy(PolicyResponse(policy, plugin: nil)))
+  }
+
+  func policyResponse(ofPlugin name: String) -> Result<ControlAnswer, ControlError> {
+    guard let plugin = plugins.first(where: { $0.name == name }) else { return .failure(noPlugin(name)) }
+    return .success(.policy(PolicyResponse(setup.loaded.effectivePolicy(of: plugin.manifest), plugin: name)))
+  }
+}
+
+extension PolicyResponse {
+  init(_ policy: EffectivePolicy, plugin: String?) {
+    self.init(
+      name: policy.policy.name, plugin: plugin, lineage: policy.lineage,
+      settings: policy.settings.map { setting in
+        switch setting.origin?.speaker {
+        case nil: Setting(key: setting.key, value: setting.value, source: .builtIn)
+        case .policy(let name):
+          Setting(
+            key: setting.key, value: setting.value, source: .policy, policy: name,
+            location: setting.origin?.location.description)
+        case .overrides:
+          Setting(
+            key: setting.key, value: setting.value, source: .overrides, location: setting.origin?.location.description)
+        }
+      })
+  }
+}

@@ -1,0 +1,98 @@
+import BulkheadControl
+import BulkheadCore
+import Foundation
+import Testing
+
+/// Several workers of one plugin, with real processes.
+@Suite struct StandbyTests {
+  static let quick = "callbackDeadline: 100ms\nbackoff: {initial: 1ms, max: 20ms}\n"
+  static let ample = "budget: {restarts: 10000, interval: 60s}\n"
+
+  static func instance(_ policy: String, _ failStrategy: String = "FAIL_CLOSE") throws -> Bulkhead {
+    try Bulkhead(
+      plugins: [
+        TestPlugin(name: "stamp", module: "header", failStrategy: "FAIL_CLOSE", phase: "AUTHN"),
+        TestPlugin(name: "faulty", module: "faulty", failStrategy: failStrategy, policy: "several", phase: "STATS"),
+      ], files: ["policies/several.yaml": "name: several\n" + quick + policy])
+  }
+
+  static func workers(_ bulkhead: Bulkhead, _ role: WorkerInfo.Role) throws -> [WorkerInfo] {
+    try bulkhead.workers().filter { $0.plugin == "faulty" && $0.role == role }
+  }
+
+  @Test func theRequestAfterACrashIsFilteredByTheStandbyAndAnotherOneFollows() throws {
+    let bulkhead = try Self.instance("standby: 1\n" + Self.ample)
+    for _ in 1...5 {
+      try bulkhead.wait("one serves and one stands by") {
+        try Self.workers(bulkhead, .serving).count == 1 && Self.workers(bulkhead, .standby).count == 1
+      }
+      let standby = try #require(try Self.workers(bulkhead, .standby).first)
+      #expect(try bulkhead.get("/", [("x-fault", "trap")]).status == 503)
+      let next = try bulkhead.get()
+      #expect(next.status == 200 && next.header("x-faulty") != nil, "\(next)")
+      try bulkhead.wait("the standby serves") {
+        try Self.workers(bulkhead, .serving).map(\.pid) == [standby.pid]
+      }
+    }
+  }
+
+  @Test func whileWorkersAreKilledNoRequestIsLostThatHasNotMetThem() throws {
+    let bulkhead = try Self.instance("workers: 2\nstandby: 1\n" + Self.ample)
+    let load = FailureTests.load(bulkhead, policyAllows503: true)
+    for round in 1...10 {
+      try bulkhead.wait("all three are ready") {
+        try bulkhead.workers().count { $0.plugin == "faulty" && $0.state == .ready } == 3
+      }
+      let workers = try bulkhead.workers().filter { $0.plugin == "faulty" }
+      #expect(workers.count <= 4)
+      kill(workers[round % workers.count].pid, SIGKILL)
+      try bulkhead.wait("it is replaced") { try bulkhead.plugin("faulty").restarts >= round }
+      #expect(try bulkhead.plugin("faulty").state == .ready, "the others serve")
+    }
+    let (failures, counts) = load.finish()
+    #expect(failures.isEmpty, "\(failures) of \(counts)")
+    #expect(counts[200, default: 0] > 0)
+  }
+
+  @Test func recyclingAndRestartsCostNoRequest() throws {
+    let bulkhead = try Self.instance("recycling: {requests: 100}\n" + Self.ample)
+    let load = FailureTests.load(bulkhead)
+    try bulkhead.wait("a worker was recycled") { try bulkhead.plugin("faulty").restarts >= 1 }
+    for _ in 1...3 {
+      let old = try #require(try Self.workers(bulkhead, .serving).first)
+      #expect(try bulkhead.control("POST", "/v1/plugins/faulty/restart").status / 100 == 2)
+      try bulkhead.wait("the old worker is gone") {
+        try !bulkhead.workers().contains { $0.pid == old.pid } && bulkhead.plugin("faulty").state == .ready
+      }
+    }
+    let (failures, counts) = load.finish()
+    #expect(failures.isEmpty, "FAIL_CLOSE, so that a lost one would show: \(failures) of \(counts)")
+    #expect(try bulkhead.plugin("faulty").lastExit?.reason == .requested)
+  }
+
+  @Test func aSpentBudgetLeavesTheOtherWorkersServingUntilNoneIsLeft() throws {
+    let bulkhead = try Self.instance("workers: 2\nbudget: {restarts: 1, interval: 60s}\n")
+    for left in [2, 1] {
+      #expect(try bulkhead.get("/", [("x-fault", "trap")]).status == 503)
+      try bulkhead.wait("\(left) workers are left") {
+        try bulkhead.workers().count { $0.plugin == "faulty" && $0.state == .ready } == left
+      }
+      #expect(try bulkhead.get().status == 200)
+    }
+    #expect(try bulkhead.plugin("faulty").state == .ready)
+    #expect(try bulkhead.control("POST", "/v1/plugins/faulty/restart").status == 409)
+    #expect(try bulkhead.get("/", [("x-fault", "trap")]).status == 503)
+    try bulkhead.wait("it is quarantined") { try bulkhead.plugin("faulty").state == .quarantined }
+    #expect(try bulkhead.control("POST", "/v1/plugins/faulty/reset").status / 100 == 2)
+    try bulkhead.wait("both serve again") { try Self.workers(bulkhead, .serving).count == 2 }
+    #expect(try bulkhead.get().status == 200)
+  }
+
+  @Test func whereThePolicyNeverRestartsTheFirstFailureIsTheLast() throws {
+    let bulkhead = try Self.instance("restart: never\n", "FAIL_OPEN")
+    #expect(try bulkhead.get("/", [("x-fault", "trap")]).status == 200)
+    try bulkhead.wait("it is quarantined") { try bulkhead.plugin("faulty").state == .quarantined }
+    #expect(bulkhead.logText.contains("restarts no worker that failed"))
+    #expect(try bulkhead.plugin("faulty").restarts == 0)
+  }
+}
