@@ -61,7 +61,7 @@ install: build ## into DESTDIR/PREFIX (default /usr/local)
 	cp -R policies/. $(sharedir)/policies/
 	cp -R examples/. $(docdir)/examples/
 	rm -rf $(docdir)/examples/quickstart/.run
-	if [ -d man ]; then install -d $(mandir) && cp -R man/. $(mandir)/; fi
+	for page in man/*.[1-8]; do install -D -m 644 $$page $(mandir)/man$${page##*.}/$${page#man/} || exit 1; done
 	install -m 644 LICENSE $(docdir)
 	if [ -f README.md ]; then install -m 644 README.md $(docdir); fi
 

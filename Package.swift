@@ -162,6 +162,9 @@ let package = Package(
     executable(
       "bulkhead-ringbench", ["BulkheadRing", "BulkheadSystem", "CBulkheadRing", "CBulkheadSys"], path: "Tests/RingBench"
     ),
+    executable(
+      "bulkhead-hostile", ["BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadRing", "BulkheadSandbox"],
+      path: "Tests/Hostile"),
     tests("BulkheadCoreTests", ["BulkheadCore"]),
     tests("BulkheadPolicyTests", ["BulkheadPolicy"]),
     tests("BulkheadWireTests", ["BulkheadWire", "BulkheadCore"]),
@@ -199,7 +202,7 @@ let package = Package(
         "BulkheadSupervisor", "BulkheadWire", "BulkheadConfig", "BulkheadPolicy", "BulkheadControl", "BulkheadRing",
         "BulkheadSystem", "BulkheadCore",
       ]),
-    tests("IntegrationTests", ["BulkheadControl", "BulkheadCore"]),
+    tests("IntegrationTests", ["BulkheadControl", "BulkheadCore", "bulkhead-hostile"]),
   ],
   swiftLanguageModes: [.v6]
 )

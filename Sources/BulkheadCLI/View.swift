@@ -22,9 +22,13 @@ struct View {
     var listeners = Table(columns: [("LISTENER", .left), ("ADDRESS", .left), ("UPSTREAM", .left)])
     listeners.rows = status.listeners.map { [.init($0.name), .init($0.address), .init($0.upstream)] }
     let frontPid = status.front.pid.map { "pid \($0)" } ?? "no process"
+    let layers = status.front.isolation
+    let isolation = layers.isEmpty ? "" : ", isolation \(layers.count(where: \.holds))/\(layers.count)"
+    let missing = layers.filter { !$0.holds }
+      .map { "\n" + Table.printable("front: without \($0.layer.rawValue): \($0.why)") }.joined()
     return """
       bulkheadd \(Table.printable(status.version)): \(state), pid \(status.pid), up \(Self.span(status.uptimeSeconds))
-      front: \(front), \(frontPid), \(Self.count(status.front.restarts, "restart"))
+      front: \(front), \(frontPid), \(Self.count(status.front.restarts, "restart"))\(isolation)\(missing)
       plugins: \(counts.ready) of \(counts.plugins) ready\(others); \(Self.count(UInt64(clamping: counts.workers), "worker"))
 
       \(listeners.rendered(coloured: coloured))
@@ -53,6 +57,19 @@ struct View {
   func show(_ plugin: PluginInfo, done: String) throws(ControlFailure) -> String {
     if format == .json { return try json(plugin) }
     return "plugin \(Table.printable(plugin.name)) \(done): now \(Table.painted(Self.cell(plugin.state), coloured))"
+  }
+
+  func show(_ response: ReloadResponse) throws(ControlFailure) -> String {
+    if format == .json { return try json(response) }
+    let groups = [
+      ("added", response.added), ("changed", response.changed), ("removed", response.removed),
+      ("unchanged", response.unchanged),
+    ]
+    let lines = groups.filter { !$0.1.isEmpty }.map {
+      "  \($0.0): \($0.1.map(Table.printable).joined(separator: ", "))"
+    }
+    let order = response.isReordered ? ["  unchanged plugins stand in another order"] : []
+    return (["reloaded in \(Self.tenths(response.milliseconds)) ms"] + lines + order).joined(separator: "\n")
   }
 
   func show(_ response: WorkersResponse) throws(ControlFailure) -> String {

@@ -29,6 +29,9 @@ public enum ControlPaths {
   public static let metrics = "/v1/metrics"
   public static let metricsContentType = "text/plain; version=0.0.4; charset=utf-8"
 
+  /// `POST`: `ReloadResponse`, once the configuration was read again and holds.
+  public static let reload = "/v1/reload"
+
   /// `POST`: `PluginInfo`, after the restart was asked for. The name is percent-encoded as a path segment.
   public static func restart(plugin: String) -> String { "\(plugins)/\(segment(plugin))/restart" }
 

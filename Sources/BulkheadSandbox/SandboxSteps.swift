@@ -85,7 +85,9 @@ enum SandboxStep {
   }
 
   /// Loads the filter that decides on every system call from now on.
-  static func seccomp(_ program: [UInt8]) -> LayerReport {
+  static func seccomp(
+    _ program: [UInt8], otherwise: String = "all else kills the process"
+  ) -> LayerReport {
     .of(.seccomp) { () throws(SystemError) in
       guard !program.isEmpty else {
         throw SystemError(
@@ -94,7 +96,7 @@ enum SandboxStep {
       try SystemCall.make("load the seccomp filter", advice: "the kernel needs CONFIG_SECCOMP_FILTER") {
         program.withUnsafeBytes { bh_seccomp_load($0.baseAddress, $0.count) }
       }
-      return "\(program.count / 8) instructions, all else kills the process"
+      return "\(program.count / 8) instructions, \(otherwise)"
     }
   }
 }

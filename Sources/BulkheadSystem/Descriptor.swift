@@ -72,6 +72,8 @@ public struct Descriptor: ~Copyable, Sendable {
   public enum Access: Sendable {
     case read
     case readWrite
+    /// For writing to a file that is there.
+    case write
     /// Made new for writing; fails where it exists.
     case createNew(mode: UInt32)
     /// For writing at its end, made where it is not there; never waits for the reader of a FIFO.
@@ -86,6 +88,7 @@ public struct Descriptor: ~Copyable, Sendable {
       switch access {
       case .read: (0, 0)
       case .readWrite: (2, 0)
+      case .write: (1, 0)
       case .createNew(let mode): (1 | 0o100 | 0o200, mode)
       case .append(let mode): (1 | 0o100 | 0o2000 | 0o4000, mode)
       }

@@ -6,7 +6,7 @@ public struct SpawnedProcess: ~Copyable, Sendable {
   public let pid: Int32
   /// Polls as readable when the child has ended.
   public let pidfd: Descriptor
-  /// Namespaces, environment, descriptors and session: whether each holds.
+  /// Namespaces, environment, descriptors, session, control group and score: whether each holds.
   public let layers: [LayerReport]
 
   /// Sends a signal to this child and never to another process that got its pid.

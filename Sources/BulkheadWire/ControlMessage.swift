@@ -18,11 +18,20 @@ public enum FrontCommand: Equatable, Sendable {
   case collectMetrics(number: UInt32)
   /// What was measured of each plugin, please: answered by `FrontEvent.statistics` with the same number.
   case collectStatistics(number: UInt32)
+  /// The next generation of the chain, in a memfd that holds a `FrontBootstrap`, of which plugins and ring count: workers
+  /// of the plugins that are new in it may be added, and no stream takes it yet.
+  case prepareChain(generation: UInt32)
+  /// Streams that begin from now on take the prepared chain. Answered by `FrontEvent.chainActivated`.
+  case activateChain(generation: UInt32)
+  /// The prepared chain is not wanted any more, nor are its new plugins.
+  case discardChain(generation: UInt32)
 
   private enum Kind: UInt8 {
     case addWorker = 1
     case workerReady, retireWorker, pluginState, drain, collectMetrics
-    case collectStatistics = 32
+    case prepareChain = 32
+    case activateChain, discardChain
+    case collectStatistics = 48
   }
 
   public func encoded() -> [UInt8] {
@@ -51,6 +60,15 @@ public enum FrontCommand: Equatable, Sendable {
     case .collectStatistics(let number):
       writer.u8(Kind.collectStatistics.rawValue)
       writer.u32(number)
+    case .prepareChain(let generation):
+      writer.u8(Kind.prepareChain.rawValue)
+      writer.u32(generation)
+    case .activateChain(let generation):
+      writer.u8(Kind.activateChain.rawValue)
+      writer.u32(generation)
+    case .discardChain(let generation):
+      writer.u8(Kind.discardChain.rawValue)
+      writer.u32(generation)
     }
     return writer.array
   }
@@ -79,6 +97,9 @@ public enum FrontCommand: Equatable, Sendable {
       self = .collectMetrics(number: try reader.u32("collectMetrics.number"))
     case .collectStatistics:
       self = .collectStatistics(number: try reader.u32("collectStatistics.number"))
+    case .prepareChain: self = .prepareChain(generation: try reader.u32("prepareChain.generation"))
+    case .activateChain: self = .activateChain(generation: try reader.u32("activateChain.generation"))
+    case .discardChain: self = .discardChain(generation: try reader.u32("discardChain.generation"))
     }
     try reader.end("command")
   }
@@ -105,6 +126,12 @@ public enum FrontEvent: Equatable, Sendable {
   case callbackLost(worker: UInt64, kind: UInt16, stream: UInt32, requestID: String, milliseconds: UInt32)
   /// A worker that was retired has no stream any more.
   case workerIdle(worker: UInt64)
+  /// Every event loop gives new streams the chain of that generation.
+  case chainActivated(generation: UInt32)
+  /// The chain cannot be prepared or activated; `detail` is for people.
+  case chainRefused(generation: UInt32, detail: String)
+  /// The plugin is in no chain that has streams, and its workers owe nothing: they may go.
+  case pluginDrained(plugin: UInt32)
 
   /// The most of `metrics`' text in one message, in bytes.
   public static let maximumMetricsText = 48 << 10
@@ -114,7 +141,9 @@ public enum FrontEvent: Equatable, Sendable {
   private enum Kind: UInt8 {
     case serving = 1
     case workerFault, workerGone, workerAttached, drained, metrics, workerIdle
-    case statistics = 32
+    case chainActivated = 32
+    case chainRefused, pluginDrained
+    case statistics = 48
     case callbackLost
   }
 
@@ -156,6 +185,16 @@ public enum FrontEvent: Equatable, Sendable {
     case .workerIdle(let worker):
       writer.u8(Kind.workerIdle.rawValue)
       writer.u64(worker)
+    case .chainActivated(let generation):
+      writer.u8(Kind.chainActivated.rawValue)
+      writer.u32(generation)
+    case .chainRefused(let generation, let detail):
+      writer.u8(Kind.chainRefused.rawValue)
+      writer.u32(generation)
+      writer.cut(detail, to: 1_024)
+    case .pluginDrained(let plugin):
+      writer.u8(Kind.pluginDrained.rawValue)
+      writer.u32(plugin)
     }
     return writer.array
   }
@@ -191,6 +230,11 @@ public enum FrontEvent: Equatable, Sendable {
         requestID: try reader.string("callbackLost.requestID", atMost: Self.maximumRequestID),
         milliseconds: try reader.u32("callbackLost.milliseconds"))
     case .workerIdle: self = .workerIdle(worker: try reader.u64("workerIdle.worker"))
+    case .chainActivated: self = .chainActivated(generation: try reader.u32("chainActivated.generation"))
+    case .chainRefused:
+      self = .chainRefused(
+        generation: try reader.u32("chainRefused.generation"), detail: try reader.string("chainRefused.detail"))
+    case .pluginDrained: self = .pluginDrained(plugin: try reader.u32("pluginDrained.plugin"))
     }
     try reader.end("event")
   }

@@ -51,6 +51,15 @@ public struct FrontBootstrap: Equatable, Sendable {
     }
   }
 
+  /// The longest that callbacks of each class may run, in milliseconds; 0: `Plugin.callbackDeadline`.
+  public struct Deadlines: Equatable, Sendable {
+    public var headers: UInt32 = 0
+    public var body: UInt32 = 0
+    public var log: UInt32 = 0
+    public var tick: UInt32 = 0
+    public init() {}
+  }
+
   /// In the order of the chain: request callbacks run from the first to the last, response callbacks back.
   public struct Plugin: Equatable, Sendable {
     public var name: String
@@ -69,8 +78,12 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var quarantineStrategy: FailStrategy?
     /// Workers that take its streams: of those that are ready, the oldest. The others stand by.
     public var workers: UInt32 = 1
+    /// What commands name it by: never used for another plugin, nor for another revision of it. Nil: its place.
+    public var number: UInt32?
     /// The longest that one callback may run.
     public var callbackDeadline: UInt32
+    /// What holds instead, by the callback's class.
+    public var deadlines = Deadlines()
     /// The longest that a stream waits for a ready worker.
     public var admissionWait: UInt32
     public init(
@@ -167,6 +180,10 @@ public struct FrontBootstrap: Equatable, Sendable {
   public var ring: RingSizes
   /// Nil where none is written.
   public var accessLog: AccessLog?
+  /// The front's seccomp program: `struct sock_filter` after `struct sock_filter`, 8 bytes each.
+  public var seccompProgram: [UInt8] = []
+  /// The user that the front becomes where it starts as root.
+  public var unprivilegedID: UInt32 = 65_534
 
   public init(
     eventLoops: UInt32, maximumSpinMicroseconds: UInt32, logLevel: LogLevel, listeners: [Listener],
@@ -220,6 +237,10 @@ public struct FrontBootstrap: Equatable, Sendable {
       writer.bool(plugin.quarantineStrategy != nil)
       if let strategy = plugin.quarantineStrategy { writer.u8(strategy.code) }
       writer.u32(plugin.workers)
+      for time in [plugin.deadlines.headers, plugin.deadlines.body, plugin.deadlines.log, plugin.deadlines.tick] {
+        writer.u32(time)
+      }
+      writer.u32(plugin.number ?? .max)
     }
     for time in [timeouts.headerRead, timeouts.idle, timeouts.upstreamConnect, timeouts.upstreamResponse] {
       writer.u32(time)
@@ -241,6 +262,8 @@ public struct FrontBootstrap: Equatable, Sendable {
         writer.string(field.property)
       }
     }
+    writer.blob(seccompProgram)
+    writer.u32(unprivilegedID)
     return writer.array
   }
 
@@ -294,6 +317,12 @@ public struct FrontBootstrap: Equatable, Sendable {
       guard (1...UInt32(Limits.maximumWorkers)).contains(plugin.workers) else {
         throw WireError(.tooLarge, "plugin.workers")
       }
+      plugin.deadlines.headers = try reader.u32("plugin.deadlines.headers")
+      plugin.deadlines.body = try reader.u32("plugin.deadlines.body")
+      plugin.deadlines.log = try reader.u32("plugin.deadlines.log")
+      plugin.deadlines.tick = try reader.u32("plugin.deadlines.tick")
+      let number = try reader.u32("plugin.number")
+      plugin.number = number == .max ? nil : number
       return plugin
     }
     timeouts = Timeouts()
@@ -318,6 +347,9 @@ public struct FrontBootstrap: Equatable, Sendable {
           .init(name: try reader.string("field.name"), property: try reader.string("field.property"))
         })
     }
+    seccompProgram = try reader.bytes("front.seccompProgram", atMost: 8 * 4_096)
+    guard seccompProgram.count % 8 == 0 else { throw WireError(.malformed, "front.seccompProgram") }
+    unprivilegedID = try reader.u32("front.unprivilegedID")
     try reader.end("front")
     guard listeners.allSatisfy({ Int($0.upstream) < upstreams.count }) else {
       throw WireError(.tooLarge, "listener.upstream")

@@ -43,6 +43,15 @@ public enum Worker {
       _exit(error.exitCode)
     }
     reporter.send(.isolation(Self.layers(bootstrap.layers, sandbox.layers)))
+    // The filter comes last and is no matter of policy; the supervisor has looked at those that it made.
+    if let missing = sandbox.layers.first(where: { !$0.holds && bootstrap.requiredLayers.contains($0.layer) }) {
+      reporter.send(
+        .fault(
+          reason: .configure,
+          detail: "the policy requires the layer \(missing.layer.rawValue), which does not hold: \(missing.why)",
+          backtrace: ""))
+      _exit(ExitCode.unavailable)
+    }
 
     do throws(SystemError) {
       try sandbox.checkModule()

@@ -123,7 +123,12 @@ import Testing
 
   static let status = StatusResponse(
     version: "0.1.0", pid: 1, uptimeSeconds: 90_061, state: .running,
-    front: .init(pid: 2, state: .ready, restarts: 1),
+    front: .init(
+      pid: 2, state: .ready, restarts: 1,
+      isolation: [
+        .init(layer: .seccomp, holds: true, why: "100 instructions"),
+        .init(layer: .landlock, holds: false, why: "the kernel has none"),
+      ]),
     listeners: [.init(name: "edge", address: "127.0.0.1:8080", upstream: "echo")],
     counts: .init(plugins: 3, ready: 1, starting: 0, backoff: 1, quarantined: 1, workers: 1))
 
@@ -131,7 +136,8 @@ import Testing
     #expect(
       try Self.table.show(Self.status) == """
         bulkheadd 0.1.0: running, pid 1, up 1d1h
-        front: ready, pid 2, 1 restart
+        front: ready, pid 2, 1 restart, isolation 1/2
+        front: without landlock: the kernel has none
         plugins: 1 of 3 ready, 1 backoff, 1 quarantined; 1 worker
 
         LISTENER  ADDRESS         UPSTREAM

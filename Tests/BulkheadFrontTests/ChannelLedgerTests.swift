@@ -1,3 +1,4 @@
+import BulkheadCore
 import Testing
 
 @testable import BulkheadFront
@@ -88,35 +89,106 @@ import Testing
     #expect(fates.map(\.1) == [.redispatch])
   }
 
-  @Test(
-    arguments: [
-      (UInt64(99), ChannelLedger.Running.mine, ChannelLedger.Lateness.waits(until: 100 * millisecond)),
-      (100, .mine, .overdue(workedOn: true)),
-      (100, .nothing, .overdue(workedOn: false)),
-      // Another loop's callback runs: that loop watches it.
-      (100, .other(since: 80 * millisecond), .waits(until: 100 * millisecond + 100 * millisecond / 8)),
-      // A claim that is older than any callback may be is none.
-      (140, .other(since: 10 * millisecond), .overdue(workedOn: false)),
-      // Nor is one that lasts longer than all turns together.
-      (300, .other(since: 299 * millisecond), .overdue(workedOn: false)),
-    ] as [(UInt64, ChannelLedger.Running, ChannelLedger.Lateness)])
-  func theFirstCallbackIsJudgedByItsOwnTime(
-    milliseconds: UInt64, running: ChannelLedger.Running, expected: ChannelLedger.Lateness
-  ) {
-    let ledger = ledger([entry(1), entry(2)])
-    let verdict = ledger.lateness(
-      now: milliseconds * Self.millisecond, deadline: 100 * Self.millisecond, running: running, loops: 2)
-    #expect(verdict == expected)
+  /// Headers 100 ms, bodies 400, logs 50, ticks 200.
+  private static let deadlines = CallbackDeadlines(
+    headers: 100 * millisecond, body: 400 * millisecond, log: 50 * millisecond, tick: 200 * millisecond)
+
+  struct Case: Sendable {
+    var kind: CallbackKind
+    /// Milliseconds since the record is the first one.
+    var age: UInt64
+    var running: ChannelLedger.Running
+    var expected: ChannelLedger.Lateness?
+    init(
+      _ kind: CallbackKind, _ age: UInt64, _ running: ChannelLedger.Running, _ expected: ChannelLedger.Lateness?
+    ) {
+      (self.kind, self.age, self.running, self.expected) = (kind, age, running, expected)
+    }
+  }
+
+  private static func since(_ milliseconds: UInt64) -> ChannelLedger.Running {
+    .mine(since: milliseconds * millisecond)
+  }
+
+  private static func until(_ milliseconds: UInt64) -> ChannelLedger.Lateness {
+    .waits(until: milliseconds * millisecond)
+  }
+
+  static let cases = [
+    Case(.requestHeaders, 99, since(0), until(100)),
+    Case(.requestHeaders, 100, since(0), .overdue(workedOn: true)),
+    Case(.requestHeaders, 100, .nothing, .overdue(workedOn: false)),
+    Case(.responseTrailers, 100, since(0), .overdue(workedOn: true)),
+    Case(.newConnection, 100, since(0), .overdue(workedOn: true)),
+    Case(.requestBody, 399, since(0), until(400)),
+    Case(.requestBody, 400, since(0), .overdue(workedOn: true)),
+    Case(.downstreamData, 400, since(0), .overdue(workedOn: true)),
+    Case(.upstreamClose, 399, since(0), until(400)),
+    Case(.streamDone, 10, since(0), until(50)),
+    Case(.streamDone, 50, since(0), .overdue(workedOn: true)),
+    Case(.httpCallResponse, 199, since(0), until(200)),
+    Case(.httpCallResponse, 200, since(0), .overdue(workedOn: true)),
+    Case(.queueReady, 200, .nothing, .overdue(workedOn: false)),
+    // Another loop's callback runs: that loop watches it, by its own deadline.
+    Case(
+      .requestHeaders, 100, .other(.requestHeaders, since: 80 * millisecond),
+      .waits(until: 100 * millisecond + 100 * millisecond / 8)),
+    Case(
+      .requestHeaders, 300, .other(.requestBody, since: 80 * millisecond),
+      .waits(until: 300 * millisecond + 100 * millisecond / 8)),
+    // One that is older than its kind may be is a stuck worker, and the first record here was not begun.
+    Case(
+      .requestHeaders, 140, .other(.requestHeaders, since: 10 * millisecond),
+      .stuck(.requestHeaders, milliseconds: 130)),
+    Case(.requestHeaders, 260, .other(.tick, since: 5 * millisecond), .stuck(.tick, milliseconds: 255)),
+    Case(.requestHeaders, 140, .other(nil, since: 10 * millisecond), .stuck(nil, milliseconds: 130)),
+    // Nor is a claim believed that lasts longer than all turns together.
+    Case(.requestHeaders, 900, .other(.tick, since: 899 * millisecond), .overdue(workedOn: false)),
+  ]
+
+  @Test(arguments: cases.indices) func theFirstCallbackIsJudgedByItsKindAndItsOwnTime(_ index: Int) {
+    let row = Self.cases[index]
+    var ledger = ChannelLedger()
+    var first = entry(1)
+    first.kind = row.kind
+    ledger.append(first, now: 0)
+    ledger.append(entry(2), now: 0)
+    #expect(
+      ledger.lateness(now: row.age * Self.millisecond, deadlines: Self.deadlines, running: row.running, loops: 2)
+        == row.expected)
   }
 
   @Test func theTimeOfACallbackBeginsWhenItIsTheFirst() throws {
     var ledger = ledger([entry(1), entry(2)])
     _ = try ledger.answer(sequence: 1, stream: 10, now: 90)
-    #expect(ledger.lateness(now: 100, deadline: 50, running: .nothing, loops: 1) == .waits(until: 140))
+    #expect(ledger.lateness(now: 100, deadlines: .init(50), running: .nothing, loops: 1) == .waits(until: 140))
+  }
+
+  @Test func whatBeganBehindARecordThatNobodyAnswersHasItsTimeFromThen() {
+    var ledger = ledger([entry(1, done: true), entry(2)])
+    // The end of the first is seen late; the worker has been at the second for a while.
+    ledger.complete(now: 100) { (position: UInt32) in position <= 64 }
+    #expect(ledger.headSince == 100)
+    ledger.headBegan(at: 20, notBefore: 0)
+    #expect(ledger.headSince == 20)
+    // No claim moves it to a later time, nor before the record that it stood behind.
+    ledger.headBegan(at: 500, notBefore: 0)
+    #expect(ledger.headSince == 20)
+    ledger.headBegan(at: 3, notBefore: 10)
+    #expect(ledger.headSince == 10)
+  }
+
+  @Test func aRecordThatNobodyAnswersIsLookedAtAsOftenAsAnyDeadlineWants() {
+    let deadlines = CallbackDeadlines(headers: 20, body: 20, log: 1_000, tick: 20)
+    let ledger = ledger([entry(1, done: true), entry(2)])
+    #expect(ledger.lateness(now: 10, deadlines: deadlines, running: .nothing, loops: 1) == .waits(until: 30))
+    #expect(deadlines.look(.streamDone) == 20)
+    #expect(deadlines.look(.requestBody) == 20)
   }
 
   @Test func anEmptyLedgerIsNeverLate() {
-    #expect(ChannelLedger().lateness(now: .max, deadline: 1, running: .mine, loops: 1) == nil)
+    #expect(
+      ChannelLedger().lateness(now: .max, deadlines: .init(1), running: .mine(since: 0), loops: 1) == nil)
   }
 
   @Test func theLedgerGrowsWithoutLosingItsOrder() throws {

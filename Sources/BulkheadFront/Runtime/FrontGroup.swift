@@ -10,19 +10,22 @@ import Synchronization
 final class FrontGroup: Sendable {
   private let connections = Atomic<Int>(0)
   private let maximumConnections: Int
-  private let events: EventSink
+  let events: EventSink
   /// What workers share, and what outlives them.
   let shared: SharedState
   private let log: FrontLog
-  private let state = NIOLockedValueBox(State())
+  private let state: NIOLockedValueBox<State>
 
   private struct State {
     var loops: [FrontLoop] = []
+    var chains: ChainRegistry
     var draining = 0
     var whenDrained: (@Sendable () -> Void)?
   }
 
-  init(maximumConnections: Int, shared: SharedState, events: EventSink, log: FrontLog) {
+  /// - Parameter chain: that new streams take first.
+  init(maximumConnections: Int, shared: SharedState, chain: ChainSettings, events: EventSink, log: FrontLog) {
+    state = NIOLockedValueBox(State(chains: ChainRegistry(chain)))
     self.shared = shared
     self.maximumConnections = maximumConnections
     self.events = events
@@ -33,6 +36,8 @@ final class FrontGroup: Sendable {
   func setLoops(_ loops: [FrontLoop]) { state.withLockedValue { $0.loops = loops } }
 
   var loops: [FrontLoop] { state.withLockedValue { $0.loops } }
+
+  func withChains<Value>(_ body: (inout ChainRegistry) -> Value) -> Value { state.withLockedValue { body(&$0.chains) } }
 
   /// The loop that runs on that event loop.
   func loop(of eventLoop: any EventLoop) -> FrontLoop? { loops.first { $0.eventLoop === eventLoop } }
@@ -50,7 +55,7 @@ final class FrontGroup: Sendable {
 
   // MARK: Workers
 
-  private func onEachLoop(_ work: @escaping @Sendable (FrontLoop) -> Void) {
+  func onEachLoop(_ work: @escaping @Sendable (FrontLoop) -> Void) {
     for loop in loops { loop.eventLoop.execute { work(loop) } }
   }
 
@@ -58,7 +63,7 @@ final class FrontGroup: Sendable {
   ///
   /// - Throws: `SystemError` where the memory is not what it should be or a descriptor cannot be had; nothing is kept.
   func addWorker(
-    _ worker: UInt64, plugin: Int, layout: ChannelLayout, descriptors: inout DescriptorList
+    _ worker: UInt64, plugin: UInt32, layout: ChannelLayout, descriptors: inout DescriptorList
   ) throws(SystemError) {
     guard let memory = descriptors.takeFirst(), let liveness = descriptors.takeFirst() else {
       throw SystemError(operation: "attach worker \(worker)", code: Errno.invalid, advice: "descriptors are missing")
@@ -99,8 +104,8 @@ final class FrontGroup: Sendable {
     onEachLoop { loop in for link in loop.links where link.worker == worker { link.retire() } }
   }
 
-  func setPlugin(_ plugin: Int, _ new: PluginState) {
-    onEachLoop { loop in if plugin < loop.hosts.count { loop.hosts[plugin].setState(new) } }
+  func setPlugin(_ plugin: UInt32, _ new: PluginState) {
+    onEachLoop { loop in loop.host(plugin)?.setState(new) }
   }
 
   /// One loop found a worker at fault: the others stop using it.

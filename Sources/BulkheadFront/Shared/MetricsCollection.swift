@@ -28,10 +28,13 @@ final class MetricsCollection {
     guard let first = loops.first else { return }
     first.eventLoop.execute {
       first.collection = MetricsCollection(loop: first, number: number)
-      ask(loops.dropFirst(), sum: first.snapshot()) { sum in
+      let chain = first.chain.settings
+      var bootstrap = first.settings.bootstrap
+      bootstrap.plugins = chain.plugins
+      ask(loops.dropFirst(), sum: first.snapshot(chain), chain) { [bootstrap] sum in
         // Much text: not on a loop that has traffic.
         let isTaken = group.shared.helper.run(lane: HelperThread.ownLane) {
-          let text = MetricsText.write(first.settings.bootstrap, sum, group.shared.metrics)
+          let text = MetricsText.write(bootstrap, sum, chain.entries.map(\.shared.metrics))
           let pieces = text.pieces(ofAtMost: FrontEvent.maximumMetricsText)
           let events = pieces.enumerated().map { index, text in
             FrontEvent.metrics(number: number, isLast: index == pieces.count - 1, text: text)
@@ -51,8 +54,9 @@ final class MetricsCollection {
       let collection = MetricsCollection(loop: first, number: number)
       first.statistics = collection
       let bound = NIOLoopBound(collection, eventLoop: first.eventLoop)
-      ask(loops.dropFirst(), sum: first.snapshot()) { sum in
-        let all = sum.statistics
+      let chain = first.chain.settings
+      ask(loops.dropFirst(), sum: first.snapshot(chain), chain) { sum in
+        let all = zip(chain.entries, sum.plugins).map { $1.statistics(of: $0.number) }
         let size = PluginStatistics.perMessage
         var events = stride(from: 0, to: all.count, by: size).map { start in
           let end = min(start + size, all.count)
@@ -66,14 +70,15 @@ final class MetricsCollection {
 
   /// Adds the numbers of the loops that are left, one after the other.
   private static func ask(
-    _ loops: ArraySlice<FrontLoop>, sum: FrontCounters, then: @escaping @Sendable (FrontCounters) -> Void
+    _ loops: ArraySlice<FrontLoop>, sum: FrontCounters, _ chain: ChainSettings,
+    then: @escaping @Sendable (FrontCounters) -> Void
   ) {
     guard let loop = loops.first else { return then(sum) }
     let rest = loops.dropFirst()
     loop.eventLoop.execute {
       var sum = sum
-      sum.add(loop.snapshot())
-      ask(rest, sum: sum, then: then)
+      sum.add(loop.snapshot(chain))
+      ask(rest, sum: sum, chain, then: then)
     }
   }
 

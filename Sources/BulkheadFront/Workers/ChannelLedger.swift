@@ -96,6 +96,16 @@ struct ChannelLedger {
     return head
   }
 
+  /// The worker says since when it has been at the first one. What became first by the end of records that nobody answers
+  /// began before that end was seen: its time runs from then, so that its deadline is kept.
+  ///
+  /// - Parameters:
+  ///   - time: the worker's word, CLOCK_MONOTONIC, ns.
+  ///   - earliest: it cannot have begun before.
+  mutating func headBegan(at time: UInt64, notBefore earliest: UInt64) {
+    headSince = min(headSince, max(time, earliest))
+  }
+
   /// The time of a `streamDone` that is first runs from now.
   mutating func restartDone(now: UInt64) {
     if let head, head.kind == .streamDone { headSince = now }
@@ -128,27 +138,36 @@ struct ChannelLedger {
     case waits(until: UInt64)
     /// It ran past its deadline: the worker must go.
     case overdue(workedOn: Bool)
+    /// The worker is stuck in something else: it must go too, and the first callback was not begun.
+    case stuck(CallbackKind?, milliseconds: UInt64)
   }
 
   /// Judges the first callback.
   ///
   /// - Parameters:
-  ///   - deadline: of one callback, ns.
+  ///   - deadlines: of the plugin's callbacks.
   ///   - running: whether the worker says that it runs something, and since when; `mine` where it is the first one here.
   ///   - loops: event loops of the front: before this loop's turn comes, each other one may have had one.
-  func lateness(now: UInt64, deadline: UInt64, running: Running, loops: Int) -> Lateness? {
-    guard count > 0 else { return nil }
+  func lateness(now: UInt64, deadlines: CallbackDeadlines, running: Running, loops: Int) -> Lateness? {
+    guard let head else { return nil }
+    let deadline = deadlines[head.kind]
     let age = now > headSince ? now - headSince : 0
-    guard age >= deadline else { return .waits(until: headSince &+ deadline) }
+    guard age >= deadline else {
+      let end = headSince &+ deadline
+      return .waits(until: head.kind == .streamDone ? min(end, now &+ deadlines.shortest) : end)
+    }
     switch running {
     case .mine: return .overdue(workedOn: true)
     case .nothing: return .overdue(workedOn: false)
-    case .other(let since):
-      // The record of another loop runs: its own loop watches it. What is claimed is believed only so far: a page that
-      // never moves on, or that lies for longer than all turns can take, is a stuck worker all the same.
+    case .other(let kind, let since):
+      // The record of another loop runs, or a tick: its own loop watches it, or the supervisor. What is claimed is believed
+      // only so far: a page that never moves on, or that lies for longer than all turns can take, is a stuck worker all
+      // the same.
+      let otherDeadline = kind.map { deadlines[$0] } ?? deadline
       let otherAge = now > since ? now - since : 0
-      let longest = deadline &* UInt64(truncatingIfNeeded: max(loops, 1) &+ 1)
-      if otherAge >= deadline &+ deadline / 4 || age >= longest { return .overdue(workedOn: false) }
+      let longest = deadline &+ deadlines.longest &* UInt64(truncatingIfNeeded: max(loops, 1))
+      if age >= longest { return .overdue(workedOn: false) }
+      if otherAge >= otherDeadline &+ otherDeadline / 4 { return .stuck(kind, milliseconds: otherAge / 1_000_000) }
       return .waits(until: now &+ max(deadline / 8, 1_000_000))
     }
   }
@@ -156,7 +175,8 @@ struct ChannelLedger {
   enum Running: Equatable {
     case nothing
     /// The first one of this ledger.
-    case mine
-    case other(since: UInt64)
+    case mine(since: UInt64)
+    /// Nil: no kind that there is.
+    case other(CallbackKind?, since: UInt64)
   }
 }

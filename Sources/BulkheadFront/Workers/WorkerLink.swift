@@ -113,16 +113,32 @@ final class WorkerLink {
 
   var worker: UInt64 { mapping.worker }
 
-  /// - Returns: nil where the layout has no such loop.
+  /// - Returns: nil where the layout has no such loop, or the plugin is gone.
   init?(loop: FrontLoop, mapping: WorkerMapping) {
-    guard mapping.plugin < loop.hosts.count,
+    guard let host = loop.host(mapping.plugin),
       let channel = FrontChannel(memory: mapping.base, layout: mapping.layout, loop: loop.index)
     else { return nil }
     self.loop = loop
     self.mapping = mapping
     self.channel = channel
-    host = loop.hosts[mapping.plugin]
+    self.host = host
     isAsleep = channel.fallAsleep()
+  }
+
+  /// Whether its worker has dealt with all that it was sent; one that sleeps over what nobody waits for is woken.
+  func owesNothing() -> Bool {
+    guard isAlive else { return true }
+    if isToBeWokenInTime { wakeForDone(now: Clock.monotonicNanoseconds) }
+    do throws(RingError) {
+      let isPaid = try payOwed()
+      try ledger.complete(now: Clock.monotonicNanoseconds) { (position) throws(RingError) in
+        try channel.isDealtWith(position)
+      }
+      return isPaid && ledger.isEmpty
+    } catch {
+      lose(.protocolViolation, "\(error)", failHead: true)
+      return true
+    }
   }
 
   /// Whether a stream that it has already may go on with it.
@@ -193,8 +209,8 @@ final class WorkerLink {
 
   @inline(__always)
   private func note(kind: CallbackKind, sequence: UInt64, stream: UInt32, plugin: Int, hasState: Bool, now: UInt64) {
-    host.callbacks &+= 1
-    if ledger.isEmpty { loop.arm(for: now &+ host.settings.callbackDeadline, now: now) }
+    host.counters.callbacks &+= 1
+    if ledger.isEmpty { loop.arm(for: now &+ host.settings.deadlines.look(kind), now: now) }
     ledger.append(
       ChannelLedger.Entry(
         sequence: sequence, stream: stream, kind: kind, plugin: UInt32(truncatingIfNeeded: plugin),
@@ -320,7 +336,7 @@ final class WorkerLink {
   func wakeForDone(now: UInt64) {
     isToBeWokenInTime = false
     // One that it runs already has its time.
-    if running == .nothing { ledger.restartDone(now: now) }
+    if case .nothing = running { ledger.restartDone(now: now) }
     if state != .lost { channel.wakeWorker() }
   }
 
@@ -369,6 +385,10 @@ final class WorkerLink {
     } catch {
       lose(.protocolViolation, "\(error)", failHead: true)
     }
+    // What is the first one now may have less time than what was it before.
+    if !host.settings.deadlines.areAlike, let head = ledger.head {
+      loop.arm(for: ledger.headSince &+ host.settings.deadlines.look(head.kind), now: now)
+    }
     if state != .lost, channel.hasReply {
       loop.activate(self)
       loop.schedulePoll()
@@ -416,7 +436,7 @@ final class WorkerLink {
           return
         }
         // One that was sent after the round began took less than the round.
-        host.latencies.add(entry.kind, nanoseconds: now > entry.sent ? now &- entry.sent : 0)
+        host.counters.latencies.add(entry.kind, nanoseconds: now > entry.sent ? now &- entry.sent : 0)
         strayActions = 0
         if entry.kind == .queueReady { queueNotificationAnswered() }
         if !outcome.contents.isDisjoint(with: [.calls, .metrics]) { perform(outcome) }
@@ -443,11 +463,11 @@ final class WorkerLink {
           }
           return
         }
-        guard exchange.isAdmitted(host.place, to: self) else {
+        guard let place = exchange.place(of: self) else {
           lose(.protocolViolation, "it acted on stream \(reply.stream), which is not one of its own")
           return
         }
-        if !exchange.streamAction(host.place, outcome) {
+        if !exchange.streamAction(place, outcome) {
           lose(
             .protocolViolation,
             "its edits of stream \(reply.stream) leave the bounds of a header map, or edit what its plugin does not hold"
@@ -501,6 +521,7 @@ final class WorkerLink {
   func checkDeadline(now: UInt64) -> UInt64? {
     guard state != .lost else { return nil }
     if isToBeWokenInTime { wakeForDone(now: now) }
+    let before = ledger.headSince
     do throws(RingError) {
       _ = try payOwed()
       try ledger.complete(now: now) { (position) throws(RingError) in try channel.isDealtWith(position) }
@@ -508,20 +529,26 @@ final class WorkerLink {
       lose(.protocolViolation, "\(error)", failHead: true)
       return nil
     }
+    let running = running
+    if case .mine(let since) = running { ledger.headBegan(at: since, notBefore: before) }
     guard
       let lateness = ledger.lateness(
-        now: now, deadline: host.settings.callbackDeadline, running: running,
+        now: now, deadlines: host.settings.deadlines, running: running,
         loops: Int(loop.settings.bootstrap.eventLoops))
     else { return owed.isEmpty ? nil : now &+ 10_000_000 }
     switch lateness {
     case .waits(let until): return until
     case .overdue(let workedOn):
-      let limit = host.settings.callbackDeadline / 1_000_000
-      let what = ledger.head?.kind.name ?? "a callback"
+      let kind = ledger.head?.kind ?? .none
+      let limit = host.settings.deadlines[kind] / 1_000_000
+      let what = kind == .none ? "a callback" : kind.name
       lose(
         .deadline,
         workedOn ? "\(what) ran longer than \(limit) ms" : "\(what) was not answered within \(limit) ms",
         failHead: true)
+      return nil
+    case .stuck(let kind, let milliseconds):
+      lose(.deadline, "\(kind?.name ?? "a callback") has run for \(milliseconds) ms, and others wait behind it")
       return nil
     }
   }
@@ -529,9 +556,11 @@ final class WorkerLink {
   private var running: ChannelLedger.Running {
     let status = channel.status
     guard status.callback != 0 else { return .nothing }
-    if Int(status.eventLoop) == loop.index, let head = ledger.head, status.sequence == head.sequence { return .mine }
+    if Int(status.eventLoop) == loop.index, let head = ledger.head, status.sequence == head.sequence {
+      return .mine(since: status.startedNanoseconds)
+    }
     return Int(status.eventLoop) == loop.index && status.sequence != 0
-      ? .nothing : .other(since: status.startedNanoseconds)
+      ? .nothing : .other(CallbackKind(rawValue: status.callback), since: status.startedNanoseconds)
   }
 
   // MARK: The end
@@ -561,7 +590,7 @@ final class WorkerLink {
     var running: UInt64?
     if failHead {
       running = ledger.head?.sequence
-    } else if self.running == .mine {
+    } else if case .mine = self.running {
       running = ledger.head?.sequence
     }
     if let head = ledger.head, head.sequence == running { sayLost(head) }
@@ -571,7 +600,7 @@ final class WorkerLink {
     owedRootBytes = 0
     signature?.end()
     if host.settings.callbacks.contains(.queueReady) {
-      loop.group.shared.workerLost(worker, plugin: host.place)
+      loop.group.shared.workerLost(worker, plugin: host.shared)
     }
     let outstanding = ledger.abandon(running: running)
     loop.callsOut?.workerLost(self)
@@ -667,7 +696,7 @@ final class WorkerLink {
     liveness = nil
     host.detach(self)
     // Streams that go on without it must not hold its memory.
-    for case let exchange? in loop.exchanges { exchange.forget(self, place: host.place) }
+    for case let exchange? in loop.exchanges { exchange.forget(self) }
     loop.links.removeAll { $0 === self }
     loop.group.letGo(of: mapping)
   }

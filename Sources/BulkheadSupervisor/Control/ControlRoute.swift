@@ -11,6 +11,7 @@ enum ControlRoute: Equatable, Sendable {
   case policies
   case policy(String)
   case policyOf(plugin: String)
+  case reload
   case restart(plugin: String)
   case reset(plugin: String)
 
@@ -47,9 +48,10 @@ enum ControlRoute: Equatable, Sendable {
         guard method == "GET" else { return .failure(.methodNotAllowed(allow: "GET")) }
         return eventsQuery(target.dropFirst(path.utf8.count + 1)).map { .events($0) }
       case "policies": route = .policies
+      case "reload": route = .reload
       default: return .failure(.notFound)
       }
-      allowed = "GET"
+      allowed = route == .reload ? "POST" : "GET"
     case 2 where rest[0] == "policies":
       guard let name = decoded(rest[1]), !name.isEmpty else { return .failure(.notFound) }
       route = .policy(name)

@@ -22,6 +22,7 @@ enum ControlAnswer: Sendable {
   case events(EventsResponse)
   case policies(PoliciesResponse)
   case policy(PolicyResponse)
+  case reload(ReloadResponse)
   /// Prometheus text.
   case metrics(String)
 }
@@ -30,6 +31,8 @@ enum ControlAnswer: Sendable {
 struct ControlError: Error {
   var code: ErrorResponse.Code
   var message: String
+  /// One problem a line.
+  var details: [String] = []
 }
 
 /// The HTTP server on the control socket. It runs on threads of its own and reaches the supervisor's state through its
@@ -102,7 +105,7 @@ struct ControlResponder: HTTPResponder {
       return Self.failure(
         .notFound, .notFound,
         "no such path; there are \(ControlPaths.status), \(ControlPaths.plugins), \(ControlPaths.workers), "
-          + "\(ControlPaths.metrics), \(ControlPaths.statistics), \(ControlPaths.events), "
+          + "\(ControlPaths.metrics), \(ControlPaths.statistics), \(ControlPaths.events), \(ControlPaths.reload), "
           + "\(ControlPaths.policies), \(ControlPaths.policies)/NAME, "
           + "\(ControlPaths.plugins)/NAME/policy, \(ControlPaths.plugins)/NAME/restart and "
           + "\(ControlPaths.plugins)/NAME/reset")
@@ -123,6 +126,7 @@ struct ControlResponder: HTTPResponder {
         case .events(let body): return try Self.success(body)
         case .policies(let body): return try Self.success(body)
         case .policy(let body): return try Self.success(body)
+        case .reload(let body): return try Self.success(body)
         case .metrics(let text):
           var response = Response(status: .ok)
           response.headers[.contentType] = ControlPaths.metricsContentType
@@ -130,7 +134,7 @@ struct ControlResponder: HTTPResponder {
           return response
         }
       } catch let error as ControlError {
-        return Self.failure(Self.status(of: error.code), error.code, error.message)
+        return Self.failure(Self.status(of: error.code), error.code, error.message, error.details)
       } catch {
         return Self.failure(.internalServerError, .internal, "\(error)")
       }
@@ -153,6 +157,7 @@ struct ControlResponder: HTTPResponder {
     case .methodNotAllowed: .methodNotAllowed
     case .forbidden: .forbidden
     case .conflict: .conflict
+    case .invalidConfiguration: .unprocessableContent
     case .unavailable: .serviceUnavailable
     case .internal: .internalServerError
     }
@@ -162,9 +167,10 @@ struct ControlResponder: HTTPResponder {
     response(.ok, try ControlJSON.encode(body))
   }
 
-  private static func failure(_ status: HTTPResponse.Status, _ code: ErrorResponse.Code, _ message: String) -> Response
-  {
-    let body = (try? ControlJSON.encode(ErrorResponse(code: code, message: message))) ?? []
+  private static func failure(
+    _ status: HTTPResponse.Status, _ code: ErrorResponse.Code, _ message: String, _ details: [String] = []
+  ) -> Response {
+    let body = (try? ControlJSON.encode(ErrorResponse(code: code, message: message, details: details))) ?? []
     return response(status, body)
   }
 

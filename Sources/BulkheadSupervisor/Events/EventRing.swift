@@ -15,6 +15,9 @@ struct EventRing {
 
   var count: Int { kept.count - first }
 
+  /// Whether one of those that are kept is about that plugin.
+  func has(plugin: String) -> Bool { kept[first...].contains { $0.plugin == plugin } }
+
   /// Keeps one more.
   ///
   /// - Returns: its sequence.

@@ -72,8 +72,9 @@ extension Supervisor {
   func answerEvents(
     _ query: EventsQuery, _ reply: @escaping (Result<ControlAnswer, ControlError>) -> Void
   ) {
-    if let name = query.plugin, !plugins.contains(where: { $0.name == name }) {
-      return reply(.failure(ControlError(code: .unknownPlugin, message: "there is no plugin '\(name)'")))
+    // One that was removed may have events yet.
+    if let name = query.plugin, !allPlugins.contains(where: { $0.name == name }), !journal.ring.has(plugin: name) {
+      return reply(.failure(noPlugin(name)))
     }
     let response = events(query)
     guard response.events.isEmpty, query.wait > 0 else { return reply(.success(.events(response))) }

@@ -60,11 +60,14 @@ final class ChildProcess {
 
   /// Starts the process. `descriptors` become the child's from number 4 on; 0 and 1 are `/dev/null`, 2 and 3 its pipes.
   ///
-  /// - Parameter blockingReport: whether the child waits where its report pipe is full.
+  /// - Parameters:
+  ///   - blockingReport: whether the child waits where its report pipe is full.
+  ///   - confine: adds to the request what only some children get.
   /// - Throws: `SystemError` with the step that failed.
   init(
     _ identity: Identity, executable: String, name: String, descriptors: [Int32], namespaces: NamespaceSet,
-    unprivilegedID: UInt32, blockingReport: Bool, bounds: Bounds, loop: EventLoop, log: LogWriter
+    unprivilegedID: UInt32, blockingReport: Bool, bounds: Bounds, loop: EventLoop, log: LogWriter,
+    confine: (inout SpawnRequest) -> Void = { _ in }
   ) throws(SystemError) {
     let null = try Descriptor.open("/dev/null", .readWrite)
     let report = try Pipe(nonBlockingRead: true, nonBlockingWrite: !blockingReport)
@@ -73,6 +76,7 @@ final class ChildProcess {
       executable: executable, arguments: [name],
       descriptors: [null.raw, null.raw, errors.write.raw, report.write.raw] + descriptors, namespaces: namespaces)
     request.unprivilegedID = unprivilegedID
+    confine(&request)
     process = try ProcessSpawner.spawn(request)
     pid = process.pid
     layers = process.layers

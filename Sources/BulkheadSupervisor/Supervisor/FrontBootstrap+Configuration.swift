@@ -41,6 +41,7 @@ extension FrontBootstrap {
           status: UInt32(clamping: $0.policy.failAnswer.status), body: $0.policy.failAnswer.body)
         plugin.quarantineStrategy = $0.policy.exhaustion.strategy
         plugin.workers = UInt32(clamping: min(max($0.policy.workers, 1), Limits.maximumWorkers))
+        plugin.deadlines = Deadlines($0.policy)
         return plugin
       },
       ring: RingSizes(policies: plugins.map(\.policy)))
@@ -60,6 +61,16 @@ extension FrontBootstrap {
     accessLog = configuration.accessLog.map {
       AccessLog(fields: $0.fields.map { .init(name: $0.name, property: $0.property) })
     }
+  }
+}
+
+extension FrontBootstrap.Deadlines {
+  init(_ policy: CrashPolicy) {
+    self.init()
+    headers = policy.deadline(of: .headers)?.wholeMilliseconds ?? 0
+    body = policy.deadline(of: .body)?.wholeMilliseconds ?? 0
+    log = policy.deadline(of: .log)?.wholeMilliseconds ?? 0
+    tick = policy.deadline(of: .tick)?.wholeMilliseconds ?? 0
   }
 }
 

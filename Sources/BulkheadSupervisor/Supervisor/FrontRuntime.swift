@@ -21,6 +21,8 @@ final class FrontRuntime {
   /// The time by which it has to serve.
   var startTimer: TimerQueue.Token?
   var cause: ExitCause?
+  /// What it reported of its sandbox.
+  var isolation: [LayerReport] = []
   private var waiting: [Message] = []
   private var first = 0
 

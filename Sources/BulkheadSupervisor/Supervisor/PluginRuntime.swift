@@ -2,17 +2,23 @@ import BulkheadConfig
 import BulkheadControl
 import BulkheadCore
 import BulkheadPolicy
+import BulkheadWire
 
 /// One plugin as it stands. It belongs to the loop's thread.
 final class PluginRuntime {
-  /// Its place in the chain, and its number on the wire.
+  /// Its number on the wire, never used for another plugin, nor for another revision of it.
   let index: UInt32
-  let manifest: PluginManifest
+  /// What it says of the plugin's place may change.
+  var manifest: PluginManifest
   let policy: CrashPolicy
   /// Whom its workers become where the supervisor is root.
   let hostID: UInt32
   /// There once the module is compiled.
   var artifact: CompiledArtifact?
+  /// Of its module.
+  var digest: Digest256?
+  /// Of its workers' channels, as the front knows them.
+  var ring = RingSizes()
   var machine: PluginMachine
   var timer: TimerQueue.Token?
   /// Its worker processes, the oldest first.

@@ -14,18 +14,19 @@ extension Supervisor {
     case .metrics: collectMetrics { reply(.success(.metrics($0))) }
     case .statistics: collectStatistics { reply(.success(.statistics($0))) }
     case .events(let query): answerEvents(query, reply)
+    case .reload: startReload { reply($0.map { .reload($0) }) }
     default: reply(answer(route))
     }
   }
 
   private func answer(_ route: ControlRoute) -> Result<ControlAnswer, ControlError> {
     switch route {
-    case .metrics, .statistics, .events:
+    case .metrics, .statistics, .events, .reload:
       return .failure(ControlError(code: .internal, message: "\(route) is not answered at once"))
     case .status: return .success(.status(statusResponse))
     case .plugins: return .success(.plugins(PluginsResponse(plugins: plugins.map(\.info))))
     case .workers:
-      return .success(.workers(WorkersResponse(workers: plugins.flatMap { $0.workers.map(info) })))
+      return .success(.workers(WorkersResponse(workers: allPlugins.flatMap { $0.workers.map(info) })))
     case .policies: return .success(.policies(policiesResponse))
     case .policy(let name): return policyResponse(name)
     case .policyOf(let name): return policyResponse(ofPlugin: name)
@@ -77,7 +78,9 @@ extension Supervisor {
     return StatusResponse(
       version: SupervisorOptions.version, pid: getpid(), uptimeSeconds: (loop.now - startedAt).inSeconds,
       state: phase == .starting ? .starting : phase == .running ? .running : .draining,
-      front: .init(pid: front?.child.pid, state: frontState, restarts: frontMachine.restarts),
+      front: .init(
+        pid: front?.child.pid, state: frontState, restarts: frontMachine.restarts,
+        isolation: front?.isolation.map { .init($0) } ?? []),
       listeners: listeners.descriptions,
       counts: .init(
         plugins: plugins.count, ready: count(.ready), starting: count(.starting), backoff: count(.backoff),
@@ -115,16 +118,26 @@ extension Supervisor {
 }
 
 extension ControlBackend {
+  /// The longest that a client waits for a reload: shorter than an idle connection lives.
+  static let reloadTimeout = Duration.seconds(25)
+
   /// A backend that has the supervisor's loop answer, and gives up after a while.
   init(_ inbox: Inbox, timeout: Duration = .seconds(5)) {
     answer = { route in
+      // Modules may have to be compiled.
+      let timeout = route == .reload ? ControlBackend.reloadTimeout : timeout
       let answer = try await withCheckedThrowingContinuation { continuation in
         let once = OneAnswer(continuation)
         let limit = route.wait + timeout
         let timer = Task {
           guard (try? await Task.sleep(for: limit)) != nil else { return }
           once.resume(
-            .failure(ControlError(code: .unavailable, message: "the supervisor did not answer within \(limit.text)")))
+            .failure(
+              ControlError(
+                code: .unavailable,
+                message: route == .reload
+                  ? "the reload is not over after \(limit.text); it goes on, and the log says how it ends"
+                  : "the supervisor did not answer within \(limit.text)")))
         }
         inbox.post { supervisor in
           supervisor.answer(route) { result in

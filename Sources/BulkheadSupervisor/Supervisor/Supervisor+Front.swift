@@ -1,3 +1,4 @@
+import BulkheadConfig
 import BulkheadCore
 import BulkheadPolicy
 import BulkheadSystem
@@ -50,10 +51,11 @@ extension Supervisor {
   }
 
   private func spawnFront() throws(SystemError) -> FrontRuntime {
-    let bootstrap = FrontBootstrap(
-      configuration,
-      plugins: plugins.map { ($0.manifest, $0.policy, $0.artifact?.callbacks ?? []) },
-      logLevel: log.minimumLevel, maximumSpinMicroseconds: setup.maximumSpinMicroseconds)
+    var bootstrap = frontBootstrap(configuration, plugins)
+    bootstrap.seccompProgram = setup.programs.front
+    bootstrap.unprivilegedID = frontID
+    // No worker of the front before is kept.
+    for plugin in plugins { plugin.ring = bootstrap.ring }
     let message = try Memfd.message(name: "front-bootstrap", bootstrap.encoded()).takeDescriptor()
     let pair = try MessageSocket.Pair()
     let theirs = SharedDescriptor(try pair.second.duplicate())
@@ -62,7 +64,7 @@ extension Supervisor {
     let child = try ChildProcess(
       .init(process: "front", plugin: nil), executable: setup.installation.front, name: "bulkhead-front",
       descriptors: [message.raw, theirs.raw] + listeners.raw + (accessLog.map { [$0.raw] } ?? []), namespaces: [],
-      unprivilegedID: 65_534,
+      unprivilegedID: frontID,
       blockingReport: false, bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: 1_000), loop: loop,
       log: log)
     let front = FrontRuntime(child: child, control: ours, startedAt: loop.now)
@@ -70,7 +72,8 @@ extension Supervisor {
     child.onBrokenReport = { [unowned self, unowned front] in
       kill(front, ExitCause(reason: .protocolViolation, detail: "its report pipe is broken: \($0)"))
     }
-    child.onFrame = { [unowned child] frame in
+    child.onFrame = { [unowned self, unowned child, unowned front] frame in
+      if case .isolation(let layers) = frame { confined(front, layers) }
       if case .fault(_, let detail, let backtrace) = frame {
         child.note(.error, detail)
         for line in backtrace.split(separator: "\n") { child.note(.error, "  \(line)") }
@@ -88,6 +91,16 @@ extension Supervisor {
         front, ExitCause(reason: .deadline, detail: "it did not serve within \(Self.frontStartDeadline.text)"))
     }
     return front
+  }
+
+  /// What a front is to know of a chain.
+  func frontBootstrap(_ configuration: Configuration, _ plugins: [PluginRuntime]) -> FrontBootstrap {
+    var bootstrap = FrontBootstrap(
+      configuration,
+      plugins: plugins.map { ($0.manifest, $0.policy, $0.artifact?.callbacks ?? []) },
+      logLevel: log.minimumLevel, maximumSpinMicroseconds: setup.maximumSpinMicroseconds)
+    for (place, plugin) in plugins.enumerated() { bootstrap.plugins[place].number = plugin.index }
+    return bootstrap
   }
 
   private func attempt(_ front: FrontRuntime, _ body: () throws(SystemError) -> Void) {
@@ -178,6 +191,9 @@ extension Supervisor {
     case .workerGone(let id):
       note(.trace, "front: \(event) (\(workers[id]?.plugin.name ?? "gone"))")
     case .drained: note(.debug, "front: drained")
+    case .chainActivated(let generation): chainActivated(generation)
+    case .chainRefused(let generation, let detail): chainRefused(generation, LogLine.escaped(detail, quoted: false))
+    case .pluginDrained(let plugin): pluginDrained(plugin)
     case .metrics(let number, let isLast, let text): takeMetrics(number: number, isLast: isLast, text: text)
     case .statistics(let number, let isLast, let plugins):
       takeStatistics(number: number, isLast: isLast, plugins)
@@ -211,6 +227,7 @@ extension Supervisor {
     self.front = nil
     endMetrics(without: "it ended")
     endStatistics()
+    endReloads(because: "the front ended meanwhile")
     if phase == .draining {
       note(.info, "front ended [\(status)]")
       record(.frontEnded, "front ended [\(status)]", pid: front.child.pid)

@@ -9,10 +9,8 @@ extension Supervisor {
   func take(_ signal: SignalDescriptor.Arrival) {
     switch signal.signal {
     case SIGHUP:
-      note(
-        .warn,
-        "SIGHUP: reading the configuration again is not supported; to apply a changed one, check it with "
-          + "bulkheadd --check and restart bulkheadd")
+      note(.info, "SIGHUP: reading the configuration again")
+      reloadBySignal()
     default: shutDown(by: Signal.name(signal.signal))
     }
   }
@@ -28,6 +26,7 @@ extension Supervisor {
       note(.info, "\(name): draining for at most \(Self.drainTime.text); a second one stops at once")
       phase = .draining
       record(.stopping, "\(name): draining for at most \(Self.drainTime.text)")
+      endReloads(because: "the supervisor stops")
       drainingSince = loop.now
       listeners.close()
       loop.cancel(&frontTimer)
@@ -53,7 +52,7 @@ extension Supervisor {
     phase = .stopping
     loop.cancel(&shutdownTimer)
     startQueue = []
-    for plugin in plugins { loop.cancel(&plugin.timer) }
+    for plugin in allPlugins { loop.cancel(&plugin.timer) }
     for worker in workers.values { kill(worker, ExitCause(reason: .requested, detail: "the supervisor stops")) }
     if workers.isEmpty {
       outcome = .success(())

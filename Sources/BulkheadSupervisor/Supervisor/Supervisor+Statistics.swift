@@ -77,11 +77,12 @@ extension Supervisor {
 extension WorkerInfo.Deadlines {
   /// What holds for a plugin under that policy, in milliseconds.
   init(_ policy: CrashPolicy) {
-    func milliseconds(_ time: Duration?) -> Double { (time ?? policy.callbackDeadline).inSeconds * 1_000 }
+    /// Where the policy names none, the start deadline alone holds.
+    func milliseconds(_ callbacks: CallbackClass) -> Double {
+      (policy.deadline(of: callbacks) ?? policy.startDeadline).inSeconds * 1_000
+    }
     self.init(
-      headers: milliseconds(policy.deadlines.headers), body: milliseconds(policy.deadlines.body),
-      log: milliseconds(policy.deadlines.log), tick: milliseconds(policy.deadlines.tick),
-      configure: milliseconds(policy.deadlines.configure ?? policy.startDeadline),
-      start: milliseconds(policy.startDeadline))
+      headers: milliseconds(.headers), body: milliseconds(.body), log: milliseconds(.log), tick: milliseconds(.tick),
+      configure: milliseconds(.configure), start: policy.startDeadline.inSeconds * 1_000)
   }
 }

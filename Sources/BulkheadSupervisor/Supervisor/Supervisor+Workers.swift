@@ -15,7 +15,7 @@ extension Supervisor {
   private static let usualStart = Duration.milliseconds(250)
 
   /// So many workers start at the same time: more would only make each later, up to its start deadline.
-  private var maximumStarting: Int { max(8, 4 * setup.processors) }
+  var maximumStarting: Int { max(8, 4 * setup.processors) }
 
   /// Starts workers that wait for their turn, as long as there is a front and room.
   func startQueued() {
@@ -49,7 +49,7 @@ extension Supervisor {
   }
 
   private func spawnWorker(_ number: UInt64, of plugin: PluginRuntime) throws(SystemError) {
-    let ring = RingSizes(policies: plugins.lazy.map(\.policy))
+    let ring = plugin.ring
     guard let artifact = plugin.artifact,
       let layout = ChannelLayout(
         eventLoops: configuration.eventLoops, callbackBytes: Int(ring.callbacks), replyBytes: Int(ring.replies),
@@ -71,6 +71,7 @@ extension Supervisor {
     bootstrap.maximumMapBytes = UInt32(
       clamping: Limits.mapBytes(headerBytes: UInt32(clamping: configuration.bounds.headerBytes.bytes)))
     bootstrap.capabilities = plugin.policy.capabilities
+    bootstrap.requiredLayers = plugin.policy.isolation.required
     let message = try Memfd.message(name: "worker-bootstrap", bootstrap.encoded()).takeDescriptor()
     let channel = SharedDescriptor(
       try Memfd.shared(name: "channel", size: layout.totalBytes).takeDescriptor())
@@ -81,15 +82,19 @@ extension Supervisor {
     let liveness = try Pipe()
     // What it says of its log is bounded by the worker itself; this bound is for one that does not keep to it.
     let lines = max(200, plugin.policy.logLinesPerSecond.addingReportingOverflow(100).partialValue)
+    let controlGroup = controlGroups.make(
+      memory: plugin.memoryBound(channel: layout.totalBytes), cpuPercent: plugin.policy.cpuPercent)
     let child = try ChildProcess(
       .init(process: "worker", plugin: plugin.name), executable: setup.installation.worker, name: "bulkhead-worker",
       descriptors: [message.raw, artifact.descriptor.raw, channel.raw, liveness.write.raw, lifeline.read.raw]
         + doorbells.map(\.raw),
       namespaces: .all, unprivilegedID: plugin.hostID, blockingReport: false,
-      bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: lines), loop: loop, log: log)
+      bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: lines), loop: loop, log: log,
+      confine: { plugin.confine(&$0, in: controlGroup) })
 
     let worker = WorkerRuntime(
-      id: nextWorker, number: number, plugin: plugin, child: child, channel: channel, startedAt: loop.now)
+      id: nextWorker, number: number, plugin: plugin, child: child, channel: channel, startedAt: loop.now,
+      controlGroup: controlGroup)
     nextWorker += 1
     workers[worker.id] = worker
     plugin.workers.append(worker)
@@ -108,6 +113,7 @@ extension Supervisor {
           ? ExitCause(reason: .requested, detail: "the front did not take up its channel within \(deadline.text)")
           : ExitCause(reason: .deadline, detail: "it was not ready within \(deadline.text)"))
     }
+    armWatch()
     tellFront(
       .addWorker(worker: worker.id, plugin: plugin.index), [channel, SharedDescriptor(liveness.takeRead())] + doorbells)
     child.note(.debug, "started")
@@ -121,6 +127,7 @@ extension Supervisor {
     // What it says of its sandbox holds from the start to the end, or it is not to be believed.
     case .isolation(let layers): if worker.state == .starting { worker.isolation = layers }
     case .ready:
+      if refuseUnconfined(worker) { return }
       worker.saidReady = true
       ready(worker)
     case .tickPeriod(let milliseconds):
@@ -264,10 +271,12 @@ extension Supervisor {
     workers.removeValue(forKey: worker.id)
     plugin.workers.removeAll { $0 === worker }
     let cause = ExitAnalysis.cause(
-      .init(first: worker.cause, end: status, wasReady: worker.wasReady, wasKilled: worker.wasKilled))
+      .init(
+        first: worker.cause, end: status, wasReady: worker.wasReady, wasKilled: worker.wasKilled,
+        wasOutOfMemory: worker.controlGroup.wasOutOfMemory))
     worker.child.note(
       cause.reason == .requested ? .info : .error, "ended (\(cause.reason.rawValue)): \(cause.detail) [\(status)]")
-    plugin.exits[cause.reason, default: 0] += 1
+    (plugins.first { $0.name == plugin.name } ?? plugin).exits[cause.reason, default: 0] += 1
     // Part of it may be a plugin's words, and it ends on an operator's screen.
     let time = Timestamp.now
     plugin.lastExit = .init(
@@ -277,24 +286,7 @@ extension Supervisor {
       if workers.isEmpty { outcome = .success(()) }
     } else {
       handle(.exited(worker.number, cause.reason), plugin)
-    }
-  }
-
-  // MARK: callbacks that no stream waits for
-
-  /// Looks at the status pages of workers that tick, for as long as there are some.
-  func armWatch() {
-    guard watchTimer == nil, workers.values.contains(where: { $0.tickPeriod > 0 }) else { return }
-    watchTimer = loop.after(.milliseconds(50)) { [unowned self] in
-      watchTimer = nil
-      for worker in workers.values where worker.tickPeriod > 0 && worker.state == .ready {
-        guard let status = worker.status(), let late = worker.watch.look(status, now: loop.now) else { continue }
-        let deadline = worker.plugin.policy.callbackDeadline
-        guard late.for >= deadline else { continue }
-        interrupt(
-          worker, ExitCause(reason: .deadline, detail: "\(late.kind.name) ran longer than \(deadline.text)"))
-      }
-      armWatch()
+      buryRetired()
     }
   }
 }

@@ -43,15 +43,30 @@ final class Supervisor {
     name: "front", backoff: .init(initial: .milliseconds(50), factor: 2, maximum: .seconds(5)),
     budget: .init(restarts: .max, interval: .seconds(1)))
 
-  let setup: Setup
+  var setup: Setup
   let loop: EventLoop
   let log: LogWriter
   let inbox: Inbox
   let listeners: ListenerSockets
   /// Held for as long as there may be another front; nil where none is configured.
   let accessLog: SharedDescriptor?
-  /// In the order of the chain.
-  let plugins: [PluginRuntime]
+  let controlGroups: ControlGroups
+  /// Whom the front becomes where this process is root.
+  let frontID: UInt32
+  /// In the order of the chain that new streams take.
+  var plugins: [PluginRuntime]
+  /// Of that chain: a reload that changes it counts on.
+  var generation: UInt32 = 0
+  /// The number of the next plugin, or revision of one.
+  var nextPlugin: UInt32
+  /// The one that is under way.
+  var reload: Reload?
+  /// Another one is to follow.
+  var reloadIsWanted = false
+  /// What earlier chains had and the present one has not.
+  var retiring: [RetiringPlugin] = []
+  /// What compiled modules depend on besides themselves.
+  var engineKey: EngineKey?
   /// The only writer of the lifeline is this process: workers see its end when it dies.
   let lifeline: (read: SharedDescriptor, write: SharedDescriptor)
   let startedAt: Duration
@@ -62,6 +77,8 @@ final class Supervisor {
   var frontTimer: TimerQueue.Token?
   var failedFronts = 0
   var hasServed = false
+  /// Which missing layers of a front were said already.
+  var announcedFrontGaps: Set<[IsolationLayer]> = []
   var workers: [UInt64: WorkerRuntime] = [:]
   var nextWorker: UInt64 = 1
   /// Workers that wait for their turn, or for a front: their plugins, and their numbers there.
@@ -93,13 +110,16 @@ final class Supervisor {
     } catch {
       throw StartError(ExitCode.unavailable, "\(error)")
     }
+    controlGroups = ControlGroups()
     let uidMap = FileSystem.readProcess("/proc/self/uid_map")
+    frontID = HostIdentity.front(uidMap: uidMap)
     let manifests = setup.loaded.plugins
     let hostIDs = HostIdentity.assign(manifests.map(\.name), uidMap: uidMap)
     plugins = zip(manifests, hostIDs).enumerated().map { index, pair in
       PluginRuntime(
         index: UInt32(index), manifest: pair.0, policy: setup.loaded.policy(of: pair.0), hostID: pair.1)
     }
+    nextPlugin = UInt32(clamping: manifests.count)
   }
 
   var configuration: Configuration { setup.loaded.configuration }
@@ -136,11 +156,13 @@ final class Supervisor {
       for plugin in plugins { handle(.begin, plugin) }
       try run(until: { false })
     }
+    controlGroups.leave()
     try outcome?.get()
   }
 
   private func prepareModules() throws(StartError) {
     let key = try EngineKeyQuery.run(compiler: setup.installation.compiler)
+    engineKey = key
     let cache = ModuleCache(directory: configuration.cacheDirectory, engine: key, isWritable: true)
     let preparation = ModulePreparation(
       plugins.map(\.manifest),
@@ -153,7 +175,10 @@ final class Supervisor {
       return try run(until: { preparation.isDone })
     }
     let artifacts = try preparation.result()
-    for plugin in plugins { plugin.artifact = artifacts[plugin.name] }
+    for plugin in plugins {
+      plugin.artifact = artifacts[plugin.name]
+      plugin.digest = preparation.digests[plugin.name]
+    }
   }
 
   // MARK: the restart machine of a plugin
@@ -181,6 +206,7 @@ final class Supervisor {
 
   private func report(_ state: PluginState, _ plugin: PluginRuntime) {
     tellFront(.pluginState(plugin: plugin.index, state: state))
+    reloadNoticed(state, plugin)
     switch state {
     case .starting, .ready: note(.debug, "plugin is \(state.rawValue)", plugin: plugin.name)
     case .backoff:

@@ -115,6 +115,8 @@ enum bh_spawn_step {
   BH_SPAWN_DESCRIPTORS = 11,
   BH_SPAWN_CLOSE = 12,
   BH_SPAWN_EXEC = 13,
+  BH_SPAWN_CGROUP = 14,
+  BH_SPAWN_OOM_SCORE = 15,
 };
 
 struct bh_spawn {
@@ -133,6 +135,17 @@ struct bh_spawn {
   int deny_setgroups;
   /// The signal that the child gets when the spawning thread ends.
   int death_signal;
+  /// The control group (cgroup v2) that the child is born into, an open directory; where the kernel cannot do that, and
+  /// for version 1, the child's number is written to each of `cgroup_files`, descriptors of `cgroup.procs`.
+  int has_cgroup;
+  int cgroup;
+  const int *cgroup_files;
+  size_t cgroup_file_count;
+  /// What is written to the child's `oom_score_adj`, or NULL.
+  const char *oom_score;
+  /// Whether the child must not run where the control group, or the score, cannot be had.
+  int cgroup_required;
+  int oom_score_required;
   /// For tests: the step that fails with `fail_error` instead of being done.
   int fail_step;
   int fail_error;
@@ -143,6 +156,9 @@ struct bh_spawned {
   int pidfd;
   /// The step that failed, where the result is negative.
   int failed_step;
+  /// The errno by which it runs outside its control group, or without its score; else 0.
+  int cgroup_error;
+  int oom_score_error;
 };
 
 /// Starts a process. The child does only what is async-signal-safe between clone and exec.
@@ -186,12 +202,19 @@ int64_t bh_pivot_root_here(void);
 int64_t bh_make_file(const char *path);
 int64_t bh_make_directory(const char *path);
 int64_t bh_change_directory(const char *path);
+/// The path without links, as `realpath`; its length, without a NUL.
+int64_t bh_real_path(const char *path, char *buffer, size_t room);
 int64_t bh_read_link(const char *path, char *buffer, size_t room);
 /// Whether path and descriptor are the same file: 1 or 0.
 int64_t bh_same_file(const char *path, int fd);
 int64_t bh_landlock_abi(void);
 /// Denies all that this kernel's Landlock can deny, except reading the file at `readable` where it is not NULL.
 int64_t bh_landlock_restrict(const char *readable);
+/// Denies all that this kernel's Landlock can deny, except reading those files and what is in those directories, as far as
+/// they are there, and connecting.
+int64_t bh_landlock_restrict_client(const char *const *readable, size_t count);
+/// Maps a shared library for good; nothing where there is none of that name.
+void bh_load_library(const char *name);
 /// Loads a BPF program of `count` bytes; the process needs no_new_privs.
 int64_t bh_seccomp_load(const void *program, size_t count);
 /// For tests and probes: a bare system call.

@@ -1,0 +1,93 @@
+import BulkheadControl
+import BulkheadCore
+import Foundation
+import Testing
+
+/// A worker that has been taken over does what it can, while another plugin's route is under load.
+@Suite struct HostileWorkerTests {
+  struct Row: CustomTestStringConvertible, Sendable {
+    var act: String
+    /// As what its ends may be counted.
+    var reasons: [ExitReason]
+    /// Whether it takes a request to set it off.
+    var isProvoked = true
+    var testDescription: String { act }
+
+    init(_ act: String, _ reasons: ExitReason..., isProvoked: Bool = true) {
+      self.act = act
+      self.reasons = reasons
+      self.isProvoked = isProvoked
+    }
+  }
+
+  static let rows = [
+    Row("garbage", .protocolViolation), Row("reply-cursor", .protocolViolation),
+    Row("callback-cursor", .protocolViolation, .deadline), Row("scribble", .protocolViolation),
+    Row("noise", .protocolViolation), Row("twice", .protocolViolation), Row("wrong-sequence", .protocolViolation),
+    Row("foreign-stream", .protocolViolation), Row("foreign-action", .protocolViolation),
+    Row("many-edits", .protocolViolation), Row("large-edit", .protocolViolation),
+    Row("unheld-body", .protocolViolation), Row("reply-flood", .protocolViolation),
+    Row("root-flood", .protocolViolation, isProvoked: false),
+    Row("stray-flood", .protocolViolation, isProvoked: false), Row("edit-flood", .protocolViolation),
+    Row("doorbell-flood", .protocolViolation, isProvoked: false),
+    Row("hostcall-flood", .protocolViolation, isProvoked: false),
+    Row("log-flood", .protocolViolation, isProvoked: false),
+    Row("frame-flood", .protocolViolation, isProvoked: false),
+    Row("stderr-flood", .protocolViolation, isProvoked: false),
+    Row("report-garbage", .protocolViolation, isProvoked: false),
+    Row("hang", .deadline), Row("hang-idle", .deadline), Row("hang-other", .deadline), Row("hang-future", .deadline),
+    Row("hold-ring", .deadline), Row("late", .deadline),
+  ]
+
+  /// What one hostile plugin may make the front grow by: its channel's memory, and what the loops keep for its replies.
+  static let memoryBound = 64 << 20
+
+  @Test(arguments: rows) func aHostileWorkerIsKilledAndCountedAndHurtsNobodyElse(_ row: Row) throws {
+    let hostile = try HostileWorker(row.act)
+    defer { hostile.remove() }
+    let bulkhead = hostile.bulkhead
+    let front = try bulkhead.status().front.pid
+    let before = try hostile.frontMemory()
+    let load = Load(port: bulkhead.port, connections: 4) { answer in
+      answer.status == 200 && answer.header("x-bench-response") != nil ? nil : "\(answer)"
+    }
+    try bulkhead.wait("it is killed again and again, and counted", seconds: 90) {
+      if row.isProvoked, let answer = hostile.provoke() {
+        #expect(answer.status == 503, "\(answer)")
+        #expect(answer.text.contains("hostile"), "\(answer)")
+      }
+      return try bulkhead.plugin("hostile").restarts >= 3
+    }
+    let (failures, counts) = load.finish()
+    #expect(failures.isEmpty, "\(failures) of \(counts)")
+    #expect(counts[200, default: 0] > 0)
+    let exit = try bulkhead.plugin("hostile").lastExit
+    #expect(exit.map { row.reasons.contains($0.reason) } == true, "\(String(describing: exit))")
+    #expect(try bulkhead.status().front.pid == front, "the front lives")
+    #expect(try bulkhead.plugin("stamp").restarts == 0)
+    let grown = try hostile.frontMemory() - before
+    #expect(grown < Self.memoryBound, "the front has grown by \(grown >> 10) KiB")
+    #expect(bulkhead.logText.count < 4 << 20, "what it says is bounded too")
+  }
+
+  /// Questions that an honest worker may ask too, and edits that are refused: the worker lives, the front is not hurt.
+  @Test(arguments: ["hostcall-chain", "shared-flood", "smuggle"])
+  func whatAnHonestWorkerMayDoTooIsBounded(_ act: String) throws {
+    let hostile = try HostileWorker(act)
+    defer { hostile.remove() }
+    let bulkhead = hostile.bulkhead
+    let before = try hostile.frontMemory()
+    let load = Load(port: bulkhead.port, connections: 4) { answer in
+      answer.status == 200 && answer.header("x-bench-response") != nil ? nil : "\(answer)"
+    }
+    try bulkhead.wait("the load has gone through beside it") {
+      if act == "smuggle" { #expect(hostile.provoke()?.text.contains("\nx-smuggled") != true) }
+      return load.total > 3_000
+    }
+    let (failures, counts) = load.finish()
+    #expect(failures.isEmpty, "\(failures) of \(counts)")
+    let grown = try hostile.frontMemory() - before
+    #expect(grown < Self.memoryBound, "the front has grown by \(grown >> 10) KiB")
+    #expect(try bulkhead.plugin("stamp").restarts == 0)
+  }
+}
