@@ -12,7 +12,8 @@ public struct BulkheadControlCommand: AsyncParsableCommand {
       """,
     subcommands: [
       StatusCommand.self, PluginsCommand.self, WorkersCommand.self, EventsCommand.self, TopCommand.self,
-      MetricsCommand.self, RestartCommand.self, ResetCommand.self, ReloadCommand.self, PolicyCommand.self,
+      MetricsCommand.self, RestartCommand.self, ResetCommand.self, ReloadCommand.self, UpgradeCommand.self,
+      PolicyCommand.self,
     ])
 
   @OptionGroup var connection: ConnectionOptions

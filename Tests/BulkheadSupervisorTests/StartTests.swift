@@ -236,7 +236,7 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   #expect(programs.worker(under: policy.policy) != programs.worker)
   policy.policy.isolation.seccomp = "none"
   policy.origins["isolation.seccomp"] = PolicyOrigin(
-    speaker: .overrides, location: SourceLocation(file: "/p/a.yaml", line: 7))
+    speaker: .manifest, location: SourceLocation(file: "/p/a.yaml", line: 7))
   let error = #expect(throws: StartError.self) {
     _ = try SeccompPrograms.load(policyDirectories: [directory], policies: [policy]) { _, _ in }
   }

@@ -23,6 +23,7 @@ enum ControlAnswer: Sendable {
   case policies(PoliciesResponse)
   case policy(PolicyResponse)
   case reload(ReloadResponse)
+  case upgrade(UpgradeInfo)
   /// Prometheus text.
   case metrics(String)
 }
@@ -106,7 +107,7 @@ struct ControlResponder: HTTPResponder {
         .notFound, .notFound,
         "no such path; there are \(ControlPaths.status), \(ControlPaths.plugins), \(ControlPaths.workers), "
           + "\(ControlPaths.metrics), \(ControlPaths.statistics), \(ControlPaths.events), \(ControlPaths.reload), "
-          + "\(ControlPaths.policies), \(ControlPaths.policies)/NAME, "
+          + "\(ControlPaths.upgrade), \(ControlPaths.policies), \(ControlPaths.policies)/NAME, "
           + "\(ControlPaths.plugins)/NAME/policy, \(ControlPaths.plugins)/NAME/restart and "
           + "\(ControlPaths.plugins)/NAME/reset")
     case .failure(.badQuery(let why)): return Self.failure(.badRequest, .badRequest, why)
@@ -127,6 +128,7 @@ struct ControlResponder: HTTPResponder {
         case .policies(let body): return try Self.success(body)
         case .policy(let body): return try Self.success(body)
         case .reload(let body): return try Self.success(body)
+        case .upgrade(let body): return try Self.success(body)
         case .metrics(let text):
           var response = Response(status: .ok)
           response.headers[.contentType] = ControlPaths.metricsContentType

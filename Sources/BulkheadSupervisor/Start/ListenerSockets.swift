@@ -10,17 +10,24 @@ final class ListenerSockets {
   let descriptions: [StatusResponse.Listener]
   private var sockets: [SharedDescriptor] = []
 
-  /// Binds all of them.
+  /// Binds all of them, but for those that were bound by the program before this one.
   ///
   /// - Throws: `StartError` that names each listener that cannot be bound, with its place in the configuration; its code is
   ///   `noPermission` where that is why, else `unavailable`.
-  init(_ listeners: [Configuration.Listener]) throws(StartError) {
+  init(_ listeners: [Configuration.Listener], handedOver: [Handover.Listener] = []) throws(StartError) {
+    var handedOver = handedOver
     var sockets: [SharedDescriptor] = []
     var descriptions: [StatusResponse.Listener] = []
     var problems: [String] = []
     var code = ExitCode.unavailable
     for listener in listeners {
       do throws(SystemError) {
+        if let index = Self.index(of: listener, in: handedOver) {
+          let old = handedOver.remove(at: index)
+          sockets.append(SharedDescriptor(try RawDescriptor.duplicate(old.socket)))
+          descriptions.append(.init(name: listener.name, address: old.address, upstream: listener.upstream))
+          continue
+        }
         let socket = try ListeningSocket(ListenAddress(host: listener.host, port: listener.port))
         let address = socket.address.description
         sockets.append(SharedDescriptor(socket.takeDescriptor()))
@@ -33,6 +40,20 @@ final class ListenerSockets {
     guard problems.isEmpty else { throw StartError(code, problems) }
     self.sockets = sockets
     self.descriptions = descriptions
+  }
+
+  /// The socket of the same name and address, else of the same address.
+  private static func index(of listener: Configuration.Listener, in sockets: [Handover.Listener]) -> Int? {
+    let fits = { (socket: Handover.Listener) in socket.host == listener.host && socket.port == listener.port }
+    return sockets.firstIndex { $0.name == listener.name && fits($0) } ?? sockets.firstIndex(where: fits)
+  }
+
+  /// What the next program in this one's place needs.
+  func handover(_ listeners: [Configuration.Listener]) -> [Handover.Listener] {
+    zip(zip(listeners, descriptions), sockets).map { pair, socket in
+      .init(
+        name: pair.0.name, host: pair.0.host, port: pair.0.port, address: pair.1.address, socket: socket.raw)
+    }
   }
 
   /// The numbers, in the order of the configuration; none once closed.

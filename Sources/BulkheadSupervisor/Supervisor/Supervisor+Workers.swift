@@ -142,6 +142,9 @@ extension Supervisor {
 
   func ready(_ worker: WorkerRuntime) {
     guard worker.state == .starting, worker.saidReady, worker.isAttached else { return }
+    guard !worker.isGone else {
+      return kill(worker, ExitCause(reason: .protocolViolation, detail: "it has closed its end of the liveness pipe"))
+    }
     worker.state = .ready
     worker.wasReady = true
     loop.cancel(&worker.timer)
@@ -189,6 +192,21 @@ extension Supervisor {
     switch cause.reason {
     case .deadline: interrupt(worker, cause)
     default: kill(worker, cause)
+    }
+  }
+
+  /// The front holds the worker's channel no more: it is on its way out, and says why before long, or it closed its end of
+  /// the liveness pipe to stay without work.
+  func isLetGo(_ worker: WorkerRuntime) {
+    worker.isGone = true
+    guard worker.state == .ready else { return }
+    worker.state = .stopping
+    // Ends take their time on a busy machine, and nothing waits for this one.
+    let time = worker.plugin.policy.grace + .seconds(1)
+    worker.timer = loop.after(time) { [unowned self, unowned worker] in
+      worker.timer = nil
+      let what = "it is still there \(time.text) after it closed its end of the liveness pipe"
+      kill(worker, ExitCause(reason: .protocolViolation, detail: what))
     }
   }
 
@@ -256,6 +274,9 @@ extension Supervisor {
       worker.timer = nil
       let looks = worker.isIdle && worker.status()?.callback == 0 ? idleLooks + 1 : 0
       if looks >= 2 || loop.now >= end {
+        if !worker.isIdle {
+          worker.child.note(.warn, "streams are still open in it: they go on as its plugin's fail strategy says")
+        }
         kill(worker, ExitCause(reason: .requested, detail: "asked for"))
       } else {
         awaitIdle(worker, until: end, idleLooks: looks)

@@ -28,6 +28,8 @@ final class Supervisor {
     var programs: SeccompPrograms
     var maximumSpinMicroseconds: UInt32
     var processors: Int
+    /// What an upgrade executes.
+    var program: Upgrade.Program
   }
 
   /// The longest that a drain takes before what is left is reset.
@@ -90,19 +92,23 @@ final class Supervisor {
   var metrics = MetricsCollection()
   var journal = EventJournal()
   var statistics = StatisticsCollection()
+  var upgrade = Upgrade()
   var drainingSince = Duration.zero
   var shutdownTimer: TimerQueue.Token?
   /// Why the run is over, once it is.
   var outcome: Result<Void, StartError>?
 
+  /// - Parameter sockets: listening sockets that the program before this one left; they stay the caller's.
   /// - Throws: `StartError` where a listener cannot be bound or the process has no descriptors left.
-  init(_ setup: Setup, loop: EventLoop, log: LogWriter, inbox: Inbox) throws(StartError) {
+  init(
+    _ setup: Setup, sockets: [Handover.Listener] = [], loop: EventLoop, log: LogWriter, inbox: Inbox
+  ) throws(StartError) {
     self.setup = setup
     self.loop = loop
     self.log = log
     self.inbox = inbox
     startedAt = loop.now
-    listeners = try ListenerSockets(setup.loaded.configuration.listeners)
+    listeners = try ListenerSockets(setup.loaded.configuration.listeners, handedOver: sockets)
     accessLog = try setup.loaded.configuration.accessLog.map { log throws(StartError) in try AccessLogFile.open(log) }
     do throws(SystemError) {
       let pipe = try Pipe()
@@ -151,9 +157,11 @@ final class Supervisor {
     }
     record(.started, "bulkheadd \(SupervisorOptions.version) started", pid: getpid())
     try prepareModules()
-    if outcome == nil, phase == .starting {
-      handleFront(.begin)
-      for plugin in plugins { handle(.begin, plugin) }
+    if outcome == nil {
+      if phase == .starting {
+        handleFront(.begin)
+        for plugin in plugins { handle(.begin, plugin) }
+      }
       try run(until: { false })
     }
     controlGroups.leave()

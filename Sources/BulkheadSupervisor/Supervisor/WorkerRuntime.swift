@@ -26,6 +26,8 @@ final class WorkerRuntime {
   var isAttached = false
   /// Whether the front has no stream in it any more, once it is retired.
   var isIdle = false
+  /// Whether the front has let go of it.
+  var isGone = false
   /// Whether it has reached a limit of its policy's recycling.
   var isWorn = false
   /// Whether it was ever ready.
