@@ -62,11 +62,11 @@ install: build ## into DESTDIR/PREFIX (default /usr/local)
 	cp -R policies/. $(sharedir)/policies/
 	cp -R examples/. $(docdir)/examples/
 	rm -rf $(docdir)/examples/quickstart/.run
-	if [ -d man ]; then install -d $(mandir) && cp -R man/. $(mandir)/; fi
 	install -d $(unitdir)
 	sed 's|/usr/local/bin|$(PREFIX)/bin|' examples/systemd/bulkhead.service >$(unitdir)/bulkhead.service
 	install -m 644 examples/systemd/bulkhead.socket $(unitdir)
 	chmod 644 $(unitdir)/bulkhead.service
+	for page in man/*.[1-8]; do install -D -m 644 $$page $(mandir)/man$${page##*.}/$${page#man/} || exit 1; done
 	install -m 644 LICENSE $(docdir)
 	if [ -f README.md ]; then install -m 644 README.md $(docdir); fi
 

@@ -218,7 +218,7 @@ final class WorkerLink {
     ledger.append(
       ChannelLedger.Entry(
         sequence: sequence, stream: stream, kind: kind, plugin: UInt32(truncatingIfNeeded: plugin),
-        position: channel.callbackPosition, hasState: hasState),
+        position: channel.callbackPosition, hasState: hasState, sent: now),
       now: now)
     loop.watch(self)
   }
@@ -440,6 +440,8 @@ final class WorkerLink {
           lose(.protocolViolation, error.description, failHead: true)
           return
         }
+        // One that was sent after the round began took less than the round.
+        host.counters.latencies.add(entry.kind, nanoseconds: now > entry.sent ? now &- entry.sent : 0)
         strayActions = 0
         if entry.kind == .queueReady { queueNotificationAnswered() }
         if !outcome.contents.isDisjoint(with: [.calls, .metrics]) { perform(outcome) }
@@ -604,6 +606,7 @@ final class WorkerLink {
     } else if case .mine = self.running {
       running = ledger.head?.sequence
     }
+    if let head = ledger.head, head.sequence == running { sayLost(head) }
     let wasRetired = state == .retired
     state = .lost
     owed = []
@@ -631,6 +634,24 @@ final class WorkerLink {
     }
     // Streams that it paused would wait for ever.
     for case let exchange? in loop.exchanges { exchange.workerLostWhilePaused(self, why: why) }
+  }
+
+  /// Tells the supervisor in which callback the worker was lost, for those who look for the cause.
+  private func sayLost(_ head: ChannelLedger.Entry) {
+    let now = Clock.monotonicNanoseconds
+    let age = now > ledger.headSince ? (now &- ledger.headSince) / 1_000_000 : 0
+    loop.events.send(
+      .callbackLost(
+        worker: worker, kind: head.kind.rawValue, stream: head.stream,
+        requestID: loop.exchange(head.stream)?.label ?? "", milliseconds: UInt32(clamping: age)))
+  }
+
+  /// How full its channel is.
+  var use: PluginStatistics.Channel {
+    let bytes = channel.occupancy
+    return .init(
+      worker: worker, outstanding: UInt32(clamping: ledger.awaited + owed.count),
+      callbackBytes: UInt32(clamping: bytes.callbacks), replyBytes: UInt32(clamping: bytes.replies))
   }
 
   // MARK: Doorbell and liveness

@@ -63,6 +63,7 @@ extension Supervisor {
   private func refused(_ what: String, _ lines: [String]) -> ControlError {
     reloads.refused += 1
     note(.error, "reload: \(what); nothing was changed")
+    record(.reloadRefused, ([what] + lines.prefix(5)).joined(separator: "; "))
     for line in lines { note(.error, "reload: \(line)") }
     var error = ControlError(code: .invalidConfiguration, message: "\(what); nothing was changed")
     error.details = lines
@@ -308,6 +309,7 @@ extension Supervisor {
       response.milliseconds = (loop.now - reload.startedAt).inSeconds * 1_000
       result = .success(response)
       note(.info, "reload: \(Self.summary(response))")
+      record(.reloaded, Self.summary(response))
     }
     for waiter in reload.waiters { waiter(result) }
     if reloadIsWanted {

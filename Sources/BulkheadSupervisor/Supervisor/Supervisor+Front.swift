@@ -40,6 +40,7 @@ extension Supervisor {
       let front = try spawnFront()
       self.front = front
       note(.debug, "front started, pid \(front.child.pid)")
+      record(.frontStarted, "front started", pid: front.child.pid)
       for plugin in plugins { tellFront(.pluginState(plugin: plugin.index, state: plugin.machine.state)) }
       startQueued()
     } catch {
@@ -197,6 +198,10 @@ extension Supervisor {
     case .chainRefused(let generation, let detail): chainRefused(generation, LogLine.escaped(detail, quoted: false))
     case .pluginDrained(let plugin): pluginDrained(plugin)
     case .metrics(let number, let isLast, let text): takeMetrics(number: number, isLast: isLast, text: text)
+    case .statistics(let number, let isLast, let plugins):
+      takeStatistics(number: number, isLast: isLast, plugins)
+    case .callbackLost(let id, let kind, let stream, let requestID, let milliseconds):
+      takeLost(id, .init(kind: kind, stream: stream, requestID: requestID, milliseconds: milliseconds))
     }
     return true
   }
@@ -213,6 +218,8 @@ extension Supervisor {
     }
     note(.info, "front serves, pid \(front.child.pid)")
     updateService()
+    record(
+      .frontReady, "front serves after \((loop.now - front.startedAt).wholeMilliseconds) ms", pid: front.child.pid)
   }
 
   // MARK: the end of a front
@@ -224,14 +231,16 @@ extension Supervisor {
     self.front = nil
     updateService()
     endMetrics(without: "it ended")
+    endStatistics()
     endReloads(because: "the front ended meanwhile")
     if phase == .draining {
       note(.info, "front ended [\(status)]")
+      record(.frontEnded, "front ended [\(status)]", pid: front.child.pid)
       return stopWorkers()
     }
-    note(
-      .error,
-      "front ended: \(front.cause.map { "\($0.detail) [\(status)]" } ?? "\(status)"); all workers are replaced with it")
+    let why = front.cause.map { "\($0.detail) [\(status)]" } ?? "\(status)"
+    note(.error, "front ended: \(why); all workers are replaced with it")
+    record(.frontEnded, "front ended: \(why)", pid: front.child.pid)
     // Their channels ended with it. It is none of their doing, so it counts against no plugin.
     for worker in workers.values {
       kill(worker, ExitCause(reason: .requested, detail: "replaced together with the front"))

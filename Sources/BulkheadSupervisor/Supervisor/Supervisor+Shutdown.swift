@@ -26,6 +26,7 @@ extension Supervisor {
     case .starting, .running:
       note(.info, "\(name): draining for at most \(Self.drainTime.text); a second one stops at once")
       phase = .draining
+      record(.stopping, "\(name): draining for at most \(Self.drainTime.text)")
       endReloads(because: "the supervisor stops")
       drainingSince = loop.now
       announceStop()

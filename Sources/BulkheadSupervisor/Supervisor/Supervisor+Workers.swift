@@ -47,6 +47,7 @@ extension Supervisor {
     } catch {
       note(.error, "its worker cannot be started: \(error)", plugin: plugin.name)
       plugin.lastExit = .init(reason: .configure, detail: "the worker could not be started: \(error)", at: .now)
+      record(.workerFailed, "the worker could not be started: \(error)", plugin: plugin.name)
       // Not now: the machine is in the middle of an event.
       loop.after(.zero) { [unowned self] in handle(.exited(number, .configure), plugin) }
     }
@@ -126,6 +127,7 @@ extension Supervisor {
     tellFront(
       .addWorker(worker: worker.id, plugin: plugin.index), [channel, SharedDescriptor(liveness.takeRead())] + doorbells)
     child.note(.debug, "started")
+    record(.workerStarted, "worker started", plugin: plugin.name, pid: child.pid)
   }
 
   // MARK: hearing
@@ -163,7 +165,9 @@ extension Supervisor {
     worker.state = .ready
     worker.wasReady = true
     loop.cancel(&worker.timer)
-    worker.child.note(.info, "ready after \((loop.now - worker.startedAt).wholeMilliseconds) ms")
+    let time = "ready after \((loop.now - worker.startedAt).wholeMilliseconds) ms"
+    worker.child.note(.info, time)
+    record(.workerReady, time, plugin: worker.plugin.name, pid: worker.child.pid)
     announceGaps(worker)
     tellFront(.workerReady(worker: worker.id))
     handle(.ready(worker.number), worker.plugin)
@@ -185,9 +189,11 @@ extension Supervisor {
     worker.hasSaidWhy = true
     let cause = ExitAnalysis.claim(reason, detail: detail)
     worker.child.note(.error, "\(cause.reason.rawValue): \(cause.detail)")
-    for line in backtrace.split(separator: "\n").prefix(Self.maximumBacktrace) {
-      worker.child.note(.error, "  \(line)")
-    }
+    let frames = backtrace.split(separator: "\n").prefix(Self.maximumBacktrace)
+    for line in frames { worker.child.note(.error, "  \(line)") }
+    // Names of functions are the module's words, and end on an operator's screen.
+    worker.backtrace = frames.map { LogLine.escaped(String($0), quoted: false) }
+    worker.keepStatus(now: loop.now)
     if let first = worker.cause {
       // The interrupt that was asked for has found its place: that belongs to the first cause.
       if first.reason == cause.reason, !first.detail.contains(detail), !detail.isEmpty {
@@ -229,6 +235,11 @@ extension Supervisor {
     guard worker.state != .stopping else { return }
     if worker.cause == nil { worker.cause = cause }
     worker.child.note(.warn, "\(cause.reason.rawValue): \(cause.detail): it is interrupted")
+    worker.keepStatus(now: loop.now)
+    if cause.reason == .deadline { worker.plugin.deadlineHits += 1 }
+    record(
+      .workerInterrupted, "\(cause.reason.rawValue): \(cause.detail)", plugin: worker.plugin.name,
+      pid: worker.child.pid)
     grace(worker)
     worker.child.send(signal: SIGUSR1)
   }
@@ -241,6 +252,9 @@ extension Supervisor {
     worker.timer = loop.after(time) { [unowned self, unowned worker] in
       worker.timer = nil
       worker.child.note(.warn, "still there after \(time.text): it is killed")
+      record(
+        .workerKilled, "it was still there after the grace time of \(time.text)", plugin: worker.plugin.name,
+        pid: worker.child.pid)
       kill(worker, ExitCause(reason: .deadline, detail: "it did not end"))
     }
   }
@@ -303,7 +317,10 @@ extension Supervisor {
       cause.reason == .requested ? .info : .error, "ended (\(cause.reason.rawValue)): \(cause.detail) [\(status)]")
     (plugins.first { $0.name == plugin.name } ?? plugin).exits[cause.reason, default: 0] += 1
     // Part of it may be a plugin's words, and it ends on an operator's screen.
-    plugin.lastExit = .init(reason: cause.reason, detail: LogLine.escaped(cause.detail, quoted: false), at: .now)
+    let time = Timestamp.now
+    plugin.lastExit = .init(
+      reason: cause.reason, detail: LogLine.escaped(cause.detail, quoted: false), at: time,
+      crash: recordEnd(of: worker, cause, status, at: time))
     if phase == .stopping {
       if workers.isEmpty { outcome = .success(()) }
     } else {

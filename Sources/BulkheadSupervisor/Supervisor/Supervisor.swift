@@ -98,6 +98,8 @@ final class Supervisor {
   var watchTimer: TimerQueue.Token?
   var recyclingTimer: TimerQueue.Token?
   var metrics = MetricsCollection()
+  var journal = EventJournal()
+  var statistics = StatisticsCollection()
   var upgrade = Upgrade()
   var serviceTimer: TimerQueue.Token?
   var statusTimer: TimerQueue.Token?
@@ -172,6 +174,7 @@ final class Supervisor {
       note(.info, "listener \(listener.name) on \(listener.address), upstream \(listener.upstream)")
     }
     startService()
+    record(.started, "bulkheadd \(SupervisorOptions.version) started", pid: getpid())
     try prepareModules()
     if outcome == nil {
       if phase == .starting {
@@ -237,8 +240,11 @@ final class Supervisor {
     case .backoff:
       let wait = plugin.machine.nextStart.map { " in \(($0 - loop.now).text)" } ?? ""
       note(.info, "the next worker starts\(wait)", plugin: plugin.name)
+      record(.backoff, "the next worker starts\(wait)", plugin: plugin.name)
     case .quarantined:
-      note(.error, "quarantined: \(budgetIsSpent(plugin))", plugin: plugin.name)
+      let why = budgetIsSpent(plugin)
+      note(.error, "quarantined: \(why)", plugin: plugin.name)
+      record(.quarantined, why, plugin: plugin.name)
     }
   }
 

@@ -57,6 +57,7 @@ extension Supervisor {
     upgrade.info?.state = .failed
     upgrade.info?.detail = why
     note(.error, "upgrade \(number) failed, what served before serves on: \(why)")
+    record(.upgradeFailed, "upgrade \(number) failed, what served before serves on: \(why)")
   }
 
   private func checked(_ problem: String?) {
