@@ -148,6 +148,11 @@ extension Act {
         channel.sleep()
       }
     },
+    // The front takes it for dead, and it stays.
+    "desert": Act { channel in
+      RawDescriptor.close(ChildDescriptor.Worker.liveness)
+      channel.sleep()
+    },
     // It takes nothing from its ring.
     "hold-ring": Act { channel in channel.sleep() },
     // It answers after everybody has given up.

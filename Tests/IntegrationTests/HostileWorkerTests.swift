@@ -39,7 +39,8 @@ import Testing
     Row("frame-flood", .protocolViolation, isProvoked: false),
     Row("stderr-flood", .protocolViolation, isProvoked: false),
     Row("report-garbage", .protocolViolation, isProvoked: false),
-    Row("hang", .deadline), Row("hang-idle", .deadline), Row("hang-other", .deadline), Row("hang-future", .deadline),
+    Row("desert", .protocolViolation, isProvoked: false), Row("hang", .deadline), Row("hang-idle", .deadline),
+    Row("hang-other", .deadline), Row("hang-future", .deadline),
     Row("hold-ring", .deadline), Row("late", .deadline),
   ]
 
