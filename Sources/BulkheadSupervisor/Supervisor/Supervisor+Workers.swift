@@ -153,6 +153,7 @@ extension Supervisor {
     guard worker.state == .starting, worker.saidReady, worker.isAttached else { return }
     worker.state = .ready
     worker.wasReady = true
+    armWatch()
     loop.cancel(&worker.timer)
     worker.child.note(.info, "ready after \((loop.now - worker.startedAt).wholeMilliseconds) ms")
     announceGaps(worker)
