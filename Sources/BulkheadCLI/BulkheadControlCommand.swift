@@ -8,11 +8,11 @@ public struct BulkheadControlCommand: AsyncParsableCommand {
     abstract: "Shows and steers a running bulkheadd over its control socket.",
     discussion: """
       Exit codes: 0 done, 64 wrong usage, 65 no such plugin or policy, 69 bulkheadd cannot be reached or cannot do it now, 70 a \
-      fault of Bulkhead's own, 77 not allowed.
+      fault of Bulkhead's own, 77 not allowed, 78 the configuration is wrong.
       """,
     subcommands: [
       StatusCommand.self, PluginsCommand.self, WorkersCommand.self, MetricsCommand.self, RestartCommand.self,
-      ResetCommand.self, PolicyCommand.self,
+      ResetCommand.self, ReloadCommand.self, UpgradeCommand.self, PolicyCommand.self,
     ])
 
   @OptionGroup var connection: ConnectionOptions

@@ -22,9 +22,11 @@ struct ControlFailure: Error, Equatable {
       case .unknownPlugin, .unknownPolicy: ExitCode.dataError
       case .forbidden: ExitCode.noPermission
       case .conflict, .unavailable: ExitCode.unavailable
+      case .invalidConfiguration: ExitCode.configuration
       case .notFound, .methodNotAllowed, .internal: ExitCode.software
       }
-    self.init(exitCode: code, message: Table.printable(error.message))
+    let lines = [error.message] + (error.details ?? []).map { "  \($0)" }
+    self.init(exitCode: code, message: lines.map(Table.printable).joined(separator: "\n"))
   }
 
   /// The socket could not be connected to.

@@ -22,13 +22,35 @@ struct View {
     var listeners = Table(columns: [("LISTENER", .left), ("ADDRESS", .left), ("UPSTREAM", .left)])
     listeners.rows = status.listeners.map { [.init($0.name), .init($0.address), .init($0.upstream)] }
     let frontPid = status.front.pid.map { "pid \($0)" } ?? "no process"
+    let layers = status.front.isolation
+    let isolation = layers.isEmpty ? "" : ", isolation \(layers.count(where: \.holds))/\(layers.count)"
+    let missing = layers.filter { !$0.holds }
+      .map { "\n" + Table.printable("front: without \($0.layer.rawValue): \($0.why)") }.joined()
     return """
       bulkheadd \(Table.printable(status.version)): \(state), pid \(status.pid), up \(Self.span(status.uptimeSeconds))
-      front: \(front), \(frontPid), \(Self.count(status.front.restarts, "restart"))
+      front: \(front), \(frontPid), \(Self.count(status.front.restarts, "restart"))\(isolation)\(missing)\(upgradeLine(status))
       plugins: \(counts.ready) of \(counts.plugins) ready\(others); \(Self.count(UInt64(clamping: counts.workers), "worker"))
 
       \(listeners.rendered(coloured: coloured))
       """
+  }
+
+  /// What there is to know of the last upgrade, on a line of its own; nothing once it is done.
+  private func upgradeLine(_ status: StatusResponse) -> String {
+    guard let upgrade = status.upgrade, upgrade.state != .done else { return "" }
+    let state = Table.painted(
+      .init(upgrade.state.rawValue, colour: upgrade.state == .failed ? .red : .yellow), coloured)
+    let old = upgrade.oldFronts.map(String.init).joined(separator: ", ")
+    return "\nupgrade \(upgrade.number): \(state)" + (old.isEmpty ? "" : ", old front pid \(old)")
+      + (upgrade.detail.isEmpty ? "" : ": \(Table.printable(upgrade.detail))")
+  }
+
+  func show(_ upgrade: UpgradeInfo, version: String) throws(ControlFailure) -> String {
+    if format == .json { return try json(upgrade) }
+    let rest =
+      upgrade.oldFronts.isEmpty
+      ? "" : "; the old front (pid \(upgrade.oldFronts.map(String.init).joined(separator: ", "))) finishes what it has"
+    return Table.printable("upgraded from version \(upgrade.from) to \(version)\(rest)")
   }
 
   func show(_ response: PluginsResponse) throws(ControlFailure) -> String {
@@ -53,6 +75,19 @@ struct View {
   func show(_ plugin: PluginInfo, done: String) throws(ControlFailure) -> String {
     if format == .json { return try json(plugin) }
     return "plugin \(Table.printable(plugin.name)) \(done): now \(Table.painted(Self.cell(plugin.state), coloured))"
+  }
+
+  func show(_ response: ReloadResponse) throws(ControlFailure) -> String {
+    if format == .json { return try json(response) }
+    let groups = [
+      ("added", response.added), ("changed", response.changed), ("removed", response.removed),
+      ("unchanged", response.unchanged),
+    ]
+    let lines = groups.filter { !$0.1.isEmpty }.map {
+      "  \($0.0): \($0.1.map(Table.printable).joined(separator: ", "))"
+    }
+    let order = response.isReordered ? ["  unchanged plugins stand in another order"] : []
+    return (["reloaded in \(Self.tenths(response.milliseconds)) ms"] + lines + order).joined(separator: "\n")
   }
 
   func show(_ response: WorkersResponse) throws(ControlFailure) -> String {

@@ -13,9 +13,14 @@ public enum ControlPaths {
   public static let workers = "/v1/workers"
   /// `GET`: `PoliciesResponse`.
   public static let policies = "/v1/policies"
+  /// `POST`: `UpgradeInfo`, after the upgrade was begun; how it goes on is part of the status.
+  public static let upgrade = "/v1/upgrade"
   /// `GET`: Prometheus text, of `metricsContentType`.
   public static let metrics = "/v1/metrics"
   public static let metricsContentType = "text/plain; version=0.0.4; charset=utf-8"
+
+  /// `POST`: `ReloadResponse`, once the configuration was read again and holds.
+  public static let reload = "/v1/reload"
 
   /// `POST`: `PluginInfo`, after the restart was asked for. The name is percent-encoded as a path segment.
   public static func restart(plugin: String) -> String { "\(plugins)/\(segment(plugin))/restart" }

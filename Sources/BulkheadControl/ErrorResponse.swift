@@ -14,6 +14,8 @@ public struct ErrorResponse: Hashable, Sendable, Codable {
     case forbidden
     /// 409: not in the state that the plugin is in, for example `restart` in quarantine.
     case conflict
+    /// 422: the configuration on disk is wrong, or does not work; `details` says where.
+    case invalidConfiguration = "invalid_configuration"
     /// 503: the supervisor is on its way out.
     case unavailable
     /// 500: a fault of our own.
@@ -24,16 +26,19 @@ public struct ErrorResponse: Hashable, Sendable, Codable {
     public var code: Code
     /// What failed, on what, why and what to do, for people.
     public var message: String
+    /// Where there is more than one thing to say: one a line.
+    public var details: [String]?
 
-    public init(code: Code, message: String) {
+    public init(code: Code, message: String, details: [String] = []) {
       self.code = code
       self.message = message
+      self.details = details.isEmpty ? nil : details
     }
   }
 
   public var error: Detail
 
-  public init(code: Code, message: String) {
-    error = Detail(code: code, message: message)
+  public init(code: Code, message: String, details: [String] = []) {
+    error = Detail(code: code, message: message, details: details)
   }
 }

@@ -20,11 +20,14 @@ public struct StatusResponse: Hashable, Sendable, Codable {
     public var state: State
     /// Fronts started after the first one.
     public var restarts: UInt64
+    /// The layers of its sandbox; empty until it has told of them.
+    public var isolation: [WorkerInfo.Isolation]
 
-    public init(pid: Int32?, state: State, restarts: UInt64) {
+    public init(pid: Int32?, state: State, restarts: UInt64, isolation: [WorkerInfo.Isolation] = []) {
       self.pid = pid
       self.state = state
       self.restarts = restarts
+      self.isolation = isolation
     }
 
     public func encode(to encoder: any Encoder) throws {
@@ -32,6 +35,7 @@ public struct StatusResponse: Hashable, Sendable, Codable {
       try container.encode(pid, forKey: .pid)
       try container.encode(state, forKey: .state)
       try container.encode(restarts, forKey: .restarts)
+      try container.encode(isolation, forKey: .isolation)
     }
   }
 
@@ -75,10 +79,12 @@ public struct StatusResponse: Hashable, Sendable, Codable {
   public var front: Front
   public var listeners: [Listener]
   public var counts: Counts
+  /// The last replacement of the binaries; not there where there was none.
+  public var upgrade: UpgradeInfo?
 
   public init(
     version: String, pid: Int32, uptimeSeconds: Double, state: State, front: Front, listeners: [Listener],
-    counts: Counts
+    counts: Counts, upgrade: UpgradeInfo? = nil
   ) {
     self.version = version
     self.pid = pid
@@ -87,5 +93,6 @@ public struct StatusResponse: Hashable, Sendable, Codable {
     self.front = front
     self.listeners = listeners
     self.counts = counts
+    self.upgrade = upgrade
   }
 }

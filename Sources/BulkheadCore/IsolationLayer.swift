@@ -16,6 +16,10 @@ public enum IsolationLayer: String, Sendable, CaseIterable {
   case environment
   case session
   case seccomp
+  /// A control group (cgroup) of its own that bounds its memory, and its share of a processor where the policy has one.
+  case cgroup
+  /// A score by which the kernel, where it is out of memory, ends it before the processes that it serves.
+  case oomScore
 
   /// The number that stands for it on the wire.
   public var code: UInt8 { UInt8(truncatingIfNeeded: Self.allCases.firstIndex(of: self) ?? 0) }

@@ -44,12 +44,18 @@ public final class Front: Sendable {
           "\(bootstrap.listeners.count) listeners are configured, \(listeners.count) sockets were handed over",
         exitCode: ExitCode.software)
     }
-    guard let settings = FrontSettings(bootstrap) else {
-      throw StartError(description: "the ring sizes make no channel", exitCode: ExitCode.software)
+    let settings = FrontSettings(bootstrap)
+    let state = SharedState(bootstrap)
+    let chain: ChainSettings
+    do throws(ChainSettings.Problem) {
+      chain = try ChainSettings(bootstrap, generation: 0, shared: state)
+    } catch {
+      throw StartError(description: error.description, exitCode: ExitCode.software)
     }
     // Events are sent from event loops, which never wait; commands are awaited with poll().
     _ = fcntl(control, F_SETFL, fcntl(control, F_GETFL) | O_NONBLOCK)
-    let front = Front(settings: settings, control: control, report: report, accessLog: accessLog)
+    let front = Front(
+      settings: settings, chain: chain, state: state, control: control, report: report, accessLog: accessLog)
     for (index, descriptor) in listeners.enumerated() {
       do {
         try front.listen(index, descriptor, settings)
@@ -60,12 +66,14 @@ public final class Front: Sendable {
           exitCode: ExitCode.unavailable)
       }
     }
-    front.startControl(settings)
+    front.startControl()
     front.events.send(.serving)
     return front
   }
 
-  private init(settings: FrontSettings, control: Int32, report: Int32, accessLog: Int32) {
+  private init(
+    settings: FrontSettings, chain: ChainSettings, state: SharedState, control: Int32, report: Int32, accessLog: Int32
+  ) {
     self.control = control
     log = FrontLog(descriptor: report, level: settings.bootstrap.logLevel)
     self.accessLog =
@@ -73,7 +81,7 @@ public final class Front: Sendable {
     events = EventSink(descriptor: control)
     shared = FrontGroup(
       maximumConnections: Int(clamping: settings.bootstrap.bounds.connections),
-      shared: SharedState(settings.bootstrap), events: events, log: log)
+      shared: state, chain: chain, events: events, log: log)
     group = MultiThreadedEventLoopGroup(numberOfThreads: Int(settings.bootstrap.eventLoops))
     servers = NIOLockedValueBox([])
     exit = NIOLockedValueBox(nil)
@@ -82,7 +90,7 @@ public final class Front: Sendable {
     for (index, eventLoop) in group.makeIterator().enumerated() {
       loops.append(
         FrontLoop(
-          index: index, eventLoop: eventLoop, settings: settings, log: log, events: events, group: shared,
+          index: index, eventLoop: eventLoop, settings: settings, chain: chain, log: log, events: events, group: shared,
           accessLog: self.accessLog))
     }
     shared.setLoops(loops)
@@ -102,6 +110,7 @@ public final class Front: Sendable {
     let channel = try ServerBootstrap(group: group)
       .serverChannelOption(.backlog, value: 1_024)
       .serverChannelOption(.maxMessagesPerRead, value: 16)
+      .serverChannelOption(.autoRead, value: !settings.bootstrap.holdsAccept)
       .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
       .childChannelOption(.recvAllocator, value: FrontSettings.reads)
       .childChannelOption(.writeBufferWaterMark, value: FrontSettings.writes)
@@ -121,11 +130,12 @@ public final class Front: Sendable {
     servers.withLockedValue { $0.append(channel) }
   }
 
-  private func startControl(_ settings: FrontSettings) {
+  private func startControl() {
     let link = ControlLink(
-      descriptor: control, group: shared, layout: settings.layout, plugins: settings.plugins.count, log: log,
-      events: events,
+      descriptor: control, group: shared, log: log, events: events,
       onDrain: { [self] milliseconds in drain(milliseconds: milliseconds) },
+      onAccept: { [self] in accept() },
+      onHandOver: { [self] milliseconds in handOver(milliseconds: milliseconds) },
       onEnd: { [self] in stop(code: ExitCode.unavailable) })
     // No thread, no commands: as if the supervisor were gone.
     if !DetachedThread.run({ link.run() }) { stop(code: ExitCode.unavailable) }
@@ -133,11 +143,45 @@ public final class Front: Sendable {
 
   /// Stops accepting, finishes what is in flight, at most that long, then ends with code 0.
   public func drain(milliseconds: UInt32) {
-    for server in servers.withLockedValue({ $0 }) { server.close(promise: nil) }
-    shared.drain(milliseconds: milliseconds) { [self] in
-      events.send(.drained)
-      stop(code: ExitCode.ok)
+    let servers = servers.withLockedValue { $0 }
+    whenAccepted(servers) { [self] in
+      for server in servers { server.close(promise: nil) }
+      shared.drain(milliseconds: milliseconds) { [self] in
+        events.send(.drained)
+        stop(code: ExitCode.ok)
+      }
     }
+  }
+
+  /// Accepts, where the bootstrap held that back.
+  public func accept() {
+    for server in servers.withLockedValue({ $0 }) { server.setOption(.autoRead, value: true).whenFailure { _ in } }
+  }
+
+  /// Leaves the listening sockets to another front: accepts no more, keeps each connection up to the end of its next
+  /// response, at most that long, then ends with code 0. No connection that was taken is lost.
+  public func handOver(milliseconds: UInt32) {
+    let servers = servers.withLockedValue { $0 }
+    whenAccepted(servers) { [self] in
+      for server in servers { server.close(promise: nil) }
+      shared.handOver(milliseconds: milliseconds) { [self] in
+        events.send(.drained)
+        stop(code: ExitCode.ok)
+      }
+    }
+  }
+
+  /// Stops accepting; calls `body` once all that was accepted is a connection.
+  private func whenAccepted(_ servers: [any Channel], _ body: @escaping @Sendable () -> Void) {
+    let all = Array(group.makeIterator())
+    guard let first = all.first else { return body() }
+    // What was accepted goes from the listener's loop to its own, back, and there again before it is a connection; a
+    // listener that is closed meanwhile would take it along.
+    let stopped = EventLoopFuture.andAllComplete(servers.map { $0.setOption(.autoRead, value: false) }, on: first)
+    let settled = (0..<4).reduce(stopped) { before, _ in
+      before.flatMap { EventLoopFuture.andAllComplete(all.map { $0.submit {} }, on: first) }
+    }
+    settled.whenComplete { _ in body() }
   }
 
   private func stop(code: Int32) {

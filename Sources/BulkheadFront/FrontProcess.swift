@@ -7,7 +7,7 @@ import Glibc
 /// The front as a process of its own: everything it needs is in the descriptors of `ChildDescriptor`.
 public enum FrontProcess {
   /// The most that a bootstrap may have: bytes.
-  private static let maximumBootstrap = 16 << 20
+  static let maximumBootstrap = 16 << 20
 
   /// Runs to the end.
   ///
@@ -18,10 +18,16 @@ public enum FrontProcess {
     signal(SIGINT, SIG_IGN)
     signal(SIGPIPE, SIG_IGN)
     do {
-      _ = try ProcessHardening.front()
       let bytes = try RawDescriptor.readFile(ChildDescriptor.bootstrap, atMost: maximumBootstrap)
       RawDescriptor.close(ChildDescriptor.bootstrap)
       let bootstrap = try bytes.withUnsafeBytes { buffer in try FrontBootstrap(buffer) }
+      let layers = try FrontSandbox.enter(
+        unprivilegedID: bootstrap.unprivilegedID, seccomp: bootstrap.seccompProgram)
+      tell(.isolation(layers))
+      if let filter = layers.first(where: { $0.layer == .seccomp }), !filter.holds {
+        throw Front.StartError(
+          description: "it does not serve without its seccomp filter: \(filter.why)", exitCode: ExitCode.unavailable)
+      }
       let listeners = bootstrap.listeners.indices.map { ChildDescriptor.Front.firstListener + Int32($0) }
       let front = try Front.run(
         bootstrap: bootstrap, listeners: listeners, control: ChildDescriptor.Front.control,
@@ -39,6 +45,11 @@ public enum FrontProcess {
       say("the front cannot start: \(error)")
       return ExitCode.unavailable
     }
+  }
+
+  /// Best effort: the pipe is empty still.
+  private static func tell(_ frame: ReportFrame) {
+    frame.encoded().withUnsafeBytes { _ = try? RawDescriptor.write(ChildDescriptor.report, $0) }
   }
 
   /// Last words: into the log, and to standard error where the log cannot be had.

@@ -36,11 +36,18 @@ enum SandboxStep {
     let groups = LayerReport.of(.supplementaryGroups) { () throws(SystemError) in
       // One that has none needs no right to give them up.
       if try SystemCall.make("count the supplementary groups", { bh_group_count() }) == 0 { return "none" }
-      try SystemCall.make(
-        "drop the supplementary groups",
-        advice: "an unprivileged supervisor cannot: start it as root, or as a user in no further group"
-      ) { bh_drop_groups() }
-      return "none"
+      do throws(SystemError) {
+        try SystemCall.make(
+          "drop the supplementary groups",
+          advice: "an unprivileged supervisor cannot: start it as root, or as a user in no further group"
+        ) { bh_drop_groups() }
+        return "none"
+      } catch {
+        // A service manager lists a service's own group too; whoever keeps that group gains nothing from the list.
+        if case .become = identity { throw error }
+        guard bh_has_further_groups() == 0 else { throw error }
+        return "none but its own group"
+      }
     }
 
     let capabilities = LayerReport.of(.capabilities) { () throws(SystemError) in
@@ -85,7 +92,9 @@ enum SandboxStep {
   }
 
   /// Loads the filter that decides on every system call from now on.
-  static func seccomp(_ program: [UInt8]) -> LayerReport {
+  static func seccomp(
+    _ program: [UInt8], otherwise: String = "all else kills the process"
+  ) -> LayerReport {
     .of(.seccomp) { () throws(SystemError) in
       guard !program.isEmpty else {
         throw SystemError(
@@ -94,7 +103,7 @@ enum SandboxStep {
       try SystemCall.make("load the seccomp filter", advice: "the kernel needs CONFIG_SECCOMP_FILTER") {
         program.withUnsafeBytes { bh_seccomp_load($0.baseAddress, $0.count) }
       }
-      return "\(program.count / 8) instructions, all else kills the process"
+      return "\(program.count / 8) instructions, \(otherwise)"
     }
   }
 }

@@ -72,6 +72,8 @@ public struct Descriptor: ~Copyable, Sendable {
   public enum Access: Sendable {
     case read
     case readWrite
+    /// For writing to a file that is there.
+    case write
     /// Made new for writing; fails where it exists.
     case createNew(mode: UInt32)
     /// For writing at its end, made where it is not there; never waits for the reader of a FIFO.
@@ -86,6 +88,7 @@ public struct Descriptor: ~Copyable, Sendable {
       switch access {
       case .read: (0, 0)
       case .readWrite: (2, 0)
+      case .write: (1, 0)
       case .createNew(let mode): (1 | 0o100 | 0o200, mode)
       case .append(let mode): (1 | 0o100 | 0o2000 | 0o4000, mode)
       }
@@ -165,6 +168,21 @@ public enum RawDescriptor {
       guard count <= limit - start else { return nil }
       bytes.append(contentsOf: chunk.prefix(count))
     }
+  }
+
+  /// Another descriptor of the same open file, closed on exec.
+  ///
+  /// - Throws: `SystemError` where the process has no descriptor left (EMFILE).
+  public static func duplicate(_ raw: Int32) throws(SystemError) -> Descriptor {
+    Descriptor(owning: try Funnel.descriptor("duplicate a descriptor") { bh_duplicate(raw) })
+  }
+
+  /// Has every descriptor from `first` on closed by the next exec of this process, but for those that are kept.
+  ///
+  /// - Throws: `SystemError` on kernels without close_range, or where one that is to be kept is not open.
+  public static func closeOnExec(from first: Int32, keeping kept: [Int32] = []) throws(SystemError) {
+    try Funnel.call("mark descriptors from", on: "\(first)") { bh_close_on_exec_from(UInt32(clamping: first)) }
+    for raw in kept { try Funnel.call("keep", on: "descriptor \(raw)") { bh_close_on_exec(raw, 0) } }
   }
 
   /// Closes a number that the process found open at its start.

@@ -8,7 +8,8 @@ public enum ProcessSpawner {
   /// Starts the process with as many of the namespaces as can be had.
   ///
   /// Where all of them together are refused, root tries again without the user namespace (the others then need no more
-  /// than its own capabilities), and at last it is tried with none; what is missing is reported in `layers`, with why.
+  /// than its own capabilities), and at last it is tried with none; what is missing is reported in `layers`, with why. What
+  /// is required is never left out: then the spawn fails instead.
   ///
   /// - Throws: `SystemError` that names the step that failed.
   public static func spawn(_ request: SpawnRequest) throws(SystemError) -> SpawnedProcess {
@@ -16,16 +17,25 @@ public enum ProcessSpawner {
     var attempts = [request.namespaces]
     if isRoot, request.namespaces.contains(.user) { attempts.append(request.namespaces.subtracting(.user)) }
     if !request.namespaces.isEmpty { attempts.append([]) }
+    let required = NamespaceSet(
+      NamespaceSet.layers.lazy.filter { request.required.contains($0.1) }.map(\.0)
+    ).intersection(request.namespaces)
+    attempts.removeAll { !$0.isSuperset(of: required) }
+    if request.required.contains(.cgroup), request.controlGroup?.isWhole != true {
+      throw SystemError(
+        operation: SpawnStep.controlGroup.operation, subject: request.executable, code: Errno.notPermitted,
+        advice: "the layer cgroup is required: \(request.controlGroup?.why ?? "none was asked for")")
+    }
 
     var refusals: [(asked: NamespaceSet, error: SystemError)] = []
     for (index, namespaces) in attempts.enumerated() {
       do throws(SpawnFailure) {
-        let (pid, pidfd) = try attempt(request, namespaces, isRoot: isRoot)
+        let spawned = try attempt(request, namespaces, isRoot: isRoot)
         return SpawnedProcess(
-          pid: pid, pidfd: Descriptor(owning: pidfd),
-          layers: report(request, obtained: namespaces, refusals: refusals))
+          pid: spawned.pid, pidfd: Descriptor(owning: spawned.pidfd),
+          layers: report(request, spawned, obtained: namespaces, refusals: refusals))
       } catch {
-        guard index < attempts.count - 1, error.mayBeNamespaces else { throw error.error }
+        guard index < attempts.count - 1, error.mayBeNamespaces else { throw explained(error, request) }
         refusals.append((namespaces, error.error))
       }
     }
@@ -48,11 +58,14 @@ public enum ProcessSpawner {
 
   private static func attempt(
     _ request: SpawnRequest, _ namespaces: NamespaceSet, isRoot: Bool
-  ) throws(SpawnFailure) -> (pid: Int32, pidfd: Int32) {
+  ) throws(SpawnFailure) -> bh_spawned {
     // Root of the namespace is whom we are; 1, where we may map it, is somebody with no rights at all.
     let uidMap = isRoot ? "0 0 1\n1 \(request.unprivilegedID) 1\n" : "0 \(geteuid()) 1\n"
     let gidMap = isRoot ? "0 0 1\n1 \(request.unprivilegedID) 1\n" : "0 \(getegid()) 1\n"
     let environment = request.environment.map { "\($0.name)=\($0.value)" }
+    let group = request.controlGroup
+    let files = group?.processFiles ?? []
+    let score = request.oomScore.map { "\(max($0, ownScore))" } ?? ""
     var spawned = bh_spawned()
     let outcome = withCStrings(request.arguments) { arguments in
       withCStrings(environment) { environment in
@@ -60,20 +73,31 @@ public enum ProcessSpawner {
           uidMap.withCString { uidMap in
             gidMap.withCString { gidMap in
               request.descriptors.withUnsafeBufferPointer { descriptors in
-                var raw = bh_spawn()
-                raw.path = path
-                raw.argv = arguments
-                raw.envp = environment
-                raw.descriptors = descriptors.baseAddress
-                raw.descriptor_count = descriptors.count
-                raw.namespaces = UInt64(namespaces.rawValue)
-                raw.uid_map = uidMap
-                raw.gid_map = gidMap
-                raw.deny_setgroups = isRoot ? 0 : 1
-                raw.death_signal = request.deathSignal
-                raw.fail_step = request.failingStep?.step.rawValue ?? 0
-                raw.fail_error = request.failingStep?.code ?? 0
-                return bh_spawn_process(&raw, &spawned)
+                files.withUnsafeBufferPointer { files in
+                  score.withCString { score in
+                    var raw = bh_spawn()
+                    raw.path = path
+                    raw.argv = arguments
+                    raw.envp = environment
+                    raw.descriptors = descriptors.baseAddress
+                    raw.descriptor_count = descriptors.count
+                    raw.namespaces = UInt64(namespaces.rawValue)
+                    raw.uid_map = uidMap
+                    raw.gid_map = gidMap
+                    raw.deny_setgroups = isRoot ? 0 : 1
+                    raw.death_signal = request.deathSignal
+                    raw.has_cgroup = group?.directory == nil ? 0 : 1
+                    raw.cgroup = group?.directory ?? -1
+                    raw.cgroup_files = files.baseAddress
+                    raw.cgroup_file_count = files.count
+                    raw.oom_score = request.oomScore == nil ? nil : score
+                    raw.cgroup_required = request.required.contains(.cgroup) ? 1 : 0
+                    raw.oom_score_required = request.required.contains(.oomScore) ? 1 : 0
+                    raw.fail_step = request.failingStep?.step.rawValue ?? 0
+                    raw.fail_error = request.failingStep?.code ?? 0
+                    return bh_spawn_process(&raw, &spawned)
+                  }
+                }
               }
             }
           }
@@ -88,7 +112,32 @@ public enum ProcessSpawner {
         error: SystemError(
           operation: step.operation, subject: request.executable, code: code, advice: advice(step, code)))
     }
-    return (spawned.pid, spawned.pidfd)
+    return spawned
+  }
+
+  /// Why nothing less was tried: the layers that are required.
+  private static func explained(_ failure: SpawnFailure, _ request: SpawnRequest) -> SystemError {
+    var error = failure.error
+    let needed: [IsolationLayer] =
+      switch failure.step {
+      case .controlGroup: [.cgroup]
+      case .oomScore: [.oomScore]
+      default: failure.mayBeNamespaces ? NamespaceSet.layers.map(\.1).filter(request.required.contains) : []
+      }
+    guard !needed.isEmpty else { return error }
+    let layers = needed.map(\.rawValue).joined(separator: ", ")
+    error.advice = (error.advice.isEmpty ? "" : error.advice + "; ") + "required: \(layers)"
+    return error
+  }
+
+  /// This process's own `oom_score_adj`.
+  private static var ownScore: Int32 {
+    guard let file = try? Descriptor.open("/proc/self/oom_score_adj", .read) else { return -1_000 }
+    return withUnsafeTemporaryAllocation(byteCount: 16, alignment: 1) { buffer in
+      guard let count = try? file.read(into: buffer) else { return -1_000 }
+      let text = String(decoding: buffer.prefix(count), as: UTF8.self)
+      return text.split(whereSeparator: \.isWhitespace).first.flatMap { Int32($0) } ?? -1_000
+    }
   }
 
   private static func advice(_ step: SpawnStep, _ code: Int32) -> String {
@@ -101,7 +150,8 @@ public enum ProcessSpawner {
   }
 
   private static func report(
-    _ request: SpawnRequest, obtained: NamespaceSet, refusals: [(asked: NamespaceSet, error: SystemError)]
+    _ request: SpawnRequest, _ spawned: bh_spawned, obtained: NamespaceSet,
+    refusals: [(asked: NamespaceSet, error: SystemError)]
   ) -> [LayerReport] {
     var layers = NamespaceSet.layers.map { namespace, layer in
       if obtained.contains(namespace) { return LayerReport(layer: layer, holds: true, why: "its own") }
@@ -121,7 +171,31 @@ public enum ProcessSpawner {
       LayerReport(
         layer: .descriptors, holds: true, why: "only 0 to \(request.descriptors.count - 1), which were handed over"))
     layers.append(LayerReport(layer: .session, holds: true, why: "its own, without a terminal"))
+    layers.append(controlGroup(request, spawned))
+    layers.append(score(request, spawned))
     return layers
+  }
+
+  private static func controlGroup(_ request: SpawnRequest, _ spawned: bh_spawned) -> LayerReport {
+    guard let group = request.controlGroup else {
+      return LayerReport(layer: .cgroup, holds: false, why: "not asked for")
+    }
+    guard spawned.cgroup_error == 0 else {
+      let error = SystemError(operation: SpawnStep.controlGroup.operation, subject: "it", code: spawned.cgroup_error)
+      return LayerReport(layer: .cgroup, holds: false, why: "\(error)")
+    }
+    return LayerReport(layer: .cgroup, holds: group.isWhole, why: group.why)
+  }
+
+  private static func score(_ request: SpawnRequest, _ spawned: bh_spawned) -> LayerReport {
+    guard let score = request.oomScore else {
+      return LayerReport(layer: .oomScore, holds: false, why: "not asked for")
+    }
+    guard spawned.oom_score_error == 0 else {
+      let error = SystemError(operation: SpawnStep.oomScore.operation, subject: "it", code: spawned.oom_score_error)
+      return LayerReport(layer: .oomScore, holds: false, why: "\(error)")
+    }
+    return LayerReport(layer: .oomScore, holds: true, why: "oom_score_adj \(max(score, ownScore))")
   }
 
   /// Calls `body` with a NULL-terminated array of C strings.

@@ -36,6 +36,8 @@ public enum SpawnStep: Int32, Sendable, CaseIterable {
   case descriptors = 11
   case close = 12
   case exec = 13
+  case controlGroup = 14
+  case oomScore = 15
 
   /// What the step does, so that it follows "cannot".
   var operation: String {
@@ -53,7 +55,28 @@ public enum SpawnStep: Int32, Sendable, CaseIterable {
     case .descriptors: "arrange the descriptors of"
     case .close: "close the other descriptors of"
     case .exec: "execute"
+    case .controlGroup: "place in its control group"
+    case .oomScore: "set the oom score of"
     }
+  }
+}
+
+/// Where the memory and the processor time of a child are counted and bounded. The descriptors stay the caller's.
+public struct ControlGroupPlacement: Sendable {
+  /// An open directory of the unified hierarchy (cgroup v2), or nil.
+  public var directory: Int32?
+  /// `cgroup.procs` of each group that it has to be in, open for writing; used where the child cannot be born there.
+  public var processFiles: [Int32]
+  /// Whether all that was asked for is bounded there.
+  public var isWhole: Bool
+  /// What the group bounds, or what it does not, and why.
+  public var why: String
+
+  public init(directory: Int32? = nil, processFiles: [Int32] = [], isWhole: Bool, why: String) {
+    self.directory = directory
+    self.processFiles = processFiles
+    self.isWhole = isWhole
+    self.why = why
   }
 }
 
@@ -73,6 +96,12 @@ public struct SpawnRequest: Sendable {
   public var unprivilegedID: UInt32 = 65_534
   /// What the child gets when the thread that spawned it ends.
   public var deathSignal: Int32 = SIGKILL
+  /// The control group that it runs in from its first instruction on; nil: that of the caller.
+  public var controlGroup: ControlGroupPlacement?
+  /// Its `oom_score_adj`, at least the caller's own, for lowering it needs a right; nil: the caller's.
+  public var oomScore: Int32?
+  /// The layers without which it must not run: where one of those that are made here cannot be had, the spawn fails.
+  public var required: Set<IsolationLayer> = []
   /// For tests: the step that fails, and with what errno.
   public var failingStep: (step: SpawnStep, code: Int32)?
 

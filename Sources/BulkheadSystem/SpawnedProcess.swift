@@ -6,8 +6,17 @@ public struct SpawnedProcess: ~Copyable, Sendable {
   public let pid: Int32
   /// Polls as readable when the child has ended.
   public let pidfd: Descriptor
-  /// Namespaces, environment, descriptors and session: whether each holds.
+  /// Namespaces, environment, descriptors, session, control group and score: whether each holds.
   public let layers: [LayerReport]
+
+  init(pid: Int32, pidfd: consuming Descriptor, layers: [LayerReport]) {
+    self.pid = pid
+    self.pidfd = pidfd
+    self.layers = layers
+  }
+
+  /// Takes over a child that this process had before it executed another program.
+  public init(adopting pid: Int32, pidfd: consuming Descriptor) { self.init(pid: pid, pidfd: pidfd, layers: []) }
 
   /// Sends a signal to this child and never to another process that got its pid.
   ///

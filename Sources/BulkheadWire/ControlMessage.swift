@@ -14,17 +14,42 @@ public enum FrontCommand: Equatable, Sendable {
   case pluginState(plugin: UInt32, state: PluginState)
   /// Stop accepting, finish what is in flight, then exit; reset what is left after the time.
   case drain(milliseconds: UInt32)
+  /// Accept on the listeners, where the bootstrap held that back.
+  case accept
+  /// Another front takes the listening sockets: accept no more, keep each connection up to the end of its next response,
+  /// then exit; reset what is left after the time.
+  case handOver(milliseconds: UInt32)
   /// The metrics as Prometheus text, please: answered by `FrontEvent.metrics` with the same number.
   case collectMetrics(number: UInt32)
+  /// Do all event loops run? Answered by `FrontEvent.pong` with the same number, once each of them has been there.
+  case ping(number: UInt32)
+  /// The next generation of the chain, in a memfd that holds a `FrontBootstrap`, of which plugins and ring count: workers
+  /// of the plugins that are new in it may be added, and no stream takes it yet.
+  case prepareChain(generation: UInt32)
+  /// Streams that begin from now on take the prepared chain. Answered by `FrontEvent.chainActivated`.
+  case activateChain(generation: UInt32)
+  /// The prepared chain is not wanted any more, nor are its new plugins.
+  case discardChain(generation: UInt32)
 
   private enum Kind: UInt8 {
     case addWorker = 1
     case workerReady, retireWorker, pluginState, drain, collectMetrics
+    case prepareChain = 40
+    case activateChain, discardChain
+    case ping = 48
+    case accept = 32
+    /// With `drain` (5), what the supervisor of a later version says to a front of this one: neither ever changes.
+    case handOver = 33
   }
 
   public func encoded() -> [UInt8] {
     var writer = WireWriter(capacity: 64)
     switch self {
+    case .accept:
+      writer.u8(Kind.accept.rawValue)
+    case .handOver(let milliseconds):
+      writer.u8(Kind.handOver.rawValue)
+      writer.u32(milliseconds)
     case .addWorker(let worker, let plugin):
       writer.u8(Kind.addWorker.rawValue)
       writer.u64(worker)
@@ -45,6 +70,18 @@ public enum FrontCommand: Equatable, Sendable {
     case .collectMetrics(let number):
       writer.u8(Kind.collectMetrics.rawValue)
       writer.u32(number)
+    case .ping(let number):
+      writer.u8(Kind.ping.rawValue)
+      writer.u32(number)
+    case .prepareChain(let generation):
+      writer.u8(Kind.prepareChain.rawValue)
+      writer.u32(generation)
+    case .activateChain(let generation):
+      writer.u8(Kind.activateChain.rawValue)
+      writer.u32(generation)
+    case .discardChain(let generation):
+      writer.u8(Kind.discardChain.rawValue)
+      writer.u32(generation)
     }
     return writer.array
   }
@@ -55,6 +92,9 @@ public enum FrontCommand: Equatable, Sendable {
       throw WireError(.unknownValue, "command.kind")
     }
     switch kind {
+    case .accept: self = .accept
+    case .handOver:
+      self = .handOver(milliseconds: try reader.u32("handOver.milliseconds"))
     case .addWorker:
       self = .addWorker(worker: try reader.u64("addWorker.worker"), plugin: try reader.u32("addWorker.plugin"))
     case .workerReady:
@@ -71,6 +111,11 @@ public enum FrontCommand: Equatable, Sendable {
       self = .drain(milliseconds: try reader.u32("drain.milliseconds"))
     case .collectMetrics:
       self = .collectMetrics(number: try reader.u32("collectMetrics.number"))
+    case .ping:
+      self = .ping(number: try reader.u32("ping.number"))
+    case .prepareChain: self = .prepareChain(generation: try reader.u32("prepareChain.generation"))
+    case .activateChain: self = .activateChain(generation: try reader.u32("activateChain.generation"))
+    case .discardChain: self = .discardChain(generation: try reader.u32("discardChain.generation"))
     }
     try reader.end("command")
   }
@@ -90,8 +135,16 @@ public enum FrontEvent: Equatable, Sendable {
   case drained
   /// A piece of the answer to `collectMetrics`, in order: Prometheus text, cut anywhere between lines.
   case metrics(number: UInt32, isLast: Bool, text: String)
+  /// All event loops run: the answer to `ping`.
+  case pong(number: UInt32)
   /// A worker that was retired has no stream any more.
   case workerIdle(worker: UInt64)
+  /// Every event loop gives new streams the chain of that generation.
+  case chainActivated(generation: UInt32)
+  /// The chain cannot be prepared or activated; `detail` is for people.
+  case chainRefused(generation: UInt32, detail: String)
+  /// The plugin is in no chain that has streams, and its workers owe nothing: they may go.
+  case pluginDrained(plugin: UInt32)
 
   /// The most of `metrics`' text in one message, in bytes.
   public static let maximumMetricsText = 48 << 10
@@ -99,6 +152,9 @@ public enum FrontEvent: Equatable, Sendable {
   private enum Kind: UInt8 {
     case serving = 1
     case workerFault, workerGone, workerAttached, drained, metrics, workerIdle
+    case pong = 40
+    case chainActivated = 32
+    case chainRefused, pluginDrained
   }
 
   public func encoded() -> [UInt8] {
@@ -124,9 +180,22 @@ public enum FrontEvent: Equatable, Sendable {
       writer.u32(number)
       writer.bool(isLast)
       writer.cut(text, to: Self.maximumMetricsText)
+    case .pong(let number):
+      writer.u8(Kind.pong.rawValue)
+      writer.u32(number)
     case .workerIdle(let worker):
       writer.u8(Kind.workerIdle.rawValue)
       writer.u64(worker)
+    case .chainActivated(let generation):
+      writer.u8(Kind.chainActivated.rawValue)
+      writer.u32(generation)
+    case .chainRefused(let generation, let detail):
+      writer.u8(Kind.chainRefused.rawValue)
+      writer.u32(generation)
+      writer.cut(detail, to: 1_024)
+    case .pluginDrained(let plugin):
+      writer.u8(Kind.pluginDrained.rawValue)
+      writer.u32(plugin)
     }
     return writer.array
   }
@@ -149,7 +218,13 @@ public enum FrontEvent: Equatable, Sendable {
       self = .metrics(
         number: try reader.u32("metrics.number"), isLast: try reader.bool("metrics.isLast"),
         text: try reader.string("metrics.text"))
+    case .pong: self = .pong(number: try reader.u32("pong.number"))
     case .workerIdle: self = .workerIdle(worker: try reader.u64("workerIdle.worker"))
+    case .chainActivated: self = .chainActivated(generation: try reader.u32("chainActivated.generation"))
+    case .chainRefused:
+      self = .chainRefused(
+        generation: try reader.u32("chainRefused.generation"), detail: try reader.string("chainRefused.detail"))
+    case .pluginDrained: self = .pluginDrained(plugin: try reader.u32("pluginDrained.plugin"))
     }
     try reader.end("event")
   }

@@ -78,6 +78,8 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var quarantineStrategy: FailStrategy?
     /// Workers that take its streams: of those that are ready, the oldest. The others stand by.
     public var workers: UInt32 = 1
+    /// What commands name it by: never used for another plugin, nor for another revision of it. Nil: its place.
+    public var number: UInt32?
     /// The longest that one callback may run.
     public var callbackDeadline: UInt32
     /// What holds instead, by the callback's class.
@@ -178,6 +180,12 @@ public struct FrontBootstrap: Equatable, Sendable {
   public var ring: RingSizes
   /// Nil where none is written.
   public var accessLog: AccessLog?
+  /// The front's seccomp program: `struct sock_filter` after `struct sock_filter`, 8 bytes each.
+  public var seccompProgram: [UInt8] = []
+  /// The user that the front becomes where it starts as root.
+  public var unprivilegedID: UInt32 = 65_534
+  /// The listeners accept only after `FrontCommand.accept`: another front still serves.
+  public var holdsAccept = false
 
   public init(
     eventLoops: UInt32, maximumSpinMicroseconds: UInt32, logLevel: LogLevel, listeners: [Listener],
@@ -234,6 +242,7 @@ public struct FrontBootstrap: Equatable, Sendable {
       for time in [plugin.deadlines.headers, plugin.deadlines.body, plugin.deadlines.log, plugin.deadlines.tick] {
         writer.u32(time)
       }
+      writer.u32(plugin.number ?? .max)
     }
     for time in [timeouts.headerRead, timeouts.idle, timeouts.upstreamConnect, timeouts.upstreamResponse] {
       writer.u32(time)
@@ -255,6 +264,9 @@ public struct FrontBootstrap: Equatable, Sendable {
         writer.string(field.property)
       }
     }
+    writer.blob(seccompProgram)
+    writer.u32(unprivilegedID)
+    writer.bool(holdsAccept)
     return writer.array
   }
 
@@ -312,6 +324,8 @@ public struct FrontBootstrap: Equatable, Sendable {
       plugin.deadlines.body = try reader.u32("plugin.deadlines.body")
       plugin.deadlines.log = try reader.u32("plugin.deadlines.log")
       plugin.deadlines.tick = try reader.u32("plugin.deadlines.tick")
+      let number = try reader.u32("plugin.number")
+      plugin.number = number == .max ? nil : number
       return plugin
     }
     timeouts = Timeouts()
@@ -336,6 +350,10 @@ public struct FrontBootstrap: Equatable, Sendable {
           .init(name: try reader.string("field.name"), property: try reader.string("field.property"))
         })
     }
+    seccompProgram = try reader.bytes("front.seccompProgram", atMost: 8 * 4_096)
+    guard seccompProgram.count % 8 == 0 else { throw WireError(.malformed, "front.seccompProgram") }
+    unprivilegedID = try reader.u32("front.unprivilegedID")
+    holdsAccept = try reader.bool("front.holdsAccept")
     try reader.end("front")
     guard listeners.allSatisfy({ Int($0.upstream) < upstreams.count }) else {
       throw WireError(.tooLarge, "listener.upstream")

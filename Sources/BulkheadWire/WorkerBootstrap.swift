@@ -39,6 +39,8 @@ public struct WorkerBootstrap: Equatable, Sendable {
   public var unprivilegedID: UInt32
   /// The layers that the supervisor set up itself when it made the process (namespaces, environment, descriptors, ...).
   public var layers: [LayerReport]
+  /// The layers without which the worker must not read the first byte of its module.
+  public var requiredLayers: [IsolationLayer] = []
 
   public init(
     plugin: String, rootID: String, vmID: String, abi: String, pluginConfiguration: [UInt8], vmConfiguration: [UInt8],
@@ -97,6 +99,7 @@ public struct WorkerBootstrap: Equatable, Sendable {
       writer.bool(layer.holds)
       writer.string(layer.why)
     }
+    writer.array(requiredLayers) { $0.u8($1.code) }
     return writer.array
   }
 
@@ -149,6 +152,12 @@ public struct WorkerBootstrap: Equatable, Sendable {
         throw WireError(.unknownValue, "layer.layer")
       }
       return LayerReport(layer: layer, holds: try reader.bool("layer.holds"), why: try reader.string("layer.why"))
+    }
+    requiredLayers = try reader.array("worker.requiredLayers", atMost: 64) { reader throws(WireError) in
+      guard let layer = IsolationLayer(code: try reader.u8("requiredLayer")) else {
+        throw WireError(.unknownValue, "requiredLayer")
+      }
+      return layer
     }
     try reader.end("worker")
   }

@@ -43,6 +43,15 @@ public enum Worker {
       _exit(error.exitCode)
     }
     reporter.send(.isolation(Self.layers(bootstrap.layers, sandbox.layers)))
+    // The filter comes last and is no matter of policy; the supervisor has looked at those that it made.
+    if let missing = sandbox.layers.first(where: { !$0.holds && bootstrap.requiredLayers.contains($0.layer) }) {
+      reporter.send(
+        .fault(
+          reason: .configure,
+          detail: "the policy requires the layer \(missing.layer.rawValue), which does not hold: \(missing.why)",
+          backtrace: ""))
+      _exit(ExitCode.unavailable)
+    }
 
     do throws(SystemError) {
       try sandbox.checkModule()
@@ -58,6 +67,8 @@ public enum Worker {
       reporter.send(.ready)
       try ServeLoop(started, bootstrap).run()
     } catch {
+      // The front does not wait for the report, nor for the kernel to take the guest's memory apart.
+      RawDescriptor.close(ChildDescriptor.Worker.liveness)
       reporter.send(.fault(reason: error.reason, detail: error.detail, backtrace: error.backtrace))
       // Not exit: what the runtime would do at its end, the filter forbids.
       _exit(ExitCode.software)

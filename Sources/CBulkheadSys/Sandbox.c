@@ -3,13 +3,16 @@
 #define _GNU_SOURCE
 #include "CBulkheadSys.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -79,6 +82,18 @@ int64_t bh_has_capabilities(void) {
 int64_t bh_drop_groups(void) { return result(syscall(SYS_setgroups, 0, NULL)); }
 int64_t bh_group_count(void) { return result(syscall(SYS_getgroups, 0, NULL)); }
 
+int64_t bh_has_further_groups(void) {
+  gid_t groups[64];
+  long count = syscall(SYS_getgroups, 64, groups);
+  // More than fit are more than one.
+  if (count < 0) return errno == EINVAL ? 1 : -(int64_t)errno;
+  gid_t own = (gid_t)syscall(SYS_getegid);
+  for (long index = 0; index < count; index++) {
+    if (groups[index] != own) return 1;
+  }
+  return 0;
+}
+
 int64_t bh_become(uint32_t uid, uint32_t gid) {
   if (syscall(SYS_setresgid, gid, gid, gid) < 0) return -(int64_t)errno;
   return result(syscall(SYS_setresuid, uid, uid, uid));
@@ -120,6 +135,15 @@ int64_t bh_make_directory(const char *path) { return result(mkdir(path, 0555)); 
 int64_t bh_change_directory(const char *path) { return result(chdir(path)); }
 int64_t bh_read_link(const char *path, char *buffer, size_t room) { return result(readlink(path, buffer, room)); }
 
+int64_t bh_real_path(const char *path, char *buffer, size_t room) {
+  char found[PATH_MAX];
+  if (realpath(path, found) == NULL) return -(int64_t)errno;
+  size_t length = strlen(found);
+  if (length > room) return -ENAMETOOLONG;
+  memcpy(buffer, found, length);
+  return (int64_t)length;
+}
+
 int64_t bh_same_file(const char *path, int fd) {
   struct stat there, here;
   if (stat(path, &there) < 0 || fstat(fd, &here) < 0) return -(int64_t)errno;
@@ -130,48 +154,78 @@ int64_t bh_same_file(const char *path, int fd) {
 
 int64_t bh_landlock_abi(void) { return result(syscall(SYS_landlock_create_ruleset, NULL, 0, 1)); }
 
+struct landlock {
+  uint64_t files, network, scoped;
+};
+
+/// All that a Landlock of that version can deny; the result is the size of what it knows.
+static size_t landlock_everything(int64_t abi, struct landlock *handled) {
+  *handled = (struct landlock){.files = (1u << 13) - 1};
+  if (abi >= 2) handled->files |= 1u << 13;  // linking and renaming between directories
+  if (abi >= 3) handled->files |= 1u << 14;  // truncating
+  if (abi >= 4) handled->network = 3;        // binding and connecting TCP
+  if (abi >= 5) handled->files |= 1u << 15;  // ioctl on devices
+  if (abi >= 6) handled->scoped = 3;         // abstract Unix sockets and signals
+  return abi >= 6 ? 24 : abi >= 4 ? 16 : 8;
+}
+
+/// Allows `allowed` at the path and below it.
+static int64_t landlock_allow(int ruleset, const char *path, uint64_t allowed) {
+  int file = open(path, O_PATH | O_CLOEXEC);
+  if (file < 0) return -(int64_t)errno;
+  struct {
+    uint64_t allowed;
+    int32_t parent;
+  } __attribute__((packed)) rule = {.allowed = allowed, .parent = file};
+  int64_t outcome = result(syscall(SYS_landlock_add_rule, ruleset, 1 /* path beneath */, &rule, 0));
+  close(file);
+  return outcome;
+}
+
 int64_t bh_landlock_restrict(const char *readable) {
   int64_t abi = bh_landlock_abi();
   if (abi < 0) return abi;
-
-  struct {
-    uint64_t files, network, scoped;
-  } handled = {.files = (1u << 13) - 1};
-  size_t size = 8;
-  if (abi >= 2) handled.files |= 1u << 13;  // linking and renaming between directories
-  if (abi >= 3) handled.files |= 1u << 14;  // truncating
-  if (abi >= 4) {
-    handled.network = 3;  // binding and connecting TCP
-    size = 16;
-  }
-  if (abi >= 5) handled.files |= 1u << 15;  // ioctl on devices
-  if (abi >= 6) {
-    handled.scoped = 3;  // abstract Unix sockets and signals
-    size = 24;
-  }
+  struct landlock handled;
+  size_t size = landlock_everything(abi, &handled);
   int ruleset = (int)syscall(SYS_landlock_create_ruleset, &handled, size, 0);
   if (ruleset < 0) return -(int64_t)errno;
 
   int64_t outcome = 0;
   if (readable != NULL) {
-    int file = open(readable, O_PATH | O_CLOEXEC);
-    if (file < 0) {
-      outcome = -(int64_t)errno;
-    } else {
-      struct {
-        uint64_t allowed;
-        int32_t parent;
-      } __attribute__((packed)) rule = {.allowed = 1u << 2 /* reading a file */, .parent = file};
-      outcome = result(syscall(SYS_landlock_add_rule, ruleset, 1 /* path beneath */, &rule, 0));
-      close(file);
-      // Memory behind a descriptor is on no file system that Landlock decides about: it is readable without a rule.
-      if (outcome == -EBADFD) outcome = 0;
-    }
+    outcome = landlock_allow(ruleset, readable, 1u << 2 /* reading a file */);
+    // Memory behind a descriptor is on no file system that Landlock decides about: it is readable without a rule.
+    if (outcome == -EBADFD) outcome = 0;
   }
   if (outcome >= 0) outcome = result(syscall(SYS_landlock_restrict_self, ruleset, 0));
   close(ruleset);
   return outcome < 0 ? outcome : abi;
 }
+
+int64_t bh_landlock_restrict_client(const char *const *readable, size_t count) {
+  int64_t abi = bh_landlock_abi();
+  if (abi < 0) return abi;
+  struct landlock handled;
+  size_t size = landlock_everything(abi, &handled);
+  handled.network &= 1;  // binding TCP; it connects to whom it likes
+  int ruleset = (int)syscall(SYS_landlock_create_ruleset, &handled, size, 0);
+  if (ruleset < 0) return -(int64_t)errno;
+
+  int64_t outcome = 0;
+  for (size_t index = 0; index < count && outcome >= 0; index++) {
+    struct stat status;
+    // What is not there needs no rule.
+    if (stat(readable[index], &status) < 0) continue;
+    uint64_t reading = 1u << 2 /* files */ | (S_ISDIR(status.st_mode) ? 1u << 3 /* directories */ : 0);
+    outcome = landlock_allow(ruleset, readable[index], reading);
+  }
+  if (outcome >= 0) outcome = result(syscall(SYS_landlock_restrict_self, ruleset, 0));
+  close(ruleset);
+  return outcome < 0 ? outcome : abi;
+}
+
+// MARK: libraries
+
+void bh_load_library(const char *name) { dlopen(name, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE); }
 
 // MARK: seccomp
 

@@ -24,6 +24,7 @@
 #define SYS_pidfd_send_signal 424
 #endif
 #define BH_CLOSE_RANGE_CLOEXEC 4U
+#define BH_CLONE_INTO_CGROUP 0x200000000ULL
 #define BH_P_PIDFD 3
 
 _Static_assert(BH_NAMESPACE_MOUNT == CLONE_NEWNS, "namespaces");
@@ -123,18 +124,22 @@ static void child_run(struct child child) {
 #undef STEP
 }
 
+static int64_t write_whole(int fd, const char *text) {
+  size_t length = strlen(text);
+  ssize_t count;
+  do {
+    count = write(fd, text, length);
+  } while (count < 0 && errno == EINTR);
+  return count < 0 ? -(int64_t)errno : (size_t)count == length ? 0 : -EIO;
+}
+
 /// Writes a whole file of `/proc/PID` in one write, as the maps demand.
 static int64_t write_proc(int pid, const char *name, const char *text) {
   char path[64];
   snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
   int fd = open(path, O_WRONLY | O_CLOEXEC);
   if (fd < 0) return -(int64_t)errno;
-  size_t length = strlen(text);
-  ssize_t count;
-  do {
-    count = write(fd, text, length);
-  } while (count < 0 && errno == EINTR);
-  int64_t outcome = count < 0 ? -(int64_t)errno : (size_t)count == length ? 0 : -EIO;
+  int64_t outcome = write_whole(fd, text);
   close(fd);
   return outcome;
 }
@@ -168,22 +173,77 @@ static void kill_and_reap(int pidfd) {
   }
 }
 
+/// What the kernel looks at of clone3's arguments since it knows control groups; headers may be older.
+struct clone_arguments {
+  uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+};
+
 /// A child that is a copy of this process, with its pidfd; 0 in the child.
-static long clone_process(uint64_t namespaces, int *pidfd, int fail_error) {
-  struct clone_args arguments;
+///
+/// `cgroup` is -1, or the control group to be born into; `*in_cgroup` says whether it was. Born into it costs nothing;
+/// moved there later, the kernel waits until no process of the machine is being started.
+static long clone_process(uint64_t namespaces, int cgroup, int *pidfd, int *in_cgroup, int fail_error) {
+  struct clone_arguments arguments;
   memset(&arguments, 0, sizeof(arguments));
   arguments.flags = CLONE_PIDFD | namespaces;
   arguments.pidfd = (uint64_t)(uintptr_t)pidfd;
   arguments.exit_signal = SIGCHLD;
-  long pid = -1;
-  if (fail_error == 0) {
-    pid = syscall(SYS_clone3, &arguments, sizeof(arguments));
-  } else {
+  if (fail_error != 0) {
     errno = fail_error;
+  } else {
+    if (cgroup >= 0) {
+      arguments.flags |= BH_CLONE_INTO_CGROUP;
+      arguments.cgroup = (uint64_t)cgroup;
+      // Set before, for parent and child both read it afterwards.
+      *in_cgroup = 1;
+      long pid = syscall(SYS_clone3, &arguments, sizeof(arguments));
+      if (pid >= 0) return pid;
+      arguments.flags &= ~BH_CLONE_INTO_CGROUP;
+      arguments.cgroup = 0;
+    }
+    *in_cgroup = 0;
+    long pid = syscall(SYS_clone3, &arguments, sizeof(arguments));
+    if (pid >= 0) return pid;
   }
   // Container runtimes pretend that clone3 is missing, for they cannot filter its flags.
-  if (pid < 0 && errno == ENOSYS) pid = syscall(SYS_clone, CLONE_PIDFD | namespaces | SIGCHLD, NULL, pidfd, 0, 0);
-  return pid;
+  if (errno != ENOSYS) return -1;
+  return syscall(SYS_clone, CLONE_PIDFD | namespaces | SIGCHLD, NULL, pidfd, 0, 0);
+}
+
+/// Puts the child where its memory and its processor time are counted; 0 or the negated errno.
+static int64_t place(const struct bh_spawn *request, int pid, int in_cgroup) {
+  if (request->fail_step == BH_SPAWN_CGROUP) return -request->fail_error;
+  if (in_cgroup) return 0;
+  char text[16];
+  snprintf(text, sizeof(text), "%d", pid);
+  for (size_t index = 0; index < request->cgroup_file_count; index++) {
+    int64_t outcome = write_whole(request->cgroup_files[index], text);
+    if (outcome < 0) return outcome;
+  }
+  return 0;
+}
+
+/// What the parent does for a child that waits: its maps, its control group, its score.
+static int64_t prepare(const struct bh_spawn *request, int pid, int in_cgroup, struct bh_spawned *spawned) {
+  int64_t outcome = write_maps(request, pid, &spawned->failed_step);
+  if (outcome < 0) return outcome;
+  outcome = place(request, pid, in_cgroup);
+  if (outcome < 0) {
+    spawned->cgroup_error = (int)-outcome;
+    spawned->failed_step = BH_SPAWN_CGROUP;
+    if (request->cgroup_required) return outcome;
+  }
+  if (request->oom_score != NULL || request->fail_step == BH_SPAWN_OOM_SCORE) {
+    outcome = request->fail_step == BH_SPAWN_OOM_SCORE ? -request->fail_error
+                                                       : write_proc(pid, "oom_score_adj", request->oom_score);
+    if (outcome < 0) {
+      spawned->oom_score_error = (int)-outcome;
+      spawned->failed_step = BH_SPAWN_OOM_SCORE;
+      if (request->oom_score_required) return outcome;
+    }
+  }
+  spawned->failed_step = BH_SPAWN_NONE;
+  return 0;
 }
 
 int64_t bh_spawn_process(const struct bh_spawn *request, struct bh_spawned *spawned) {
@@ -204,7 +264,8 @@ int64_t bh_spawn_process(const struct bh_spawn *request, struct bh_spawned *spaw
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   int fail_error = request->fail_step == BH_SPAWN_CLONE ? request->fail_error : 0;
-  long pid = clone_process(request->namespaces, &pidfd, fail_error);
+  int in_cgroup = 0;
+  long pid = clone_process(request->namespaces, request->has_cgroup ? request->cgroup : -1, &pidfd, &in_cgroup, fail_error);
   if (pid == 0) {
     child_run((struct child){.request = request,
                              .failure_write = failures[1],
@@ -217,7 +278,7 @@ int64_t bh_spawn_process(const struct bh_spawn *request, struct bh_spawned *spaw
   close(release[0]);
 
   if (outcome == 0) {
-    outcome = write_maps(request, (int)pid, &spawned->failed_step);
+    outcome = prepare(request, (int)pid, in_cgroup, spawned);
     if (outcome == 0) {
       // A child that is gone already has said why on the failure pipe; SIGPIPE would only hide that.
       sigset_t pipe_signal, mask;
@@ -249,7 +310,9 @@ int64_t bh_spawn_process(const struct bh_spawn *request, struct bh_spawned *spaw
       kill_and_reap(pidfd);
       close(pidfd);
     } else {
-      *spawned = (struct bh_spawned){.pid = (int)pid, .pidfd = pidfd, .failed_step = BH_SPAWN_NONE};
+      spawned->pid = (int)pid;
+      spawned->pidfd = pidfd;
+      spawned->failed_step = BH_SPAWN_NONE;
     }
   }
   close(failures[0]);

@@ -185,53 +185,77 @@ import Testing
 
   // MARK: vm_ids
 
-  private static func state(_ vms: [String]) -> SharedState {
-    SharedState(
+  private static func state(_ vms: [String]) throws -> (SharedState, [SharedPlugin]) {
+    let state = SharedState(
       FrontBootstrap(
-        eventLoops: 1, maximumSpinMicroseconds: 0, logLevel: .warn, listeners: [], upstreams: [],
-        plugins: vms.enumerated().map { index, vm in
-          var plugin = FrontBootstrap.Plugin.test("p\(index)")
-          plugin.vmID = vm
-          return plugin
-        }))
+        eventLoops: 1, maximumSpinMicroseconds: 0, logLevel: .warn, listeners: [], upstreams: [], plugins: []))
+    return (state, try vms.enumerated().map { try state.plugin("p\($0)", vmID: $1) })
   }
 
   @Test func pluginsOfOneVMShareAndOthersDoNot() throws {
-    let state = Self.state(["x", "", "x", ""])
-    try state.set(bytes("k"), bytes("v"), cas: 0, plugin: 0).get()
-    #expect(state.get(bytes("k"), plugin: 2)?.value == bytes("v"))
-    #expect(state.get(bytes("k"), plugin: 1) == nil)
-    #expect(state.get(bytes("k"), plugin: 3) == nil)
-    #expect(state.get(bytes("k"), plugin: 9) == nil)
+    let (state, plugins) = try Self.state(["x", "", "x", ""])
+    try state.set(bytes("k"), bytes("v"), cas: 0, plugin: plugins[0]).get()
+    #expect(state.get(bytes("k"), plugin: plugins[2])?.value == bytes("v"))
+    #expect(state.get(bytes("k"), plugin: plugins[1]) == nil)
+    #expect(state.get(bytes("k"), plugin: plugins[3]) == nil)
+  }
+
+  @Test func whatIsSharedStaysForAsLongAsAPluginOfItIsThere() throws {
+    var (state, plugins) = try Self.state(["x", "y", ""])
+    let token = try state.register(bytes("q"), plugin: plugins[0]).get()
+    #expect(state.resolve(vm: bytes("x"), bytes("q"), plugin: plugins[1]) == token)
+    try state.set(bytes("k"), bytes("v"), cas: 0, plugin: plugins[2]).get()
+    #expect(try state.plugin("p2", vmID: "") === plugins[2])
+    #expect(try state.plugin("p2", vmID: "z") !== plugins[2])
+    #expect(try state.plugin("p2", vmID: "z").metrics === plugins[2].metrics)
+    let other = try state.plugin("another", vmID: "x")
+    plugins[0] = other
+    state.sweep()
+    #expect(try state.enqueue(UInt64(token), [], plugin: plugins[1]).get() == 0)
+    #expect(try state.register(bytes("q"), plugin: other).get() == token)
+    // With its last plugin the vm_id is gone, and nobody else ever has its tokens.
+    let remaining = plugins[1]
+    plugins = []
+    withExtendedLifetime(other) {}
+    _ = consume other
+    state.sweep()
+    let again = try state.plugin("p0", vmID: "x")
+    #expect(try state.register(bytes("q"), plugin: again).get() != token)
+    guard case .failure(.status(.notFound)) = state.enqueue(UInt64(token), [], plugin: remaining) else {
+      Issue.record("a token of what is gone reaches a queue")
+      return
+    }
   }
 
   @Test func aTokenReachesQueuesOfVMsAndThePluginsOwnAlone() throws {
-    let state = Self.state(["x", "", "y", ""])
-    let named = try state.register(bytes("q"), plugin: 0).get()
-    let own = try state.register(bytes("q"), plugin: 1).get()
+    let (state, plugins) = try Self.state(["x", "", "y", ""])
+    let named = try state.register(bytes("q"), plugin: plugins[0]).get()
+    let own = try state.register(bytes("q"), plugin: plugins[1]).get()
     #expect(named != 0 && own != 0 && named != own)
-    #expect(state.resolve(vm: bytes("x"), bytes("q"), plugin: 3) == named)
-    #expect(state.resolve(vm: [], bytes("q"), plugin: 0) == named)
-    #expect(state.resolve(vm: [], bytes("q"), plugin: 1) == own)
-    #expect(state.resolve(vm: [], bytes("q"), plugin: 3) == nil)
-    #expect(state.resolve(vm: bytes("y"), bytes("q"), plugin: 0) == nil)
-    #expect(state.resolve(vm: bytes("p1"), bytes("q"), plugin: 0) == nil)
-    #expect(try state.enqueue(UInt64(named), [], plugin: 3).get() == 0)
+    #expect(state.resolve(vm: bytes("x"), bytes("q"), plugin: plugins[3]) == named)
+    #expect(state.resolve(vm: [], bytes("q"), plugin: plugins[0]) == named)
+    #expect(state.resolve(vm: [], bytes("q"), plugin: plugins[1]) == own)
+    #expect(state.resolve(vm: [], bytes("q"), plugin: plugins[3]) == nil)
+    #expect(state.resolve(vm: bytes("y"), bytes("q"), plugin: plugins[0]) == nil)
+    #expect(state.resolve(vm: bytes("p1"), bytes("q"), plugin: plugins[0]) == nil)
+    #expect(try state.enqueue(UInt64(named), [], plugin: plugins[3]).get() == 0)
     // Who has not resolved a queue does not reach it by its number, and nobody of another vm_id takes its messages.
-    for outcome in [state.enqueue(UInt64(named), [], plugin: 2), state.enqueue(UInt64(named), [], plugin: 1)] {
+    for outcome in [
+      state.enqueue(UInt64(named), [], plugin: plugins[2]), state.enqueue(UInt64(named), [], plugin: plugins[1]),
+    ] {
       guard case .failure(.status(.notFound)) = outcome else {
         Issue.record("a guessed token reaches a queue")
         continue
       }
     }
-    guard case .failure(.status(.notFound)) = state.dequeue(UInt64(named), plugin: 3) else {
+    guard case .failure(.status(.notFound)) = state.dequeue(UInt64(named), plugin: plugins[3]) else {
       Issue.record("a plugin took a message of another vm_id")
       return
     }
-    #expect(try state.dequeue(UInt64(named), plugin: 0).get() == [])
-    #expect(try state.enqueue(UInt64(own), [], plugin: 1).get() == 1)
+    #expect(try state.dequeue(UInt64(named), plugin: plugins[0]).get() == [])
+    #expect(try state.enqueue(UInt64(own), [], plugin: plugins[1]).get() == 1)
     for token in [UInt64(own), 0, 999, UInt64(UInt32.max), .max] {
-      guard case .failure(.status(.notFound)) = state.enqueue(token, [], plugin: 3) else {
+      guard case .failure(.status(.notFound)) = state.enqueue(token, [], plugin: plugins[3]) else {
         Issue.record("token \(token) reaches a queue")
         continue
       }

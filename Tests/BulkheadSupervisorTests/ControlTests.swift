@@ -18,6 +18,7 @@ import Testing
   ("GET", "/v1/policies", .policies),
   ("GET", "/v1/policies/a%2Fb", .policy("a/b")),
   ("GET", "/v1/plugins/geo/policy", .policyOf(plugin: "geo")),
+  ("POST", "/v1/reload", .reload),
   ("POST", "/v1/plugins/geo/restart", .restart(plugin: "geo")),
   ("POST", "/v1/plugins/a%2Fb%20c/reset", .reset(plugin: "a/b c")),
 ])
@@ -39,6 +40,7 @@ func whatIsNoPathIsNotFound(target: String) {
   ("POST", "/v1/status", "GET"), ("DELETE", "/v1/plugins", "GET"), ("HEAD", "/v1/workers", "GET"),
   ("POST", "/v1/metrics", "GET"), ("POST", "/v1/policies", "GET"), ("PUT", "/v1/policies/a", "GET"),
   ("POST", "/v1/plugins/geo/policy", "GET"),
+  ("POST", "/v1/metrics", "GET"), ("GET", "/v1/reload", "POST"),
   ("GET", "/v1/plugins/geo/restart", "POST"), ("get", "/v1/status", "GET"),
 ])
 func anotherMethodIsRefusedWithTheOneThatIsTaken(method: String, target: String, allow: String) {

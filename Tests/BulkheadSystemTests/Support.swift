@@ -113,6 +113,8 @@ enum SpawnStepTexts {
     case .descriptors: "arrange the descriptors of"
     case .close: "close the other descriptors of"
     case .exec: "execute"
+    case .controlGroup: "place in its control group"
+    case .oomScore: "set the oom score of"
     }
   }
 }

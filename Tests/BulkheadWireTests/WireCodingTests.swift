@@ -118,13 +118,16 @@ import Testing
   static let commands: [FrontCommand] = [
     .addWorker(worker: 1, plugin: 2), .workerReady(worker: 3), .retireWorker(worker: 4),
     .pluginState(plugin: 5, state: .quarantined), .drain(milliseconds: 10_000),
-    .collectMetrics(number: 7),
+    .ping(number: 9), .collectMetrics(number: 7), .prepareChain(generation: 8), .activateChain(generation: 9),
+    .discardChain(generation: 10),
   ]
   static let events: [FrontEvent] = [
     .serving, .workerFault(worker: 1, reason: .protocolViolation, detail: "x"), .workerGone(worker: 2),
     .workerIdle(worker: 3),
     .workerAttached(worker: 3), .drained,
-    .metrics(number: 7, isLast: true, text: "# TYPE a counter\na 1\n"),
+    .pong(number: 9), .metrics(number: 7, isLast: true, text: "# TYPE a counter\na 1\n"),
+    .chainActivated(generation: 8),
+    .chainRefused(generation: 9, detail: "why"), .pluginDrained(plugin: 10),
   ]
 
   @Test(arguments: frames) func aReportFrameComesBackThroughThePipe(_ frame: ReportFrame) throws {
@@ -200,6 +203,8 @@ import Testing
     front.bounds.queues = 5
     front.bounds.metrics = 6
     front.bounds.sharedEntries = 7
+    front.seccompProgram = [1, 2, 3, 4, 5, 6, 7, 8]
+    front.unprivilegedID = 1_901_000_000
     return front
   }()
   static let fullWorker: WorkerBootstrap = {
@@ -209,6 +214,7 @@ import Testing
     worker.bufferBytes = 64 << 10
     worker.maximumMapBytes = 128 << 10
     worker.capabilities = ["proxy_log", "fd_write"]
+    worker.requiredLayers = IsolationLayer.allCases
     return worker
   }()
 

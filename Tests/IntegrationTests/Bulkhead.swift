@@ -24,6 +24,22 @@ struct TestPlugin {
   /// YAML in flow style.
   var configuration = "{}"
   var environment = "[]"
+
+  var manifest: String {
+    """
+    apiVersion: extensions.istio.io/v1alpha1
+    kind: WasmPlugin
+    metadata: {name: \(name), annotations: {bulkhead/policy: \(policy)}}
+    spec:
+      url: file://\(Build.plugin(module))
+      phase: \(phase)
+      priority: \(priority)
+      failStrategy: \(failStrategy)
+      pluginName: \(name)-root
+      pluginConfig: \(configuration)
+      vmConfig: {env: \(environment)}
+    """
+  }
 }
 
 /// A running `bulkheadd` in a directory of its own, stopped and removed at the end.
@@ -56,7 +72,8 @@ final class Bulkhead: @unchecked Sendable {
 
   init(
     plugins: [TestPlugin], upstream: String = "{name: up, builtin: echo}", extra: String = "", eventLoops: Int = 1,
-    waitForReady: Bool = true, arguments: [String] = [], files others: [String: String] = [:]
+    waitForReady: Bool = true, executable: String = Build.binary("bulkheadd"), arguments: [String] = [],
+    files others: [String: String] = [:]
   ) throws {
     directory = FileManager.default.temporaryDirectory.appending(path: "bulkhead-\(UUID().uuidString.prefix(8))")
     let files = FileManager.default
@@ -77,19 +94,7 @@ final class Bulkhead: @unchecked Sendable {
         to: directory.appending(path: "policies/\(name).yaml"), atomically: true, encoding: .utf8)
     }
     for plugin in plugins {
-      try """
-      apiVersion: extensions.istio.io/v1alpha1
-      kind: WasmPlugin
-      metadata: {name: \(plugin.name), annotations: {bulkhead/policy: \(plugin.policy)}}
-      spec:
-        url: file://\(Build.plugin(plugin.module))
-        phase: \(plugin.phase)
-        priority: \(plugin.priority)
-        failStrategy: \(plugin.failStrategy)
-        pluginName: \(plugin.name)-root
-        pluginConfig: \(plugin.configuration)
-        vmConfig: {env: \(plugin.environment)}
-      """.write(
+      try plugin.manifest.write(
         to: directory.appending(path: "plugins.d/\(plugin.name).yaml"), atomically: true, encoding: .utf8)
     }
     for (path, text) in others {
@@ -100,7 +105,7 @@ final class Bulkhead: @unchecked Sendable {
     log = directory.appending(path: "log")
     _ = files.createFile(atPath: log.path, contents: nil)
     process = Process()
-    process.executableURL = URL(filePath: Build.binary("bulkheadd"))
+    process.executableURL = URL(filePath: executable)
     process.arguments = ["--config", directory.appending(path: "bulkhead.yaml").path] + arguments
     process.standardError = try FileHandle(forWritingTo: log)
     process.standardOutput = FileHandle.nullDevice
@@ -137,6 +142,18 @@ final class Bulkhead: @unchecked Sendable {
   }
 
   var logText: String { (try? String(contentsOf: log, encoding: .utf8)) ?? "" }
+
+  // MARK: files, for reloads
+
+  func write(_ path: String, _ text: String) throws {
+    try text.write(to: directory.appending(path: path), atomically: true, encoding: .utf8)
+  }
+
+  func write(_ plugin: TestPlugin) throws { try write("plugins.d/\(plugin.name).yaml", plugin.manifest) }
+
+  func remove(_ path: String) throws { try FileManager.default.removeItem(at: directory.appending(path: path)) }
+
+  func remove(plugin: String) throws { try remove("plugins.d/\(plugin).yaml") }
 
   // MARK: control
 

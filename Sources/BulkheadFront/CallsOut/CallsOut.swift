@@ -81,7 +81,7 @@ final class CallsOut {
   private func start(_ request: HTTPCallRequest, from link: WorkerLink) {
     let name = String(decoding: request.upstream, as: UTF8.self)
     guard admits(request.token, owner: request.owner, link, name) else { return }
-    loop.counters.callStarted(link.host.place)
+    link.host.counters.calls &+= 1
     let refuse = { [self] (why: String) in
       refused(link, name, why) { HTTPCall.deliverFailure(request.token, to: link) }
     }
@@ -113,7 +113,7 @@ final class CallsOut {
   private func start(_ request: GRPCCallRequest, from link: WorkerLink) {
     let name = String(decoding: request.upstream, as: UTF8.self)
     guard admits(request.token, owner: request.owner, link, name) else { return }
-    loop.counters.callStarted(link.host.place)
+    link.host.counters.calls &+= 1
     let refuse = { [self] (status: UInt32, why: String) in
       refused(link, name, why) { GRPCCall.deliverEnd(request.token, status, "the call \(why)", to: link) }
     }
@@ -151,13 +151,10 @@ final class CallsOut {
       return false
     }
     guard owner != CallbackRecord.noStream else { return true }
-    return loop.exchange(owner)?.isAdmitted(link.host.place, to: link) ?? false
+    return loop.exchange(owner)?.place(of: link) != nil
   }
 
-  private func bound(_ link: WorkerLink) -> Int {
-    let plugins = loop.settings.bootstrap.plugins
-    return plugins.indices.contains(link.host.place) ? Int(plugins[link.host.place].callsInFlight) : 0
-  }
+  private func bound(_ link: WorkerLink) -> Int { link.host.settings.callsInFlight }
 
   private func overBound(_ link: WorkerLink) -> String {
     "is not made: its worker has \(bound(link)) calls in flight, which is the bound (callsInFlight)"
@@ -166,7 +163,7 @@ final class CallsOut {
   /// Answers a call that is not made, once the reply that asked for it is dealt with.
   private func refused(_ link: WorkerLink, _ upstream: String, _ why: String, _ deliver: @escaping () -> Void) {
     log("plugin \(link.host.settings.name): its call to upstream \(upstream) \(why)")
-    loop.counters.callFailed(link.host.place)
+    link.host.counters.failedCalls &+= 1
     // Each is answered; a worker that asks on without taking the answers is no honest one.
     guard link.owedRootBytes &+ link.refusalBytes <= maximumBytes else {
       return link.breach("it asked for calls beyond its bound without taking the answers")

@@ -278,7 +278,7 @@ final class GRPCCall: OutgoingCall {
 
   private func conclude(_ end: End) {
     uncount()
-    if case .trailers = end {} else { callsOut.loop.counters.callFailed(link.host.place) }
+    if case .trailers = end {} else { link.host.counters.failedCalls &+= 1 }
     switch end {
     case .trailers(let trailers):
       let status = GRPCStatus.find(in: trailers) ?? GRPCStatus.unknown

@@ -110,7 +110,7 @@ final class HTTPCall: OutgoingCall {
   private func failNow(_ reason: String) {
     guard !isOver else { return }
     log(reason)
-    callsOut.loop.counters.callFailed(link.host.place)
+    link.host.counters.failedCalls &+= 1
     uncount()
     Self.deliverFailure(token, to: link)
     conclude()

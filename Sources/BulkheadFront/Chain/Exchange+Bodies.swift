@@ -24,7 +24,7 @@ extension Exchange {
   func startRequestWalk() -> BodyWalk {
     let walk = requestWalk ?? BodyWalk(isResponse: false)
     requestWalk = walk
-    walk.start(loop.settings.requestRoles)
+    walk.start(chain.settings.requestRoles)
     return walk
   }
 
@@ -32,7 +32,7 @@ extension Exchange {
   func startResponseWalk(from place: Int) -> BodyWalk {
     let walk = responseWalk ?? BodyWalk(isResponse: true)
     responseWalk = walk
-    walk.start(loop.settings.responseRoles.lazy.filter { $0.place <= place })
+    walk.start(chain.settings.responseRoles.lazy.filter { $0.place <= place })
     return walk
   }
 
@@ -183,7 +183,7 @@ extension Exchange {
 
   private func call(_ walk: BodyWalk, _ index: Int, _ work: BodyWalk.Work) -> Step {
     let place = walk.stages[index].role.place
-    let host = loop.hosts[place]
+    let host = chain.hosts[place]
     switch plugins[place].meeting {
     case .dead: return .goOn
     case .open:
@@ -201,7 +201,7 @@ extension Exchange {
 
   private func wait(_ walk: BodyWalk, _ index: Int, _ otherwise: String) -> Step {
     let place = walk.stages[index].role.place
-    guard loop.hosts[place].wait(self) else { return fail(place, otherwise) }
+    guard chain.hosts[place].wait(self, at: place) else { return fail(place, otherwise) }
     walk.outstanding = .admission(stage: index)
     return .waits
   }
@@ -270,7 +270,7 @@ extension Exchange {
       case .callback(let index, let asked, let awaited) = walk.outstanding, asked === link, awaited == sequence,
       walk.stages[index].role.place == place
     else { return true }
-    let bound = loop.hosts[place].settings.bufferBytes
+    let bound = chain.hosts[place].settings.bufferBytes
     walk.outstanding = .nothing
     walk.redispatches = 0
     walk.seen(index, bound: bound)
@@ -339,7 +339,7 @@ extension Exchange {
   /// - Returns: false where one is for a buffer that the plugin can have nothing of.
   func spliceAll(_ outcome: PluginOutcome, _ place: Int, in current: BodyWalk? = nil) -> Bool {
     guard outcome.contents.contains(.splices) else { return true }
-    let settings = loop.hosts[place].settings
+    let settings = chain.hosts[place].settings
     let keepsOriginal = settings.strategy == .failOpen && (current == nil || outcome.flags.contains(.pause))
     var isValid = true
     var moved = 0
@@ -379,9 +379,9 @@ extension Exchange {
   func overflows(_ place: Int, _ walk: BodyWalk?) -> Bool {
     guard let walk, walk.isActive, let index = walk.index(of: place), walk.stages[index].isPaused else { return false }
     account(walk, index)
-    let bound = loop.hosts[place].settings.bufferBytes
+    let bound = chain.hosts[place].settings.bufferBytes
     guard walk.stages[index].kept.byteCount > bound else { return false }
-    let name = loop.hosts[place].settings.name
+    let name = chain.hosts[place].settings.name
     let what = walk.isResponse ? "response" : "request"
     let text = "plugin \(name) holds back more of the \(what)'s body than its bound of \(bound) bytes"
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {

@@ -17,7 +17,7 @@ extension Exchange {
   func advanceRequest() {
     let stream = streamID
     while position < plugins.count {
-      if loop.hosts[position].settings.callbacks.contains(.requestHeaders) {
+      if chain.hosts[position].settings.callbacks.contains(.requestHeaders) {
         guard case .goOn = call(.requestHeaders), streamID == stream else { return }
       }
       position += 1
@@ -40,7 +40,7 @@ extension Exchange {
   func advanceResponse() {
     let stream = streamID
     while position >= 0 {
-      if loop.hosts[position].settings.callbacks.contains(.responseHeaders), seesResponse(position) {
+      if chain.hosts[position].settings.callbacks.contains(.responseHeaders), seesResponse(position) {
         guard case .goOn = call(.responseHeaders), streamID == stream else { return }
       }
       position -= 1
@@ -51,7 +51,7 @@ extension Exchange {
 
   /// A plugin that would have seen the request, and has not, sees nothing of the response either.
   func seesResponse(_ place: Int) -> Bool {
-    plugins[place].meeting != .unseen || !loop.hosts[place].settings.callbacks.contains(.requestHeaders)
+    plugins[place].meeting != .unseen || !chain.hosts[place].settings.callbacks.contains(.requestHeaders)
   }
 
   /// Where in the chain the way back of an answer of our own begins, by what has seen the request and not yet a response.
@@ -90,7 +90,7 @@ extension Exchange {
 
   /// Calls the plugin at `position`.
   private func call(_ kind: CallbackKind) -> Step {
-    let host = loop.hosts[position]
+    let host = chain.hosts[position]
     switch plugins[position].meeting {
     case .dead: return .goOn
     case .open:
@@ -105,7 +105,7 @@ extension Exchange {
 
   /// Waits for a worker, or for room on its ring, up to the admission wait.
   private func wait(_ host: PluginHost, _ otherwise: String) -> Step {
-    guard host.wait(self) else { return fail(position, otherwise) }
+    guard host.wait(self, at: position) else { return fail(position, otherwise) }
     awaiting = .admission
     deadline = 0
     return .waits
@@ -114,7 +114,7 @@ extension Exchange {
   private func send(_ kind: CallbackKind, to link: WorkerLink, isFirst: Bool) -> Step {
     let held = heldForHeaders
     if isFirst, !link.hasRoom(for: held) {
-      return wait(loop.hosts[position], "as many streams are open in it as its worker may keep")
+      return wait(chain.hosts[position], "as many streams are open in it as its worker may keep")
     }
     var flags: CallbackRecord.Flags = isFirst ? .firstOfStream : []
     if (kind == .requestHeaders ? requestFraming : responseFraming) == .none { flags.insert(.endOfStream) }
@@ -130,7 +130,7 @@ extension Exchange {
       admissionUntil = 0
       return .waits
     case .ringIsFull:
-      return wait(loop.hosts[place], "its ring is full")
+      return wait(chain.hosts[place], "its ring is full")
     case .neverFits:
       return fail(place, "the headers are larger than its ring")
     case .lost:
@@ -166,8 +166,11 @@ extension Exchange {
 
   // MARK: What comes back
 
-  func isAdmitted(_ place: Int, to link: WorkerLink) -> Bool {
-    place < plugins.count && plugins[place].link === link
+  func place(of link: WorkerLink) -> Int? {
+    guard let place = chain.place(of: link.host), place < plugins.count, plugins[place].link === link else {
+      return nil
+    }
+    return place
   }
 
   /// The outcome of a callback.
@@ -267,7 +270,7 @@ extension Exchange {
       case .applied(let dropped) = HeaderEdits.apply(outcome, to: maps, maximumBytes: loop.settings.maximumMapBytes)
     else { return false }
     if dropped > 0, let suppressed = loop.editLines.admit(now: Clock.monotonicNanoseconds) {
-      let name = loop.hosts[place].settings.name
+      let name = chain.hosts[place].settings.name
       loop.log.write(
         .warn, stream: requestID,
         "plugin \(name): \(dropped) header edits with an invalid name or value are left out"
@@ -346,8 +349,9 @@ extension Exchange {
 
   /// The same for a stream that the plugin had paused: nobody is left to resume it.
   func workerLostWhilePaused(_ link: WorkerLink, why: String) {
-    let place = link.host.place
-    guard place < plugins.count, plugins[place].link === link, plugins[place].meeting == .open else { return }
+    guard let place = chain.place(of: link.host), place < plugins.count, plugins[place].link === link,
+      plugins[place].meeting == .open
+    else { return }
     var isPausing = isPausing(place, requestWalk) || isPausing(place, responseWalk)
     if case .resumption = awaiting, position == place { isPausing = true }
     if isPausing { failEverywhere(place, why) }
@@ -368,11 +372,11 @@ extension Exchange {
 
   /// Applies the fail strategy of the plugin at `place` to this stream.
   func fail(_ place: Int, _ why: String) -> Step {
-    let host = loop.hosts[place]
+    let host = chain.hosts[place]
     plugins[place].meeting = .dead
     // The next plugin's wait begins with itself.
     admissionUntil = 0
-    loop.counters.pluginFailed(place)
+    host.counters.failures &+= 1
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, stream: requestID,
@@ -400,7 +404,7 @@ extension Exchange {
   }
 
   /// The worker is dead and settled: a stream that has met it keeps only the fact.
-  func forget(_ link: WorkerLink, place: Int) {
-    if place < plugins.count, plugins[place].link === link { plugins[place].link = nil }
+  func forget(_ link: WorkerLink) {
+    if let place = place(of: link) { plugins[place].link = nil }
   }
 }

@@ -112,7 +112,7 @@ extension Exchange {
     for place in plugins.indices {
       if let link = plugins[place].link { link.letGo(plugins[place].held) }
       if let link = plugins[place].link, link.isAlive {
-        let callbacks = loop.hosts[place].settings.callbacks
+        let callbacks = chain.hosts[place].settings.callbacks
         // A plugin that has seen the response's headers has its own copy.
         let isCurious = !callbacks.isDisjoint(with: [.log, .done]) && !plugins[place].sawResponse
         writeDone(sequence: link.nextSequence, withResponse: isCurious && responseHeadSent)
@@ -198,7 +198,7 @@ extension Exchange {
     guard let suppressed = loop.editLines.admit(now: Clock.monotonicNanoseconds) else { return }
     loop.log.write(
       .warn, stream: requestID,
-      "plugin \(loop.hosts[place].settings.name): \(text())"
+      "plugin \(chain.hosts[place].settings.name): \(text())"
         + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
   }
 }

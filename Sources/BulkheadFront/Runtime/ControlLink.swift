@@ -1,5 +1,4 @@
 import BulkheadCore
-import BulkheadRing
 import BulkheadSystem
 import BulkheadWire
 import Glibc
@@ -9,28 +8,32 @@ import Glibc
 final class ControlLink: Sendable {
   private let descriptor: Int32
   private let group: FrontGroup
-  private let layout: ChannelLayout
-  private let plugins: Int
   private let log: FrontLog
   private let events: EventSink
   private let onDrain: @Sendable (UInt32) -> Void
+  private let onAccept: @Sendable () -> Void
+  private let onHandOver: @Sendable (UInt32) -> Void
   private let onEnd: @Sendable () -> Void
 
   /// - Parameters:
   ///   - descriptor: SOCK_SEQPACKET; closed by whoever made it, after `onEnd`.
   ///   - onDrain: the supervisor orders the end, within that many milliseconds. Called on the control thread.
+  ///   - onAccept: the listeners may accept, where they were held back. Called on the control thread.
+  ///   - onHandOver: another front takes the listeners; this one ends within that many milliseconds. Called on the
+  ///     control thread.
   ///   - onEnd: the supervisor is gone, or speaks another language. Called on the control thread, once.
   init(
-    descriptor: Int32, group: FrontGroup, layout: ChannelLayout, plugins: Int, log: FrontLog, events: EventSink,
-    onDrain: @escaping @Sendable (UInt32) -> Void, onEnd: @escaping @Sendable () -> Void
+    descriptor: Int32, group: FrontGroup, log: FrontLog, events: EventSink,
+    onDrain: @escaping @Sendable (UInt32) -> Void, onAccept: @escaping @Sendable () -> Void,
+    onHandOver: @escaping @Sendable (UInt32) -> Void, onEnd: @escaping @Sendable () -> Void
   ) {
     self.descriptor = descriptor
     self.group = group
-    self.layout = layout
-    self.plugins = plugins
     self.log = log
     self.events = events
     self.onDrain = onDrain
+    self.onAccept = onAccept
+    self.onHandOver = onHandOver
     self.onEnd = onEnd
   }
 
@@ -73,13 +76,13 @@ final class ControlLink: Sendable {
     switch parsed {
     case .failure(let error): log.write(.error, "a command of the supervisor was dropped: \(error)")
     case .success(.addWorker(let worker, let plugin)):
-      guard plugin < UInt32(plugins) else {
+      guard let layout = group.layout(ofPlugin: plugin) else {
         log.write(.error, "worker \(worker) is refused: there is no plugin \(plugin)")
         events.send(.workerGone(worker: worker))
         return
       }
       do throws(SystemError) {
-        try group.addWorker(worker, plugin: Int(plugin), layout: layout, descriptors: &descriptors)
+        try group.addWorker(worker, plugin: plugin, layout: layout, descriptors: &descriptors)
       } catch {
         log.write(.error, "worker \(worker) is refused: \(error)")
         events.send(.workerFault(worker: worker, reason: .protocolViolation, detail: "\(error)"))
@@ -87,9 +90,29 @@ final class ControlLink: Sendable {
       }
     case .success(.workerReady(let worker)): group.workerReady(worker)
     case .success(.retireWorker(let worker)): group.retireWorker(worker)
-    case .success(.pluginState(let plugin, let state)): group.setPlugin(Int(plugin), state)
+    case .success(.pluginState(let plugin, let state)): group.setPlugin(plugin, state)
     case .success(.drain(let milliseconds)): onDrain(milliseconds)
+    case .success(.accept): onAccept()
+    case .success(.handOver(let milliseconds)): onHandOver(milliseconds)
     case .success(.collectMetrics(let number)): MetricsCollection.start(number: number, group: group)
+    case .success(.ping(let number)): group.ping(number)
+    case .success(.prepareChain(let generation)): prepareChain(generation, &descriptors)
+    case .success(.activateChain(let generation)): group.activateChain(generation: generation)
+    case .success(.discardChain(let generation)): group.discardChain(generation: generation)
+    }
+  }
+
+  private func prepareChain(_ generation: UInt32, _ descriptors: inout DescriptorList) {
+    func refuse(_ why: String) {
+      log.write(.error, "chain \(generation) is refused: \(why)")
+      events.send(.chainRefused(generation: generation, detail: why))
+    }
+    guard let file = descriptors.takeFirst() else { return refuse("its bootstrap is missing") }
+    do {
+      let bytes = try RawDescriptor.readFile(file.raw, atMost: FrontProcess.maximumBootstrap)
+      try group.prepareChain(try bytes.withUnsafeBytes { try FrontBootstrap($0) }, generation: generation)
+    } catch {
+      refuse("\(error)")
     }
   }
 }

@@ -10,19 +10,23 @@ import Synchronization
 final class FrontGroup: Sendable {
   private let connections = Atomic<Int>(0)
   private let maximumConnections: Int
-  private let events: EventSink
+  let events: EventSink
   /// What workers share, and what outlives them.
   let shared: SharedState
   private let log: FrontLog
-  private let state = NIOLockedValueBox(State())
+  private let state: NIOLockedValueBox<State>
 
   private struct State {
     var loops: [FrontLoop] = []
+    var chains: ChainRegistry
     var draining = 0
     var whenDrained: (@Sendable () -> Void)?
+    var isLeaving = false
   }
 
-  init(maximumConnections: Int, shared: SharedState, events: EventSink, log: FrontLog) {
+  /// - Parameter chain: that new streams take first.
+  init(maximumConnections: Int, shared: SharedState, chain: ChainSettings, events: EventSink, log: FrontLog) {
+    state = NIOLockedValueBox(State(chains: ChainRegistry(chain)))
     self.shared = shared
     self.maximumConnections = maximumConnections
     self.events = events
@@ -33,6 +37,8 @@ final class FrontGroup: Sendable {
   func setLoops(_ loops: [FrontLoop]) { state.withLockedValue { $0.loops = loops } }
 
   var loops: [FrontLoop] { state.withLockedValue { $0.loops } }
+
+  func withChains<Value>(_ body: (inout ChainRegistry) -> Value) -> Value { state.withLockedValue { body(&$0.chains) } }
 
   /// The loop that runs on that event loop.
   func loop(of eventLoop: any EventLoop) -> FrontLoop? { loops.first { $0.eventLoop === eventLoop } }
@@ -50,7 +56,7 @@ final class FrontGroup: Sendable {
 
   // MARK: Workers
 
-  private func onEachLoop(_ work: @escaping @Sendable (FrontLoop) -> Void) {
+  func onEachLoop(_ work: @escaping @Sendable (FrontLoop) -> Void) {
     for loop in loops { loop.eventLoop.execute { work(loop) } }
   }
 
@@ -58,7 +64,7 @@ final class FrontGroup: Sendable {
   ///
   /// - Throws: `SystemError` where the memory is not what it should be or a descriptor cannot be had; nothing is kept.
   func addWorker(
-    _ worker: UInt64, plugin: Int, layout: ChannelLayout, descriptors: inout DescriptorList
+    _ worker: UInt64, plugin: UInt32, layout: ChannelLayout, descriptors: inout DescriptorList
   ) throws(SystemError) {
     guard let memory = descriptors.takeFirst(), let liveness = descriptors.takeFirst() else {
       throw SystemError(operation: "attach worker \(worker)", code: Errno.invalid, advice: "descriptors are missing")
@@ -99,8 +105,8 @@ final class FrontGroup: Sendable {
     onEachLoop { loop in for link in loop.links where link.worker == worker { link.retire() } }
   }
 
-  func setPlugin(_ plugin: Int, _ new: PluginState) {
-    onEachLoop { loop in if plugin < loop.hosts.count { loop.hosts[plugin].setState(new) } }
+  func setPlugin(_ plugin: UInt32, _ new: PluginState) {
+    onEachLoop { loop in loop.host(plugin)?.setState(new) }
   }
 
   /// One loop found a worker at fault: the others stop using it.
@@ -120,17 +126,42 @@ final class FrontGroup: Sendable {
     if mapping.letGo() { events.send(.workerGone(worker: mapping.worker)) }
   }
 
+  // MARK: Watch
+
+  /// Answers once every loop has come to it.
+  func ping(_ number: UInt32) {
+    let loops = self.loops
+    let missing = Countdown(loops.count)
+    let events = self.events
+    for loop in loops { loop.eventLoop.execute { if missing.step() { events.send(.pong(number: number)) } } }
+  }
+
   // MARK: Drain
 
-  /// Lets every loop finish what is in flight; `done` is called once, when all have, or after the time.
+  /// Lets every loop finish what is in flight; `done` is called once, when all have, or after the time. After `handOver`,
+  /// whose `done` is then the one that is called, it only makes haste.
   func drain(milliseconds: UInt32, done: @escaping @Sendable () -> Void) {
+    leave(milliseconds: milliseconds, done: done) { $0.drain() }
+  }
+
+  /// As `drain`, but connections are kept up to their next response.
+  func handOver(milliseconds: UInt32, done: @escaping @Sendable () -> Void) {
+    leave(milliseconds: milliseconds, done: done) { $0.handOver() }
+  }
+
+  private func leave(
+    milliseconds: UInt32, done: @escaping @Sendable () -> Void, _ work: @escaping @Sendable (FrontLoop) -> Void
+  ) {
     let loops = state.withLockedValue { state in
-      state.draining = state.loops.count
-      state.whenDrained = done
+      if !state.isLeaving {
+        state.isLeaving = true
+        state.draining = state.loops.count
+        state.whenDrained = done
+      }
       return state.loops
     }
     for loop in loops {
-      loop.eventLoop.execute { loop.drain() }
+      loop.eventLoop.execute { work(loop) }
       loop.eventLoop.scheduleTask(in: .milliseconds(Int64(milliseconds))) { loop.closeAll() }
     }
   }

@@ -16,8 +16,16 @@ final class FrontLoop: @unchecked Sendable {
   /// Shared by all loops: for what concerns the whole front.
   let group: FrontGroup
 
-  /// One a plugin, in the order of the chain.
-  private(set) var hosts: [PluginHost] = []
+  /// The chain that new streams take.
+  var chain: Chain
+  /// The next one, while its workers are being started.
+  var preparedChain: Chain?
+  /// Earlier ones that still have streams.
+  var retiredChains: [Chain] = []
+  /// All plugins of those chains, by their numbers.
+  var hosts: [UInt32: PluginHost] = [:]
+  /// What was counted of plugins' revisions that are gone, by name.
+  var countersOfGone: [String: PluginCounters] = [:]
   private(set) var pools: [UpstreamPool] = []
   /// The plugins' calls out; nil once the loop has ended.
   private(set) var callsOut: CallsOut?
@@ -49,6 +57,8 @@ final class FrontLoop: @unchecked Sendable {
   private(set) var connections: [any ClientConnection] = []
   private var sweepTask: RepeatedTask?
   private(set) var isDraining = false
+  /// On its way out, by a drain or because another front takes over: every response says that its connection closes.
+  private(set) var isLeaving = false
   private var saidDrained = false
 
   /// Reused for every record.
@@ -70,7 +80,8 @@ final class FrontLoop: @unchecked Sendable {
   private var nextConnection: UInt64 = 0
 
   init(
-    index: Int, eventLoop: any EventLoop, settings: FrontSettings, log: FrontLog, events: EventSink, group: FrontGroup,
+    index: Int, eventLoop: any EventLoop, settings: FrontSettings, chain: ChainSettings, log: FrontLog,
+    events: EventSink, group: FrontGroup,
     accessLog: AccessLogWriter?
   ) {
     self.index = index
@@ -81,10 +92,11 @@ final class FrontLoop: @unchecked Sendable {
     self.group = group
     self.accessLog = accessLog.map { AccessLog(writer: $0, settings: settings) }
     spin = SpinBudget(maximum: settings.maximumSpin)
+    self.chain = Chain(settings: chain, hosts: [])
     counters = FrontCounters(
-      listeners: settings.bootstrap.listeners.count, plugins: settings.plugins.count,
+      listeners: settings.bootstrap.listeners.count, plugins: 0,
       upstreams: settings.bootstrap.upstreams.count)
-    hosts = settings.plugins.indices.map { PluginHost(loop: self, place: $0) }
+    self.chain = makeChain(chain)
     pools = settings.bootstrap.upstreams.map { UpstreamPool(loop: self, upstream: $0) }
     callsOut = CallsOut(loop: self)
   }
@@ -173,24 +185,26 @@ final class FrontLoop: @unchecked Sendable {
   /// Takes nothing new: idle connections close, the others after the response in flight.
   func drain() {
     isDraining = true
+    isLeaving = true
     for connection in connections.reversed() { connection.drain() }
     for pool in pools { pool.closeIdle() }
     callsOut?.drain()
     sayDrained()
   }
 
-  private func sayDrained() {
-    guard isDraining, connections.isEmpty, !saidDrained else { return }
-    saidDrained = true
-    group.loopIsDrained(self)
+  /// Another front has taken the listening sockets over: each connection goes on up to its next response, which says
+  /// that it closes. An idle one stays for its idle time, since whoever closes it now may do so while a request is on
+  /// its way.
+  func handOver() {
+    isLeaving = true
+    for connection in connections.reversed() { connection.handOver() }
+    sayDrained()
   }
 
-  /// What it has counted by now.
-  func snapshot() -> FrontCounters {
-    var counters = self.counters
-    counters.openConnections = UInt64(connections.count)
-    counters.callbacks = hosts.map(\.callbacks)
-    return counters
+  private func sayDrained() {
+    guard isLeaving, connections.isEmpty, !saidDrained else { return }
+    saidDrained = true
+    group.loopIsDrained(self)
   }
 
   /// The event loop has ended: what refers back to this object goes. Called once no event loop runs any more.
@@ -198,7 +212,10 @@ final class FrontLoop: @unchecked Sendable {
     callsOut?.dismantle()
     callsOut = nil
     accessLog?.flush()
-    hosts = []
+    chain = Chain(settings: chain.settings, hosts: [])
+    preparedChain = nil
+    retiredChains = []
+    hosts = [:]
     pools = []
     links = []
     active = []
@@ -285,7 +302,7 @@ final class FrontLoop: @unchecked Sendable {
   /// 32 connections: 1,140 requests a second without it, 1,040 with.
   @inline(__always)
   func wakeInTime(_ link: WorkerLink) {
-    if hosts.count <= 4 {
+    if chain.hosts.count <= 4 {
       wakeLater(link)
       return
     }

@@ -1,11 +1,10 @@
 import BulkheadCore
-import BulkheadRing
 import BulkheadWire
 import NIOCore
 
-/// What all event loops read and nobody changes: the bootstrap, worked out.
+/// What all event loops read and nobody changes: the bootstrap without its chain, worked out.
 struct FrontSettings: Sendable {
-  struct Plugin: Sendable {
+  struct Plugin: Equatable, Sendable {
     var name: String
     var strategy: FailStrategy
     var callbacks: CallbackSet
@@ -21,11 +20,25 @@ struct FrontSettings: Sendable {
     var quarantineStrategy: FailStrategy
     /// Workers that take new streams; ready ones beyond that stand by.
     var workers: Int
+    /// Calls out that may be in flight in one of its workers.
+    var callsInFlight: Int
+
+    init(_ plugin: FrontBootstrap.Plugin) {
+      name = plugin.name
+      strategy = plugin.failStrategy
+      callbacks = plugin.callbacks
+      deadlines = CallbackDeadlines(plugin)
+      admissionWait = UInt64(plugin.admissionWait) * 1_000_000
+      bufferBytes = Int(plugin.bufferBytes)
+      callsInFlight = Int(plugin.callsInFlight)
+      failStatus = Int(plugin.failAnswer.status)
+      failBody = plugin.failAnswer.body.map { ByteBuffer(string: $0) }
+      quarantineStrategy = plugin.quarantineStrategy ?? plugin.failStrategy
+      workers = max(Int(plugin.workers), 1)
+    }
   }
 
   var bootstrap: FrontBootstrap
-  var plugins: [Plugin]
-  var layout: ChannelLayout
   /// One an upstream, in their order.
   var upstreamTLS: [UpstreamTLS?]
   /// ns.
@@ -35,17 +48,6 @@ struct FrontSettings: Sendable {
   var upstreamResponse: UInt64
   /// ns; 0: a loop that waits for a worker sleeps at once.
   var maximumSpin: UInt64
-  /// Whether any plugin exports a callback for the direction.
-  var hasRequestCallbacks: Bool
-  var hasResponseCallbacks: Bool
-  /// Who is told of bodies and trailers, in the order in which they pass.
-  var requestRoles: [BodyWalk.Role]
-  var responseRoles: [BodyWalk.Role]
-  /// Whether any of them is told of bodies; the others wait for trailers.
-  var hasRequestBodyCallbacks: Bool
-  var hasResponseBodyCallbacks: Bool
-  /// Places in the chain of the plugins that are called for TCP connections.
-  var networkPlaces: [Int]
 
   /// The most that the names and values of one header map may have after a plugin's edits. A worker refuses its plugin what
   /// goes over `Limits.mapBytes`; headers that say where a message ends stay in the front's map whatever was edited, so
@@ -67,47 +69,13 @@ struct FrontSettings: Sendable {
   /// Bytes of body that are copied behind the head, or behind each other, for one write.
   static let coalesced = 16 << 10
 
-  /// - Returns: nil where the ring sizes make no channel.
-  init?(_ bootstrap: FrontBootstrap) {
-    guard
-      let layout = ChannelLayout(
-        eventLoops: Int(bootstrap.eventLoops), callbackBytes: Int(bootstrap.ring.callbacks),
-        replyBytes: Int(bootstrap.ring.replies), answerBytes: Int(bootstrap.ring.answers))
-    else { return nil }
+  init(_ bootstrap: FrontBootstrap) {
     self.bootstrap = bootstrap
-    self.layout = layout
     upstreamTLS = bootstrap.upstreams.map { $0.tls.map { UpstreamTLS($0) } }
-    plugins = bootstrap.plugins.map {
-      Plugin(
-        name: $0.name, strategy: $0.failStrategy, callbacks: $0.callbacks,
-        deadlines: CallbackDeadlines($0),
-        admissionWait: UInt64($0.admissionWait) * 1_000_000, bufferBytes: Int($0.bufferBytes),
-        failStatus: Int($0.failAnswer.status), failBody: $0.failAnswer.body.map { ByteBuffer(string: $0) },
-        quarantineStrategy: $0.quarantineStrategy ?? $0.failStrategy,
-        workers: max(Int($0.workers), 1))
-    }
     headerRead = UInt64(bootstrap.timeouts.headerRead) * 1_000_000
     idle = UInt64(bootstrap.timeouts.idle) * 1_000_000
     upstreamConnect = UInt64(bootstrap.timeouts.upstreamConnect) * 1_000_000
     upstreamResponse = UInt64(bootstrap.timeouts.upstreamResponse) * 1_000_000
     maximumSpin = UInt64(bootstrap.maximumSpinMicroseconds) * 1_000
-    networkPlaces = plugins.indices.filter { [plugins] in !plugins[$0].callbacks.isDisjoint(with: .network) }
-    hasRequestCallbacks = plugins.contains { $0.callbacks.contains(.requestHeaders) }
-    hasResponseCallbacks = plugins.contains { $0.callbacks.contains(.responseHeaders) }
-    let callbacks = plugins.map(\.callbacks)
-    requestRoles = callbacks.enumerated().compactMap { place, callbacks in
-      callbacks.isDisjoint(with: [.requestBody, .requestTrailers])
-        ? nil
-        : BodyWalk.Role(
-          place: place, hasBody: callbacks.contains(.requestBody), hasTrailers: callbacks.contains(.requestTrailers))
-    }
-    responseRoles = callbacks.enumerated().reversed().compactMap { place, callbacks in
-      callbacks.isDisjoint(with: [.responseBody, .responseTrailers])
-        ? nil
-        : BodyWalk.Role(
-          place: place, hasBody: callbacks.contains(.responseBody), hasTrailers: callbacks.contains(.responseTrailers))
-    }
-    hasRequestBodyCallbacks = requestRoles.contains { $0.hasBody }
-    hasResponseBodyCallbacks = responseRoles.contains { $0.hasBody }
   }
 }

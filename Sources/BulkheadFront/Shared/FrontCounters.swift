@@ -1,20 +1,34 @@
+/// What one event loop counts of one plugin; its host has it.
+struct PluginCounters: Sendable {
+  /// Streams that it failed.
+  var failures: UInt64 = 0
+  /// Callbacks sent to its workers.
+  var callbacks: UInt64 = 0
+  /// Hostcalls that its workers asked the front for.
+  var hostcalls: UInt64 = 0
+  /// Calls out, and those that ended without an answer.
+  var calls: UInt64 = 0
+  var failedCalls: UInt64 = 0
+
+  mutating func add(_ other: PluginCounters) {
+    failures &+= other.failures
+    callbacks &+= other.callbacks
+    hostcalls &+= other.hostcalls
+    calls &+= other.calls
+    failedCalls &+= other.failedCalls
+  }
+}
+
 /// What one event loop counts of itself: plain numbers that its loop alone touches, summed up when somebody asks.
 struct FrontCounters: Sendable {
   /// By listener, five classes of status codes each, and one for requests that ended without a response.
   private(set) var requests: [UInt64]
   /// By listener: connections taken.
   private(set) var connections: [UInt64]
-  /// By plugin: streams that it failed.
-  private(set) var failures: [UInt64]
-  /// By plugin: callbacks sent to its workers; counted by its host.
-  var callbacks: [UInt64]
-  /// By plugin: hostcalls that its workers asked the front for.
-  private(set) var hostcalls: [UInt64]
+  /// In the order of a chain; there where somebody asked for all counters.
+  var plugins: [PluginCounters]
   /// By upstream: requests that failed for it.
   private(set) var upstreamFailures: [UInt64]
-  /// By plugin: calls out, and those that failed.
-  private(set) var calls: [UInt64]
-  private(set) var failedCalls: [UInt64]
   /// Now.
   var openConnections: UInt64 = 0
 
@@ -25,12 +39,8 @@ struct FrontCounters: Sendable {
     func zeros(_ count: Int) -> [UInt64] { Array(repeating: 0, count: count) }
     requests = zeros(listeners * Self.classes.count)
     connections = zeros(listeners)
-    failures = zeros(plugins)
-    callbacks = zeros(plugins)
-    hostcalls = zeros(plugins)
     upstreamFailures = zeros(upstreams)
-    calls = zeros(plugins)
-    failedCalls = zeros(plugins)
+    self.plugins = Array(repeating: PluginCounters(), count: plugins)
   }
 
   @inline(__always)
@@ -46,14 +56,7 @@ struct FrontCounters: Sendable {
   }
 
   mutating func connectionTaken(listener: Int) { Self.count(&connections, listener) }
-  mutating func pluginFailed(_ plugin: Int) { Self.count(&failures, plugin) }
-  mutating func hostcallServed(_ plugin: Int) { Self.count(&hostcalls, plugin) }
   mutating func upstreamFailed(_ upstream: Int) { Self.count(&upstreamFailures, upstream) }
-
-  /// A call out of the plugin was begun.
-  mutating func callStarted(_ plugin: Int) { Self.count(&calls, plugin) }
-  /// A call out of the plugin ended without an answer.
-  mutating func callFailed(_ plugin: Int) { Self.count(&failedCalls, plugin) }
 
   /// Adds what another loop has counted.
   mutating func add(_ other: FrontCounters) {
@@ -62,12 +65,8 @@ struct FrontCounters: Sendable {
     }
     add(&requests, other.requests)
     add(&connections, other.connections)
-    add(&failures, other.failures)
-    add(&callbacks, other.callbacks)
-    add(&hostcalls, other.hostcalls)
     add(&upstreamFailures, other.upstreamFailures)
-    add(&calls, other.calls)
-    add(&failedCalls, other.failedCalls)
     openConnections &+= other.openConnections
+    for index in plugins.indices where index < other.plugins.count { plugins[index].add(other.plugins[index]) }
   }
 }

@@ -28,10 +28,13 @@ final class MetricsCollection {
     guard let first = loops.first else { return }
     first.eventLoop.execute {
       first.collection = MetricsCollection(loop: first, number: number)
-      ask(loops.dropFirst(), sum: first.snapshot()) { sum in
+      let chain = first.chain.settings
+      var bootstrap = first.settings.bootstrap
+      bootstrap.plugins = chain.plugins
+      ask(loops.dropFirst(), sum: first.snapshot(chain), chain) { [bootstrap] sum in
         // Much text: not on a loop that has traffic.
         let isTaken = group.shared.helper.run(lane: HelperThread.ownLane) {
-          let text = MetricsText.write(first.settings.bootstrap, sum, group.shared.metrics)
+          let text = MetricsText.write(bootstrap, sum, chain.entries.map(\.shared.metrics))
           let pieces = text.pieces(ofAtMost: FrontEvent.maximumMetricsText)
           first.eventLoop.execute { first.collection?.send(pieces, for: number) }
         }
@@ -42,14 +45,15 @@ final class MetricsCollection {
 
   /// Adds the numbers of the loops that are left, one after the other.
   private static func ask(
-    _ loops: ArraySlice<FrontLoop>, sum: FrontCounters, then: @escaping @Sendable (FrontCounters) -> Void
+    _ loops: ArraySlice<FrontLoop>, sum: FrontCounters, _ chain: ChainSettings,
+    then: @escaping @Sendable (FrontCounters) -> Void
   ) {
     guard let loop = loops.first else { return then(sum) }
     let rest = loops.dropFirst()
     loop.eventLoop.execute {
       var sum = sum
-      sum.add(loop.snapshot())
-      ask(rest, sum: sum, then: then)
+      sum.add(loop.snapshot(chain))
+      ask(rest, sum: sum, chain, then: then)
     }
   }
 

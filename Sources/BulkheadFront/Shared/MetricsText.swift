@@ -51,22 +51,22 @@ enum MetricsText {
     text.family(
       "bulkhead_failed_streams_total", "counter",
       help: "Streams to which a plugin's fail strategy was applied.",
-      zip(bootstrap.plugins, counters.failures).map {
+      zip(bootstrap.plugins, counters.plugins.map(\.failures)).map {
         Sample([("plugin", $0.name), ("strategy", $0.failStrategy.rawValue)], $1)
       })
     text.family(
       "bulkhead_callbacks_total", "counter", help: "Callbacks sent to the workers of a plugin.",
-      by("plugin", plugins, counters.callbacks))
+      by("plugin", plugins, counters.plugins.map(\.callbacks)))
     text.family(
       "bulkhead_hostcalls_total", "counter",
       help: "Hostcalls of a plugin that the front answered: shared data, queues, metrics read back, signatures.",
-      by("plugin", plugins, counters.hostcalls))
+      by("plugin", plugins, counters.plugins.map(\.hostcalls)))
     text.family(
       "bulkhead_calls_total", "counter", help: "Calls out, HTTP and gRPC, that a plugin has made.",
-      by("plugin", plugins, counters.calls))
+      by("plugin", plugins, counters.plugins.map(\.calls)))
     text.family(
       "bulkhead_failed_calls_total", "counter", help: "Calls out of a plugin that ended without an answer.",
-      by("plugin", plugins, counters.failedCalls))
+      by("plugin", plugins, counters.plugins.map(\.failedCalls)))
     text.family(
       "bulkhead_upstream_failures_total", "counter",
       help: "Requests that failed because their upstream did not take or answer them.",

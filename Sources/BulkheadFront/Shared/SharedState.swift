@@ -2,161 +2,192 @@ import BulkheadCore
 import BulkheadWire
 import NIOConcurrencyHelpers
 
-/// What the workers of a front share: data and queues by vm_id, and metrics by plugin. It outlives every worker.
+/// What the workers of a front share: data and queues by vm_id, and metrics by plugin. It outlives every worker, and every
+/// generation of the chain that has the plugin, or the vm_id.
 ///
 /// Any event loop. Each vm_id has a lock of its own, held for a look-up and never while bytes are copied to or from a
 /// ring.
 final class SharedState: Sendable {
-  private let stores: [NIOLockedValueBox<SharedStore>]
-  /// By the plugin's place in the chain: the store of its vm_id, or its own.
-  private let storeOfPlugin: [Int]
-  /// Of vm_ids that were given: nobody else's own store can be named.
-  private let storeOfVM: [[UInt8]: Int]
-  /// Whether a store is of a vm_id, and so reached by tokens from others.
-  private let isNamed: [Bool]
-  /// By the plugin's place in the chain: the tokens of other vm_ids' queues that it has resolved.
-  private let resolved: [NIOLockedValueBox<Set<UInt32>>]
-  /// By the plugin's place in the chain.
-  let metrics: [PluginMetrics]
+  private let bounds: FrontBootstrap.Bounds
+  private let maximumValue: Int
+  private let registry = NIOLockedValueBox(Registry())
   let helper = HelperThread()
 
-  init(_ bootstrap: FrontBootstrap) {
-    // Whatever is stored can be read: an answer fits half of its ring, wherever that stands.
-    let maximumValue = max(Int(bootstrap.ring.answers) / 2 - 64, 0)
-    var storeOfVM: [[UInt8]: Int] = [:]
-    var storeOfPlugin: [Int] = []
-    var isNamed: [Bool] = []
-    for plugin in bootstrap.plugins {
-      let id = Array(plugin.vmID.utf8)
-      if !id.isEmpty, let store = storeOfVM[id] {
-        storeOfPlugin.append(store)
-        continue
-      }
-      if !id.isEmpty { storeOfVM[id] = isNamed.count }
-      storeOfPlugin.append(isNamed.count)
-      isNamed.append(!id.isEmpty)
+  /// Who is there: held by the chains that have them.
+  private struct Registry {
+    struct Key: Hashable {
+      var name: String
+      var vmID: String
     }
-    self.storeOfVM = storeOfVM
-    self.storeOfPlugin = storeOfPlugin
-    self.isNamed = isNamed
-    resolved = bootstrap.plugins.map { _ in NIOLockedValueBox([]) }
-    stores = isNamed.map { _ in NIOLockedValueBox(SharedStore(bootstrap.bounds, maximumValue: maximumValue)) }
-    metrics = bootstrap.plugins.map { PluginMetrics(name: $0.name, maximum: bootstrap.bounds.metrics) }
+    struct Weak<Object: AnyObject & Sendable>: Sendable {
+      weak var object: Object?
+    }
+
+    var plugins: [Key: Weak<SharedPlugin>] = [:]
+    var nextPlugin = 0
+    /// Of vm_ids that were given: nobody else's own store can be named.
+    var vms: [[UInt8]: Weak<SharedVM>] = [:]
+    /// Of those, in the order of their tokens, with the first of each.
+    var byToken: [(first: UInt32, vm: Weak<SharedVM>)] = []
+    /// By plugin name.
+    var metrics: [String: Weak<PluginMetrics>] = [:]
+    /// The first token that no store has had; tokens are never used again.
+    var nextToken: UInt32 = 1
+  }
+
+  /// All numbers of queues were given away.
+  struct NoTokensLeft: Error, CustomStringConvertible {
+    var description: String {
+      "there are no numbers left for its shared queues: lower limits.queues, or start the front anew"
+    }
+  }
+
+  init(_ bootstrap: FrontBootstrap) {
+    bounds = bootstrap.bounds
+    // Whatever is stored can be read: an answer fits half of its ring, wherever that stands.
+    maximumValue = max(Int(bootstrap.ring.answers) / 2 - 64, 0)
+  }
+
+  /// Forgets the names of what is gone.
+  func sweep() {
+    registry.withLockedValue { registry in
+      registry.plugins = registry.plugins.filter { $0.value.object != nil }
+      registry.vms = registry.vms.filter { $0.value.object != nil }
+      registry.byToken.removeAll { $0.vm.object == nil }
+      registry.metrics = registry.metrics.filter { $0.value.object != nil }
+    }
+  }
+
+  /// The plugin of that name and vm_id: the one that is there, with what it has, or a new one.
+  func plugin(_ name: String, vmID: String) throws(NoTokensLeft) -> SharedPlugin {
+    let (bounds, maximumValue) = (self.bounds, self.maximumValue)
+    let made = registry.withLockedValue { registry -> Result<SharedPlugin, NoTokensLeft> in
+      let key = Registry.Key(name: name, vmID: vmID)
+      if let plugin = registry.plugins[key]?.object { return .success(plugin) }
+      let id = Array(vmID.utf8)
+      let vm: SharedVM
+      if let known = registry.vms[id]?.object {
+        vm = known
+      } else {
+        let tokens = max(bounds.queues, 1)
+        let (next, overflows) = registry.nextToken.addingReportingOverflow(tokens)
+        guard !overflows else { return .failure(NoTokensLeft()) }
+        vm = SharedVM(
+          isNamed: !id.isEmpty, firstToken: registry.nextToken, tokens: tokens,
+          store: SharedStore(bounds, maximumValue: maximumValue))
+        registry.nextToken = next
+        if !id.isEmpty {
+          registry.vms[id] = .init(object: vm)
+          registry.byToken.append((vm.firstToken, .init(object: vm)))
+        }
+      }
+      let metrics = registry.metrics[name]?.object ?? PluginMetrics(name: name, maximum: bounds.metrics)
+      registry.metrics[name] = .init(object: metrics)
+      let plugin = SharedPlugin(number: registry.nextPlugin, name: name, vm: vm, metrics: metrics)
+      registry.nextPlugin += 1
+      registry.plugins[key] = .init(object: plugin)
+      return .success(plugin)
+    }
+    return try made.get()
   }
 
   /// What a hostcall gives: the number of the answer (a cas, a token) or why there is none.
   typealias Outcome<Value> = Result<Value, SharedStore.Refusal>
 
-  private func store(of plugin: Int) -> NIOLockedValueBox<SharedStore>? {
-    storeOfPlugin.indices.contains(plugin) ? stores[storeOfPlugin[plugin]] : nil
-  }
-
   private static func run<Value>(
-    _ box: NIOLockedValueBox<SharedStore>?, _ body: (inout SharedStore) throws(SharedStore.Refusal) -> Value
+    _ vm: SharedVM, _ body: (inout SharedStore) throws(SharedStore.Refusal) -> Value
   ) -> Outcome<Value> {
-    guard let box else { return .failure(.status(.notFound)) }
-    return box.withLockedValue { store in
+    vm.store.withLockedValue { store in
       do throws(SharedStore.Refusal) { return .success(try body(&store)) } catch { return .failure(error) }
     }
   }
 
   // MARK: Shared data
 
-  func set(_ key: [UInt8], _ value: [UInt8], cas: UInt64, plugin: Int) -> Outcome<Void> {
-    let old = Self.run(store(of: plugin)) { (store) throws(SharedStore.Refusal) in
+  func set(_ key: [UInt8], _ value: [UInt8], cas: UInt64, plugin: SharedPlugin) -> Outcome<Void> {
+    let old = Self.run(plugin.vm) { (store) throws(SharedStore.Refusal) in
       try store.set(key, value, cas: cas)
     }
     return old.map { _ in () }
   }
 
-  func get(_ key: [UInt8], plugin: Int) -> (value: [UInt8], cas: UInt32)? {
-    store(of: plugin)?.withLockedValue { $0.get(key) }
+  func get(_ key: [UInt8], plugin: SharedPlugin) -> (value: [UInt8], cas: UInt32)? {
+    plugin.vm.store.withLockedValue { $0.get(key) }
   }
 
   // MARK: Queues
 
-  /// A token names the store and the queue in it; 0 is none.
-  private func token(store: Int, queue: Int) -> UInt32? {
-    let (product, overflows) = UInt32(truncatingIfNeeded: queue).multipliedReportingOverflow(
-      by: UInt32(truncatingIfNeeded: stores.count))
-    guard !overflows, queue <= Int(UInt32.max) else { return nil }
-    let (sum, overflowsToo) = product.addingReportingOverflow(UInt32(truncatingIfNeeded: store) &+ 1)
-    return overflowsToo ? nil : sum
-  }
-
   /// The store and the queue of a token that the plugin may use: of its own vm_id, or one that it has resolved, since
   /// tokens are small numbers that anybody could guess.
-  private func place(_ token: UInt64, plugin: Int) -> (store: Int, queue: Int)? {
-    guard token > 0, token <= UInt64(UInt32.max), !stores.isEmpty else { return nil }
-    let number = Int(token) - 1
-    let store = number % stores.count
-    guard storeOfPlugin.indices.contains(plugin) else { return nil }
-    if storeOfPlugin[plugin] != store {
-      guard isNamed[store], let token = UInt32(exactly: token), resolved[plugin].withLockedValue({ $0.contains(token) })
-      else { return nil }
+  private func place(_ token: UInt64, plugin: SharedPlugin) -> (vm: SharedVM, queue: Int)? {
+    if let queue = plugin.vm.queue(token) { return (plugin.vm, queue) }
+    guard let number = UInt32(exactly: token), plugin.resolved.withLockedValue({ $0.contains(number) }) else {
+      return nil
     }
-    return (store, number / stores.count)
+    return registry.withLockedValue { registry in
+      // The last one whose tokens begin at or before this one.
+      var (low, high) = (0, registry.byToken.count)
+      while low < high {
+        let middle = (low + high) / 2
+        if registry.byToken[middle].first <= number { low = middle + 1 } else { high = middle }
+      }
+      guard low > 0, let vm = registry.byToken[low - 1].vm.object, let queue = vm.queue(token) else { return nil }
+      return (vm, queue)
+    }
   }
 
-  func register(_ name: [UInt8], plugin: Int) -> Outcome<UInt32> {
-    let queue = Self.run(store(of: plugin)) { (store) throws(SharedStore.Refusal) in
-      try store.register(name, plugin: plugin)
+  func register(_ name: [UInt8], plugin: SharedPlugin) -> Outcome<UInt32> {
+    let queue = Self.run(plugin.vm) { (store) throws(SharedStore.Refusal) in
+      try store.register(name, plugin: plugin.number)
     }
     return queue.flatMap { queue in
-      guard let token = token(store: storeOfPlugin[plugin], queue: queue) else {
-        return .failure(.status(.internalFailure))
-      }
+      guard let token = plugin.vm.token(queue: queue) else { return .failure(.status(.internalFailure)) }
       return .success(token)
     }
   }
 
   /// - Parameter vm: empty for the plugin's own.
-  func resolve(vm: [UInt8], _ name: [UInt8], plugin: Int) -> UInt32? {
-    guard storeOfPlugin.indices.contains(plugin) else { return nil }
-    guard let store = vm.isEmpty ? storeOfPlugin[plugin] : storeOfVM[vm] else { return nil }
-    let queue = stores[store].withLockedValue { $0.resolve(name) }
-    guard let token = queue.flatMap({ token(store: store, queue: $0) }) else { return nil }
-    // No more than there are queues, which are bounded.
-    if store != storeOfPlugin[plugin] { resolved[plugin].withLockedValue { _ = $0.insert(token) } }
+  func resolve(vm id: [UInt8], _ name: [UInt8], plugin: SharedPlugin) -> UInt32? {
+    guard let vm = id.isEmpty ? plugin.vm : registry.withLockedValue({ $0.vms[id]?.object }) else { return nil }
+    let queue = vm.store.withLockedValue { $0.resolve(name) }
+    guard let token = queue.flatMap({ vm.token(queue: $0) }) else { return nil }
+    if vm !== plugin.vm { plugin.resolved.withLockedValue { _ = $0.insert(token) } }
     return token
   }
 
-  /// - Returns: the plugin that is to be told.
-  func enqueue(_ token: UInt64, _ message: [UInt8], plugin: Int) -> Outcome<Int> {
+  /// - Returns: the number of the plugin that is to be told.
+  func enqueue(_ token: UInt64, _ message: [UInt8], plugin: SharedPlugin) -> Outcome<Int> {
     guard let place = place(token, plugin: plugin) else { return .failure(.status(.notFound)) }
-    let isForeign = place.store != storeOfPlugin[plugin]
-    return Self.run(stores[place.store]) { (store) throws(SharedStore.Refusal) in
+    let isForeign = place.vm !== plugin.vm
+    return Self.run(place.vm) { (store) throws(SharedStore.Refusal) in
       try store.enqueue(place.queue, message, isForeign: isForeign)
     }
   }
 
-  func dequeue(_ token: UInt64, plugin: Int) -> Outcome<[UInt8]> {
+  func dequeue(_ token: UInt64, plugin: SharedPlugin) -> Outcome<[UInt8]> {
     // Messages are for the plugins of the queue's vm_id.
-    guard let place = place(token, plugin: plugin), place.store == storeOfPlugin[plugin] else {
-      return .failure(.status(.notFound))
-    }
-    return Self.run(stores[place.store]) { (store) throws(SharedStore.Refusal) in try store.dequeue(place.queue) }
+    guard let queue = plugin.vm.queue(token) else { return .failure(.status(.notFound)) }
+    return Self.run(plugin.vm) { (store) throws(SharedStore.Refusal) in try store.dequeue(queue) }
   }
 
   // MARK: Notifications
 
   /// The tokens of the plugin's queues with messages of which the worker is still to be told.
-  func owing(plugin: Int, worker: UInt64) -> [UInt32] {
-    guard let box = store(of: plugin) else { return [] }
-    let queues = box.withLockedValue { $0.owing(plugin: plugin, worker: worker) }
-    return queues.compactMap { token(store: storeOfPlugin[plugin], queue: $0) }
+  func owing(plugin: SharedPlugin, worker: UInt64) -> [UInt32] {
+    let queues = plugin.vm.store.withLockedValue { $0.owing(plugin: plugin.number, worker: worker) }
+    return queues.compactMap { plugin.vm.token(queue: $0) }
   }
 
   /// How many notifications of that queue are to be sent to the worker now; they count as sent.
-  func takeOwed(_ token: UInt32, plugin: Int, worker: UInt64, most: Int) -> Int {
+  func takeOwed(_ token: UInt32, plugin: SharedPlugin, worker: UInt64, most: Int) -> Int {
     guard let place = place(UInt64(token), plugin: plugin) else { return 0 }
-    return stores[place.store].withLockedValue {
-      $0.takeOwed(place.queue, plugin: plugin, worker: worker, most: most)
+    return place.vm.store.withLockedValue {
+      $0.takeOwed(place.queue, plugin: plugin.number, worker: worker, most: most)
     }
   }
 
   /// A worker of the plugin is lost, with all that it was told.
-  func workerLost(_ worker: UInt64, plugin: Int) {
-    store(of: plugin)?.withLockedValue { $0.workerLost(worker) }
+  func workerLost(_ worker: UInt64, plugin: SharedPlugin) {
+    plugin.vm.store.withLockedValue { $0.workerLost(worker) }
   }
 }

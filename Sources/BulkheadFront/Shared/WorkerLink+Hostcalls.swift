@@ -12,10 +12,10 @@ extension WorkerLink {
       lose(.protocolViolation, "it asked on before the answer to its question", failHead: true)
       return
     }
-    loop.counters.hostcallServed(host.place)
+    host.counters.hostcalls &+= 1
     let sequence = reply.sequence
     let shared = loop.group.shared
-    let plugin = host.place
+    let plugin = host.shared
     switch request.call {
     case .setSharedData:
       settle(
@@ -45,10 +45,10 @@ extension WorkerLink {
       settle(
         sequence,
         run { () throws(SharedStore.Refusal) in
-          UInt64(try shared.metrics[plugin].define([UInt8](request.key), kind: request.number))
+          UInt64(try plugin.metrics.define([UInt8](request.key), kind: request.number))
         })
     case .getMetric:
-      settle(sequence, run { () throws(SharedStore.Refusal) in try shared.metrics[plugin].value(of: request.number) })
+      settle(sequence, run { () throws(SharedStore.Refusal) in try plugin.metrics.value(of: request.number) })
     case .sign, .verifySignature: askHelper(sequence, request)
     case .upstreamHosts:
       guard request.key.count <= Limits.maximumUpstreamName else { return answer(sequence, .notFound) }
@@ -93,12 +93,10 @@ extension WorkerLink {
   }
 
   private func enqueue(_ sequence: UInt64, token: UInt64, _ message: [UInt8]) {
-    switch loop.group.shared.enqueue(token, message, plugin: host.place) {
+    switch loop.group.shared.enqueue(token, message, plugin: host.shared) {
     case .success(let registrant):
       answer(sequence, .ok)
-      if loop.hosts.indices.contains(registrant) {
-        loop.hosts[registrant].notify(ofQueue: UInt32(truncatingIfNeeded: token))
-      }
+      loop.chain.host(shared: registrant)?.notify(ofQueue: UInt32(truncatingIfNeeded: token))
     case .failure(let refusal): refuse(sequence, refusal)
     }
   }
@@ -116,7 +114,7 @@ extension WorkerLink {
     let wait = SignatureWait()
     signature = wait
     let isTaken = loop.group.shared.helper.run(
-      lane: host.place, holding: request.key.count + request.value.count + request.extra.count
+      lane: host.shared.number, holding: request.key.count + request.value.count + request.extra.count
     ) {
       guard wait.isWanted else { return }
       let outcome = question.answered()
@@ -154,8 +152,7 @@ extension WorkerLink {
 
   /// Counts what a reply says is to be counted.
   func applyMetrics(_ outcome: PluginOutcome) {
-    guard loop.group.shared.metrics.indices.contains(host.place) else { return }
-    let source = loop.group.shared.metrics[host.place]
+    let source = host.shared.metrics
     var ignored = 0
     outcome.forEachOperation { operation in
       guard operation.code == .incrementMetric || operation.code == .recordMetric,

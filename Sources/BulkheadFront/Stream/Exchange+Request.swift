@@ -32,8 +32,8 @@ extension Exchange {
       return
     }
     var hasWalk = false
-    if loop.settings.hasRequestBodyCallbacks, requestFraming != .none { hasWalk = startRequestWalk().isActive }
-    if loop.settings.hasRequestCallbacks || hasWalk { advanceRequest() } else { forward() }
+    if chain.settings.hasRequestBodyCallbacks, requestFraming != .none { hasWalk = startRequestWalk().isActive }
+    if chain.settings.hasRequestCallbacks || hasWalk { advanceRequest() } else { forward() }
   }
 
   /// Fills the header map and finds out where the body ends.
@@ -195,7 +195,7 @@ extension Exchange {
     if let walk = requestWalk, walk.isActive {
       walk.end(trailers)
       advance(walk)
-    } else if !trailers.isEmpty, !loop.settings.requestRoles.isEmpty, !isAnswered {
+    } else if !trailers.isEmpty, !chain.settings.requestRoles.isEmpty, !isAnswered {
       let walk = startRequestWalk()
       walk.end(trailers)
       advance(walk)

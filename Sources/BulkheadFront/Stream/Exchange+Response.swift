@@ -86,10 +86,10 @@ extension Exchange {
     position = plugins.count - 1
     responseHeadersPassed = false
     var hasWalk = false
-    if loop.settings.hasResponseBodyCallbacks, responseFraming != .none {
+    if chain.settings.hasResponseBodyCallbacks, responseFraming != .none {
       hasWalk = startResponseWalk(from: position).isActive
     }
-    if loop.settings.hasResponseCallbacks || hasWalk { advanceResponse() } else { respond() }
+    if chain.settings.hasResponseCallbacks || hasWalk { advanceResponse() } else { respond() }
   }
 
   /// A piece of the upstream's body arrived.
@@ -119,7 +119,7 @@ extension Exchange {
     if let walk = responseWalk, walk.isActive {
       walk.end(trailers)
       advance(walk)
-    } else if !trailers.isEmpty, !loop.settings.responseRoles.isEmpty, responseFraming != .none {
+    } else if !trailers.isEmpty, !chain.settings.responseRoles.isEmpty, responseFraming != .none {
       let walk = startResponseWalk(from: plugins.count - 1)
       walk.end(trailers)
       advance(walk)
@@ -244,7 +244,7 @@ extension Exchange {
     responseHeadersPassed = false
     position = min(from, plugins.count - 1)
     if responseFraming != .none {
-      let walk = loop.settings.hasResponseBodyCallbacks ? startResponseWalk(from: position) : nil
+      let walk = chain.settings.hasResponseBodyCallbacks ? startResponseWalk(from: position) : nil
       if let walk, walk.isActive {
         walk.put(body)
         walk.end([])
@@ -283,7 +283,7 @@ extension Exchange {
         response.set(.contentLength, "content-length", ("0" as StaticString).bytes)
       }
     }
-    if responseFraming == .untilClose || !clientKeepsAlive || loop.isDraining { closeAfter = true }
+    if responseFraming == .untilClose || !clientKeepsAlive || loop.isLeaving { closeAfter = true }
     // The head waits for the first bytes of the body, to leave with them; the end of this round of reading sends it.
     if responseEnded || !responseQueue.isEmpty || !connection.isReadingUpstream(self) { pumpResponse() }
   }
@@ -426,7 +426,7 @@ extension Exchange {
   }
 
   private func pausedTooLong(_ place: Int) {
-    let name = loop.hosts[place].settings.name
+    let name = chain.hosts[place].settings.name
     let limit = loop.settings.bootstrap.timeouts.upstreamResponse
     answer(
       504, "plugin \(name) paused the stream and did not resume it within \(limit) ms", from: wayBack,

@@ -64,6 +64,8 @@ final class Exchange: PluginStream {
   var awaiting = Awaiting.nothing
   /// The place in the chain of the plugin whose turn it is.
   var position = 0
+  /// The chain that the stream began with, or the connection's last one did.
+  private(set) var chain: Chain
   var plugins: [PluginState]
   /// Whether any of `plugins` was met.
   var hasMetPlugins = false
@@ -145,7 +147,15 @@ final class Exchange: PluginStream {
     self.connection = connection
     self.loop = loop
     self.pool = pool
-    plugins = Array(repeating: PluginState(), count: loop.settings.plugins.count)
+    chain = loop.chain
+    plugins = Array(repeating: PluginState(), count: loop.chain.hosts.count)
+  }
+
+  /// The connection's next stream takes the newest chain.
+  @inline(never)
+  private func changeChain() {
+    chain = loop.chain
+    plugins = Array(repeating: PluginState(), count: chain.hosts.count)
   }
 
   var requestID: String { request.text(of: .requestID) ?? "" }
@@ -156,6 +166,8 @@ final class Exchange: PluginStream {
   func startAnew(slot: Int) {
     streamID = StreamID.make(slot: slot, generation: loop.nextGeneration(slot: slot))
     phase = .requestChain
+    if chain !== loop.chain { changeChain() }
+    chain.streamBegan()
     isHead = false
     isVersion10 = false
     clientKeepsAlive = true
@@ -221,6 +233,7 @@ final class Exchange: PluginStream {
     }
     // From here on nothing that comes for the old number finds this stream.
     streamID = StreamID.none
+    chain.streamEnded(on: loop)
   }
 
   /// Lets go of the upstream in the middle of whatever is going on there.

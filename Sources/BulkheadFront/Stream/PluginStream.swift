@@ -9,8 +9,8 @@ protocol PluginStream: AnyObject {
   /// How long it may wait for a plugin to take its callback: CLOCK_MONOTONIC, ns; 0 where it does not wait.
   var admissionUntil: UInt64 { get set }
 
-  /// Whether the plugin at `place` has it by that worker.
-  func isAdmitted(_ place: Int, to link: WorkerLink) -> Bool
+  /// The place in its chain of the plugin that has it by that worker; nil where none has.
+  func place(of link: WorkerLink) -> Int?
 
   /// The outcome of a callback.
   ///
@@ -42,5 +42,5 @@ protocol PluginStream: AnyObject {
   func workerLostWhilePaused(_ link: WorkerLink, why: String)
 
   /// The worker is dead and settled: a stream that has met it keeps only the fact.
-  func forget(_ link: WorkerLink, place: Int)
+  func forget(_ link: WorkerLink)
 }

@@ -4,7 +4,7 @@ import NIOCore
 // The way of bytes: in from one socket, through the stages, out to the other.
 extension TCPStream {
   /// The most of a piece that one record carries: 64 KiB, and less where the rings are small.
-  var maximumPiece: Int { max(1_024, min(64 << 10, loop.settings.bootstrap.ring.maximumRecord &- (8 << 10))) }
+  var maximumPiece: Int { max(1_024, min(64 << 10, chain.settings.maximumRecord &- (8 << 10))) }
 
   /// Bytes come to the plugin at `index`; beyond the ends of the chain they leave.
   func hand(_ bytes: ByteBuffer, end: Bool, to index: Int, _ direction: TCPDirection) {

@@ -57,7 +57,7 @@ extension TCPStream {
 
   private func holdsTooMuch(_ index: Int, _ direction: TCPDirection) {
     let stage = stages[index]
-    let name = loop.settings.plugins[stage.place].name
+    let name = chain.hosts[stage.place].settings.name
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, stream: label,
@@ -108,19 +108,19 @@ extension TCPStream {
 
   private func tryToCall(_ index: Int, _ kind: CallbackKind, _ direction: TCPDirection) -> Step {
     let stage = stages[index]
-    let host = loop.hosts[stage.place]
+    let host = chain.hosts[stage.place]
     switch stage.meeting {
     case .dead: return .failed("it has failed the connection before")
     case .open:
       guard let link = stage.link, link.isAlive else { return .failed("its worker died") }
       guard kind == .newConnection || link.hasBodyRoom(own: stage.held) else {
-        return host.wait(self) ? .waits : .failed("its worker keeps as much of open streams as it may")
+        return host.wait(self, at: stage.place) ? .waits : .failed("its worker keeps as much of open streams as it may")
       }
       return send(index, kind, direction, to: link, isFirst: false)
     case .unseen:
       if let link = host.current { return send(index, kind, direction, to: link, isFirst: true) }
       if host.isQuarantined { return .failed("it is quarantined after repeated crashes") }
-      return host.wait(self) ? .waits : .failed("too many streams wait for a worker")
+      return host.wait(self, at: stage.place) ? .waits : .failed("too many streams wait for a worker")
     }
   }
 
@@ -131,9 +131,10 @@ extension TCPStream {
     _ index: Int, _ kind: CallbackKind, _ direction: TCPDirection, to link: WorkerLink, isFirst: Bool
   ) -> Step {
     let stage = stages[index]
-    let host = loop.hosts[stage.place]
+    let host = chain.hosts[stage.place]
     if isFirst, !link.hasRoom(for: Self.contextBytes) {
-      return host.wait(self) ? .waits : .failed("as many streams are open in it as its worker may keep")
+      return host.wait(self, at: stage.place)
+        ? .waits : .failed("as many streams are open in it as its worker may keep")
     }
     writeRecord(kind, stage, direction, sequence: link.nextSequence, isFirst: isFirst)
     switch link.send(kind: kind, stream: streamID, plugin: stage.place, hasState: stage.hasState) {
@@ -148,7 +149,7 @@ extension TCPStream {
         link.hold(Self.contextBytes)
       }
       return .sent
-    case .ringIsFull: return host.wait(self) ? .waits : .failed("its ring is full")
+    case .ringIsFull: return host.wait(self, at: stage.place) ? .waits : .failed("its ring is full")
     case .neverFits: return .failed("the bytes are larger than its ring")
     case .lost: return .failed("its worker broke the protocol")
     }
@@ -156,9 +157,7 @@ extension TCPStream {
 
   // MARK: What comes back
 
-  func isAdmitted(_ place: Int, to link: WorkerLink) -> Bool {
-    index(of: place).map { stages[$0].link === link } ?? false
-  }
+  func place(of link: WorkerLink) -> Int? { stages.first { $0.link === link }?.place }
 
   func callbackAnswered(
     _ place: Int, of link: WorkerLink, kind: CallbackKind, sequence: UInt64, _ outcome: PluginOutcome

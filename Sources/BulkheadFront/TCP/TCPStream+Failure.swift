@@ -57,17 +57,18 @@ extension TCPStream {
     pump()
   }
 
-  func forget(_ link: WorkerLink, place: Int) {
-    if let index = index(of: place), stages[index].link === link { stages[index].link = nil }
+  func forget(_ link: WorkerLink) {
+    for stage in stages where stage.link === link { stage.link = nil }
   }
 
   /// Applies the fail strategy of the plugin at `index`.
   func fail(_ index: Int, _ why: String) {
     let stage = stages[index]
-    let settings = loop.settings.plugins[stage.place]
-    let strategy = loop.hosts[stage.place].strategy
+    let host = chain.hosts[stage.place]
+    let strategy = host.strategy
+    let settings = host.settings
     stage.meeting = .dead
-    loop.counters.pluginFailed(stage.place)
+    host.counters.failures &+= 1
     stage.waits = false
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(

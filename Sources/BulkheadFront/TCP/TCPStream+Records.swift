@@ -129,7 +129,7 @@ extension TCPStream {
     guard let suppressed = loop.editLines.admit(now: Clock.monotonicNanoseconds) else { return }
     loop.log.write(
       .warn, stream: label,
-      "plugin \(loop.settings.plugins[stage.place].name): \(text)"
+      "plugin \(chain.hosts[stage.place].settings.name): \(text)"
         + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
   }
 

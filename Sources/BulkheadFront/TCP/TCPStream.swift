@@ -48,8 +48,10 @@ final class TCPStream: PluginStream, ClientConnection {
   /// The addresses of the connection to the upstream, once it is there.
   var peer: UpstreamPeer?
 
-  /// One a plugin of type NETWORK, in the order of the chain.
-  let stages: [TCPStage]
+  /// The chain that it began with.
+  private(set) var chain: Chain
+  /// One a plugin of type NETWORK, in the order of the chain; made when the stream begins.
+  private(set) var stages: [TCPStage] = []
   /// What has passed the chain while the upstream is not connected.
   var sinkQueue = ByteBuffer()
   var sinkEnd = false
@@ -86,11 +88,7 @@ final class TCPStream: PluginStream, ClientConnection {
     self.loop = loop
     self.listener = listener
     pool = loop.pools[Int(loop.settings.bootstrap.listeners[listener].upstream)]
-    stages = loop.settings.networkPlaces.map { place in
-      TCPStage(
-        place: place, callbacks: loop.settings.plugins[place].callbacks,
-        bufferBytes: Int(loop.settings.bootstrap.plugins[place].bufferBytes))
-    }
+    chain = loop.chain
   }
 
   /// The handler of the client's socket; asked for once.
@@ -121,6 +119,7 @@ final class TCPStream: PluginStream, ClientConnection {
       return
     }
     phase = .open
+    takeChain()
     if loop.accessLog != nil { clientAddress = UpstreamPeer.text(client?.remoteAddress) }
     slot = loop.takeSlot(for: self)
     streamID = StreamID.make(slot: slot, generation: loop.nextGeneration(slot: slot))
@@ -130,6 +129,15 @@ final class TCPStream: PluginStream, ClientConnection {
     }
     if let first = stages.first { first.opening = .toBeCalled } else { connect() }
     pump()
+  }
+
+  private func takeChain() {
+    chain = loop.chain
+    chain.streamBegan()
+    stages = chain.settings.networkPlaces.map { place in
+      let settings = chain.hosts[place].settings
+      return TCPStage(place: place, callbacks: settings.callbacks, bufferBytes: settings.bufferBytes)
+    }
   }
 
   // MARK: What the sockets say
@@ -213,6 +221,7 @@ final class TCPStream: PluginStream, ClientConnection {
     loop.accessLog?.write(self)
     if loop.callsOfStreams > 0 { loop.callsOut?.streamEnded(streamID) }
     streamID = StreamID.none
+    chain.streamEnded(on: loop)
     loop.giveBack(slot: slot)
     slot = -1
     sinkQueue = ByteBuffer()
@@ -265,6 +274,9 @@ final class TCPStream: PluginStream, ClientConnection {
 
   /// A connection has no natural end: it goes on for as long as the drain takes.
   func drain() {}
+
+  /// As for a drain.
+  func handOver() {}
 
   func reset() {
     details = "drained"

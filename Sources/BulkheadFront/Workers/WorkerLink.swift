@@ -117,16 +117,32 @@ final class WorkerLink {
 
   var worker: UInt64 { mapping.worker }
 
-  /// - Returns: nil where the layout has no such loop.
+  /// - Returns: nil where the layout has no such loop, or the plugin is gone.
   init?(loop: FrontLoop, mapping: WorkerMapping) {
-    guard mapping.plugin < loop.hosts.count,
+    guard let host = loop.host(mapping.plugin),
       let channel = FrontChannel(memory: mapping.base, layout: mapping.layout, loop: loop.index)
     else { return nil }
     self.loop = loop
     self.mapping = mapping
     self.channel = channel
-    host = loop.hosts[mapping.plugin]
+    self.host = host
     isAsleep = channel.fallAsleep()
+  }
+
+  /// Whether its worker has dealt with all that it was sent; one that sleeps over what nobody waits for is woken.
+  func owesNothing() -> Bool {
+    guard isAlive else { return true }
+    if isToBeWokenInTime { wakeForDone(now: Clock.monotonicNanoseconds) }
+    do throws(RingError) {
+      let isPaid = try payOwed()
+      try ledger.complete(now: Clock.monotonicNanoseconds) { (position) throws(RingError) in
+        try channel.isDealtWith(position)
+      }
+      return isPaid && ledger.isEmpty
+    } catch {
+      lose(.protocolViolation, "\(error)", failHead: true)
+      return true
+    }
   }
 
   /// Whether a stream that it has already may go on with it.
@@ -197,7 +213,7 @@ final class WorkerLink {
 
   @inline(__always)
   private func note(kind: CallbackKind, sequence: UInt64, stream: UInt32, plugin: Int, hasState: Bool, now: UInt64) {
-    host.callbacks &+= 1
+    host.counters.callbacks &+= 1
     if ledger.isEmpty { loop.arm(for: now &+ host.settings.deadlines.look(kind), now: now) }
     ledger.append(
       ChannelLedger.Entry(
@@ -458,11 +474,11 @@ final class WorkerLink {
           }
           return
         }
-        guard exchange.isAdmitted(host.place, to: self) else {
+        guard let place = exchange.place(of: self) else {
           lose(.protocolViolation, "it acted on stream \(reply.stream), which is not one of its own")
           return
         }
-        if !exchange.streamAction(host.place, outcome) {
+        if !exchange.streamAction(place, outcome) {
           lose(
             .protocolViolation,
             "its edits of stream \(reply.stream) leave the bounds of a header map, or edit what its plugin does not hold"
@@ -594,7 +610,7 @@ final class WorkerLink {
     owedRootBytes = 0
     signature?.end()
     if host.settings.callbacks.contains(.queueReady) {
-      loop.group.shared.workerLost(worker, plugin: host.place)
+      loop.group.shared.workerLost(worker, plugin: host.shared)
     }
     let outstanding = ledger.abandon(running: running)
     loop.callsOut?.workerLost(self)
@@ -676,7 +692,7 @@ final class WorkerLink {
     liveness = nil
     host.detach(self)
     // Streams that go on without it must not hold its memory.
-    for case let exchange? in loop.exchanges { exchange.forget(self, place: host.place) }
+    for case let exchange? in loop.exchanges { exchange.forget(self) }
     loop.links.removeAll { $0 === self }
     loop.group.letGo(of: mapping)
   }

@@ -12,7 +12,8 @@ import Synchronization
 /// `FrontChannel`, each used by one event loop.
 final class WorkerMapping: @unchecked Sendable {
   let worker: UInt64
-  let plugin: Int
+  /// The plugin's number.
+  let plugin: UInt32
   let layout: ChannelLayout
   private let mapping: Mapping
   private let holders: Atomic<Int>
@@ -22,7 +23,7 @@ final class WorkerMapping: @unchecked Sendable {
   /// Checks size and seals, then maps.
   ///
   /// - Throws: `SystemError` where the memory is too small, could be shrunk under us, or cannot be mapped.
-  init(worker: UInt64, plugin: Int, layout: ChannelLayout, memory: borrowing Descriptor) throws(SystemError) {
+  init(worker: UInt64, plugin: UInt32, layout: ChannelLayout, memory: borrowing Descriptor) throws(SystemError) {
     self.worker = worker
     self.plugin = plugin
     self.layout = layout

@@ -20,6 +20,8 @@ enum ControlAnswer: Sendable {
   case plugin(PluginInfo)
   case policies(PoliciesResponse)
   case policy(PolicyResponse)
+  case reload(ReloadResponse)
+  case upgrade(UpgradeInfo)
   /// Prometheus text.
   case metrics(String)
 }
@@ -28,6 +30,8 @@ enum ControlAnswer: Sendable {
 struct ControlError: Error {
   var code: ErrorResponse.Code
   var message: String
+  /// One problem a line.
+  var details: [String] = []
 }
 
 /// The HTTP server on the control socket. It runs on threads of its own and reaches the supervisor's state through its
@@ -100,7 +104,8 @@ struct ControlResponder: HTTPResponder {
       return Self.failure(
         .notFound, .notFound,
         "no such path; there are \(ControlPaths.status), \(ControlPaths.plugins), \(ControlPaths.workers), "
-          + "\(ControlPaths.metrics), \(ControlPaths.policies), \(ControlPaths.policies)/NAME, "
+          + "\(ControlPaths.metrics), \(ControlPaths.reload), \(ControlPaths.upgrade), \(ControlPaths.policies), "
+          + "\(ControlPaths.policies)/NAME, "
           + "\(ControlPaths.plugins)/NAME/policy, \(ControlPaths.plugins)/NAME/restart and "
           + "\(ControlPaths.plugins)/NAME/reset")
     case .failure(.methodNotAllowed(let allow)):
@@ -117,6 +122,8 @@ struct ControlResponder: HTTPResponder {
         case .plugin(let body): return try Self.success(body)
         case .policies(let body): return try Self.success(body)
         case .policy(let body): return try Self.success(body)
+        case .reload(let body): return try Self.success(body)
+        case .upgrade(let body): return try Self.success(body)
         case .metrics(let text):
           var response = Response(status: .ok)
           response.headers[.contentType] = ControlPaths.metricsContentType
@@ -124,7 +131,7 @@ struct ControlResponder: HTTPResponder {
           return response
         }
       } catch let error as ControlError {
-        return Self.failure(Self.status(of: error.code), error.code, error.message)
+        return Self.failure(Self.status(of: error.code), error.code, error.message, error.details)
       } catch {
         return Self.failure(.internalServerError, .internal, "\(error)")
       }
@@ -146,6 +153,7 @@ struct ControlResponder: HTTPResponder {
     case .methodNotAllowed: .methodNotAllowed
     case .forbidden: .forbidden
     case .conflict: .conflict
+    case .invalidConfiguration: .unprocessableContent
     case .unavailable: .serviceUnavailable
     case .internal: .internalServerError
     }
@@ -155,9 +163,10 @@ struct ControlResponder: HTTPResponder {
     response(.ok, try ControlJSON.encode(body))
   }
 
-  private static func failure(_ status: HTTPResponse.Status, _ code: ErrorResponse.Code, _ message: String) -> Response
-  {
-    let body = (try? ControlJSON.encode(ErrorResponse(code: code, message: message))) ?? []
+  private static func failure(
+    _ status: HTTPResponse.Status, _ code: ErrorResponse.Code, _ message: String, _ details: [String] = []
+  ) -> Response {
+    let body = (try? ControlJSON.encode(ErrorResponse(code: code, message: message, details: details))) ?? []
     return response(status, body)
   }
 

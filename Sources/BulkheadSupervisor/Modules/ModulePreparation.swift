@@ -32,6 +32,10 @@ final class ModulePreparation {
   private var code = ExitCode.configuration
   /// What the cache had, so that plugins of one module share one descriptor.
   private var found: [Digest256: CompiledArtifact] = [:]
+  /// Of the modules that could be read, by plugin name.
+  private(set) var digests: [String: Digest256] = [:]
+  /// Called when nothing is under way any more, where that was not so from the beginning.
+  var whenDone: () -> Void = {}
   /// By plugin name.
   private(set) var artifacts: [String: CompiledArtifact] = [:]
 
@@ -66,6 +70,7 @@ final class ModulePreparation {
     } catch {
       return problem(plugin, "\(error)")
     }
+    digests[plugin.name] = digest
     if let wanted = plugin.sha256, wanted != digest.hexadecimal {
       return problem(
         plugin, "spec.sha256 is \(wanted), but \(plugin.modulePath) has \(digest): it is not the module that was meant")
@@ -127,6 +132,10 @@ final class ModulePreparation {
       code = ExitCode.software
       for plugin in job.plugins { problem(plugin, "the module \(plugin.modulePath) cannot be compiled: \(why)") }
     }
-    environment.loop.after(.zero) { [weak self] in self?.startNext() }
+    environment.loop.after(.zero) { [weak self] in
+      guard let self else { return }
+      startNext()
+      if isDone { whenDone() }
+    }
   }
 }

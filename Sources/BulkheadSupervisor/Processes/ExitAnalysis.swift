@@ -20,6 +20,8 @@ enum ExitAnalysis {
     var wasReady: Bool
     /// Whether the supervisor had sent it a SIGKILL.
     var wasKilled: Bool
+    /// Whether the kernel has killed it because its control group was full.
+    var wasOutOfMemory = false
   }
 
   /// The first cause wins: what follows from it (the SIGKILL after a deadline, the exit code after a fault) says less.
@@ -38,6 +40,8 @@ enum ExitAnalysis {
         reason: .seccomp, detail: "the seccomp filter killed it (SIGSYS): it made a system call that is not allowed")
     case SIGKILL where evidence.wasKilled:
       ExitCause(reason: .requested, detail: "stopped by the supervisor")
+    case SIGKILL where evidence.wasOutOfMemory:
+      ExitCause(reason: .memory, detail: "killed by the kernel: its control group had no memory left")
     case SIGKILL:
       ExitCause(
         reason: .signal,

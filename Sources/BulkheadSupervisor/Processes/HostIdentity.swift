@@ -9,19 +9,29 @@ import BulkheadSystem
 enum HostIdentity {
   static let first: UInt32 = 1_900_000_000
   static let count: UInt32 = 1_000_000
+  /// The front's, beside those of the workers.
+  static let front: UInt32 = first + count
   /// Where this process's own user namespace does not have that range (a container): nobody, for all.
   static let fallback: UInt32 = 65_534
 
   /// The id of each name, in their order; all differ.
-  static func assign(_ names: [String], uidMap: String) -> [UInt32] {
-    guard covers(uidMap, first..<(first + count)) else { return names.map { _ in fallback } }
-    var taken: Set<UInt32> = []
+  ///
+  /// - Parameter ids: those that some names have already, which nobody else gets.
+  static func assign(_ names: [String], uidMap: String, keeping ids: [String: UInt32] = [:]) -> [UInt32] {
+    guard covers(uidMap, first..<(first + count + 1)) else { return names.map { _ in fallback } }
+    var taken = Set(ids.values.filter { $0 >= first }.map { $0 - first })
     return names.map { name in
+      if let id = ids[name] { return id }
       // FNV-1a.
       var offset = name.utf8.reduce(UInt32(2_166_136_261)) { ($0 ^ UInt32($1)) &* 16_777_619 } % count
       while !taken.insert(offset).inserted { offset = (offset + 1) % count }
       return first + offset
     }
+  }
+
+  /// The front's id, or the fallback.
+  static func front(uidMap: String) -> UInt32 {
+    covers(uidMap, first..<(first + count + 1)) ? front : fallback
   }
 
   /// Whether the text of a `/proc/PID/uid_map` has all of those ids, on one line.

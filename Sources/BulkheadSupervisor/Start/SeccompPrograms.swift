@@ -3,10 +3,11 @@ import BulkheadCore
 import BulkheadPolicy
 import BulkheadSystem
 
-/// The filters of workers and compilers, compiled once.
-struct SeccompPrograms: Sendable {
+/// The filters of workers, compilers and the front, compiled once.
+struct SeccompPrograms: Equatable, Sendable {
   var worker: [UInt8]
   var compiler: [UInt8]
+  var front: [UInt8]
   /// Of workers whose policies name another profile than `worker`, by that name.
   var others: [String: [UInt8]] = [:]
 
@@ -16,18 +17,19 @@ struct SeccompPrograms: Sendable {
   /// A larger profile is none.
   private static let maximumProfile = 1 << 20
 
-  /// Reads and compiles the profiles of compilers and workers: `seccomp/NAME.json` of the first of those directories that
-  /// has it, else the one that is built in.
+  /// Reads and compiles the profiles: `seccomp/NAME.json` of the first of those directories that has it, else the one
+  /// that is built in.
   ///
   /// - Parameter policies: those of the plugins; the profiles that they name are read too.
   /// - Throws: `StartError` (configuration) with file and place where a profile is there but cannot be used, or one that
   ///   a policy names is not there.
   static func load(
-    policyDirectories: [String], policies: [EffectivePolicy] = [], note: (LogLevel, String) -> Void
+    policyDirectories: [String], policies: [EffectivePolicy], note: (LogLevel, String) -> Void
   ) throws(StartError) -> SeccompPrograms {
     var programs = SeccompPrograms(
       worker: try load("worker.json", ShippedProfiles.worker, policyDirectories, note),
-      compiler: try load("compiler.json", ShippedProfiles.compiler, policyDirectories, note))
+      compiler: try load("compiler.json", ShippedProfiles.compiler, policyDirectories, note),
+      front: try load("front.json", ShippedProfiles.front, policyDirectories, note))
     for policy in policies {
       let name = policy.policy.isolation.seccomp
       guard name != "worker", programs.others[name] == nil else { continue }

@@ -50,6 +50,12 @@ enum ShippedProfiles {
           "action": "SCMP_ACT_ALLOW"
         },
         {
+          "comment": "The front knows of the worker's end by this pipe, before the kernel has taken its memory apart.",
+          "names": ["close"],
+          "action": "SCMP_ACT_ALLOW",
+          "args": [{"index": 0, "value": 7, "op": "SCMP_CMP_EQ"}]
+        },
+        {
           "comment": "Last words of the runtime.",
           "names": ["write"],
           "action": "SCMP_ACT_ALLOW",
@@ -177,5 +183,151 @@ enum ShippedProfiles {
       ]
     }
 
+    """#
+
+  /// `front.json`.
+  static let front = #"""
+    {
+      "defaultAction": "SCMP_ACT_ERRNO",
+      "defaultErrnoRet": 38,
+      "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"],
+      "syscalls": [
+        {
+          "comment": "What only an attacker would try here. Everything else that is not named is answered ENOSYS, as an old kernel would: a C library that is newer than this profile then takes its older way.",
+          "names": ["execve", "execveat", "fork", "vfork", "ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "pidfd_getfd", "pidfd_open", "pidfd_send_signal", "kcmp", "bpf", "perf_event_open", "userfaultfd", "io_uring_setup", "io_uring_enter", "io_uring_register", "add_key", "keyctl", "request_key", "mount", "umount2", "open_tree", "move_mount", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr", "pivot_root", "chroot", "unshare", "setns", "open_by_handle_at", "name_to_handle_at", "init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load", "reboot", "swapon", "swapoff", "acct", "quotactl", "syslog", "personality", "modify_ldt", "iopl", "ioperm", "setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid", "setgroups", "capset", "clock_settime", "clock_adjtime", "settimeofday", "adjtimex", "sethostname", "setdomainname", "seccomp", "pkey_mprotect"],
+          "action": "SCMP_ACT_KILL_PROCESS"
+        },
+        {
+          "comment": "Memory is never executable (PROT_EXEC is 4): all code is mapped before the filter is loaded.",
+          "names": ["mmap", "mprotect"],
+          "action": "SCMP_ACT_ALLOW",
+          "args": [{"index": 2, "value": 4, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]
+        },
+        {
+          "names": ["mmap", "mprotect"],
+          "action": "SCMP_ACT_KILL_PROCESS",
+          "args": [{"index": 2, "value": 4, "valueTwo": 4, "op": "SCMP_CMP_MASKED_EQ"}]
+        },
+        {
+          "names": ["munmap", "mremap", "madvise", "brk"],
+          "action": "SCMP_ACT_ALLOW"
+        },
+        {
+          "comment": "Threads of this process: CLONE_VM, CLONE_SIGHAND and CLONE_THREAD. The arguments of clone3 cannot be looked at, so it is answered ENOSYS and the C library takes clone.",
+          "names": ["clone"],
+          "action": "SCMP_ACT_ALLOW",
+          "args": [{"index": 0, "value": 67840, "valueTwo": 67840, "op": "SCMP_CMP_MASKED_EQ"}]
+        },
+        {
+          "comment": "Threads: what they are set up with, wait by and end with.",
+          "names": ["set_robust_list", "get_robust_list", "rseq", "set_tid_address", "futex", "sched_yield", "sched_getaffinity", "sched_getparam", "sched_getscheduler", "sched_get_priority_max", "sched_get_priority_min", "getcpu", "membarrier", "gettid", "getpid", "getppid", "exit", "exit_group"],
+          "action": "SCMP_ACT_ALLOW"
+        },
+        {
+          "comment": "PR_SET_NAME and PR_GET_NAME of threads, PR_SET_VMA of the allocator.",
+          "names": ["prctl"],
+          "action": "SCMP_ACT_ALLOW",
+          "args": [{"index": 0, "value": 15, "op": "SCMP_CMP_EQ"}]
+        },
+        {
+          "names": ["prctl"],
+          "action": "SCMP_ACT_ALLOW",
+          "args": [{"index": 0, "value": 16, "op": "SCMP_CMP_EQ"}]
+        },
+        {
+          "names": ["prctl"],
+          "action": "SCMP_ACT_ALLOW",
+          "args": [{"index": 0, "value": 1398164801, "op": "SCMP_CMP_EQ"}]
+        },
+        {
+          "comment": "Threads of the resolver set their own priority (PRIO_PROCESS, 0).",
+          "names": ["setpriority"],
+          "action": "SCMP_ACT_ALLOW",
+          "args": [{"index": 0, "value": 0, "op": "SCMP_CMP_EQ"}, {"index": 1, "value": 0, "op": "SCMP_CMP_EQ"}]
+        },
+        {
+          "comment": "Signals: handlers and masks of its own, and abort().",
+          "names": ["rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "restart_syscall", "tgkill"],
+          "action": "SCMP_ACT_ALLOW"
+        },
+        {
+          "comment": "The event loops, and everything that goes over descriptors.",
+          "names": ["epoll_create", "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "eventfd2", "timerfd_create", "timerfd_settime", "timerfd_gettime", "poll", "ppoll", "select", "pselect6", "read", "readv", "pread64", "write", "writev", "close", "close_range", "dup", "dup2", "dup3", "fcntl", "pipe2", "lseek"],
+          "action": "SCMP_ACT_ALLOW"
+        },
+        {
+          "comment": "Connections, and the socket to the supervisor.",
+          "names": ["accept", "accept4", "connect", "listen", "bind", "shutdown", "getsockname", "getpeername", "getsockopt", "setsockopt", "sendto", "sendmsg", "sendmmsg", "recvfrom", "recvmsg", "recvmmsg"],
+          "action": "SCMP_ACT_ALLOW"
+        },
+        {
+          "comment": "Sockets: Unix (1), for name services; IPv4 (2); IPv6 (10); routing netlink (16, 0), by which getaddrinfo learns what addresses there are.",
+          "names": ["socket"],
+          "action": "SCMP_ACT_ALLOW",
+          "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]
+        },
+        {
+          "names": ["socket"],
+          "action": "SCMP_ACT_ALLOW",
+          "args": [{"index": 0, "value": 2, "op": "SCMP_CMP_EQ"}]
+        },
+        {
+          "names": ["socket"],
+          "action": "SCMP_ACT_ALLOW",
+          "args": [{"index": 0, "value": 10, "op": "SCMP_CMP_EQ"}]
+        },
+        {
+          "names": ["socket"],
+          "action": "SCMP_ACT_ALLOW",
+          "args": [{"index": 0, "value": 16, "op": "SCMP_CMP_EQ"}, {"index": 2, "value": 0, "op": "SCMP_CMP_EQ"}]
+        },
+        {
+          "comment": "FIONREAD, FIONBIO and TCGETS.",
+          "names": ["ioctl"],
+          "action": "SCMP_ACT_ALLOW",
+          "args": [{"index": 1, "value": 21531, "op": "SCMP_CMP_EQ"}]
+        },
+        {
+          "names": ["ioctl"],
+          "action": "SCMP_ACT_ALLOW",
+          "args": [{"index": 1, "value": 21537, "op": "SCMP_CMP_EQ"}]
+        },
+        {
+          "names": ["ioctl"],
+          "action": "SCMP_ACT_ALLOW",
+          "args": [{"index": 1, "value": 21505, "op": "SCMP_CMP_EQ"}]
+        },
+        {
+          "comment": "Files for reading: name resolution and the system's certificates. 579 is O_WRONLY, O_RDWR, O_CREAT and O_TRUNC.",
+          "names": ["openat"],
+          "action": "SCMP_ACT_ALLOW",
+          "args": [{"index": 2, "value": 579, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]
+        },
+        {
+          "names": ["open"],
+          "action": "SCMP_ACT_ALLOW",
+          "args": [{"index": 1, "value": 579, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]
+        },
+        {
+          "names": ["fstat", "stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2", "getdents64", "readlink", "readlinkat", "getcwd", "uname", "sysinfo"],
+          "action": "SCMP_ACT_ALLOW"
+        },
+        {
+          "comment": "Who and how much it is; limits are read, never set.",
+          "names": ["getuid", "geteuid", "getgid", "getegid", "getresuid", "getresgid", "getgroups", "getrusage", "getrlimit", "times"],
+          "action": "SCMP_ACT_ALLOW"
+        },
+        {
+          "names": ["prlimit64"],
+          "action": "SCMP_ACT_ALLOW",
+          "args": [{"index": 2, "value": 0, "op": "SCMP_CMP_EQ"}]
+        },
+        {
+          "comment": "Time, and random numbers.",
+          "names": ["clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep", "gettimeofday", "time", "getrandom"],
+          "action": "SCMP_ACT_ALLOW"
+        }
+      ]
+    }
     """#
 }

@@ -2,17 +2,25 @@ import BulkheadConfig
 import BulkheadControl
 import BulkheadCore
 import BulkheadPolicy
+import BulkheadWire
 
 /// One plugin as it stands. It belongs to the loop's thread.
 final class PluginRuntime {
-  /// Its place in the chain, and its number on the wire.
+  /// Its number on the wire, never used for another plugin, nor for another revision of it.
   let index: UInt32
-  let manifest: PluginManifest
+  /// What it says of the plugin's place may change.
+  var manifest: PluginManifest
   let policy: CrashPolicy
   /// Whom its workers become where the supervisor is root.
   let hostID: UInt32
   /// There once the module is compiled.
   var artifact: CompiledArtifact?
+  /// Of its module.
+  var digest: Digest256?
+  /// Of its workers' channels, as the front knows them.
+  var ring = RingSizes()
+  /// What its workers may ask the kernel for.
+  let seccompProgram: [UInt8]
   var machine: PluginMachine
   var timer: TimerQueue.Token?
   /// Its worker processes, the oldest first.
@@ -25,11 +33,12 @@ final class PluginRuntime {
 
   var name: String { manifest.name }
 
-  init(index: UInt32, manifest: PluginManifest, policy: CrashPolicy, hostID: UInt32) {
+  init(index: UInt32, manifest: PluginManifest, policy: CrashPolicy, hostID: UInt32, seccompProgram: [UInt8]) {
     self.index = index
     self.manifest = manifest
     self.policy = policy
     self.hostID = hostID
+    self.seccompProgram = seccompProgram
     // Plugins of one policy don't wait equally long.
     machine = PluginMachine(policy: policy, seed: UInt64.random(in: .min ... .max))
   }

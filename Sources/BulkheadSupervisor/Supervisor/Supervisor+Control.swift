@@ -10,19 +10,27 @@ import Glibc
 extension Supervisor {
   /// Answers a request, now or before long; on the loop's thread.
   func answer(_ route: ControlRoute, _ reply: @escaping (Result<ControlAnswer, ControlError>) -> Void) {
-    if route == .metrics { collectMetrics { reply(.success(.metrics($0))) } } else { reply(answer(route)) }
+    if route == .reload {
+      startReload { reply($0.map { .reload($0) }) }
+    } else if route == .metrics {
+      collectMetrics { reply(.success(.metrics($0))) }
+    } else {
+      reply(answer(route))
+    }
   }
 
   private func answer(_ route: ControlRoute) -> Result<ControlAnswer, ControlError> {
     switch route {
+    case .reload: return .failure(ControlError(code: .internal, message: "a reload has no answer at once"))
     case .metrics: return .success(.metrics(ownMetrics(without: "it was not asked")))
     case .status: return .success(.status(statusResponse))
     case .plugins: return .success(.plugins(PluginsResponse(plugins: plugins.map(\.info))))
     case .workers:
-      return .success(.workers(WorkersResponse(workers: plugins.flatMap { $0.workers.map(info) })))
+      return .success(.workers(WorkersResponse(workers: allPlugins.flatMap { $0.workers.map(info) })))
     case .policies: return .success(.policies(policiesResponse))
     case .policy(let name): return policyResponse(name)
     case .policyOf(let name): return policyResponse(ofPlugin: name)
+    case .upgrade: return requestUpgrade()
     case .restart(let name): return change(name) { plugin in restart(plugin) }
     case .reset(let name):
       return change(name) { plugin in
@@ -69,11 +77,14 @@ extension Supervisor {
     return StatusResponse(
       version: SupervisorOptions.version, pid: getpid(), uptimeSeconds: (loop.now - startedAt).inSeconds,
       state: phase == .starting ? .starting : phase == .running ? .running : .draining,
-      front: .init(pid: front?.child.pid, state: frontState, restarts: frontMachine.restarts),
+      front: .init(
+        pid: front?.child.pid, state: frontState, restarts: frontMachine.restarts,
+        isolation: front?.isolation.map { .init($0) } ?? []),
       listeners: listeners.descriptions,
       counts: .init(
         plugins: plugins.count, ready: count(.ready), starting: count(.starting), backoff: count(.backoff),
-        quarantined: count(.quarantined), workers: workers.count))
+        quarantined: count(.quarantined), workers: workers.count),
+      upgrade: upgradeInfo)
   }
 
   private var frontState: StatusResponse.Front.State {
@@ -103,15 +114,25 @@ extension Supervisor {
 }
 
 extension ControlBackend {
+  /// The longest that a client waits for a reload: shorter than an idle connection lives.
+  static let reloadTimeout = Duration.seconds(25)
+
   /// A backend that has the supervisor's loop answer, and gives up after a while.
   init(_ inbox: Inbox, timeout: Duration = .seconds(5)) {
     answer = { route in
+      // Modules may have to be compiled.
+      let timeout = route == .reload ? ControlBackend.reloadTimeout : timeout
       let answer = try await withCheckedThrowingContinuation { continuation in
         let once = OneAnswer(continuation)
         let timer = Task {
           guard (try? await Task.sleep(for: timeout)) != nil else { return }
           once.resume(
-            .failure(ControlError(code: .unavailable, message: "the supervisor did not answer within \(timeout.text)")))
+            .failure(
+              ControlError(
+                code: .unavailable,
+                message: route == .reload
+                  ? "the reload is not over after \(timeout.text); it goes on, and the log says how it ends"
+                  : "the supervisor did not answer within \(timeout.text)")))
         }
         inbox.post { supervisor in
           supervisor.answer(route) { result in

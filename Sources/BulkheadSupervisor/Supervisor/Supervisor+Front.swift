@@ -1,3 +1,4 @@
+import BulkheadConfig
 import BulkheadCore
 import BulkheadPolicy
 import BulkheadSystem
@@ -49,10 +50,12 @@ extension Supervisor {
   }
 
   private func spawnFront() throws(SystemError) -> FrontRuntime {
-    let bootstrap = FrontBootstrap(
-      configuration,
-      plugins: plugins.map { ($0.manifest, $0.policy, $0.artifact?.callbacks ?? []) },
-      logLevel: log.minimumLevel, maximumSpinMicroseconds: setup.maximumSpinMicroseconds)
+    var bootstrap = frontBootstrap(configuration, plugins)
+    bootstrap.seccompProgram = setup.programs.front
+    bootstrap.unprivilegedID = frontID
+    // No worker of the front before is kept.
+    for plugin in plugins { plugin.ring = bootstrap.ring }
+    bootstrap.holdsAccept = upgrade.isPending
     let message = try Memfd.message(name: "front-bootstrap", bootstrap.encoded()).takeDescriptor()
     let pair = try MessageSocket.Pair()
     let theirs = SharedDescriptor(try pair.second.duplicate())
@@ -61,7 +64,7 @@ extension Supervisor {
     let child = try ChildProcess(
       .init(process: "front", plugin: nil), executable: setup.installation.front, name: "bulkhead-front",
       descriptors: [message.raw, theirs.raw] + listeners.raw + (accessLog.map { [$0.raw] } ?? []), namespaces: [],
-      unprivilegedID: 65_534,
+      unprivilegedID: frontID,
       blockingReport: false, bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: 1_000), loop: loop,
       log: log)
     let front = FrontRuntime(child: child, control: ours, startedAt: loop.now)
@@ -69,7 +72,8 @@ extension Supervisor {
     child.onBrokenReport = { [unowned self, unowned front] in
       kill(front, ExitCause(reason: .protocolViolation, detail: "its report pipe is broken: \($0)"))
     }
-    child.onFrame = { [unowned child] frame in
+    child.onFrame = { [unowned self, unowned child, unowned front] frame in
+      if case .isolation(let layers) = frame { confined(front, layers) }
       if case .fault(_, let detail, let backtrace) = frame {
         child.note(.error, detail)
         for line in backtrace.split(separator: "\n") { child.note(.error, "  \(line)") }
@@ -87,6 +91,16 @@ extension Supervisor {
         front, ExitCause(reason: .deadline, detail: "it did not serve within \(Self.frontStartDeadline.text)"))
     }
     return front
+  }
+
+  /// What a front is to know of a chain.
+  func frontBootstrap(_ configuration: Configuration, _ plugins: [PluginRuntime]) -> FrontBootstrap {
+    var bootstrap = FrontBootstrap(
+      configuration,
+      plugins: plugins.map { ($0.manifest, $0.policy, $0.artifact?.callbacks ?? []) },
+      logLevel: log.minimumLevel, maximumSpinMicroseconds: setup.maximumSpinMicroseconds)
+    for (place, plugin) in plugins.enumerated() { bootstrap.plugins[place].number = plugin.index }
+    return bootstrap
   }
 
   private func attempt(_ front: FrontRuntime, _ body: () throws(SystemError) -> Void) {
@@ -111,7 +125,7 @@ extension Supervisor {
     }
   }
 
-  private func kill(_ front: FrontRuntime, _ cause: ExitCause) {
+  func kill(_ front: FrontRuntime, _ cause: ExitCause) {
     if front.cause == nil { front.cause = cause }
     front.child.send(signal: SIGKILL)
   }
@@ -149,7 +163,7 @@ extension Supervisor {
     }
   }
 
-  private func stopHearing(_ front: FrontRuntime) {
+  func stopHearing(_ front: FrontRuntime) {
     if let watch = front.watch { loop.poller.remove(watch) }
     front.watch = nil
   }
@@ -176,7 +190,12 @@ extension Supervisor {
     case .workerIdle(let id): workers[id]?.isIdle = true
     case .workerGone(let id):
       note(.trace, "front: \(event) (\(workers[id]?.plugin.name ?? "gone"))")
+      if let worker = workers[id] { isLetGo(worker) }
+    case .pong(let number): takePong(number, from: front)
     case .drained: note(.debug, "front: drained")
+    case .chainActivated(let generation): chainActivated(generation)
+    case .chainRefused(let generation, let detail): chainRefused(generation, LogLine.escaped(detail, quoted: false))
+    case .pluginDrained(let plugin): pluginDrained(plugin)
     case .metrics(let number, let isLast, let text): takeMetrics(number: number, isLast: isLast, text: text)
     }
     return true
@@ -193,6 +212,7 @@ extension Supervisor {
       if phase == .starting { phase = .running }
     }
     note(.info, "front serves, pid \(front.child.pid)")
+    updateService()
   }
 
   // MARK: the end of a front
@@ -202,7 +222,9 @@ extension Supervisor {
     loop.cancel(&front.startTimer)
     guard front === self.front else { return }
     self.front = nil
+    updateService()
     endMetrics(without: "it ended")
+    endReloads(because: "the front ended meanwhile")
     if phase == .draining {
       note(.info, "front ended [\(status)]")
       return stopWorkers()
@@ -220,7 +242,7 @@ extension Supervisor {
   private func frontFailed() {
     if !hasServed {
       failedFronts += 1
-      if failedFronts >= Self.hopelessFronts {
+      if failedFronts >= Self.hopelessFronts, !upgrade.isPending {
         outcome = .failure(
           StartError(
             ExitCode.software, "the front failed \(failedFronts) times before it served; its own log lines say why"))

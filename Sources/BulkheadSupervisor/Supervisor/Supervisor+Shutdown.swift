@@ -9,10 +9,8 @@ extension Supervisor {
   func take(_ signal: SignalDescriptor.Arrival) {
     switch signal.signal {
     case SIGHUP:
-      note(
-        .warn,
-        "SIGHUP: reading the configuration again is not supported; to apply a changed one, check it with "
-          + "bulkheadd --check and restart bulkheadd")
+      note(.info, "SIGHUP: reading the configuration again")
+      reloadBySignal()
     default: shutDown(by: Signal.name(signal.signal))
     }
   }
@@ -20,15 +18,19 @@ extension Supervisor {
   /// Drains the front, then stops the workers; asked for a second time, without waiting for what is in flight.
   private func shutDown(by name: String) {
     switch phase {
-    case .starting where front == nil:
+    case .starting where front == nil && upgrade.previous.isEmpty:
       note(.info, "\(name): stopped before anything served")
       phase = .stopping
+      announceStop()
       stopWorkers()
     case .starting, .running:
       note(.info, "\(name): draining for at most \(Self.drainTime.text); a second one stops at once")
       phase = .draining
+      endReloads(because: "the supervisor stops")
       drainingSince = loop.now
+      announceStop()
       listeners.close()
+      drainPrevious()
       loop.cancel(&frontTimer)
       guard front != nil else { return stopWorkers() }
       tellFront(.drain(milliseconds: Self.drainTime.wholeMilliseconds))
@@ -43,16 +45,19 @@ extension Supervisor {
       note(.info, "\(name) again: stopping at once")
       loop.cancel(&shutdownTimer)
       front?.child.send(signal: SIGKILL)
+      killPrevious()
     case .stopping: break
     }
   }
 
   /// Ends all workers; the run is over when they are gone.
   func stopWorkers() {
+    // Its end calls this again.
+    guard !upgrade.previous.contains(where: \.hasFront) else { return }
     phase = .stopping
     loop.cancel(&shutdownTimer)
     startQueue = []
-    for plugin in plugins { loop.cancel(&plugin.timer) }
+    for plugin in allPlugins { loop.cancel(&plugin.timer) }
     for worker in workers.values { kill(worker, ExitCause(reason: .requested, detail: "the supervisor stops")) }
     if workers.isEmpty {
       outcome = .success(())

@@ -20,7 +20,7 @@ extension Supervisor {
   private static let usualStart = Duration.milliseconds(250)
 
   /// So many workers start at the same time: more would only make each later, up to its start deadline.
-  private var maximumStarting: Int { max(8, 4 * setup.processors) }
+  var maximumStarting: Int { max(8, 4 * setup.processors) }
 
   /// Starts workers that wait for their turn, as long as there is a front and room.
   func startQueued() {
@@ -53,7 +53,7 @@ extension Supervisor {
   }
 
   private func spawnWorker(_ number: UInt64, of plugin: PluginRuntime) throws(SystemError) {
-    let ring = RingSizes(policies: plugins.lazy.map(\.policy))
+    let ring = plugin.ring
     guard let artifact = plugin.artifact,
       let layout = ChannelLayout(
         eventLoops: configuration.eventLoops, callbackBytes: Int(ring.callbacks), replyBytes: Int(ring.replies),
@@ -67,7 +67,7 @@ extension Supervisor {
       memoryLimit: plugin.policy.memoryLimit.bytes, logLevel: log.minimumLevel,
       logLinesPerSecond: plugin.policy.logLinesPerSecond, eventLoops: UInt32(clamping: configuration.eventLoops),
       ring: ring, maximumSpinMicroseconds: setup.maximumSpinMicroseconds,
-      seccompProgram: setup.programs.worker(under: plugin.policy),
+      seccompProgram: plugin.seccompProgram,
       unprivilegedID: plugin.hostID, layers: [])
     bootstrap.upstreams = configuration.upstreams.map(\.name)
     bootstrap.callsInFlight = plugin.policy.callsInFlight
@@ -75,6 +75,7 @@ extension Supervisor {
     bootstrap.maximumMapBytes = UInt32(
       clamping: Limits.mapBytes(headerBytes: UInt32(clamping: configuration.bounds.headerBytes.bytes)))
     bootstrap.capabilities = plugin.policy.capabilities
+    bootstrap.requiredLayers = plugin.policy.isolation.required
     let message = try Memfd.message(name: "worker-bootstrap", bootstrap.encoded()).takeDescriptor()
     let channel = SharedDescriptor(
       try Memfd.shared(name: "channel", size: layout.totalBytes).takeDescriptor())
@@ -85,6 +86,8 @@ extension Supervisor {
     let liveness = try Pipe()
     // What it says of its log is bounded by the worker itself; this bound is for one that does not keep to it.
     let lines = max(200, plugin.policy.logLinesPerSecond.addingReportingOverflow(100).partialValue)
+    let controlGroup = controlGroups.make(
+      memory: plugin.memoryBound(channel: layout.totalBytes), cpuPercent: plugin.policy.cpuPercent)
     let child = try ChildProcess(
       .init(process: "worker", plugin: plugin.name), executable: setup.installation.worker, name: "bulkhead-worker",
       descriptors: [message.raw, artifact.descriptor.raw, channel.raw, liveness.write.raw, lifeline.read.raw]
@@ -92,10 +95,12 @@ extension Supervisor {
       namespaces: .all, unprivilegedID: plugin.hostID, blockingReport: false,
       bounds: .init(
         frame: Limits.maximumReportFrame, linesPerSecond: lines, linesBeyond: Self.linesBeyond,
-        errorBytes: Self.errorBytes), loop: loop, log: log)
+        errorBytes: Self.errorBytes), loop: loop, log: log,
+      confine: { plugin.confine(&$0, in: controlGroup) })
 
     let worker = WorkerRuntime(
-      id: nextWorker, number: number, plugin: plugin, child: child, channel: channel, startedAt: loop.now)
+      id: nextWorker, number: number, plugin: plugin, child: child, channel: channel, startedAt: loop.now,
+      controlGroup: controlGroup)
     nextWorker += 1
     workers[worker.id] = worker
     plugin.workers.append(worker)
@@ -137,6 +142,7 @@ extension Supervisor {
     // What it says of its sandbox holds from the start to the end, or it is not to be believed.
     case .isolation(let layers): if worker.state == .starting { worker.isolation = layers }
     case .ready:
+      if refuseUnconfined(worker) { return }
       worker.saidReady = true
       ready(worker)
     case .tickPeriod(let milliseconds):
@@ -151,6 +157,9 @@ extension Supervisor {
 
   func ready(_ worker: WorkerRuntime) {
     guard worker.state == .starting, worker.saidReady, worker.isAttached else { return }
+    guard !worker.isGone else {
+      return kill(worker, ExitCause(reason: .protocolViolation, detail: "it has closed its end of the liveness pipe"))
+    }
     worker.state = .ready
     worker.wasReady = true
     armWatch()
@@ -159,6 +168,7 @@ extension Supervisor {
     announceGaps(worker)
     tellFront(.workerReady(worker: worker.id))
     handle(.ready(worker.number), worker.plugin)
+    reloadNoticed(.ready, worker.plugin)
     armRecycling()
   }
 
@@ -195,6 +205,21 @@ extension Supervisor {
     switch cause.reason {
     case .deadline: interrupt(worker, cause)
     default: kill(worker, cause)
+    }
+  }
+
+  /// The front holds the worker's channel no more: it is on its way out, and says why before long, or it closed its end of
+  /// the liveness pipe to stay without work.
+  func isLetGo(_ worker: WorkerRuntime) {
+    worker.isGone = true
+    guard worker.state == .ready else { return }
+    worker.state = .stopping
+    // Ends take their time on a busy machine, and nothing waits for this one.
+    let time = worker.plugin.policy.grace + .seconds(1)
+    worker.timer = loop.after(time) { [unowned self, unowned worker] in
+      worker.timer = nil
+      let what = "it is still there \(time.text) after it closed its end of the liveness pipe"
+      kill(worker, ExitCause(reason: .protocolViolation, detail: what))
     }
   }
 
@@ -254,6 +279,9 @@ extension Supervisor {
       worker.timer = nil
       let looks = worker.isIdle && worker.status()?.callback == 0 ? idleLooks + 1 : 0
       if looks >= 2 || loop.now >= end {
+        if !worker.isIdle {
+          worker.child.note(.warn, "streams are still open in it: they go on as its plugin's fail strategy says")
+        }
         kill(worker, ExitCause(reason: .requested, detail: "asked for"))
       } else {
         awaitIdle(worker, until: end, idleLooks: looks)
@@ -269,16 +297,19 @@ extension Supervisor {
     workers.removeValue(forKey: worker.id)
     plugin.workers.removeAll { $0 === worker }
     let cause = ExitAnalysis.cause(
-      .init(first: worker.cause, end: status, wasReady: worker.wasReady, wasKilled: worker.wasKilled))
+      .init(
+        first: worker.cause, end: status, wasReady: worker.wasReady, wasKilled: worker.wasKilled,
+        wasOutOfMemory: worker.controlGroup.wasOutOfMemory))
     worker.child.note(
       cause.reason == .requested ? .info : .error, "ended (\(cause.reason.rawValue)): \(cause.detail) [\(status)]")
-    plugin.exits[cause.reason, default: 0] += 1
+    (plugins.first { $0.name == plugin.name } ?? plugin).exits[cause.reason, default: 0] += 1
     // Part of it may be a plugin's words, and it ends on an operator's screen.
     plugin.lastExit = .init(reason: cause.reason, detail: LogLine.escaped(cause.detail, quoted: false), at: .now)
     if phase == .stopping {
       if workers.isEmpty { outcome = .success(()) }
     } else {
       handle(.exited(worker.number, cause.reason), plugin)
+      buryRetired()
     }
   }
 }

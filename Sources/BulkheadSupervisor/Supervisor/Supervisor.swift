@@ -28,6 +28,12 @@ final class Supervisor {
     var programs: SeccompPrograms
     var maximumSpinMicroseconds: UInt32
     var processors: Int
+    /// What an upgrade executes.
+    var program: Upgrade.Program
+    /// What the service manager that started this process said.
+    var service = ServiceEnvironment()
+    /// What it handed over.
+    var inherited = InheritedSockets()
   }
 
   /// The longest that a drain takes before what is left is reset.
@@ -43,15 +49,34 @@ final class Supervisor {
     name: "front", backoff: .init(initial: .milliseconds(50), factor: 2, maximum: .seconds(5)),
     budget: .init(restarts: .max, interval: .seconds(1)))
 
-  let setup: Setup
+  var setup: Setup
   let loop: EventLoop
   let log: LogWriter
   let inbox: Inbox
   let listeners: ListenerSockets
+  /// Who is told how this service is.
+  let service: ServiceManager
   /// Held for as long as there may be another front; nil where none is configured.
   let accessLog: SharedDescriptor?
-  /// In the order of the chain.
-  let plugins: [PluginRuntime]
+  let controlGroups: ControlGroups
+  /// Whom the front becomes where this process is root.
+  let frontID: UInt32
+  /// In the order of the chain that new streams take.
+  var plugins: [PluginRuntime]
+  /// Of that chain: a reload that changes it counts on.
+  var generation: UInt32 = 0
+  /// The number of the next plugin, or revision of one.
+  var nextPlugin: UInt32
+  /// The one that is under way.
+  var reload: Reload?
+  /// Those that were taken over, and those that changed nothing since something was wrong.
+  var reloads: (taken: UInt64, refused: UInt64) = (0, 0)
+  /// Another one is to follow.
+  var reloadIsWanted = false
+  /// What earlier chains had and the present one has not.
+  var retiring: [RetiringPlugin] = []
+  /// What compiled modules depend on besides themselves.
+  var engineKey: EngineKey?
   /// The only writer of the lifeline is this process: workers see its end when it dies.
   let lifeline: (read: SharedDescriptor, write: SharedDescriptor)
   let startedAt: Duration
@@ -62,6 +87,8 @@ final class Supervisor {
   var frontTimer: TimerQueue.Token?
   var failedFronts = 0
   var hasServed = false
+  /// Which missing layers of a front were said already.
+  var announcedFrontGaps: Set<[IsolationLayer]> = []
   var workers: [UInt64: WorkerRuntime] = [:]
   var nextWorker: UInt64 = 1
   /// Workers that wait for their turn, or for a front: their plugins, and their numbers there.
@@ -71,19 +98,31 @@ final class Supervisor {
   var watchTimer: TimerQueue.Token?
   var recyclingTimer: TimerQueue.Token?
   var metrics = MetricsCollection()
+  var upgrade = Upgrade()
+  var serviceTimer: TimerQueue.Token?
+  var statusTimer: TimerQueue.Token?
+  var saidReady = false
   var drainingSince = Duration.zero
   var shutdownTimer: TimerQueue.Token?
   /// Why the run is over, once it is.
   var outcome: Result<Void, StartError>?
 
+  /// - Parameter sockets: listening sockets that the program before this one left; they stay the caller's.
   /// - Throws: `StartError` where a listener cannot be bound or the process has no descriptors left.
-  init(_ setup: Setup, loop: EventLoop, log: LogWriter, inbox: Inbox) throws(StartError) {
+  init(
+    _ setup: Setup, sockets: [Handover.Listener] = [], loop: EventLoop, log: LogWriter, inbox: Inbox
+  ) throws(StartError) {
     self.setup = setup
     self.loop = loop
     self.log = log
     self.inbox = inbox
     startedAt = loop.now
-    listeners = try ListenerSockets(setup.loaded.configuration.listeners)
+    let note = { (level: LogLevel, message: String) in
+      log.write(LogLine(at: .now, level: level, process: "supervisor", message: message))
+    }
+    service = ServiceManager(setup.service, loop: loop, note: note)
+    listeners = try ListenerSockets(
+      setup.loaded.configuration.listeners, handedOver: sockets, inherited: setup.inherited, note: note)
     accessLog = try setup.loaded.configuration.accessLog.map { log throws(StartError) in try AccessLogFile.open(log) }
     do throws(SystemError) {
       let pipe = try Pipe()
@@ -91,13 +130,18 @@ final class Supervisor {
     } catch {
       throw StartError(ExitCode.unavailable, "\(error)")
     }
+    controlGroups = ControlGroups()
     let uidMap = FileSystem.readProcess("/proc/self/uid_map")
+    frontID = HostIdentity.front(uidMap: uidMap)
     let manifests = setup.loaded.plugins
     let hostIDs = HostIdentity.assign(manifests.map(\.name), uidMap: uidMap)
     plugins = zip(manifests, hostIDs).enumerated().map { index, pair in
-      PluginRuntime(
-        index: UInt32(index), manifest: pair.0, policy: setup.loaded.policy(of: pair.0), hostID: pair.1)
+      let policy = setup.loaded.policy(of: pair.0)
+      return PluginRuntime(
+        index: UInt32(index), manifest: pair.0, policy: policy, hostID: pair.1,
+        seccompProgram: setup.programs.worker(under: policy))
     }
+    nextPlugin = UInt32(clamping: manifests.count)
   }
 
   var configuration: Configuration { setup.loaded.configuration }
@@ -127,17 +171,22 @@ final class Supervisor {
     for listener in listeners.descriptions {
       note(.info, "listener \(listener.name) on \(listener.address), upstream \(listener.upstream)")
     }
+    startService()
     try prepareModules()
-    if outcome == nil, phase == .starting {
-      handleFront(.begin)
-      for plugin in plugins { handle(.begin, plugin) }
+    if outcome == nil {
+      if phase == .starting {
+        handleFront(.begin)
+        for plugin in plugins { handle(.begin, plugin) }
+      }
       try run(until: { false })
     }
+    controlGroups.leave()
     try outcome?.get()
   }
 
   private func prepareModules() throws(StartError) {
     let key = try EngineKeyQuery.run(compiler: setup.installation.compiler)
+    engineKey = key
     let cache = ModuleCache(directory: configuration.cacheDirectory, engine: key, isWritable: true)
     let preparation = ModulePreparation(
       plugins.map(\.manifest),
@@ -150,7 +199,10 @@ final class Supervisor {
       return try run(until: { preparation.isDone })
     }
     let artifacts = try preparation.result()
-    for plugin in plugins { plugin.artifact = artifacts[plugin.name] }
+    for plugin in plugins {
+      plugin.artifact = artifacts[plugin.name]
+      plugin.digest = preparation.digests[plugin.name]
+    }
   }
 
   // MARK: the restart machine of a plugin
@@ -178,6 +230,8 @@ final class Supervisor {
 
   private func report(_ state: PluginState, _ plugin: PluginRuntime) {
     tellFront(.pluginState(plugin: plugin.index, state: state))
+    updateService()
+    reloadNoticed(state, plugin)
     switch state {
     case .starting, .ready: note(.debug, "plugin is \(state.rawValue)", plugin: plugin.name)
     case .backoff:

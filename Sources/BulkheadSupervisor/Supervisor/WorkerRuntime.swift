@@ -18,12 +18,16 @@ final class WorkerRuntime {
   /// The channel's memory, for reading the status page; it is never mapped here.
   let channel: SharedDescriptor
   let startedAt: Duration
+  /// Goes with it, when its process is gone.
+  let controlGroup: WorkerControlGroup
   var state = State.starting
   /// Whether it has reported that it serves, and whether the front has taken up its channel: it is ready with both.
   var saidReady = false
   var isAttached = false
   /// Whether the front has no stream in it any more, once it is retired.
   var isIdle = false
+  /// Whether the front has let go of it.
+  var isGone = false
   /// Whether it has reached a limit of its policy's recycling.
   var isWorn = false
   /// Whether it was ever ready.
@@ -45,7 +49,7 @@ final class WorkerRuntime {
 
   init(
     id: UInt64, number: UInt64, plugin: PluginRuntime, child: ChildProcess, channel: SharedDescriptor,
-    startedAt: Duration
+    startedAt: Duration, controlGroup: WorkerControlGroup
   ) {
     self.id = id
     self.number = number
@@ -53,6 +57,7 @@ final class WorkerRuntime {
     self.child = child
     self.channel = channel
     self.startedAt = startedAt
+    self.controlGroup = controlGroup
   }
 
   /// Its status page, read and not mapped; nil where it cannot be read. It is the worker's word.
@@ -70,6 +75,18 @@ final class WorkerRuntime {
     let own = Set(child.layers.map(\.layer))
     let all = child.layers + isolation.filter { !own.contains($0.layer) }
     return IsolationLayer.allCases.compactMap { layer in all.first { $0.layer == layer } }
+  }
+
+  /// The first layer that its policy requires and that does not hold, or that it has not reported.
+  var missingRequirement: LayerReport? {
+    let layers = layers
+    for required in plugin.policy.isolation.required {
+      guard let report = layers.first(where: { $0.layer == required }) else {
+        return LayerReport(layer: required, holds: false, why: "it was not reported")
+      }
+      if !report.holds { return report }
+    }
+    return nil
   }
 }
 

@@ -33,6 +33,10 @@ int64_t bh_open(const char *path, int flags, unsigned mode);
 int64_t bh_close(int fd);
 int64_t bh_close_from(unsigned first);
 int64_t bh_close_range(unsigned first, unsigned last);
+/// Has all numbers from `first` on closed by the next exec.
+int64_t bh_close_on_exec_from(unsigned first);
+/// Has a number closed by the next exec, or kept.
+int64_t bh_close_on_exec(int fd, int on);
 int64_t bh_read(int fd, void *buffer, size_t count);
 int64_t bh_write(int fd, const void *buffer, size_t count);
 int64_t bh_pread(int fd, void *buffer, size_t count, int64_t offset);
@@ -78,6 +82,14 @@ int64_t bh_peer_credentials(int fd, int32_t *pid, uint32_t *uid, uint32_t *gid);
 int64_t bh_listen(const char *host, const char *port, int backlog, char *bound, size_t bound_size, int *bound_port,
                   int *is_ipv6, int *lookup_error);
 const char *bh_lookup_text(int lookup_error);
+/// Makes a listening TCP socket that somebody else bound like one of `bh_listen`. Negative where it is none:
+/// -ESOCKTNOSUPPORT no stream, -EAFNOSUPPORT not of the Internet, -ENOTCONN not listening.
+int64_t bh_adopt_listener(int fd, char *bound, size_t bound_size, int *bound_port, int *is_ipv6);
+/// Whether the socket is bound to what `bh_listen` would bind for host and port: 1 or 0. Port 0 is every port, and every
+/// address of one family is every address of the other.
+int64_t bh_is_bound_to(int fd, const char *host, const char *port);
+/// A non-blocking datagram socket whose peer is that Unix socket: a path, or '@' and an abstract name.
+int64_t bh_unix_datagram_to(const char *path, size_t length);
 
 // MARK: time and events
 
@@ -115,6 +127,8 @@ enum bh_spawn_step {
   BH_SPAWN_DESCRIPTORS = 11,
   BH_SPAWN_CLOSE = 12,
   BH_SPAWN_EXEC = 13,
+  BH_SPAWN_CGROUP = 14,
+  BH_SPAWN_OOM_SCORE = 15,
 };
 
 struct bh_spawn {
@@ -133,6 +147,17 @@ struct bh_spawn {
   int deny_setgroups;
   /// The signal that the child gets when the spawning thread ends.
   int death_signal;
+  /// The control group (cgroup v2) that the child is born into, an open directory; where the kernel cannot do that, and
+  /// for version 1, the child's number is written to each of `cgroup_files`, descriptors of `cgroup.procs`.
+  int has_cgroup;
+  int cgroup;
+  const int *cgroup_files;
+  size_t cgroup_file_count;
+  /// What is written to the child's `oom_score_adj`, or NULL.
+  const char *oom_score;
+  /// Whether the child must not run where the control group, or the score, cannot be had.
+  int cgroup_required;
+  int oom_score_required;
   /// For tests: the step that fails with `fail_error` instead of being done.
   int fail_step;
   int fail_error;
@@ -143,6 +168,9 @@ struct bh_spawned {
   int pidfd;
   /// The step that failed, where the result is negative.
   int failed_step;
+  /// The errno by which it runs outside its control group, or without its score; else 0.
+  int cgroup_error;
+  int oom_score_error;
 };
 
 /// Starts a process. The child does only what is async-signal-safe between clone and exec.
@@ -176,6 +204,8 @@ int64_t bh_drop_capabilities(void);
 int64_t bh_has_capabilities(void);
 int64_t bh_drop_groups(void);
 int64_t bh_group_count(void);
+/// Whether a supplementary group is another than the effective group: 1 or 0.
+int64_t bh_has_further_groups(void);
 /// Real, effective and saved ids of the calling thread, groups first.
 int64_t bh_become(uint32_t uid, uint32_t gid);
 int64_t bh_unshare_mounts(void);
@@ -186,12 +216,19 @@ int64_t bh_pivot_root_here(void);
 int64_t bh_make_file(const char *path);
 int64_t bh_make_directory(const char *path);
 int64_t bh_change_directory(const char *path);
+/// The path without links, as `realpath`; its length, without a NUL.
+int64_t bh_real_path(const char *path, char *buffer, size_t room);
 int64_t bh_read_link(const char *path, char *buffer, size_t room);
 /// Whether path and descriptor are the same file: 1 or 0.
 int64_t bh_same_file(const char *path, int fd);
 int64_t bh_landlock_abi(void);
 /// Denies all that this kernel's Landlock can deny, except reading the file at `readable` where it is not NULL.
 int64_t bh_landlock_restrict(const char *readable);
+/// Denies all that this kernel's Landlock can deny, except reading those files and what is in those directories, as far as
+/// they are there, and connecting.
+int64_t bh_landlock_restrict_client(const char *const *readable, size_t count);
+/// Maps a shared library for good; nothing where there is none of that name.
+void bh_load_library(const char *name);
 /// Loads a BPF program of `count` bytes; the process needs no_new_privs.
 int64_t bh_seccomp_load(const void *program, size_t count);
 /// For tests and probes: a bare system call.

@@ -171,12 +171,12 @@ final class FakeWorker: @unchecked Sendable {
   /// Sends an action on a stream, outside any callback, from the worker's thread.
   func act(_ record: [UInt8], loop: Int = 0) { lock.locked { actions.append((loop, record)) } }
 
-  func act(stream: UInt32, flags: ReplyRecord.Flags, _ operations: [Operation] = []) {
+  func act(stream: UInt32, flags: ReplyRecord.Flags, _ operations: [Operation] = [], loop: Int = 0) {
     var writer = WireWriter()
     let at = writer.replyHead(.streamAction, stream: stream, sequence: 0)
     for operation in operations { operation.write(into: &writer) }
     writer.replyCounts(at: at, flags: flags, operations: operations.count)
-    act(writer.array)
+    act(writer.array, loop: loop)
   }
 
   /// Dies as a killed process does.

@@ -15,6 +15,7 @@ final class TestFront: @unchecked Sendable {
   let front: Front
   let ports: [UInt16]
   let layout: ChannelLayout
+  let bootstrap: FrontBootstrap
   private let supervisor: Descriptor
   private let control: Descriptor
   private var workers: [FakeWorker] = []
@@ -35,8 +36,13 @@ final class TestFront: @unchecked Sendable {
     bootstrap.ring.replies = 64 << 10
     bootstrap.ring.answers = 4 << 10
     adjust(&bootstrap)
-    guard let settings = FrontSettings(bootstrap) else { throw TestError(description: "no layout") }
-    layout = settings.layout
+    guard
+      let layout = ChannelLayout(
+        eventLoops: Int(bootstrap.eventLoops), callbackBytes: Int(bootstrap.ring.callbacks),
+        replyBytes: Int(bootstrap.ring.replies), answerBytes: Int(bootstrap.ring.answers))
+    else { throw TestError(description: "no layout") }
+    self.layout = layout
+    self.bootstrap = bootstrap
     var ports: [UInt16] = []
     var listeners: [Int32] = []
     for _ in upstreams {

@@ -1,0 +1,16 @@
+/// The answer to `POST /v1/reload`, once the new configuration holds. Names are in the order of the chain.
+public struct ReloadResponse: Hashable, Sendable, Codable {
+  /// Counts the chains that the supervisor has had: it stays where nothing changed.
+  public var generation: UInt32 = 0
+  public var added: [String] = []
+  /// Another manifest, module or policy: they have new workers.
+  public var changed: [String] = []
+  public var removed: [String] = []
+  /// Their workers were not touched.
+  public var unchanged: [String] = []
+  /// Whether unchanged plugins stand in another order.
+  public var isReordered = false
+  public var milliseconds: Double = 0
+
+  public init() {}
+}

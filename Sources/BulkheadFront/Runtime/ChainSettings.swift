@@ -1,0 +1,105 @@
+import BulkheadCore
+import BulkheadRing
+import BulkheadWire
+
+/// One generation of the filter chain, worked out: what all event loops read of it and nobody changes.
+///
+/// The chain that a front starts with is generation 0; each `FrontCommand.prepareChain` brings the next one. A stream keeps
+/// the chain that it began with to its end.
+final class ChainSettings: Sendable {
+  /// One plugin at its place.
+  struct Entry: Sendable {
+    var settings: FrontSettings.Plugin
+    /// Its number on the wire, never used for another plugin, nor for another revision of it.
+    var number: UInt32
+    /// Of its workers' channels.
+    var layout: ChannelLayout
+    /// What it shares with others, and with its own other revisions.
+    var shared: SharedPlugin
+  }
+
+  /// Why a bootstrap makes no chain.
+  struct Problem: Error, CustomStringConvertible { var description: String }
+
+  let generation: UInt32
+  let entries: [Entry]
+  /// As they came.
+  let plugins: [FrontBootstrap.Plugin]
+  /// Whether any plugin exports a callback for the direction.
+  let hasRequestCallbacks: Bool
+  let hasResponseCallbacks: Bool
+  /// Who is told of bodies and trailers, in the order in which they pass.
+  let requestRoles: [BodyWalk.Role]
+  let responseRoles: [BodyWalk.Role]
+  /// Whether any of them is told of bodies; the others wait for trailers.
+  let hasRequestBodyCallbacks: Bool
+  let hasResponseBodyCallbacks: Bool
+  /// Places in the chain of the plugins that are called for TCP connections.
+  let networkPlaces: [Int]
+  /// By the plugins' numbers in what is shared.
+  let placesOfShared: [Int: Int]
+  /// The largest callback record that every channel takes.
+  let maximumRecord: Int
+
+  /// - Parameter earlier: the generations that are alive: a plugin that is in one of them keeps its channels' layout.
+  init(
+    _ bootstrap: FrontBootstrap, generation: UInt32, shared: SharedState, earlier: [ChainSettings] = []
+  ) throws(Problem) {
+    guard
+      let layout = ChannelLayout(
+        eventLoops: Int(bootstrap.eventLoops), callbackBytes: Int(bootstrap.ring.callbacks),
+        replyBytes: Int(bootstrap.ring.replies), answerBytes: Int(bootstrap.ring.answers))
+    else { throw Problem(description: "the ring sizes make no channel") }
+    shared.sweep()
+    var known: [UInt32: Entry] = [:]
+    for chain in earlier { for entry in chain.entries { known[entry.number] = entry } }
+    var entries: [Entry] = []
+    var numbers: Set<UInt32> = []
+    for (place, plugin) in bootstrap.plugins.enumerated() {
+      let number = plugin.number ?? UInt32(clamping: place)
+      guard numbers.insert(number).inserted else {
+        throw Problem(description: "plugin \(plugin.name) has number \(number), which another one has")
+      }
+      if let entry = known[number] {
+        guard entry.settings == FrontSettings.Plugin(plugin) else {
+          throw Problem(description: "plugin \(plugin.name) has the number of another revision, \(number)")
+        }
+        entries.append(entry)
+        continue
+      }
+      let identity: SharedPlugin
+      do throws(SharedState.NoTokensLeft) {
+        identity = try shared.plugin(plugin.name, vmID: plugin.vmID)
+      } catch {
+        throw Problem(description: "plugin \(plugin.name): \(error)")
+      }
+      entries.append(
+        Entry(settings: FrontSettings.Plugin(plugin), number: number, layout: layout, shared: identity))
+    }
+    self.generation = generation
+    self.entries = entries
+    plugins = bootstrap.plugins
+    placesOfShared = Dictionary(
+      entries.enumerated().map { ($1.shared.number, $0) }, uniquingKeysWith: { first, _ in first })
+    let callbacks = entries.map(\.settings.callbacks)
+    networkPlaces = callbacks.indices.filter { !callbacks[$0].isDisjoint(with: .network) }
+    hasRequestCallbacks = callbacks.contains { $0.contains(.requestHeaders) }
+    hasResponseCallbacks = callbacks.contains { $0.contains(.responseHeaders) }
+    requestRoles = callbacks.enumerated().compactMap { place, callbacks in
+      callbacks.isDisjoint(with: [.requestBody, .requestTrailers])
+        ? nil
+        : BodyWalk.Role(
+          place: place, hasBody: callbacks.contains(.requestBody), hasTrailers: callbacks.contains(.requestTrailers))
+    }
+    responseRoles = callbacks.enumerated().reversed().compactMap { place, callbacks in
+      callbacks.isDisjoint(with: [.responseBody, .responseTrailers])
+        ? nil
+        : BodyWalk.Role(
+          place: place, hasBody: callbacks.contains(.responseBody), hasTrailers: callbacks.contains(.responseTrailers))
+    }
+    hasRequestBodyCallbacks = requestRoles.contains { $0.hasBody }
+    hasResponseBodyCallbacks = responseRoles.contains { $0.hasBody }
+    maximumRecord =
+      entries.map { min($0.layout.callbackBytes, $0.layout.replyBytes) / 2 - 8 }.min() ?? bootstrap.ring.maximumRecord
+  }
+}

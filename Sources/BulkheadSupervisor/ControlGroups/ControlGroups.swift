@@ -1,0 +1,186 @@
+import BulkheadCore
+import BulkheadSystem
+import Glibc
+
+/// The control groups of the workers: one for each, below the supervisor's own, so that what bounds the service bounds
+/// them too. It belongs to the loop's thread.
+///
+/// In version 2 a group that has groups for its controllers cannot have processes of its own (but for the machine's first
+/// one), so the supervisor moves itself into a group `supervisor` beside those of the workers. Other processes are never
+/// moved: where there are some, or the group was not delegated, there are no groups, and the layer says why.
+final class ControlGroups {
+  /// Where groups can be made for a controller.
+  struct Hierarchy: Equatable {
+    var isUnified: Bool
+    var directory: String
+  }
+
+  /// What each worker's group is named, before its number; those of a supervisor that is gone are removed by it.
+  static let prefix = "bulkhead-worker-"
+  /// The group of the supervisor and the front in version 2; the name that `DelegateSubgroup=` is to have.
+  static let ownName = "supervisor"
+
+  private let files: ControlGroupFiles
+  private(set) var hierarchies: [ControlGroupController: Hierarchy] = [:]
+  /// Why there is none for a controller.
+  private var gaps: [ControlGroupController: String] = [:]
+  private var next: UInt64 = 1
+  /// The group to go back to, so that nothing is left behind.
+  private var movedFrom: String?
+
+  init(
+    groups: String = FileSystem.readProcess("/proc/self/cgroup"), mounts: String = ControlGroups.ownMounts,
+    files: ControlGroupFiles = .system
+  ) {
+    self.files = files
+    let found = ControlGroupMounts(groups: groups, mounts: mounts)
+    if let own = found.unified { useUnified(own) }
+    for controller in ControlGroupController.allCases where hierarchies[controller] == nil {
+      if let own = found.legacy[controller] {
+        useLegacy(controller, own)
+      } else if gaps[controller] == nil {
+        gaps[controller] = "no hierarchy with the controller \(controller.rawValue) is mounted"
+      }
+    }
+    for directory in Set(hierarchies.values.map(\.directory)) { removeStale(in: directory) }
+  }
+
+  /// All of `/proc/self/mountinfo`, at most 1 MiB.
+  static var ownMounts: String {
+    guard let file = try? Descriptor.open("/proc/self/mountinfo", .read) else { return "" }
+    var bytes: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 16 << 10)
+    while bytes.count < 1 << 20 {
+      let count = chunk.withUnsafeMutableBytes { buffer in (try? file.read(into: buffer)) ?? 0 }
+      if count == 0 { break }
+      bytes.append(contentsOf: chunk.prefix(count))
+    }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+
+  // MARK: what is there
+
+  private func useUnified(_ own: String) {
+    let available = words(files.read("\(own)/cgroup.controllers"))
+    // A controller that is bound to version 1 is missing here; that is looked at next.
+    let wanted = ControlGroupController.allCases.filter { available.contains($0.rawValue) }
+    guard !wanted.isEmpty else { return }
+    // Where the service manager has put this process into a group of that name, the one above it was delegated.
+    let isPlaced = own.hasSuffix("/\(Self.ownName)")
+    let base = isPlaced ? FileSystem.directory(of: own) : own
+    do throws(SystemError) {
+      let enabled = words(files.read("\(base)/cgroup.subtree_control"))
+      if !isPlaced { try moveInto("\(own)/\(Self.ownName)", from: own) }
+      for controller in wanted where !enabled.contains(controller.rawValue) {
+        try files.write("+\(controller.rawValue)", "\(base)/cgroup.subtree_control")
+      }
+      for controller in wanted { hierarchies[controller] = Hierarchy(isUnified: true, directory: base) }
+    } catch {
+      moveBack()
+      let advice =
+        error.code == EBUSY
+        ? "other processes are in the same control group; run it as a service of its own, with Delegate=yes"
+        : "the control group is not delegated to this user; set Delegate=yes for the service"
+      for controller in wanted { gaps[controller] = "\(error): \(advice)" }
+    }
+  }
+
+  private func moveInto(_ directory: String, from own: String) throws(SystemError) {
+    do throws(SystemError) {
+      try files.makeDirectory(directory)
+    } catch {
+      guard error.code == EEXIST else { throw error }
+    }
+    movedFrom = own
+    try files.write("\(getpid())", "\(directory)/cgroup.procs")
+  }
+
+  private func moveBack() {
+    guard let own = movedFrom else { return }
+    movedFrom = nil
+    try? files.write("\(getpid())", "\(own)/cgroup.procs")
+    try? files.removeDirectory("\(own)/\(Self.ownName)")
+  }
+
+  private func useLegacy(_ controller: ControlGroupController, _ own: String) {
+    // Whether groups can be made there shows only by making one.
+    let probe = "\(own)/\(Self.prefix)probe-\(getpid())"
+    do throws(SystemError) {
+      try files.makeDirectory(probe)
+      try? files.removeDirectory(probe)
+      hierarchies[controller] = Hierarchy(isUnified: false, directory: own)
+    } catch {
+      gaps[controller] = "\(error)"
+    }
+  }
+
+  /// Groups that a supervisor left behind which was killed: those with processes in them stay.
+  private func removeStale(in directory: String) {
+    for name in files.list(directory) where name.hasPrefix(Self.prefix) {
+      try? files.removeDirectory("\(directory)/\(name)")
+    }
+  }
+
+  private func words(_ text: String?) -> [String] {
+    (text ?? "").split(whereSeparator: \.isWhitespace).map(String.init)
+  }
+
+  // MARK: groups
+
+  /// Makes a worker's group.
+  ///
+  /// - Parameters:
+  ///   - memory: the most memory of all kinds that it may have, in bytes.
+  ///   - cpuPercent: its share of one processor; nil for no bound.
+  func make(memory: UInt64, cpuPercent: Int?) -> WorkerControlGroup {
+    let group = WorkerControlGroup(files: files)
+    var wanted: [ControlGroupController] = [.memory]
+    if cpuPercent != nil { wanted.append(.cpu) }
+    for controller in wanted {
+      guard let hierarchy = hierarchies[controller] else {
+        group.gaps.append("\(controller.rawValue): \(gaps[controller] ?? "there is no control group")")
+        continue
+      }
+      do throws(SystemError) {
+        let directory = try directory(in: hierarchy, of: group)
+        switch controller {
+        case .memory: try group.limit(memory: memory, in: directory, isUnified: hierarchy.isUnified)
+        case .cpu: try group.limit(cpuPercent: cpuPercent ?? 100, in: directory, isUnified: hierarchy.isUnified)
+        }
+      } catch {
+        group.gaps.append("\(controller.rawValue): \(error)")
+      }
+    }
+    group.open()
+    return group
+  }
+
+  private func directory(in hierarchy: Hierarchy, of group: WorkerControlGroup) throws(SystemError) -> String {
+    if let there = group.directories.first(where: { FileSystem.directory(of: $0.path) == hierarchy.directory }) {
+      return there.path
+    }
+    // A number that another incarnation of this process left behind is passed over.
+    for _ in 0..<64 {
+      let path = "\(hierarchy.directory)/\(Self.prefix)\(getpid())-\(next)"
+      next &+= 1
+      do throws(SystemError) {
+        try files.makeDirectory(path)
+        group.directories.append((path, hierarchy.isUnified))
+        return path
+      } catch {
+        guard error.code == EEXIST else { throw error }
+      }
+    }
+    throw SystemError(operation: "make a control group in", subject: hierarchy.directory, code: EEXIST)
+  }
+
+  /// To be called when no worker is left: removes what was made.
+  func leave() {
+    guard let own = movedFrom else { return }
+    for controller in ControlGroupController.allCases where hierarchies[controller]?.isUnified == true {
+      try? files.write("-\(controller.rawValue)", "\(own)/cgroup.subtree_control")
+    }
+    moveBack()
+    hierarchies = [:]
+  }
+}

@@ -1,0 +1,355 @@
+import BulkheadConfig
+import BulkheadControl
+import BulkheadCore
+import BulkheadPolicy
+import BulkheadSystem
+import BulkheadWire
+
+/// Taking over a changed configuration while requests are served.
+///
+/// Nothing is changed before the new chain can serve: what is wrong in the files, a module that is refused, a worker that
+/// does not become ready, each ends the reload and leaves everything as it was. Then the front gives new streams the new
+/// chain, and the workers that are not in it go once the streams that have them are over.
+extension Supervisor {
+  /// The longest that streams keep plugins which a reload has replaced; then they end as with a dead worker.
+  static let reloadDrainTime = Duration.seconds(600)
+  /// More chains whose last streams go on are not kept: the oldest one's plugins go.
+  static let maximumRetiringChains = 4
+  /// What workers may take beyond their start deadline, since they start in turns.
+  private static let reloadMargin = Duration.seconds(5)
+
+  /// Every plugin that has, or may have, workers.
+  var allPlugins: [PluginRuntime] { plugins + (reload?.fresh ?? []) + retiring.map(\.plugin) }
+
+  /// Reads the configuration again and takes it over; `answer` is told how that ended, now or later.
+  func startReload(_ answer: @escaping (Result<ReloadResponse, ControlError>) -> Void) {
+    guard phase == .running, front?.isServing == true else {
+      let why =
+        phase == .draining || phase == .stopping ? "the supervisor is stopping" : "the front does not serve just now"
+      return answer(.failure(ControlError(code: .unavailable, message: "\(why): nothing was changed; try again")))
+    }
+    guard reload == nil else {
+      return answer(
+        .failure(ControlError(code: .conflict, message: "a reload is under way: try again when it is over")))
+    }
+    let loaded: LoadedConfiguration
+    do throws(ConfigurationErrors) {
+      loaded = try ConfigurationLoader.load(path: configuration.file)
+    } catch {
+      return answer(.failure(refused("the configuration is wrong", error.errors.map(\.description))))
+    }
+    let fixed = ConfigurationChange.fixedKeys(configuration, loaded.configuration)
+    guard fixed.isEmpty else {
+      let lines = fixed.map {
+        "\(loaded.configuration.file): \($0) changed, which a reload does not take over: restart bulkheadd to apply it"
+      }
+      return answer(.failure(refused("the configuration cannot be reloaded", lines)))
+    }
+    let programs: SeccompPrograms
+    do throws(StartError) {
+      programs = try SeccompPrograms.load(
+        policyDirectories: [loaded.configuration.policiesDirectory, setup.installation.shippedPolicies],
+        policies: loaded.plugins.map { loaded.effectivePolicy(of: $0) }, note: { _, _ in })
+    } catch {
+      return answer(.failure(refused("a seccomp profile is wrong", error.lines)))
+    }
+    let reload = Reload(generation: generation &+ 1, loaded: loaded, programs: programs, startedAt: loop.now)
+    reload.waiters.append(answer)
+    self.reload = reload
+    announceReload()
+    prepareModules(reload)
+  }
+
+  private func refused(_ what: String, _ lines: [String]) -> ControlError {
+    reloads.refused += 1
+    note(.error, "reload: \(what); nothing was changed")
+    for line in lines { note(.error, "reload: \(line)") }
+    var error = ControlError(code: .invalidConfiguration, message: "\(what); nothing was changed")
+    error.details = lines
+    return error
+  }
+
+  // MARK: modules
+
+  private func prepareModules(_ reload: Reload) {
+    guard let engineKey else { return abort(reload, "the supervisor has not prepared its modules yet") }
+    let cache = ModuleCache(directory: configuration.cacheDirectory, engine: engineKey, isWritable: true)
+    let preparation = ModulePreparation(
+      reload.loaded.plugins,
+      .init(
+        compiler: setup.installation.compiler, seccomp: reload.programs.compiler, cache: cache,
+        parallel: setup.processors, loop: loop, log: log, note: { [unowned self] in note($0, $1) }))
+    reload.preparation = preparation
+    preparation.whenDone = { [unowned self, weak reload] in
+      if let reload, self.reload === reload { modulesAreDone(reload) }
+    }
+    if preparation.isDone { modulesAreDone(reload) }
+  }
+
+  private func modulesAreDone(_ reload: Reload) {
+    guard reload.stage == .modules, let preparation = reload.preparation else { return }
+    do throws(StartError) {
+      let artifacts = try preparation.result()
+      compare(reload, artifacts, preparation.digests)
+    } catch {
+      return abort(reload, "a module is refused", error.lines)
+    }
+    startWorkers(reload)
+  }
+
+  // MARK: plugins
+
+  /// Finds out which plugins stay as they are and makes the others.
+  private func compare(
+    _ reload: Reload, _ artifacts: [String: CompiledArtifact], _ digests: [String: Digest256]
+  ) {
+    let known = Dictionary(plugins.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+    let hostIDs = HostIdentity.assign(
+      reload.loaded.plugins.map(\.name), uidMap: FileSystem.readProcess("/proc/self/uid_map"),
+      keeping: Dictionary(allPlugins.map { ($0.name, $0.hostID) }, uniquingKeysWith: { first, _ in first }))
+    for (manifest, hostID) in zip(reload.loaded.plugins, hostIDs) {
+      let policy = reload.loaded.policy(of: manifest)
+      let before = known[manifest.name]
+      let program = reload.programs.worker(under: policy)
+      if let before, before.digest == digests[manifest.name], before.policy == policy, before.seccompProgram == program,
+        ConfigurationChange.isSame(before.manifest, manifest)
+      {
+        reload.plugins.append(before)
+        reload.response.unchanged.append(manifest.name)
+        continue
+      }
+      let plugin = PluginRuntime(
+        index: nextPlugin, manifest: manifest, policy: policy, hostID: hostID, seccompProgram: program)
+      nextPlugin &+= 1
+      plugin.artifact = artifacts[manifest.name]
+      plugin.digest = digests[manifest.name]
+      reload.plugins.append(plugin)
+      reload.fresh.append(plugin)
+      if before == nil {
+        reload.response.added.append(manifest.name)
+      } else {
+        reload.response.changed.append(manifest.name)
+      }
+    }
+    let ring = RingSizes(policies: reload.plugins.map(\.policy))
+    for plugin in reload.fresh { plugin.ring = ring }
+    let names = Set(reload.plugins.map(\.name))
+    reload.response.removed = plugins.map(\.name).filter { !names.contains($0) }
+    let staying = Set(reload.response.unchanged)
+    reload.response.isReordered = plugins.map(\.name).filter(staying.contains) != reload.response.unchanged
+  }
+
+  /// Tells the front of the new chain and starts the workers that it needs.
+  private func startWorkers(_ reload: Reload) {
+    if reload.fresh.isEmpty, reload.response.removed.isEmpty, !reload.response.isReordered {
+      setup.loaded = reload.loaded
+      setup.programs = reload.programs
+      takeOver(manifestsOf: reload)
+      reload.response.generation = generation
+      return end(reload, .success(reload.response))
+    }
+    reload.stage = .workers
+    do throws(SystemError) {
+      let message = try Memfd.message(
+        name: "chain", frontBootstrap(reload.loaded.configuration, reload.plugins).encoded()
+      ).takeDescriptor()
+      tellFront(.prepareChain(generation: reload.generation), [SharedDescriptor(message)])
+    } catch {
+      return abort(reload, "\(error)")
+    }
+    let count = reload.fresh.reduce(0) { $0 + $1.policy.workers + $1.policy.standby }
+    let turns = 1 + count / max(maximumStarting, 1)
+    let longest = reload.fresh.map(\.policy.startDeadline).max() ?? .zero
+    let limit = longest * turns + Self.reloadMargin
+    reload.timer = loop.after(limit) { [unowned self, weak reload] in
+      guard let reload else { return }
+      reload.timer = nil
+      if reload.stage == .activating, let front {
+        // It may yet take the chain: only a new one surely has the chain of before. Its end is the reload's.
+        return kill(
+          front, ExitCause(reason: .deadline, detail: "it did not take a new chain within \(limit.text)"))
+      }
+      let late = reload.fresh.filter { !Self.isReady($0) }.map(\.name).joined(separator: ", ")
+      abort(reload, "within \(limit.text) no worker was ready of: \(late)")
+    }
+    for plugin in reload.fresh { handle(.begin, plugin) }
+    activateIfReady()
+  }
+
+  /// Whether as many workers of it are ready as are to take streams.
+  private static func isReady(_ plugin: PluginRuntime) -> Bool {
+    plugin.workers.count { $0.state == .ready } >= max(plugin.policy.workers, 1)
+  }
+
+  /// A plugin's state is another, or a worker of it is ready: it may be what the reload waits for, or its end.
+  func reloadNoticed(_ state: PluginState, _ plugin: PluginRuntime) {
+    guard let reload, reload.stage == .workers, reload.fresh.contains(where: { $0 === plugin }) else { return }
+    // Not now: the machine is in the middle of an event.
+    loop.after(.zero) { [unowned self, weak reload] in
+      guard let reload, self.reload === reload, reload.stage == .workers else { return }
+      switch state {
+      case .ready: activateIfReady()
+      case .backoff, .quarantined:
+        let why = plugin.lastExit.map { "\($0.reason.rawValue): \($0.detail)" } ?? "it does not start"
+        abort(
+          reload, "plugin '\(plugin.name)' does not work as it is configured now",
+          ["\(plugin.manifest.location): plugin '\(plugin.name)': its new worker failed: \(why)"])
+      case .starting: break
+      }
+    }
+  }
+
+  private func activateIfReady() {
+    guard let reload, reload.stage == .workers, reload.fresh.allSatisfy(Self.isReady) else { return }
+    reload.stage = .activating
+    tellFront(.activateChain(generation: reload.generation))
+  }
+
+  // MARK: the front's word
+
+  /// New streams take the new chain: it holds.
+  func chainActivated(_ generation: UInt32) {
+    guard let reload, reload.stage == .activating, reload.generation == generation else { return }
+    let staying = Set(reload.plugins.map(\.index))
+    let gone = plugins.filter { !staying.contains($0.index) }
+    for plugin in reload.fresh {
+      if let before = plugins.first(where: { $0.name == plugin.name }) { plugin.exits = before.exits }
+    }
+    self.generation = generation
+    plugins = reload.plugins
+    setup.loaded = reload.loaded
+    setup.programs = reload.programs
+    takeOver(manifestsOf: reload)
+    reload.response.generation = generation
+    let drained = reload.drained
+    for plugin in gone { retire(plugin, generation) }
+    end(reload, .success(reload.response))
+    for number in drained { pluginDrained(number) }
+    let generations = Set(retiring.map(\.generation)).sorted()
+    for old in generations.dropLast(Self.maximumRetiringChains) {
+      note(.warn, "reload: more than \(Self.maximumRetiringChains) chains still have streams: the oldest one is ended")
+      for plugin in retiring where plugin.generation == old { endRetiring(plugin.plugin) }
+    }
+  }
+
+  /// What a manifest says of its place may be new where its workers stay.
+  private func takeOver(manifestsOf reload: Reload) {
+    for (plugin, manifest) in zip(reload.plugins, reload.loaded.plugins) { plugin.manifest = manifest }
+  }
+
+  func chainRefused(_ generation: UInt32, _ detail: String) {
+    guard let reload, reload.stage != .modules, reload.generation == generation else { return }
+    abort(reload, "the front refuses the new chain: \(detail)")
+  }
+
+  /// No stream has that plugin any more.
+  func pluginDrained(_ number: UInt32) {
+    if let plugin = retiring.first(where: { $0.plugin.index == number })?.plugin {
+      endRetiring(plugin)
+    } else if let reload, reload.stage == .activating, plugins.contains(where: { $0.index == number }) {
+      reload.drained.insert(number)
+    }
+  }
+
+  // MARK: what is not in the chain any more
+
+  private func retire(_ plugin: PluginRuntime, _ generation: UInt32) {
+    var entry = RetiringPlugin(plugin: plugin, generation: generation)
+    entry.timer = loop.after(Self.reloadDrainTime) { [unowned self, unowned plugin] in
+      if let index = retiring.firstIndex(where: { $0.plugin === plugin }) { retiring[index].timer = nil }
+      note(
+        .warn, "reload: streams have kept it for \(Self.reloadDrainTime.text) after it was replaced: it is ended",
+        plugin: plugin.name)
+      endRetiring(plugin)
+    }
+    retiring.append(entry)
+  }
+
+  /// Its workers go; it is forgotten with the last one.
+  private func endRetiring(_ plugin: PluginRuntime) {
+    guard let index = retiring.firstIndex(where: { $0.plugin === plugin }), !retiring[index].isEnding else { return }
+    retiring[index].isEnding = true
+    loop.cancel(&retiring[index].timer)
+    handle(.end, plugin)
+    buryRetired()
+  }
+
+  /// Forgets those whose workers are gone.
+  func buryRetired() {
+    retiring.removeAll { entry in entry.isEnding && !workers.values.contains { $0.plugin === entry.plugin } }
+  }
+
+  // MARK: the end
+
+  /// Nothing changes: what was started for it goes.
+  func abort(_ reload: Reload, _ why: String, _ lines: [String] = []) {
+    guard self.reload === reload else { return }
+    reload.preparation?.cancel()
+    if reload.stage != .modules { tellFront(.discardChain(generation: reload.generation)) }
+    let fresh = reload.fresh
+    reload.fresh = []
+    // It may have got so far that the front knows its number.
+    generation = reload.generation
+    end(reload, .failure(refused(why, lines)))
+    for plugin in fresh {
+      retiring.append(RetiringPlugin(plugin: plugin, generation: reload.generation))
+      endRetiring(plugin)
+    }
+  }
+
+  private func end(_ reload: Reload, _ result: Result<ReloadResponse, ControlError>) {
+    loop.cancel(&reload.timer)
+    self.reload = nil
+    if phase == .running { announceReloaded() }
+    if let preparation = reload.preparation { letGo(preparation) }
+    var result = result
+    if case .success(var response) = result {
+      reloads.taken += 1
+      response.milliseconds = (loop.now - reload.startedAt).inSeconds * 1_000
+      result = .success(response)
+      note(.info, "reload: \(Self.summary(response))")
+    }
+    for waiter in reload.waiters { waiter(result) }
+    if reloadIsWanted {
+      reloadIsWanted = false
+      loop.after(.zero) { [unowned self] in reloadBySignal() }
+    }
+  }
+
+  /// Compilers that were killed have not ended yet, and the closure that ends the last one may be the present one.
+  private func letGo(_ preparation: ModulePreparation) {
+    preparation.whenDone = {}
+    guard preparation.isDone else {
+      loop.after(.milliseconds(20)) { [unowned self] in letGo(preparation) }
+      return
+    }
+    loop.after(.zero) { withExtendedLifetime(preparation) {} }
+  }
+
+  /// The front is gone, or the whole goes: the reload ends, and nobody has streams of what was replaced.
+  func endReloads(because why: String) {
+    if let reload { abort(reload, why) }
+    for entry in retiring { endRetiring(entry.plugin) }
+  }
+
+  /// SIGHUP: one that comes during a reload has another one follow.
+  func reloadBySignal() {
+    guard reload == nil else {
+      reloadIsWanted = true
+      return
+    }
+    startReload { [unowned self] result in
+      guard case .failure(let error) = result, error.details.isEmpty else { return }
+      note(.error, "SIGHUP: \(error.message)")
+    }
+  }
+
+  static func summary(_ response: ReloadResponse) -> String {
+    var parts: [String] = []
+    for (what, names) in [("added", response.added), ("changed", response.changed), ("removed", response.removed)]
+    where !names.isEmpty { parts.append("\(what): \(names.joined(separator: ", "))") }
+    if response.isReordered { parts.append("another order") }
+    if parts.isEmpty { parts.append("nothing changed") }
+    return parts.joined(separator: "; ") + "; \(response.unchanged.count) plugins as before"
+  }
+}
