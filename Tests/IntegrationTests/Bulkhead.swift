@@ -216,7 +216,7 @@ final class Load: @unchecked Sendable {
 
   /// - Parameter judge: says what is wrong with an answer, nil where nothing is.
   init(
-    port: Int, connections: Int = 4, headers: [(String, String)] = [],
+    port: Int, connections: Int = 4, headers: [(String, String)] = [], body: [UInt8]? = nil,
     judge: @escaping @Sendable (HTTPAnswer) -> String?
   ) {
     running = connections
@@ -227,7 +227,7 @@ final class Load: @unchecked Sendable {
           do {
             let live = try connection ?? HTTPConnection(port: port)
             connection = live
-            let answer = try live.request(headers: headers)
+            let answer = try live.request(body == nil ? "GET" : "POST", headers: headers, body: body)
             record(answer, judge(answer))
             if answer.header("connection")?.lowercased() == "close" { connection = nil }
           } catch {

@@ -44,6 +44,8 @@ final class FrontLoop: @unchecked Sendable {
   var waitingHosts: [PluginHost] = []
   private var pollIsScheduled = false
   private var isPolling = false
+  private var isInScheduledPoll = false
+  private var polls = PollChain()
   private var spin: SpinBudget
   private var spinUntil: UInt64 = 0
   private var armedFor: UInt64 = .max
@@ -269,11 +271,21 @@ final class FrontLoop: @unchecked Sendable {
   }
 
   /// Something is outstanding: look for replies once the loop has done what it is doing.
+  ///
+  /// - Parameter hasBacklog: a whole round of replies was taken, and there are more.
   @inline(__always)
-  func schedulePoll() {
+  func schedulePoll(hasBacklog: Bool = false) {
     guard !pollIsScheduled else { return }
     pollIsScheduled = true
+    guard polls.mayGoOn(isNext: isInScheduledPoll, hasBacklog: hasBacklog) else { return pollAfterSockets() }
     eventLoop.execute { [unowned self] in self.scheduledPoll() }
+  }
+
+  /// What is given to the event loop for at once is done before it looks at its sockets again: a worker that always has
+  /// one more reply would keep it from them for ever. After a timer it looks.
+  @inline(never)
+  private func pollAfterSockets() {
+    eventLoop.assumeIsolated().scheduleTask(in: .microseconds(20)) { [unowned self] in self.scheduledPoll() }
   }
 
   /// The worker is woken, where it sleeps, once the loop has done what it is doing: many records, one wake.
@@ -317,6 +329,8 @@ final class FrontLoop: @unchecked Sendable {
 
   private func scheduledPoll() {
     pollIsScheduled = false
+    isInScheduledPoll = true
+    defer { isInScheduledPoll = false }
     wakeWorkers()
     guard !active.isEmpty else { return }
     let before = active.count
@@ -445,6 +459,27 @@ enum StreamID {
 
   static func make(slot: Int, generation: UInt32) -> UInt32 {
     (UInt32(truncatingIfNeeded: slot) & slotMask) | (generation << slotBits)
+  }
+}
+
+/// How many looks for replies may follow each other without a look at the sockets.
+struct PollChain {
+  /// More than those that one time of looking takes.
+  static let longest = 256
+  /// What a look counts that left replies behind: it took all the time of a round.
+  static let backlog = 128
+  private var length = 0
+
+  /// - Parameters:
+  ///   - isNext: the look was asked for by the one before it.
+  ///   - hasBacklog: that one left replies behind.
+  /// - Returns: false where the sockets come first.
+  @inline(__always)
+  mutating func mayGoOn(isNext: Bool, hasBacklog: Bool) -> Bool {
+    length = isNext ? length &+ (hasBacklog ? Self.backlog : 1) : 0
+    if length < Self.longest { return true }
+    length = 0
+    return false
   }
 }
 

@@ -16,7 +16,7 @@ struct FloodGuard {
   static let workPerSecond: UInt64 = 250_000
   static let strangerWeight = 16
   /// A second, beside one for each reply: a reply may be found by a look before its ring comes.
-  static let emptyRingsPerSecond: UInt64 = 2_000
+  static let emptyRingsPerSecond: UInt64 = 100
 
   private static let second: UInt64 = 1_000_000_000
 

@@ -396,7 +396,7 @@ final class WorkerLink {
     }
     if state != .lost, channel.hasReply {
       loop.activate(self)
-      loop.schedulePoll()
+      loop.schedulePoll(hasBacklog: true)
     } else if ledger.awaited == 0 {
       settle()
     }

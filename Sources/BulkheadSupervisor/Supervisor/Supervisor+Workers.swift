@@ -164,6 +164,7 @@ extension Supervisor {
     }
     worker.state = .ready
     worker.wasReady = true
+    armWatch()
     loop.cancel(&worker.timer)
     let time = "ready after \((loop.now - worker.startedAt).wholeMilliseconds) ms"
     worker.child.note(.info, time)
