@@ -323,5 +323,6 @@ enum ShippedProfiles {
         }
       ]
     }
+
     """#
 }
