@@ -26,7 +26,7 @@ import Testing
         """)
     #expect(
       try Self.text(StatusResponse.Front(pid: nil, state: .backoff, restarts: 3))
-        == #"{"pid":null,"restarts":3,"state":"backoff"}"#)
+        == #"{"isolation":[],"pid":null,"restarts":3,"state":"backoff"}"#)
   }
 
   @Test func theLastExitHasReasonDetailAndTime() throws {

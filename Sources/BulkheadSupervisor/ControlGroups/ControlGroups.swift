@@ -25,6 +25,8 @@ final class ControlGroups {
   /// Why there is none for a controller.
   private var gaps: [ControlGroupController: String] = [:]
   private var next: UInt64 = 1
+  /// Groups of others that have processes in them still.
+  private var leftovers: [String] = []
   /// The group to go back to, so that nothing is left behind.
   private var movedFrom: String?
 
@@ -114,10 +116,21 @@ final class ControlGroups {
     }
   }
 
-  /// Groups that a supervisor left behind which was killed: those with processes in them stay.
+  /// Groups of a supervisor that was killed, or of this one before an upgrade: those with processes in them stay until
+  /// these are gone.
   private func removeStale(in directory: String) {
-    for name in files.list(directory) where name.hasPrefix(Self.prefix) {
-      try? files.removeDirectory("\(directory)/\(name)")
+    leftovers += files.list(directory).filter { $0.hasPrefix(Self.prefix) }.map { "\(directory)/\($0)" }
+    removeLeftovers()
+  }
+
+  private func removeLeftovers() {
+    leftovers.removeAll { path in
+      do throws(SystemError) {
+        try files.removeDirectory(path)
+        return true
+      } catch {
+        return error.code != EBUSY
+      }
     }
   }
 
@@ -133,6 +146,7 @@ final class ControlGroups {
   ///   - memory: the most memory of all kinds that it may have, in bytes.
   ///   - cpuPercent: its share of one processor; nil for no bound.
   func make(memory: UInt64, cpuPercent: Int?) -> WorkerControlGroup {
+    removeLeftovers()
     let group = WorkerControlGroup(files: files)
     var wanted: [ControlGroupController] = [.memory]
     if cpuPercent != nil { wanted.append(.cpu) }
