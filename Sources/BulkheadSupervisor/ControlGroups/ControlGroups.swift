@@ -20,6 +20,9 @@ final class ControlGroups {
   /// The group of the supervisor and the front in version 2; the name that `DelegateSubgroup=` is to have.
   static let ownName = "supervisor"
 
+  /// After an upgrade there may be a group of each worker of before.
+  private static let maximumLeftBehind = 65_536
+
   private let files: ControlGroupFiles
   private(set) var hierarchies: [ControlGroupController: Hierarchy] = [:]
   /// Why there is none for a controller.
@@ -44,6 +47,12 @@ final class ControlGroups {
         gaps[controller] = "no hierarchy with the controller \(controller.rawValue) is mounted"
       }
     }
+    removeStale()
+  }
+
+  /// Removes the groups of workers that are gone and that nobody else removes: of a supervisor that was killed, or of the
+  /// program before this one.
+  func removeStale() {
     for directory in Set(hierarchies.values.map(\.directory)) { removeStale(in: directory) }
   }
 
@@ -174,7 +183,7 @@ final class ControlGroups {
       return there.path
     }
     // A number that another incarnation of this process left behind is passed over.
-    for _ in 0..<64 {
+    for _ in 0..<Self.maximumLeftBehind {
       let path = "\(hierarchy.directory)/\(Self.prefix)\(getpid())-\(next)"
       next &+= 1
       do throws(SystemError) {

@@ -193,6 +193,7 @@ extension Supervisor {
     // Not now: one of its children is what calls.
     loop.after(.zero) { [unowned self] in
       upgrade.previous.removeAll { $0 === generation }
+      controlGroups.removeStale()
       guard upgrade.previous.isEmpty else { return }
       if upgrade.info?.state == .draining {
         upgrade.info?.state = .done

@@ -22,6 +22,9 @@ extension Supervisor {
       return .failure(
         ControlError(code: .conflict, message: "upgrade \(info.number) is under way (\(info.state.rawValue))"))
     }
+    guard reload == nil else {
+      return .failure(ControlError(code: .conflict, message: "a reload is under way: try again when it is over"))
+    }
     guard upgrade.previous.count < Handover.maximumGenerations - 1 else {
       return .failure(
         ControlError(
@@ -104,7 +107,7 @@ extension Supervisor {
   private var isQuiet: Bool {
     upgrade.previous.allSatisfy { $0.hasFront && !$0.front.hasWaiting }
       && (upgrade.isPending || (front?.isServing == true && !workers.values.contains { $0.state == .starting }))
-      && front?.hasWaiting != true
+      && front?.hasWaiting != true && reload == nil
   }
 
   /// What the next program needs.

@@ -25,6 +25,8 @@ struct Upgrade {
   var deadline = Duration.zero
   var timer: TimerQueue.Token?
 
+  /// It has begun and is not decided: nothing else may change.
+  var isUnderWay: Bool { check != nil || isExecuting || isPending }
   /// A front of before still takes the traffic.
   var isPending: Bool { previous.contains { $0.serves } }
 }
