@@ -32,6 +32,10 @@ extension Supervisor {
       return answer(
         .failure(ControlError(code: .conflict, message: "a reload is under way: try again when it is over")))
     }
+    guard !upgrade.isExecuting else {
+      return answer(
+        .failure(ControlError(code: .conflict, message: "an upgrade is under way, which reads the configuration anew")))
+    }
     let loaded: LoadedConfiguration
     do throws(ConfigurationErrors) {
       loaded = try ConfigurationLoader.load(path: configuration.file)

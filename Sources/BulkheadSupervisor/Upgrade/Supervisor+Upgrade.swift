@@ -103,7 +103,7 @@ extension Supervisor {
   private var isQuiet: Bool {
     upgrade.previous.allSatisfy { $0.hasFront && !$0.front.hasWaiting }
       && (upgrade.isPending || (front?.isServing == true && !workers.values.contains { $0.state == .starting }))
-      && front?.hasWaiting != true
+      && front?.hasWaiting != true && reload == nil
   }
 
   /// What the next program needs.
