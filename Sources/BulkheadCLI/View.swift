@@ -107,11 +107,16 @@ struct View {
         .init(Self.span(worker.uptimeSeconds)), .init("\(worker.callbacks)"),
         .init(worker.pssBytes.map { "\(ByteCount(bytes: $0))" } ?? "-"),
         .init("\(holding)/\(worker.isolation.count)", colour: isWhole ? .green : .yellow),
-        .init(worker.currentCallback.map { "\($0.name) for \(Self.tenths($0.milliseconds)) ms" } ?? "-"),
+        .init(worker.currentCallback.map(running) ?? "-"),
       ]
     }
     let missing = missingLayers(response.workers)
     return ([table.rendered(coloured: coloured)] + (missing.isEmpty ? [] : [""] + missing)).joined(separator: "\n")
+  }
+
+  private func running(_ callback: WorkerInfo.CurrentCallback) -> String {
+    "\(callback.name) for \(Self.tenths(callback.milliseconds)) ms"
+      + (callback.stream.map { ", stream \($0)" } ?? "")
   }
 
   /// One line for each layer that some worker lacks: workers of one machine mostly lack the same for the same reason.
@@ -146,7 +151,7 @@ struct View {
     }
   }
 
-  private static func cell(_ state: PluginState) -> Table.Cell {
+  static func cell(_ state: PluginState) -> Table.Cell {
     switch state {
     case .ready: .init(state.rawValue, colour: .green)
     case .starting, .backoff: .init(state.rawValue, colour: .yellow)
@@ -154,14 +159,10 @@ struct View {
     }
   }
 
-  private static func count(_ number: UInt64, _ what: String) -> String { "\(number) \(what)\(number == 1 ? "" : "s")" }
+  static func count(_ number: UInt64, _ what: String) -> String { "\(number) \(what)\(number == 1 ? "" : "s")" }
 
   /// One digit after the point, whatever the number.
-  private static func tenths(_ value: Double) -> String {
-    guard value.isFinite, value.magnitude < 1e15 else { return "?" }
-    let tenths = Int64((value * 10).rounded())
-    return "\(tenths / 10).\((tenths % 10).magnitude)"
-  }
+  private static func tenths(_ value: Double) -> String { Reading.tenths(value) }
 
   /// A span of time in its two largest units: `3d4h`, `2m5s`, `12s`.
   static func span(_ seconds: Double) -> String {

@@ -143,10 +143,13 @@ public final class Front: Sendable {
 
   /// Stops accepting, finishes what is in flight, at most that long, then ends with code 0.
   public func drain(milliseconds: UInt32) {
-    for server in servers.withLockedValue({ $0 }) { server.close(promise: nil) }
-    shared.drain(milliseconds: milliseconds) { [self] in
-      events.send(.drained)
-      stop(code: ExitCode.ok)
+    let servers = servers.withLockedValue { $0 }
+    whenAccepted(servers) { [self] in
+      for server in servers { server.close(promise: nil) }
+      shared.drain(milliseconds: milliseconds) { [self] in
+        events.send(.drained)
+        stop(code: ExitCode.ok)
+      }
     }
   }
 
@@ -159,21 +162,26 @@ public final class Front: Sendable {
   /// response, at most that long, then ends with code 0. No connection that was taken is lost.
   public func handOver(milliseconds: UInt32) {
     let servers = servers.withLockedValue { $0 }
-    let all = Array(group.makeIterator())
-    guard let first = all.first else { return }
-    // What was accepted goes from the listener's loop to its own, back, and there again before it is a connection; a
-    // listener that is closed meanwhile would take it along.
-    let stopped = EventLoopFuture.andAllComplete(servers.map { $0.setOption(.autoRead, value: false) }, on: first)
-    let settled = (0..<4).reduce(stopped) { before, _ in
-      before.flatMap { EventLoopFuture.andAllComplete(all.map { $0.submit {} }, on: first) }
-    }
-    settled.whenComplete { [self] _ in
+    whenAccepted(servers) { [self] in
       for server in servers { server.close(promise: nil) }
       shared.handOver(milliseconds: milliseconds) { [self] in
         events.send(.drained)
         stop(code: ExitCode.ok)
       }
     }
+  }
+
+  /// Stops accepting; calls `body` once all that was accepted is a connection.
+  private func whenAccepted(_ servers: [any Channel], _ body: @escaping @Sendable () -> Void) {
+    let all = Array(group.makeIterator())
+    guard let first = all.first else { return body() }
+    // What was accepted goes from the listener's loop to its own, back, and there again before it is a connection; a
+    // listener that is closed meanwhile would take it along.
+    let stopped = EventLoopFuture.andAllComplete(servers.map { $0.setOption(.autoRead, value: false) }, on: first)
+    let settled = (0..<4).reduce(stopped) { before, _ in
+      before.flatMap { EventLoopFuture.andAllComplete(all.map { $0.submit {} }, on: first) }
+    }
+    settled.whenComplete { _ in body() }
   }
 
   private func stop(code: Int32) {

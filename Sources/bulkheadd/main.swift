@@ -20,7 +20,8 @@ struct BulkheadDaemon: ParsableCommand {
     help: "Validate everything, compile every module, list what each exports and imports, and exit with 0 or 78.")
   var check = false
 
-  @Option(help: ArgumentHelp("How log lines are written: text or json.", valueName: "format"), transform: logFormat)
+  @Option(
+    help: ArgumentHelp("How log lines are written: text, json or journald.", valueName: "format"), transform: logFormat)
   var logFormat = LogFormat.text
 
   @Option(
@@ -39,7 +40,9 @@ struct BulkheadDaemon: ParsableCommand {
   var takesOver: UInt32?
 
   private static func logFormat(_ text: String) throws -> LogFormat {
-    guard let format = LogFormat(rawValue: text) else { throw ValidationError("'\(text)' is neither text nor json.") }
+    guard let format = LogFormat(rawValue: text) else {
+      throw ValidationError("'\(text)' is no log format; there are text, json and journald.")
+    }
     return format
   }
 

@@ -20,7 +20,8 @@ import Testing
       isolation: [.init(.init(layer: .seccomp, holds: true, why: "x"))])
     #expect(
       try Self.text(worker) == """
-        {"callbacks":2,"currentCallback":null,"isolation":[{"holds":true,"layer":"seccomp","why":"x"}],"pid":1,\
+        {"callbacks":2,"currentCallback":null,"deadlines":null,\
+        "isolation":[{"holds":true,"layer":"seccomp","why":"x"}],"memoryBytes":null,"pid":1,\
         "plugin":"a","pssBytes":null,"role":null,"state":"ready","uptimeSeconds":1.5}
         """)
     #expect(

@@ -121,9 +121,11 @@ import Testing
     let installed = try Installed()
     var plugins = Self.stamp()
     for index in plugins.indices { plugins[index].policy = "two-tries" }
-    let bulkhead = try Bulkhead(plugins: plugins, executable: installed.path("bulkheadd"), arguments: [
-      "--libexec", installed.directory.path,
-    ])
+    let bulkhead = try Bulkhead(
+      plugins: plugins, executable: installed.path("bulkheadd"),
+      arguments: [
+        "--libexec", installed.directory.path,
+      ])
     let load = Load(port: bulkhead.port, connections: 2, judge: Self.stamped)
     let front = try #require(try bulkhead.status().front.pid)
     try installed.replace(name, by: script)
@@ -147,7 +149,8 @@ import Testing
     let bulkhead = try Bulkhead(plugins: Self.stamp())
     let workers = Set(try bulkhead.workers().map(\.pid))
     let file = bulkhead.directory.appending(path: "bulkhead.yaml")
-    try (String(contentsOf: file, encoding: .utf8) + "listners: []\n").write(to: file, atomically: true, encoding: .utf8)
+    try (String(contentsOf: file, encoding: .utf8) + "listners: []\n").write(
+      to: file, atomically: true, encoding: .utf8)
     let run = try Self.upgrade(bulkhead)
     #expect(run.status == ExitCode.unavailable)
     #expect(run.errors.contains("bulkhead.yaml:") && run.errors.contains("listners"), "\(run.errors)")

@@ -95,6 +95,8 @@ final class ControlLink: Sendable {
     case .success(.accept): onAccept()
     case .success(.handOver(let milliseconds)): onHandOver(milliseconds)
     case .success(.collectMetrics(let number)): MetricsCollection.start(number: number, group: group)
+    case .success(.ping(let number)): group.ping(number)
+    case .success(.collectStatistics(let number)): MetricsCollection.startStatistics(number: number, group: group)
     case .success(.prepareChain(let generation)): prepareChain(generation, &descriptors)
     case .success(.activateChain(let generation)): group.activateChain(generation: generation)
     case .success(.discardChain(let generation)): group.discardChain(generation: generation)

@@ -126,6 +126,16 @@ final class FrontGroup: Sendable {
     if mapping.letGo() { events.send(.workerGone(worker: mapping.worker)) }
   }
 
+  // MARK: Watch
+
+  /// Answers once every loop has come to it.
+  func ping(_ number: UInt32) {
+    let loops = self.loops
+    let missing = Countdown(loops.count)
+    let events = self.events
+    for loop in loops { loop.eventLoop.execute { if missing.step() { events.send(.pong(number: number)) } } }
+  }
+
   // MARK: Drain
 
   /// Lets every loop finish what is in flight; `done` is called once, when all have, or after the time. After `handOver`,

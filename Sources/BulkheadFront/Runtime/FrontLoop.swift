@@ -75,6 +75,8 @@ final class FrontLoop: @unchecked Sendable {
   var counters: FrontCounters
   /// The answer to the supervisor's question for metrics that is under way; on the first loop alone.
   var collection: MetricsCollection?
+  /// The same for `collectStatistics`.
+  var statistics: MetricsCollection?
   private var nextConnection: UInt64 = 0
 
   init(
@@ -222,6 +224,7 @@ final class FrontLoop: @unchecked Sendable {
     toBeWoken = []
     exchanges = []
     collection = nil
+    statistics = nil
   }
 
   /// Resets what is left.

@@ -21,6 +21,10 @@ final class ChildProcess {
     var frame: Int
     /// Lines of log a second; twice as many may come at once.
     var linesPerSecond: UInt32
+    /// Lines beyond those, in all its life, after which it counts as one that floods; nil: never.
+    var linesBeyond: UInt64?
+    /// Bytes on its standard error, in all its life, after which it counts as one that floods; nil: never.
+    var errorBytes: Int?
   }
 
   /// The most bytes taken from one pipe at a time.
@@ -50,6 +54,10 @@ final class ChildProcess {
   private var resumeTimer: TimerQueue.Token?
   private var droppedTimer: TimerQueue.Token?
   private var isReportBroken = false
+  private let floodBounds: Bounds
+  private var linesBeyond: UInt64 = 0
+  private var errorBytes = 0
+  private var isFlooding = false
 
   /// Takes each frame that is not about its log.
   var onFrame: (ReportFrame) -> Void = { _ in }
@@ -57,6 +65,8 @@ final class ChildProcess {
   var onBrokenReport: (WireError) -> Void = { _ in }
   /// Takes each line that it writes to its standard error, before bounds and log.
   var onErrorLine: (String) -> Void = { _ in }
+  /// Called once where it says more than any honest child does; for people.
+  var onFlood: (String) -> Void = { _ in }
   /// Called once, when it is gone and collected, and all that it had written was taken.
   var onExit: (ExitStatus) -> Void = { _ in }
 
@@ -117,6 +127,7 @@ final class ChildProcess {
     self.identity = identity
     self.loop = loop
     self.log = log
+    floodBounds = bounds
     assembler = FrameAssembler(limit: bounds.frame)
     lineLimiter = LineLimiter(
       perSecond: bounds.linesPerSecond, burst: bounds.linesPerSecond.multipliedReportingOverflow(by: 2).partialValue)
@@ -192,7 +203,17 @@ final class ChildProcess {
 
   private func readErrors() {
     guard let count = readChunk(errors, { bytes in lines.append(bytes) { takeErrorLine($0) } }) else { return }
+    errorBytes &+= count
+    if let most = floodBounds.errorBytes, errorBytes > most {
+      floods("its standard error carried more than \(most >> 10) KiB")
+    }
     if count == 0 { unwatch(&errorWatch) } else { charge(count) }
+  }
+
+  private func floods(_ what: String) {
+    guard !isFlooding else { return }
+    isFlooding = true
+    onFlood(what)
   }
 
   /// Leaves the pipes alone for a while where too much comes.
@@ -232,10 +253,16 @@ final class ChildProcess {
   }
 
   private func takeLine(_ level: LogLevel, stream: String?, _ message: String) {
-    guard level >= log.minimumLevel else { return }
+    // Those that nobody sees count too: an honest child does not send them.
     if lineLimiter.take(at: loop.now) {
-      note(level, message, stream: stream)
-    } else if droppedTimer == nil {
+      if level >= log.minimumLevel { note(level, message, stream: stream) }
+      return
+    }
+    linesBeyond &+= 1
+    if let most = floodBounds.linesBeyond, linesBeyond > most {
+      floods("it wrote \(most) lines of log more than its bound")
+    }
+    if droppedTimer == nil {
       droppedTimer = loop.after(.seconds(1)) { [weak self] in
         self?.droppedTimer = nil
         self?.sayDropped()

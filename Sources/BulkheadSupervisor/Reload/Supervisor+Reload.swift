@@ -60,12 +60,14 @@ extension Supervisor {
     let reload = Reload(generation: generation &+ 1, loaded: loaded, programs: programs, startedAt: loop.now)
     reload.waiters.append(answer)
     self.reload = reload
+    announceReload()
     prepareModules(reload)
   }
 
   private func refused(_ what: String, _ lines: [String]) -> ControlError {
     reloads.refused += 1
     note(.error, "reload: \(what); nothing was changed")
+    record(.reloadRefused, ([what] + lines.prefix(5)).joined(separator: "; "))
     for line in lines { note(.error, "reload: \(line)") }
     var error = ControlError(code: .invalidConfiguration, message: "\(what); nothing was changed")
     error.details = lines
@@ -303,6 +305,7 @@ extension Supervisor {
   private func end(_ reload: Reload, _ result: Result<ReloadResponse, ControlError>) {
     loop.cancel(&reload.timer)
     self.reload = nil
+    if phase == .running { announceReloaded() }
     if let preparation = reload.preparation { letGo(preparation) }
     var result = result
     if case .success(var response) = result {
@@ -310,6 +313,7 @@ extension Supervisor {
       response.milliseconds = (loop.now - reload.startedAt).inSeconds * 1_000
       result = .success(response)
       note(.info, "reload: \(Self.summary(response))")
+      record(.reloaded, Self.summary(response))
     }
     for waiter in reload.waiters { waiter(result) }
     if reloadIsWanted {

@@ -13,6 +13,10 @@ public enum Bulkhead {
   ///
   /// - Returns: one of `ExitCode`.
   public static func run(_ options: SupervisorOptions) -> Int32 {
+    let environment = ServiceEnvironment(pid: getpid()) { name in getenv(name).map { String(cString: $0) } }
+    // Before anything is opened, so that none of these numbers is ours.
+    let inherited = options.check ? InheritedSockets() : InheritedSockets(environment)
+    for name in ServiceEnvironment.listenVariables { unsetenv(name) }
     let signals: SignalDescriptor
     do throws(SystemError) {
       signal(SIGPIPE, SIG_IGN)
@@ -33,11 +37,11 @@ public enum Bulkhead {
       if options.check {
         try Check(options: options, log: log).run()
       } else {
-        let program = try program(options)
         let inheritance = Inheritance(try Reexecution.takeHandover())
+        let program = try program(options)
         let shared = SharedSignals(signals)
         do throws(StartError) {
-          try serve(options, log, shared, program, inheritance)
+          try serve(options, log, shared, program, inheritance, environment, inherited)
         } catch {
           guard let handover = inheritance.afterFailure(error) else { throw error }
           return hold(handover, error, program, log, shared)
@@ -48,13 +52,17 @@ public enum Bulkhead {
       for line in error.lines {
         log.write(LogLine(at: .now, level: .critical, process: "supervisor", message: line))
       }
+      if let socket = environment.notifySocket, !options.check, let line = error.lines.first {
+        _ = try? NotifySocket.send(ServiceMessage.status("Failed: \(line)").bytes, to: socket)
+      }
       return error.code
     }
   }
 
   private static func serve(
     _ options: SupervisorOptions, _ log: LogWriter, _ signals: SharedSignals, _ program: Upgrade.Program,
-    _ inheritance: Inheritance
+    _ inheritance: Inheritance,
+    _ environment: ServiceEnvironment, _ inherited: InheritedSockets
   ) throws(StartError) {
     let note = { (level: LogLevel, message: String) in
       log.write(LogLine(at: .now, level: level, process: "supervisor", message: message))
@@ -69,7 +77,8 @@ public enum Bulkhead {
     let setup = Supervisor.Setup(
       loaded: loaded, installation: installation, programs: programs,
       // Where there is one processor, whoever spins keeps the other side from running.
-      maximumSpinMicroseconds: processors > 1 ? 50 : 0, processors: processors, program: program)
+      maximumSpinMicroseconds: processors > 1 ? 50 : 0, processors: processors, program: program,
+      service: environment, inherited: inherited)
     try prepareCache(loaded.configuration.cacheDirectory)
     let socket = ControlSocket(path: loaded.configuration.controlSocket)
     try socket.claim()

@@ -9,18 +9,39 @@ final class ListenerSockets {
   /// What the control API tells of them.
   let descriptions: [StatusResponse.Listener]
   private var sockets: [SharedDescriptor] = []
+  /// Those that no socket unit holds, with their listeners' names: to be stored by the service manager.
+  private(set) var storable: [(listener: String, descriptor: SharedDescriptor)] = []
+  /// What was handed over and is no listener's.
+  var leftovers: [InheritedSockets.Socket]
 
-  /// Binds all of them, but for those that were bound by the program before this one.
+  /// Takes over what was handed over, and binds the rest.
   ///
+  /// - Parameters:
+  ///   - handedOver: by the program before this one; they come first.
+  ///   - inherited: from the service manager.
   /// - Throws: `StartError` that names each listener that cannot be bound, with its place in the configuration; its code is
   ///   `noPermission` where that is why, else `unavailable`.
-  init(_ listeners: [Configuration.Listener], handedOver: [Handover.Listener] = []) throws(StartError) {
+  init(
+    _ listeners: [Configuration.Listener], handedOver: [Handover.Listener] = [],
+    inherited: InheritedSockets = InheritedSockets(),
+    note: (LogLevel, String) -> Void = { _, _ in }
+  ) throws(StartError) {
+    var inherited = inherited
     var handedOver = handedOver
+    var storable: [(listener: String, descriptor: SharedDescriptor)] = []
     var sockets: [SharedDescriptor] = []
     var descriptions: [StatusResponse.Listener] = []
     var problems: [String] = []
     var code = ExitCode.unavailable
     for listener in listeners {
+      if let socket = inherited.take(for: listener) {
+        note(.info, "listener \(listener.name): takes over the socket '\(socket.name)' on \(socket.address)")
+        sockets.append(socket.descriptor)
+        if socket.isStored { storable.append((listener.name, socket.descriptor)) }
+        descriptions.append(
+          .init(name: listener.name, address: socket.address.description, upstream: listener.upstream))
+        continue
+      }
       do throws(SystemError) {
         if let index = Self.index(of: listener, in: handedOver) {
           let old = handedOver.remove(at: index)
@@ -30,7 +51,9 @@ final class ListenerSockets {
         }
         let socket = try ListeningSocket(ListenAddress(host: listener.host, port: listener.port))
         let address = socket.address.description
-        sockets.append(SharedDescriptor(socket.takeDescriptor()))
+        let descriptor = SharedDescriptor(socket.takeDescriptor())
+        sockets.append(descriptor)
+        storable.append((listener.name, descriptor))
         descriptions.append(.init(name: listener.name, address: address, upstream: listener.upstream))
       } catch {
         problems.append("\(listener.location): listener '\(listener.name)': \(error)")
@@ -39,6 +62,8 @@ final class ListenerSockets {
     }
     guard problems.isEmpty else { throw StartError(code, problems) }
     self.sockets = sockets
+    self.storable = storable
+    leftovers = inherited.sockets
     self.descriptions = descriptions
   }
 
@@ -60,5 +85,8 @@ final class ListenerSockets {
   var raw: [Int32] { sockets.map(\.raw) }
 
   /// Gives up the supervisor's own copies: when the front's are closed too, connections are refused.
-  func close() { sockets = [] }
+  func close() {
+    sockets = []
+    storable = []
+  }
 }

@@ -26,6 +26,8 @@ final class PluginRuntime {
   /// Its worker processes, the oldest first.
   var workers: [WorkerRuntime] = []
   var lastExit: PluginInfo.LastExit?
+  /// How often a worker was interrupted since a callback, or its start, took too long.
+  var deadlineHits: UInt64 = 0
   /// Ends of its workers since the supervisor started.
   var exits: [ExitReason: UInt64] = [:]
   /// Which missing layers were said already, so that a plugin that is restarted often does not repeat them.

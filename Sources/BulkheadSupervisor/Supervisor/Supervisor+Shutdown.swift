@@ -21,12 +21,15 @@ extension Supervisor {
     case .starting where front == nil && upgrade.previous.isEmpty:
       note(.info, "\(name): stopped before anything served")
       phase = .stopping
+      announceStop()
       stopWorkers()
     case .starting, .running:
       note(.info, "\(name): draining for at most \(Self.drainTime.text); a second one stops at once")
       phase = .draining
+      record(.stopping, "\(name): draining for at most \(Self.drainTime.text)")
       endReloads(because: "the supervisor stops")
       drainingSince = loop.now
+      announceStop()
       listeners.close()
       drainPrevious()
       loop.cancel(&frontTimer)

@@ -30,6 +30,10 @@ final class Supervisor {
     var processors: Int
     /// What an upgrade executes.
     var program: Upgrade.Program
+    /// What the service manager that started this process said.
+    var service = ServiceEnvironment()
+    /// What it handed over.
+    var inherited = InheritedSockets()
   }
 
   /// The longest that a drain takes before what is left is reset.
@@ -50,6 +54,8 @@ final class Supervisor {
   let log: LogWriter
   let inbox: Inbox
   let listeners: ListenerSockets
+  /// Who is told how this service is.
+  let service: ServiceManager
   /// Held for as long as there may be another front; nil where none is configured.
   let accessLog: SharedDescriptor?
   let controlGroups: ControlGroups
@@ -92,7 +98,12 @@ final class Supervisor {
   var watchTimer: TimerQueue.Token?
   var recyclingTimer: TimerQueue.Token?
   var metrics = MetricsCollection()
+  var journal = EventJournal()
+  var statistics = StatisticsCollection()
   var upgrade = Upgrade()
+  var serviceTimer: TimerQueue.Token?
+  var statusTimer: TimerQueue.Token?
+  var saidReady = false
   var drainingSince = Duration.zero
   var shutdownTimer: TimerQueue.Token?
   /// Why the run is over, once it is.
@@ -108,7 +119,12 @@ final class Supervisor {
     self.log = log
     self.inbox = inbox
     startedAt = loop.now
-    listeners = try ListenerSockets(setup.loaded.configuration.listeners, handedOver: sockets)
+    let note = { (level: LogLevel, message: String) in
+      log.write(LogLine(at: .now, level: level, process: "supervisor", message: message))
+    }
+    service = ServiceManager(setup.service, loop: loop, note: note)
+    listeners = try ListenerSockets(
+      setup.loaded.configuration.listeners, handedOver: sockets, inherited: setup.inherited, note: note)
     accessLog = try setup.loaded.configuration.accessLog.map { log throws(StartError) in try AccessLogFile.open(log) }
     do throws(SystemError) {
       let pipe = try Pipe()
@@ -157,6 +173,8 @@ final class Supervisor {
     for listener in listeners.descriptions {
       note(.info, "listener \(listener.name) on \(listener.address), upstream \(listener.upstream)")
     }
+    startService()
+    record(.started, "bulkheadd \(SupervisorOptions.version) started", pid: getpid())
     try prepareModules()
     if outcome == nil {
       if phase == .starting {
@@ -215,14 +233,18 @@ final class Supervisor {
 
   private func report(_ state: PluginState, _ plugin: PluginRuntime) {
     tellFront(.pluginState(plugin: plugin.index, state: state))
+    updateService()
     reloadNoticed(state, plugin)
     switch state {
     case .starting, .ready: note(.debug, "plugin is \(state.rawValue)", plugin: plugin.name)
     case .backoff:
       let wait = plugin.machine.nextStart.map { " in \(($0 - loop.now).text)" } ?? ""
       note(.info, "the next worker starts\(wait)", plugin: plugin.name)
+      record(.backoff, "the next worker starts\(wait)", plugin: plugin.name)
     case .quarantined:
-      note(.error, "quarantined: \(budgetIsSpent(plugin))", plugin: plugin.name)
+      let why = budgetIsSpent(plugin)
+      note(.error, "quarantined: \(why)", plugin: plugin.name)
+      record(.quarantined, why, plugin: plugin.name)
     }
   }
 

@@ -44,7 +44,8 @@ extension Bulkhead {
     }
     let arguments = CommandLine.arguments
     return Upgrade.Program(
-      path: Reexecution.program(arguments: arguments, executable: executable), arguments: arguments, options: options)
+      path: Reexecution.program(arguments: arguments, executable: executable), arguments: arguments, options: options,
+      inherited: Reexecution.inheritedDescriptors())
   }
 
   /// This program cannot start, but a front of before serves, and would end with this process: stays, and executes what is
@@ -68,7 +69,7 @@ extension Bulkhead {
         return error.code
       }
       do throws(SystemError) {
-        try Reexecution.execute(program.path, arguments: program.arguments, handover)
+        try Reexecution.execute(program, handover)
       } catch {
         why = "upgrade \(handover.number): \(error)"
       }

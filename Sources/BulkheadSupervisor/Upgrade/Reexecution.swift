@@ -1,6 +1,7 @@
 import BulkheadCore
 import BulkheadSystem
 import BulkheadWire
+import Foundation
 import Glibc
 
 /// Puts another program in this one's place: same process id, same children, and of the descriptors those of the
@@ -23,18 +24,28 @@ enum Reexecution {
   /// it was where that fails.
   ///
   /// - Throws: `SystemError`; where it works, it does not return.
-  static func execute(_ program: String, arguments: [String], _ handover: Handover) throws(SystemError) -> Never {
+  static func execute(_ program: Upgrade.Program, _ handover: Handover) throws(SystemError) -> Never {
     let message = try Memfd.message(name: "handover", handover.encoded()).takeDescriptor()
     // Libraries leave some of theirs open: none may reach a program that does not know it.
-    try RawDescriptor.closeOnExec(from: 3, keeping: handover.descriptors + [message.raw])
+    try RawDescriptor.closeOnExec(from: 3, keeping: program.inherited + handover.descriptors + [message.raw])
     setenv(variable, "\(message.raw)", 1)
-    var pointers: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
-    execv(program, &pointers)
+    var pointers: [UnsafeMutablePointer<CChar>?] = program.arguments.map { strdup($0) } + [nil]
+    execv(program.path, &pointers)
     let code = errno
     for pointer in pointers { free(pointer) }
     unsetenv(variable)
-    try RawDescriptor.closeOnExec(from: 3)
-    throw SystemError(operation: "execute", subject: program, code: code)
+    try RawDescriptor.closeOnExec(from: 3, keeping: program.inherited)
+    throw SystemError(operation: "execute", subject: program.path, code: code)
+  }
+
+  /// The descriptors, beside the standard ones, that whoever started this process gave it and that nobody here knows. They
+  /// stay open for as long as the process runs: their end may tell somebody of its.
+  static func inheritedDescriptors() -> [Int32] {
+    let numbers = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? []
+    return numbers.compactMap { Int32($0) }.filter { number in
+      let flags = fcntl(number, F_GETFD)
+      return number > 2 && flags >= 0 && flags & FD_CLOEXEC == 0
+    }.sorted()
   }
 
   /// What the program before this one left; nil where there was none.
@@ -64,7 +75,7 @@ enum Reexecution {
       throw StartError(
         ExitCode.software, "what the program before left cannot be understood: \(error); restart bulkheadd")
     }
-    try? RawDescriptor.closeOnExec(from: 3)
+    for descriptor in handover.descriptors { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
     return handover
   }
 }

@@ -197,6 +197,7 @@ extension Supervisor {
       if upgrade.info?.state == .draining {
         upgrade.info?.state = .done
         note(.info, "upgrade \(upgrade.info?.number ?? 0): done")
+        record(.upgraded, "upgrade \(upgrade.info?.number ?? 0): done", pid: getpid())
       }
       if phase == .draining, front == nil { stopWorkers() }
     }

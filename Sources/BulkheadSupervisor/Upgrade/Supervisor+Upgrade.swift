@@ -57,6 +57,7 @@ extension Supervisor {
     upgrade.info?.state = .failed
     upgrade.info?.detail = why
     note(.error, "upgrade \(number) failed, what served before serves on: \(why)")
+    record(.upgradeFailed, "upgrade \(number) failed, what served before serves on: \(why)")
   }
 
   private func checked(_ problem: String?) {
@@ -93,7 +94,7 @@ extension Supervisor {
     note(.info, "upgrade \(handover.number): executing \(setup.program.path)")
     log.flush()
     do throws(SystemError) {
-      try Reexecution.execute(setup.program.path, arguments: setup.program.arguments, handover)
+      try Reexecution.execute(setup.program, handover)
     } catch {
       upgrade.isExecuting = false
       failUpgrade("\(error)")

@@ -9,6 +9,8 @@ struct Upgrade {
     /// This process's own command line.
     var arguments: [String]
     var options: SupervisorOptions
+    /// Descriptors that came with the start and are kept as they are.
+    var inherited: [Int32]
   }
 
   /// The last one; nil where there was none.
