@@ -12,7 +12,7 @@ public struct BulkheadControlCommand: AsyncParsableCommand {
       """,
     subcommands: [
       StatusCommand.self, PluginsCommand.self, WorkersCommand.self, MetricsCommand.self, RestartCommand.self,
-      ResetCommand.self, ReloadCommand.self, PolicyCommand.self,
+      ResetCommand.self, ReloadCommand.self, UpgradeCommand.self, PolicyCommand.self,
     ])
 
   @OptionGroup var connection: ConnectionOptions

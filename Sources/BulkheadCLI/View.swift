@@ -28,11 +28,29 @@ struct View {
       .map { "\n" + Table.printable("front: without \($0.layer.rawValue): \($0.why)") }.joined()
     return """
       bulkheadd \(Table.printable(status.version)): \(state), pid \(status.pid), up \(Self.span(status.uptimeSeconds))
-      front: \(front), \(frontPid), \(Self.count(status.front.restarts, "restart"))\(isolation)\(missing)
+      front: \(front), \(frontPid), \(Self.count(status.front.restarts, "restart"))\(isolation)\(missing)\(upgradeLine(status))
       plugins: \(counts.ready) of \(counts.plugins) ready\(others); \(Self.count(UInt64(clamping: counts.workers), "worker"))
 
       \(listeners.rendered(coloured: coloured))
       """
+  }
+
+  /// What there is to know of the last upgrade, on a line of its own; nothing once it is done.
+  private func upgradeLine(_ status: StatusResponse) -> String {
+    guard let upgrade = status.upgrade, upgrade.state != .done else { return "" }
+    let state = Table.painted(
+      .init(upgrade.state.rawValue, colour: upgrade.state == .failed ? .red : .yellow), coloured)
+    let old = upgrade.oldFronts.map(String.init).joined(separator: ", ")
+    return "\nupgrade \(upgrade.number): \(state)" + (old.isEmpty ? "" : ", old front pid \(old)")
+      + (upgrade.detail.isEmpty ? "" : ": \(Table.printable(upgrade.detail))")
+  }
+
+  func show(_ upgrade: UpgradeInfo, version: String) throws(ControlFailure) -> String {
+    if format == .json { return try json(upgrade) }
+    let rest =
+      upgrade.oldFronts.isEmpty
+      ? "" : "; the old front (pid \(upgrade.oldFronts.map(String.init).joined(separator: ", "))) finishes what it has"
+    return Table.printable("upgraded from version \(upgrade.from) to \(version)\(rest)")
   }
 
   func show(_ response: PluginsResponse) throws(ControlFailure) -> String {

@@ -13,6 +13,8 @@ public enum ControlPaths {
   public static let workers = "/v1/workers"
   /// `GET`: `PoliciesResponse`.
   public static let policies = "/v1/policies"
+  /// `POST`: `UpgradeInfo`, after the upgrade was begun; how it goes on is part of the status.
+  public static let upgrade = "/v1/upgrade"
   /// `GET`: Prometheus text, of `metricsContentType`.
   public static let metrics = "/v1/metrics"
   public static let metricsContentType = "text/plain; version=0.0.4; charset=utf-8"

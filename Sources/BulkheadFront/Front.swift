@@ -110,6 +110,7 @@ public final class Front: Sendable {
     let channel = try ServerBootstrap(group: group)
       .serverChannelOption(.backlog, value: 1_024)
       .serverChannelOption(.maxMessagesPerRead, value: 16)
+      .serverChannelOption(.autoRead, value: !settings.bootstrap.holdsAccept)
       .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
       .childChannelOption(.recvAllocator, value: FrontSettings.reads)
       .childChannelOption(.writeBufferWaterMark, value: FrontSettings.writes)
@@ -133,6 +134,8 @@ public final class Front: Sendable {
     let link = ControlLink(
       descriptor: control, group: shared, log: log, events: events,
       onDrain: { [self] milliseconds in drain(milliseconds: milliseconds) },
+      onAccept: { [self] in accept() },
+      onHandOver: { [self] milliseconds in handOver(milliseconds: milliseconds) },
       onEnd: { [self] in stop(code: ExitCode.unavailable) })
     // No thread, no commands: as if the supervisor were gone.
     if !DetachedThread.run({ link.run() }) { stop(code: ExitCode.unavailable) }
@@ -161,6 +164,24 @@ public final class Front: Sendable {
       before.flatMap { EventLoopFuture.andAllComplete(all.map { $0.submit {} }, on: first) }
     }
     settled.whenComplete { _ in body() }
+  }
+
+  /// Accepts, where the bootstrap held that back.
+  public func accept() {
+    for server in servers.withLockedValue({ $0 }) { server.setOption(.autoRead, value: true).whenFailure { _ in } }
+  }
+
+  /// Leaves the listening sockets to another front: accepts no more, keeps each connection up to the end of its next
+  /// response, at most that long, then ends with code 0. No connection that was taken is lost.
+  public func handOver(milliseconds: UInt32) {
+    let servers = servers.withLockedValue { $0 }
+    whenAccepted(servers) { [self] in
+      for server in servers { server.close(promise: nil) }
+      shared.handOver(milliseconds: milliseconds) { [self] in
+        events.send(.drained)
+        stop(code: ExitCode.ok)
+      }
+    }
   }
 
   private func stop(code: Int32) {

@@ -14,6 +14,11 @@ public enum FrontCommand: Equatable, Sendable {
   case pluginState(plugin: UInt32, state: PluginState)
   /// Stop accepting, finish what is in flight, then exit; reset what is left after the time.
   case drain(milliseconds: UInt32)
+  /// Accept on the listeners, where the bootstrap held that back.
+  case accept
+  /// Another front takes the listening sockets: accept no more, keep each connection up to the end of its next response,
+  /// then exit; reset what is left after the time.
+  case handOver(milliseconds: UInt32)
   /// The metrics as Prometheus text, please: answered by `FrontEvent.metrics` with the same number.
   case collectMetrics(number: UInt32)
   /// Do all event loops run? Answered by `FrontEvent.pong` with the same number, once each of them has been there.
@@ -29,14 +34,22 @@ public enum FrontCommand: Equatable, Sendable {
   private enum Kind: UInt8 {
     case addWorker = 1
     case workerReady, retireWorker, pluginState, drain, collectMetrics
-    case ping = 40
-    case prepareChain = 32
+    case prepareChain = 40
     case activateChain, discardChain
+    case accept = 32
+    /// With `drain` (5), what the supervisor of a later version says to a front of this one: neither ever changes.
+    case handOver = 33
+    case ping = 50
   }
 
   public func encoded() -> [UInt8] {
     var writer = WireWriter(capacity: 64)
     switch self {
+    case .accept:
+      writer.u8(Kind.accept.rawValue)
+    case .handOver(let milliseconds):
+      writer.u8(Kind.handOver.rawValue)
+      writer.u32(milliseconds)
     case .addWorker(let worker, let plugin):
       writer.u8(Kind.addWorker.rawValue)
       writer.u64(worker)
@@ -79,6 +92,9 @@ public enum FrontCommand: Equatable, Sendable {
       throw WireError(.unknownValue, "command.kind")
     }
     switch kind {
+    case .accept: self = .accept
+    case .handOver:
+      self = .handOver(milliseconds: try reader.u32("handOver.milliseconds"))
     case .addWorker:
       self = .addWorker(worker: try reader.u64("addWorker.worker"), plugin: try reader.u32("addWorker.plugin"))
     case .workerReady:
@@ -136,7 +152,7 @@ public enum FrontEvent: Equatable, Sendable {
   private enum Kind: UInt8 {
     case serving = 1
     case workerFault, workerGone, workerAttached, drained, metrics, workerIdle
-    case pong = 40
+    case pong = 50
     case chainActivated = 32
     case chainRefused, pluginDrained
   }

@@ -67,6 +67,8 @@ public enum Worker {
       reporter.send(.ready)
       try ServeLoop(started, bootstrap).run()
     } catch {
+      // The front does not wait for the report, nor for the kernel to take the guest's memory apart.
+      RawDescriptor.close(ChildDescriptor.Worker.liveness)
       reporter.send(.fault(reason: error.reason, detail: error.detail, backtrace: error.backtrace))
       // Not exit: what the runtime would do at its end, the filter forbids.
       _exit(ExitCode.software)

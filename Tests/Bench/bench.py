@@ -21,6 +21,7 @@ import time
 
 import bodies
 import load
+import recovery
 import report
 import servers
 
@@ -38,6 +39,7 @@ def arguments():
     parser.add_argument("--only", default="*", help="configurations, as patterns with commas: 'bulkhead-*,envoy-1'")
     parser.add_argument("--connections", default="1,32", help="numbers of connections (1,32)")
     parser.add_argument("--no-bodies", action="store_true", help="leave the tables of bodies and of hostcalls out")
+    parser.add_argument("--no-recovery", action="store_true", help="leave the table of crashes out")
     parser.add_argument("--no-ring", action="store_true", help="leave the table of the rings out")
     parser.add_argument("--output", type=pathlib.Path, help="write the Markdown there too")
     chosen = parser.parse_args()
@@ -140,6 +142,8 @@ def main():
             try:
                 results, names = measure(chosen, pathlib.Path(temporary), started)
                 more = [] if chosen.no_bodies else bodies.tables(chosen, pathlib.Path(temporary), started, say)
+                if not chosen.no_recovery:
+                    more += recovery.tables(pathlib.Path(temporary), started, say)
             finally:
                 for server in reversed(started):
                     server.stop()

@@ -36,7 +36,7 @@ import Testing
       .init(key: "grace", value: "1s", source: .policy, policy: "strict", location: "/p/a.yaml:3:8"),
       .init(key: "standby", value: "1", source: .policy, policy: "auth", location: "shipped:auth.yaml:2:1"),
       .init(key: "failAnswer.body", value: "null", source: .builtIn),
-      .init(key: "workers", value: "2", source: .overrides, location: "/plugins.d/geo.yaml:9"),
+      .init(key: "workers", value: "2", source: .manifest, location: "/plugins.d/geo.yaml:9"),
     ])
 
   @Test func aPolicyShowsWhatItSaysItself() throws {
@@ -59,7 +59,7 @@ import Testing
     plugin.settings.removeLast()
     #expect(
       try Self.table.show(plugin, effective: false)
-        == "plugin geo, policy strict, which extends auth, which extends default: its manifest overrides nothing")
+        == "plugin geo, policy strict, which extends auth, which extends default: its manifest says nothing of it")
   }
 
   @Test func anEffectivePolicyShowsWhereEachValueWasSaid() throws {
@@ -71,7 +71,7 @@ import Testing
         grace            1s     policy strict, /p/a.yaml:3:8
         standby          1      policy auth, shipped:auth.yaml:2:1
         failAnswer.body  null   built-in
-        workers          2      overrides, /plugins.d/geo.yaml:9
+        workers          2      manifest, /plugins.d/geo.yaml:9
         """)
     let json = View(now: Self.now, coloured: false, format: .json)
     #expect(
@@ -123,7 +123,12 @@ import Testing
 
   static let status = StatusResponse(
     version: "0.1.0", pid: 1, uptimeSeconds: 90_061, state: .running,
-    front: .init(pid: 2, state: .ready, restarts: 1),
+    front: .init(
+      pid: 2, state: .ready, restarts: 1,
+      isolation: [
+        .init(layer: .seccomp, holds: true, why: "100 instructions"),
+        .init(layer: .landlock, holds: false, why: "the kernel has none"),
+      ]),
     listeners: [.init(name: "edge", address: "127.0.0.1:8080", upstream: "echo")],
     counts: .init(plugins: 3, ready: 1, starting: 0, backoff: 1, quarantined: 1, workers: 1))
 
@@ -131,12 +136,29 @@ import Testing
     #expect(
       try Self.table.show(Self.status) == """
         bulkheadd 0.1.0: running, pid 1, up 1d1h
-        front: ready, pid 2, 1 restart
+        front: ready, pid 2, 1 restart, isolation 1/2
+        front: without landlock: the kernel has none
         plugins: 1 of 3 ready, 1 backoff, 1 quarantined; 1 worker
 
         LISTENER  ADDRESS         UPSTREAM
         edge      127.0.0.1:8080  echo
         """)
+  }
+
+  @Test func aReloadSaysWhatItDid() throws {
+    var response = ReloadResponse()
+    response.changed = ["geo", "timing"]
+    response.unchanged = ["stamp"]
+    response.isReordered = true
+    response.milliseconds = 41.26
+    #expect(
+      try Self.table.show(response) == """
+        reloaded in 41.3 ms
+          changed: geo, timing
+          unchanged: stamp
+          unchanged plugins stand in another order
+        """)
+    #expect(try View(now: Self.now, coloured: false, format: .json).show(response).contains("isReordered"))
   }
 
   @Test func coloursDoNotMoveColumns() throws {

@@ -27,7 +27,9 @@ enum Probe {
   }
 
   /// Compiled once: every act runs under the very same program.
-  private static let workerProgram = Result { try program("worker.json") }
+  private static let programs = ["worker.json", "front.json"].reduce(into: [String: Result<[UInt8], any Error>]()) {
+    programs, name in programs[name] = Result { try program(name) }
+  }
 
   struct Outcome {
     var status: BulkheadSystem.ExitStatus
@@ -51,13 +53,15 @@ enum Probe {
   ///
   /// - Parameter onLine: called with each line as it comes, and the process.
   static func run(
-    _ arguments: [String], module: Module = .file, mode: mode_t = 0o444, namespaces: NamespaceSet = .all,
+    _ arguments: [String], profile: String = "worker.json", module: Module = .file, mode: mode_t = 0o444,
+    namespaces: NamespaceSet = .all,
     lifelineOpen: Bool = true,
-    onLine: (String, borrowing SpawnedProcess) throws -> Void = { _, _ in }
+    onLine: (String, borrowing SpawnedProcess) throws -> Void = { _, _ in },
+    configure: (inout SpawnRequest) -> Void = { _ in }
   ) throws -> Outcome {
     let null = try Descriptor.open("/dev/null", .readWrite)
     let report = try BulkheadSystem.Pipe()
-    let seccomp = try Memfd.message(name: "program", workerProgram.get())
+    let seccomp = try Memfd.message(name: "program", programs[profile]?.get() ?? [])
     let channel = try Memfd.shared(name: "channel", size: 1 << 16)
     let liveness = try BulkheadSystem.Pipe()
     let lifeline = try BulkheadSystem.Pipe()
@@ -82,6 +86,7 @@ enum Probe {
         liveness.write.raw, lifeline.read.raw, doorbell.descriptor.raw, directory.raw,
       ])
     request.namespaces = namespaces
+    configure(&request)
     // The probe holds no write end of it, so closing ours hangs it up.
     let lifelineEnd: Descriptor? = lifelineOpen ? try lifeline.write.duplicate() : nil
     let lifelineRead = lifeline.takeRead()

@@ -8,7 +8,9 @@ import Testing
 
 @testable import BulkheadSupervisor
 
-@Test(arguments: [("worker", ShippedProfiles.worker), ("compiler", ShippedProfiles.compiler)])
+@Test(arguments: [
+  ("worker", ShippedProfiles.worker), ("compiler", ShippedProfiles.compiler), ("front", ShippedProfiles.front),
+])
 func theBuiltInProfileIsTheFileOfTheRepository(name: String, text: String) throws {
   let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
     .deletingLastPathComponent()
@@ -18,7 +20,7 @@ func theBuiltInProfileIsTheFileOfTheRepository(name: String, text: String) throw
 
 @Test func theBuiltInProfilesCompile() throws {
   let programs = try SeccompPrograms.load(policyDirectories: ["/nonexistent"]) { _, _ in }
-  for program in [programs.worker, programs.compiler] {
+  for program in [programs.worker, programs.compiler, programs.front] {
     #expect(!program.isEmpty)
     #expect(program.count % 8 == 0)
   }
@@ -68,12 +70,14 @@ private let allIDs = "         0          0 4294967295\n"
   let ids = HostIdentity.assign(names, uidMap: allIDs)
   #expect(Set(ids).count == names.count)
   #expect(ids.allSatisfy { $0 >= HostIdentity.first && $0 < HostIdentity.first + HostIdentity.count })
+  #expect(!ids.contains(HostIdentity.front(uidMap: allIDs)))
   #expect(HostIdentity.assign(["geo"], uidMap: allIDs) == HostIdentity.assign(["geo"], uidMap: allIDs))
 }
 
 @Test(arguments: ["", "0 100000 65536\n", "0 0 x\n", "garbage", "1900000000 0 10\n"])
 func whereTheRangeIsNotMappedAllAreNobody(map: String) {
   #expect(HostIdentity.assign(["a", "b"], uidMap: map) == [65_534, 65_534])
+  #expect(HostIdentity.front(uidMap: map) == 65_534)
 }
 
 // MARK: listeners
@@ -232,7 +236,7 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   #expect(programs.worker(under: policy.policy) != programs.worker)
   policy.policy.isolation.seccomp = "none"
   policy.origins["isolation.seccomp"] = PolicyOrigin(
-    speaker: .overrides, location: SourceLocation(file: "/p/a.yaml", line: 7))
+    speaker: .manifest, location: SourceLocation(file: "/p/a.yaml", line: 7))
   let error = #expect(throws: StartError.self) {
     _ = try SeccompPrograms.load(policyDirectories: [directory], policies: [policy]) { _, _ in }
   }

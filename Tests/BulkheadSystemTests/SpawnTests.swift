@@ -25,6 +25,9 @@ import Testing
       // The maps are written only for a user namespace, and with one their failure is not the end: see below.
       namespaces: [])
     request.failingStep = (step, EDOM)
+    // Where they are not required, their failure is reported: see below.
+    request.controlGroup = ControlGroupPlacement(isWhole: true, why: "")
+    request.required = [.cgroup, .oomScore]
     switch step {
     case .setgroups, .uidMap, .gidMap:
       let child = try ProcessSpawner.spawn(request)
@@ -55,12 +58,73 @@ import Testing
     #expect(mount.holds == (geteuid() == 0))
   }
 
+  @Test(arguments: [(SpawnStep.controlGroup, IsolationLayer.cgroup), (.oomScore, .oomScore)])
+  func aLayerThatCannotBeHadIsReportedUnlessItIsRequired(_ step: SpawnStep, _ layer: IsolationLayer) throws {
+    var request = Shell.request("exit 0")
+    request.controlGroup = ControlGroupPlacement(isWhole: true, why: "memory 1 MiB")
+    request.oomScore = 500
+    request.failingStep = (step, EACCES)
+    let child = try ProcessSpawner.spawn(request)
+    #expect(try child.wait() == .exited(code: 0))
+    let report = try #require(child.layers.first { $0.layer == layer })
+    #expect(!report.holds)
+    #expect(report.why == "cannot \(SpawnStepTexts.operation(step)) it: permission denied (EACCES)")
+    request.required = [layer]
+    #expect {
+      _ = try ProcessSpawner.spawn(request)
+    } throws: {
+      "\($0)".hasSuffix("permission denied (EACCES): required: \(layer.rawValue)")
+    }
+  }
+
+  @Test func aGroupThatDoesNotBoundAllIsNotEnoughWhereItIsRequired() {
+    var request = Shell.request("exit 0")
+    request.required = [.cgroup]
+    #expect { _ = try ProcessSpawner.spawn(request) } throws: { "\($0)".hasSuffix("required: none was asked for") }
+    request.controlGroup = ControlGroupPlacement(isWhole: false, why: "cpu: it is not delegated")
+    #expect {
+      _ = try ProcessSpawner.spawn(request)
+    } throws: {
+      "\($0)".hasSuffix("the layer cgroup is required: cpu: it is not delegated")
+    }
+  }
+
+  @Test func aNamespaceThatIsRequiredIsNeverGivenUp() throws {
+    var request = Shell.request("exit 0")
+    request.namespaces = .all
+    request.required = [.userNamespace, .networkNamespace]
+    request.failingStep = (.uidMap, EPERM)
+    #expect {
+      _ = try ProcessSpawner.spawn(request)
+    } throws: {
+      "\($0)".hasSuffix("operation not permitted (EPERM): required: userNamespace, networkNamespace")
+    }
+    // Of what is not required, all but that can still be had.
+    request.required = [.networkNamespace]
+    guard geteuid() == 0 else { return }
+    let child = try ProcessSpawner.spawn(request)
+    #expect(child.layers.first { $0.layer == .networkNamespace }?.holds == true)
+    #expect(child.layers.first { $0.layer == .userNamespace }?.holds == false)
+    #expect(try child.wait() == .exited(code: 0))
+  }
+
+  @Test func theScoreIsThereBeforeTheProgramRuns() throws {
+    var request = Shell.request("cat /proc/self/oom_score_adj")
+    request.oomScore = 500
+    let (text, layers) = try Shell.output(request)
+    #expect(text == "500\n")
+    #expect(
+      layers.first { $0.layer == .oomScore } == LayerReport(layer: .oomScore, holds: true, why: "oom_score_adj 500"))
+  }
+
   @Test func aKernelWithoutClone3StartsProcessesAllTheSame() throws {
     var request = Shell.request("exit 3")
     request.namespaces = .all
     request.failingStep = (.clone, ENOSYS)
     let child = try ProcessSpawner.spawn(request)
-    for layer in child.layers { #expect(layer.holds, "\(layer.layer): \(layer.why)") }
+    for layer in child.layers where ![.cgroup, .oomScore].contains(layer.layer) {
+      #expect(layer.holds, "\(layer.layer): \(layer.why)")
+    }
     #expect(try child.wait() == .exited(code: 3))
   }
 
@@ -76,7 +140,9 @@ import Testing
       )
     ).text
     #expect(Set(text.split(separator: "\n")).isDisjoint(with: ours.split(separator: "\n")))
-    for layer in layers { #expect(layer.holds, "\(layer.layer): \(layer.why)") }
+    for layer in layers where ![.cgroup, .oomScore].contains(layer.layer) {
+      #expect(layer.holds, "\(layer.layer): \(layer.why)")
+    }
   }
 
   @Test func rootsChildCanBecomeSomebodyWithoutRights() throws {
@@ -182,6 +248,8 @@ import Testing
     }
     let (text, layers) = try outcome.get()
     #expect(text.split(separator: "\n").map { $0.split(separator: " ").joined(separator: " ") } == ["0 1000 1"])
-    for layer in layers { #expect(layer.holds, "\(layer.layer): \(layer.why)") }
+    for layer in layers where ![.cgroup, .oomScore].contains(layer.layer) {
+      #expect(layer.holds, "\(layer.layer): \(layer.why)")
+    }
   }
 }

@@ -203,6 +203,8 @@ import Testing
     front.bounds.queues = 5
     front.bounds.metrics = 6
     front.bounds.sharedEntries = 7
+    front.seccompProgram = [1, 2, 3, 4, 5, 6, 7, 8]
+    front.unprivilegedID = 1_901_000_000
     return front
   }()
   static let fullWorker: WorkerBootstrap = {
@@ -212,6 +214,7 @@ import Testing
     worker.bufferBytes = 64 << 10
     worker.maximumMapBytes = 128 << 10
     worker.capabilities = ["proxy_log", "fd_write"]
+    worker.requiredLayers = IsolationLayer.allCases
     return worker
   }()
 

@@ -95,12 +95,70 @@ import Testing
     #expect(!FileManager.default.fileExists(atPath: bulkhead.socket))
   }
 
+  @Test func theFrontIsConfinedAndSaysSo() throws {
+    let bulkhead = try Self.twoPlugins()
+    #expect(try bulkhead.get().status == 200)
+    let front = try bulkhead.status().front
+    let layers: [IsolationLayer] = [
+      .noNewPrivileges, .landlock, .resourceLimits, .capabilities, .supplementaryGroups, .descriptors, .environment,
+      .session, .seccomp,
+    ]
+    #expect(front.isolation.map(\.layer) == layers)
+    for report in front.isolation { #expect(report.holds, "\(report.layer.rawValue): \(report.why)") }
+    let pid = try #require(front.pid)
+    let status = try String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)
+    func field(_ name: String) -> String? {
+      status.split(separator: "\n").first { $0.hasPrefix(name + ":") }?
+        .dropFirst(name.count + 1).trimmingCharacters(in: .whitespaces)
+    }
+    #expect(field("Seccomp") == "2")
+    #expect(field("NoNewPrivs") == "1")
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] { #expect(field(set) == "0000000000000000", "\(set)") }
+    #expect(field("Groups")?.isEmpty ?? true)
+    if geteuid() == 0 { #expect(field("Uid")?.hasPrefix("0") == false) }
+    // Every thread of it, not the first alone.
+    for thread in try FileManager.default.contentsOfDirectory(atPath: "/proc/\(pid)/task") {
+      let status = try String(contentsOfFile: "/proc/\(pid)/task/\(thread)/status", encoding: .utf8)
+      #expect(status.contains("Seccomp:\t2"), "thread \(thread)")
+    }
+  }
+
+  @Test func aPluginThatMayNotDoWithoutALayerIsServedOnlyWithIt() throws {
+    let bulkhead = try Bulkhead(
+      plugins: [TestPlugin(name: "strict", module: "header", policy: "strict")], waitForReady: false,
+      files: [
+        "policies/strict.yaml": "name: strict\ncpuPercent: 50\nisolation: {required: all}\nbackoff: {initial: 1ms}\n"
+      ])
+    try bulkhead.wait("it is decided") {
+      let plugin = try bulkhead.plugins()[0]
+      return plugin.state == .ready || plugin.lastExit != nil
+    }
+    let plugin = try bulkhead.plugins()[0]
+    if plugin.state == .ready {
+      for report in try bulkhead.workers()[0].isolation { #expect(report.holds, "\(report.why)") }
+      #expect(try bulkhead.get().status == 200)
+    } else {
+      #expect(plugin.lastExit?.reason == .configure)
+      #expect(plugin.lastExit?.detail.contains("required") == true, "\(plugin.lastExit?.detail ?? "")")
+      #expect(try bulkhead.get().status == 503)
+    }
+  }
+
   @Test func everyLayerOfTheSandboxHoldsHere() throws {
     let bulkhead = try Self.twoPlugins()
     for worker in try bulkhead.workers() {
       for layer in IsolationLayer.allCases {
         let report = worker.isolation.first { $0.layer == layer }
+        // Whether a control group can be had is the machine's to say: it is one, or a reason.
+        if layer == .cgroup, let report, !report.holds {
+          #expect(report.why.contains("cannot ") || report.why.contains("no hierarchy"), "\(report.why)")
+          continue
+        }
         #expect(report?.holds == true, "\(worker.plugin): \(layer.rawValue): \(report?.why ?? "not reported")")
+        if layer == .cgroup {
+          let groups = try String(contentsOfFile: "/proc/\(worker.pid)/cgroup", encoding: .utf8)
+          #expect(groups.contains("/bulkhead-worker-\(bulkhead.pid)-"), "\(groups)")
+        }
       }
       let status = try String(contentsOfFile: "/proc/\(worker.pid)/status", encoding: .utf8)
       func field(_ name: String) -> String? {

@@ -15,6 +15,10 @@ enum LayerProbe {
     Probe.say("descriptors-at-start \(list(Probe.openDescriptors()))")
     Probe.say("pid \(getpid())")
     Probe.say("session \(getsid(0))")
+    // Read while /proc is there; it is the one of the namespace that the probe was started from.
+    for name in ["user", "mnt", "pid", "net", "ipc", "uts"] { Probe.say("namespace-\(name) \(namespace(name))") }
+    Probe.say("oom-score \(text("/proc/self/oom_score_adj"))")
+    Probe.say("cgroup \(text("/proc/self/cgroup"))")
 
     var sandbox =
       failing.map { operation in
@@ -61,6 +65,22 @@ enum LayerProbe {
       count += 1
     }
     return count
+  }
+
+  private static func namespace(_ name: String) -> String {
+    var status = stat()
+    return stat("/proc/thread-self/ns/\(name)", &status) == 0 ? "\(status.st_ino)" : "\(-errno)"
+  }
+
+  /// The file's text on one line, or the negated errno.
+  private static func text(_ path: String) -> String {
+    let descriptor = bh_open(path, Int32(O_RDONLY), 0)
+    guard descriptor >= 0 else { return "\(descriptor)" }
+    var bytes = [UInt8](repeating: 0, count: 4_096)
+    let count = bh_read(Int32(descriptor), &bytes, bytes.count)
+    _ = bh_close(Int32(descriptor))
+    let text = String(decoding: bytes.prefix(Int(max(count, 0))), as: UTF8.self)
+    return text.split(separator: "\n").joined(separator: " ")
   }
 
   /// 0 where it opens, else the negated errno.

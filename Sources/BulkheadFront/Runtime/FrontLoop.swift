@@ -55,6 +55,8 @@ final class FrontLoop: @unchecked Sendable {
   private(set) var connections: [any ClientConnection] = []
   private var sweepTask: RepeatedTask?
   private(set) var isDraining = false
+  /// On its way out, by a drain or because another front takes over: every response says that its connection closes.
+  private(set) var isLeaving = false
   private var saidDrained = false
 
   /// Reused for every record.
@@ -181,14 +183,24 @@ final class FrontLoop: @unchecked Sendable {
   /// Takes nothing new: idle connections close, the others after the response in flight.
   func drain() {
     isDraining = true
+    isLeaving = true
     for connection in connections.reversed() { connection.drain() }
     for pool in pools { pool.closeIdle() }
     callsOut?.drain()
     sayDrained()
   }
 
+  /// Another front has taken the listening sockets over: each connection goes on up to its next response, which says
+  /// that it closes. An idle one stays for its idle time, since whoever closes it now may do so while a request is on
+  /// its way.
+  func handOver() {
+    isLeaving = true
+    for connection in connections.reversed() { connection.handOver() }
+    sayDrained()
+  }
+
   private func sayDrained() {
-    guard isDraining, connections.isEmpty, !saidDrained else { return }
+    guard isLeaving, connections.isEmpty, !saidDrained else { return }
     saidDrained = true
     group.loopIsDrained(self)
   }

@@ -330,6 +330,12 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
     exchange.closeAfter = true
   }
 
+  func handOver() {
+    // A response whose head is out has promised a next one on this connection.
+    guard let exchange, exchange.phase != .idle, !exchange.responseHeadSent else { return }
+    exchange.closeAfter = true
+  }
+
   func checkDeadline(_ now: UInt64) {
     switch state {
     case .closed: break

@@ -95,6 +95,10 @@ final class WorkerLink {
     heldBytes &- own <= FrontSettings.heldBytes / max(Int(loop.settings.bootstrap.eventLoops), 1)
   }
 
+  private var flood = FloodGuard()
+  /// Replies that were taken.
+  private var replies: UInt64 = 0
+
   /// Actions on unknown streams since the last answer.
   private var strayActions = 0
   private static let maximumStrayActions = 10_000
@@ -382,6 +386,7 @@ final class WorkerLink {
           break
         }
       }
+      replies &+= UInt64(taken)
     } catch {
       lose(.protocolViolation, "\(error)", failHead: true)
     }
@@ -450,6 +455,14 @@ final class WorkerLink {
         }
       case .streamAction:
         guard reply.sequence == 0 else { throw WireError(.unknownValue, "reply.sequence") }
+        let isKnown = reply.stream != CallbackRecord.noStream && loop.exchange(reply.stream) != nil
+        guard
+          flood.takesAction(
+            operations: outcome.operationCount, bytes: bytes.count, ofKnownStream: isKnown, now: now)
+        else {
+          lose(.protocolViolation, "it floods its ring with actions that no callback asked for")
+          return
+        }
         if !outcome.contents.isDisjoint(with: [.calls, .metrics]) { perform(outcome) }
         // The plugin's own: there is nothing else to it.
         if reply.stream == CallbackRecord.noStream { return }
@@ -660,7 +673,11 @@ final class WorkerLink {
     // The worker has taken the sleep word down.
     isAsleep = false
     if ledger.awaited > 0 { loop.activate(self) }
-    _ = poll()
+    let found = poll()
+    guard found || flood.takesEmptyRing(replies: replies, now: { Clock.monotonicNanoseconds }) else {
+      lose(.protocolViolation, "it rings its doorbell without end and has nothing to say")
+      return
+    }
     if ledger.awaited > 0 { loop.schedulePoll() }
   }
 

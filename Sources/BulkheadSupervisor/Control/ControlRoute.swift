@@ -10,6 +10,7 @@ enum ControlRoute: Equatable, Sendable {
   case policy(String)
   case policyOf(plugin: String)
   case reload
+  case upgrade
   case restart(plugin: String)
   case reset(plugin: String)
 
@@ -36,9 +37,10 @@ enum ControlRoute: Equatable, Sendable {
       case "metrics": route = .metrics
       case "policies": route = .policies
       case "reload": route = .reload
+      case "upgrade": route = .upgrade
       default: return .failure(.notFound)
       }
-      allowed = route == .reload ? "POST" : "GET"
+      allowed = route == .reload || route == .upgrade ? "POST" : "GET"
     case 2 where rest[0] == "policies":
       guard let name = decoded(rest[1]), !name.isEmpty else { return .failure(.notFound) }
       route = .policy(name)

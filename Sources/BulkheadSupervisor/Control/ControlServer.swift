@@ -21,6 +21,7 @@ enum ControlAnswer: Sendable {
   case policies(PoliciesResponse)
   case policy(PolicyResponse)
   case reload(ReloadResponse)
+  case upgrade(UpgradeInfo)
   /// Prometheus text.
   case metrics(String)
 }
@@ -103,7 +104,8 @@ struct ControlResponder: HTTPResponder {
       return Self.failure(
         .notFound, .notFound,
         "no such path; there are \(ControlPaths.status), \(ControlPaths.plugins), \(ControlPaths.workers), "
-          + "\(ControlPaths.metrics), \(ControlPaths.reload), \(ControlPaths.policies), \(ControlPaths.policies)/NAME, "
+          + "\(ControlPaths.metrics), \(ControlPaths.reload), \(ControlPaths.upgrade), \(ControlPaths.policies), "
+          + "\(ControlPaths.policies)/NAME, "
           + "\(ControlPaths.plugins)/NAME/policy, \(ControlPaths.plugins)/NAME/restart and "
           + "\(ControlPaths.plugins)/NAME/reset")
     case .failure(.methodNotAllowed(let allow)):
@@ -121,6 +123,7 @@ struct ControlResponder: HTTPResponder {
         case .policies(let body): return try Self.success(body)
         case .policy(let body): return try Self.success(body)
         case .reload(let body): return try Self.success(body)
+        case .upgrade(let body): return try Self.success(body)
         case .metrics(let text):
           var response = Response(status: .ok)
           response.headers[.contentType] = ControlPaths.metricsContentType

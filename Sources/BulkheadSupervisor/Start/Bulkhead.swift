@@ -37,7 +37,15 @@ public enum Bulkhead {
       if options.check {
         try Check(options: options, log: log).run()
       } else {
-        try serve(options, log, signals, environment, inherited)
+        let program = try program(options)
+        let inheritance = Inheritance(try Reexecution.takeHandover())
+        let shared = SharedSignals(signals)
+        do throws(StartError) {
+          try serve(options, log, shared, program, inheritance, environment, inherited)
+        } catch {
+          guard let handover = inheritance.afterFailure(error) else { throw error }
+          return hold(handover, error, program, environment, log, shared)
+        }
       }
       return ExitCode.ok
     } catch {
@@ -52,7 +60,8 @@ public enum Bulkhead {
   }
 
   private static func serve(
-    _ options: SupervisorOptions, _ log: LogWriter, _ signals: consuming SignalDescriptor,
+    _ options: SupervisorOptions, _ log: LogWriter, _ signals: SharedSignals, _ program: Upgrade.Program,
+    _ inheritance: Inheritance,
     _ environment: ServiceEnvironment, _ inherited: InheritedSockets
   ) throws(StartError) {
     let note = { (level: LogLevel, message: String) in
@@ -68,7 +77,7 @@ public enum Bulkhead {
     let setup = Supervisor.Setup(
       loaded: loaded, installation: installation, programs: programs,
       // Where there is one processor, whoever spins keeps the other side from running.
-      maximumSpinMicroseconds: processors > 1 ? 50 : 0, processors: processors, service: environment,
+      maximumSpinMicroseconds: processors > 1 ? 50 : 0, processors: processors, program: program, service: environment,
       inherited: inherited)
     try prepareCache(loaded.configuration.cacheDirectory)
     let socket = ControlSocket(path: loaded.configuration.controlSocket)
@@ -76,14 +85,16 @@ public enum Bulkhead {
 
     let loop: EventLoop
     do throws(SystemError) { loop = try EventLoop() } catch { throw StartError(ExitCode.software, "\(error)") }
-    try run(setup, loop, Inbox(wakes: loop.poller.mailbox), log, socket, SharedSignals(signals))
+    try run(setup, loop, Inbox(wakes: loop.poller.mailbox), log, socket, signals, inheritance)
   }
 
   private static func run(
     _ setup: Supervisor.Setup, _ loop: EventLoop, _ inbox: Inbox, _ log: LogWriter, _ socket: ControlSocket,
-    _ signals: SharedSignals
+    _ signals: SharedSignals, _ inheritance: Inheritance
   ) throws(StartError) {
-    let supervisor = try Supervisor(setup, loop: loop, log: log, inbox: inbox)
+    let supervisor = try Supervisor(
+      setup, sockets: inheritance.handover?.listeners ?? [], loop: loop, log: log, inbox: inbox)
+    inheritance.give(to: supervisor)
     do throws(SystemError) {
       _ = try loop.poller.add(signals.raw) { [unowned supervisor] _ in
         while let arrival = signals.next() { supervisor.take(arrival) }

@@ -14,14 +14,15 @@ final class ListenerSockets {
   /// What was handed over and is no listener's.
   var leftovers: [InheritedSockets.Socket]
 
-  /// Takes over what was handed over, and binds the rest.
+  /// Takes over what the program before this one or the service manager handed over, and binds the rest.
   ///
   /// - Throws: `StartError` that names each listener that cannot be bound, with its place in the configuration; its code is
   ///   `noPermission` where that is why, else `unavailable`.
   init(
-    _ listeners: [Configuration.Listener], inherited: InheritedSockets = InheritedSockets(),
-    note: (LogLevel, String) -> Void = { _, _ in }
+    _ listeners: [Configuration.Listener], handedOver: [Handover.Listener] = [],
+    inherited: InheritedSockets = InheritedSockets(), note: (LogLevel, String) -> Void = { _, _ in }
   ) throws(StartError) {
+    var handedOver = handedOver
     var inherited = inherited
     var storable: [(listener: String, descriptor: SharedDescriptor)] = []
     var sockets: [SharedDescriptor] = []
@@ -38,6 +39,13 @@ final class ListenerSockets {
         continue
       }
       do throws(SystemError) {
+        if let index = Self.index(of: listener, in: handedOver) {
+          let old = handedOver.remove(at: index)
+          // Where it was stored, it still is.
+          sockets.append(SharedDescriptor(try RawDescriptor.duplicate(old.socket)))
+          descriptions.append(.init(name: listener.name, address: old.address, upstream: listener.upstream))
+          continue
+        }
         let socket = try ListeningSocket(ListenAddress(host: listener.host, port: listener.port))
         let address = socket.address.description
         let descriptor = SharedDescriptor(socket.takeDescriptor())
@@ -54,6 +62,20 @@ final class ListenerSockets {
     self.storable = storable
     leftovers = inherited.sockets
     self.descriptions = descriptions
+  }
+
+  /// The socket of the same name and address, else of the same address.
+  private static func index(of listener: Configuration.Listener, in sockets: [Handover.Listener]) -> Int? {
+    let fits = { (socket: Handover.Listener) in socket.host == listener.host && socket.port == listener.port }
+    return sockets.firstIndex { $0.name == listener.name && fits($0) } ?? sockets.firstIndex(where: fits)
+  }
+
+  /// What the next program in this one's place needs.
+  func handover(_ listeners: [Configuration.Listener]) -> [Handover.Listener] {
+    zip(zip(listeners, descriptions), sockets).map { pair, socket in
+      .init(
+        name: pair.0.name, host: pair.0.host, port: pair.0.port, address: pair.1.address, socket: socket.raw)
+    }
   }
 
   /// The numbers, in the order of the configuration; none once closed.

@@ -50,6 +50,12 @@ enum ShippedProfiles {
           "action": "SCMP_ACT_ALLOW"
         },
         {
+          "comment": "The front knows of the worker's end by this pipe, before the kernel has taken its memory apart.",
+          "names": ["close"],
+          "action": "SCMP_ACT_ALLOW",
+          "args": [{"index": 0, "value": 7, "op": "SCMP_CMP_EQ"}]
+        },
+        {
           "comment": "Last words of the runtime.",
           "names": ["write"],
           "action": "SCMP_ACT_ALLOW",

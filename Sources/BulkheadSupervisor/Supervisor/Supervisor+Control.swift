@@ -30,6 +30,7 @@ extension Supervisor {
     case .policies: return .success(.policies(policiesResponse))
     case .policy(let name): return policyResponse(name)
     case .policyOf(let name): return policyResponse(ofPlugin: name)
+    case .upgrade: return requestUpgrade()
     case .restart(let name): return change(name) { plugin in restart(plugin) }
     case .reset(let name):
       return change(name) { plugin in
@@ -82,7 +83,8 @@ extension Supervisor {
       listeners: listeners.descriptions,
       counts: .init(
         plugins: plugins.count, ready: count(.ready), starting: count(.starting), backoff: count(.backoff),
-        quarantined: count(.quarantined), workers: workers.count))
+        quarantined: count(.quarantined), workers: workers.count),
+      upgrade: upgradeInfo)
   }
 
   private var frontState: StatusResponse.Front.State {

@@ -55,6 +55,7 @@ extension Supervisor {
     bootstrap.unprivilegedID = frontID
     // No worker of the front before is kept.
     for plugin in plugins { plugin.ring = bootstrap.ring }
+    bootstrap.holdsAccept = upgrade.isPending
     let message = try Memfd.message(name: "front-bootstrap", bootstrap.encoded()).takeDescriptor()
     let pair = try MessageSocket.Pair()
     let theirs = SharedDescriptor(try pair.second.duplicate())
@@ -162,7 +163,7 @@ extension Supervisor {
     }
   }
 
-  private func stopHearing(_ front: FrontRuntime) {
+  func stopHearing(_ front: FrontRuntime) {
     if let watch = front.watch { loop.poller.remove(watch) }
     front.watch = nil
   }
@@ -189,6 +190,7 @@ extension Supervisor {
     case .workerIdle(let id): workers[id]?.isIdle = true
     case .workerGone(let id):
       note(.trace, "front: \(event) (\(workers[id]?.plugin.name ?? "gone"))")
+      if let worker = workers[id] { isLetGo(worker) }
     case .pong(let number): takePong(number, from: front)
     case .drained: note(.debug, "front: drained")
     case .chainActivated(let generation): chainActivated(generation)
@@ -240,7 +242,7 @@ extension Supervisor {
   private func frontFailed() {
     if !hasServed {
       failedFronts += 1
-      if failedFronts >= Self.hopelessFronts {
+      if failedFronts >= Self.hopelessFronts, !upgrade.isPending {
         outcome = .failure(
           StartError(
             ExitCode.software, "the front failed \(failedFronts) times before it served; its own log lines say why"))

@@ -88,6 +88,10 @@ extension Supervisor {
     text.family(
       "bulkhead_front_restarts_total", "counter", help: "Fronts started after the first one.",
       [Sample([], frontMachine.restarts)])
+    text.family(
+      "bulkhead_reloads_total", "counter",
+      help: "Configurations read again, by whether they were taken over or refused.",
+      [Sample([("result", "taken")], reloads.taken), Sample([("result", "refused")], reloads.refused)])
     let states: [(WorkerRuntime.State, String)] = [(.starting, "starting"), (.ready, "ready"), (.stopping, "stopping")]
     var counts: [String: [WorkerRuntime.State: Int]] = [:]
     for worker in workers.values { counts[worker.plugin.name, default: [:]][worker.state, default: 0] += 1 }

@@ -18,7 +18,7 @@ extension Supervisor {
   /// Drains the front, then stops the workers; asked for a second time, without waiting for what is in flight.
   private func shutDown(by name: String) {
     switch phase {
-    case .starting where front == nil:
+    case .starting where front == nil && upgrade.previous.isEmpty:
       note(.info, "\(name): stopped before anything served")
       phase = .stopping
       announceStop()
@@ -30,6 +30,7 @@ extension Supervisor {
       drainingSince = loop.now
       announceStop()
       listeners.close()
+      drainPrevious()
       loop.cancel(&frontTimer)
       guard front != nil else { return stopWorkers() }
       tellFront(.drain(milliseconds: Self.drainTime.wholeMilliseconds))
@@ -44,12 +45,15 @@ extension Supervisor {
       note(.info, "\(name) again: stopping at once")
       loop.cancel(&shutdownTimer)
       front?.child.send(signal: SIGKILL)
+      killPrevious()
     case .stopping: break
     }
   }
 
   /// Ends all workers; the run is over when they are gone.
   func stopWorkers() {
+    // Its end calls this again.
+    guard !upgrade.previous.contains(where: \.hasFront) else { return }
     phase = .stopping
     loop.cancel(&shutdownTimer)
     startQueue = []

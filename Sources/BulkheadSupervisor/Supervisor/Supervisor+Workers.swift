@@ -9,7 +9,12 @@ import Glibc
 /// Starting, hearing, stopping and burying workers.
 extension Supervisor {
   /// The most frames of a backtrace that are logged.
-  private static let maximumFrames = 64
+  private static let maximumBacktrace = 64
+  /// Frames other than lines of log: an honest worker sends a handful.
+  private static let maximumFrames = 256
+  /// What no honest worker writes, in lines beyond its bound and in bytes of last words.
+  private static let linesBeyond: UInt64 = 5_000
+  private static let errorBytes = 1 << 20
 
   /// A worker that takes longer to start is not waited for by others.
   private static let usualStart = Duration.milliseconds(250)
@@ -62,7 +67,7 @@ extension Supervisor {
       memoryLimit: plugin.policy.memoryLimit.bytes, logLevel: log.minimumLevel,
       logLinesPerSecond: plugin.policy.logLinesPerSecond, eventLoops: UInt32(clamping: configuration.eventLoops),
       ring: ring, maximumSpinMicroseconds: setup.maximumSpinMicroseconds,
-      seccompProgram: setup.programs.worker(under: plugin.policy),
+      seccompProgram: plugin.seccompProgram,
       unprivilegedID: plugin.hostID, layers: [])
     bootstrap.upstreams = configuration.upstreams.map(\.name)
     bootstrap.callsInFlight = plugin.policy.callsInFlight
@@ -88,7 +93,9 @@ extension Supervisor {
       descriptors: [message.raw, artifact.descriptor.raw, channel.raw, liveness.write.raw, lifeline.read.raw]
         + doorbells.map(\.raw),
       namespaces: .all, unprivilegedID: plugin.hostID, blockingReport: false,
-      bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: lines), loop: loop, log: log,
+      bounds: .init(
+        frame: Limits.maximumReportFrame, linesPerSecond: lines, linesBeyond: Self.linesBeyond,
+        errorBytes: Self.errorBytes), loop: loop, log: log,
       confine: { plugin.confine(&$0, in: controlGroup) })
 
     let worker = WorkerRuntime(
@@ -100,6 +107,9 @@ extension Supervisor {
     child.onFrame = { [unowned self, unowned worker] in take($0, from: worker) }
     child.onBrokenReport = { [unowned self, unowned worker] in
       kill(worker, ExitCause(reason: .protocolViolation, detail: "its report pipe is broken: \($0)"))
+    }
+    child.onFlood = { [unowned self, unowned worker] in
+      kill(worker, ExitCause(reason: .protocolViolation, detail: "it floods its log: \($0)"))
     }
     child.onExit = { [unowned self, unowned worker] in ended(worker, $0) }
     let deadline = plugin.policy.startDeadline
@@ -121,6 +131,13 @@ extension Supervisor {
   // MARK: hearing
 
   private func take(_ frame: ReportFrame, from worker: WorkerRuntime) {
+    worker.frames += 1
+    guard worker.frames <= Self.maximumFrames else {
+      if !worker.wasKilled {
+        kill(worker, ExitCause(reason: .protocolViolation, detail: "it floods its report pipe"))
+      }
+      return
+    }
     switch frame {
     // What it says of its sandbox holds from the start to the end, or it is not to be believed.
     case .isolation(let layers): if worker.state == .starting { worker.isolation = layers }
@@ -140,6 +157,9 @@ extension Supervisor {
 
   func ready(_ worker: WorkerRuntime) {
     guard worker.state == .starting, worker.saidReady, worker.isAttached else { return }
+    guard !worker.isGone else {
+      return kill(worker, ExitCause(reason: .protocolViolation, detail: "it has closed its end of the liveness pipe"))
+    }
     worker.state = .ready
     worker.wasReady = true
     loop.cancel(&worker.timer)
@@ -147,6 +167,7 @@ extension Supervisor {
     announceGaps(worker)
     tellFront(.workerReady(worker: worker.id))
     handle(.ready(worker.number), worker.plugin)
+    reloadNoticed(.ready, worker.plugin)
     armRecycling()
   }
 
@@ -164,7 +185,9 @@ extension Supervisor {
     worker.hasSaidWhy = true
     let cause = ExitAnalysis.claim(reason, detail: detail)
     worker.child.note(.error, "\(cause.reason.rawValue): \(cause.detail)")
-    for line in backtrace.split(separator: "\n").prefix(Self.maximumFrames) { worker.child.note(.error, "  \(line)") }
+    for line in backtrace.split(separator: "\n").prefix(Self.maximumBacktrace) {
+      worker.child.note(.error, "  \(line)")
+    }
     if let first = worker.cause {
       // The interrupt that was asked for has found its place: that belongs to the first cause.
       if first.reason == cause.reason, !first.detail.contains(detail), !detail.isEmpty {
@@ -181,6 +204,21 @@ extension Supervisor {
     switch cause.reason {
     case .deadline: interrupt(worker, cause)
     default: kill(worker, cause)
+    }
+  }
+
+  /// The front holds the worker's channel no more: it is on its way out, and says why before long, or it closed its end of
+  /// the liveness pipe to stay without work.
+  func isLetGo(_ worker: WorkerRuntime) {
+    worker.isGone = true
+    guard worker.state == .ready else { return }
+    worker.state = .stopping
+    // Ends take their time on a busy machine, and nothing waits for this one.
+    let time = worker.plugin.policy.grace + .seconds(1)
+    worker.timer = loop.after(time) { [unowned self, unowned worker] in
+      worker.timer = nil
+      let what = "it is still there \(time.text) after it closed its end of the liveness pipe"
+      kill(worker, ExitCause(reason: .protocolViolation, detail: what))
     }
   }
 
@@ -240,6 +278,9 @@ extension Supervisor {
       worker.timer = nil
       let looks = worker.isIdle && worker.status()?.callback == 0 ? idleLooks + 1 : 0
       if looks >= 2 || loop.now >= end {
+        if !worker.isIdle {
+          worker.child.note(.warn, "streams are still open in it: they go on as its plugin's fail strategy says")
+        }
         kill(worker, ExitCause(reason: .requested, detail: "asked for"))
       } else {
         awaitIdle(worker, until: end, idleLooks: looks)

@@ -28,6 +28,8 @@ final class Supervisor {
     var programs: SeccompPrograms
     var maximumSpinMicroseconds: UInt32
     var processors: Int
+    /// What an upgrade executes.
+    var program: Upgrade.Program
     /// What the service manager that started this process said.
     var service = ServiceEnvironment()
     /// What it handed over.
@@ -67,6 +69,8 @@ final class Supervisor {
   var nextPlugin: UInt32
   /// The one that is under way.
   var reload: Reload?
+  /// Those that were taken over, and those that changed nothing since something was wrong.
+  var reloads: (taken: UInt64, refused: UInt64) = (0, 0)
   /// Another one is to follow.
   var reloadIsWanted = false
   /// What earlier chains had and the present one has not.
@@ -97,13 +101,17 @@ final class Supervisor {
   var serviceTimer: TimerQueue.Token?
   var statusTimer: TimerQueue.Token?
   var saidReady = false
+  var upgrade = Upgrade()
   var drainingSince = Duration.zero
   var shutdownTimer: TimerQueue.Token?
   /// Why the run is over, once it is.
   var outcome: Result<Void, StartError>?
 
+  /// - Parameter sockets: listening sockets that the program before this one left; they stay the caller's.
   /// - Throws: `StartError` where a listener cannot be bound or the process has no descriptors left.
-  init(_ setup: Setup, loop: EventLoop, log: LogWriter, inbox: Inbox) throws(StartError) {
+  init(
+    _ setup: Setup, sockets: [Handover.Listener] = [], loop: EventLoop, log: LogWriter, inbox: Inbox
+  ) throws(StartError) {
     self.setup = setup
     self.loop = loop
     self.log = log
@@ -114,7 +122,7 @@ final class Supervisor {
     }
     service = ServiceManager(setup.service, loop: loop, note: note)
     listeners = try ListenerSockets(
-      setup.loaded.configuration.listeners, inherited: setup.inherited, note: note)
+      setup.loaded.configuration.listeners, handedOver: sockets, inherited: setup.inherited, note: note)
     accessLog = try setup.loaded.configuration.accessLog.map { log throws(StartError) in try AccessLogFile.open(log) }
     do throws(SystemError) {
       let pipe = try Pipe()
@@ -128,8 +136,10 @@ final class Supervisor {
     let manifests = setup.loaded.plugins
     let hostIDs = HostIdentity.assign(manifests.map(\.name), uidMap: uidMap)
     plugins = zip(manifests, hostIDs).enumerated().map { index, pair in
-      PluginRuntime(
-        index: UInt32(index), manifest: pair.0, policy: setup.loaded.policy(of: pair.0), hostID: pair.1)
+      let policy = setup.loaded.policy(of: pair.0)
+      return PluginRuntime(
+        index: UInt32(index), manifest: pair.0, policy: policy, hostID: pair.1,
+        seccompProgram: setup.programs.worker(under: policy))
     }
     nextPlugin = UInt32(clamping: manifests.count)
   }
@@ -163,9 +173,11 @@ final class Supervisor {
     }
     startService()
     try prepareModules()
-    if outcome == nil, phase == .starting {
-      handleFront(.begin)
-      for plugin in plugins { handle(.begin, plugin) }
+    if outcome == nil {
+      if phase == .starting {
+        handleFront(.begin)
+        for plugin in plugins { handle(.begin, plugin) }
+      }
       try run(until: { false })
     }
     controlGroups.leave()

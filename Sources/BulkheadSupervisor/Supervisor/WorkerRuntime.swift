@@ -26,6 +26,8 @@ final class WorkerRuntime {
   var isAttached = false
   /// Whether the front has no stream in it any more, once it is retired.
   var isIdle = false
+  /// Whether the front has let go of it.
+  var isGone = false
   /// Whether it has reached a limit of its policy's recycling.
   var isWorn = false
   /// Whether it was ever ready.
@@ -33,6 +35,8 @@ final class WorkerRuntime {
   /// Why it ends, as it was known first.
   var cause: ExitCause?
   var wasKilled = false
+  /// Frames that it has sent, but for its log.
+  var frames = 0
   /// Whether it has reported why it ends.
   var hasSaidWhy = false
   /// What it reported of its sandbox.

@@ -33,6 +33,10 @@ int64_t bh_open(const char *path, int flags, unsigned mode);
 int64_t bh_close(int fd);
 int64_t bh_close_from(unsigned first);
 int64_t bh_close_range(unsigned first, unsigned last);
+/// Has all numbers from `first` on closed by the next exec.
+int64_t bh_close_on_exec_from(unsigned first);
+/// Has a number closed by the next exec, or kept.
+int64_t bh_close_on_exec(int fd, int on);
 int64_t bh_read(int fd, void *buffer, size_t count);
 int64_t bh_write(int fd, const void *buffer, size_t count);
 int64_t bh_pread(int fd, void *buffer, size_t count, int64_t offset);

@@ -1,0 +1,177 @@
+"""From a crash to the next request that is filtered again: with a standby worker, without one, and Envoy's FAIL_RELOAD."""
+
+import http.client
+import json
+import socket
+import statistics
+import time
+
+import servers
+
+FAULTY = servers.ROOT / ".build/plugins/faulty.wasm"
+CRASHES = 30
+BUDGET_MICROSECONDS = 1_000
+POLICIES = {
+    "bulkhead-standby": "standby: 1",
+    "bulkhead-alone": "standby: 0",
+}
+# Nothing of what is measured is a wait that the policy orders.
+AT_ONCE = "backoff: {initial: 1ms, max: 1ms}\nbudget: {restarts: 100000, interval: 60s}\n"
+
+
+class Client:
+    """One connection that stays; http.client would take longer than what is measured."""
+
+    def __init__(self, port):
+        self.port = port
+        self.socket = None
+
+    def get(self, headers=""):
+        """Status, and whether the plugin was there for the response; 0 where the connection ended, as Envoy ends those of
+        a plugin that crashed."""
+        try:
+            return self._get(headers)
+        except OSError:
+            self.socket = None
+            return 0, False
+
+    def _get(self, headers):
+        if self.socket is None:
+            self.socket = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.sendall(f"GET / HTTP/1.1\r\nhost: bench\r\n{headers}\r\n".encode())
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            piece = self.socket.recv(65_536)
+            if not piece:
+                raise ConnectionResetError
+            answer += piece
+        head, _, body = answer.partition(b"\r\n\r\n")
+        fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if b": " in line)
+        left = int(fields.get(b"content-length", b"0")) - len(body)
+        while left > 0:
+            left -= len(self.socket.recv(left))
+        if fields.get(b"connection") == b"close":
+            self.socket.close()
+            self.socket = None
+        return int(head.split(b" ", 2)[1]), b"x-faulty" in fields
+
+
+class ControlConnection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=5)
+        self.path = str(path)
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(5)
+        self.sock.connect(self.path)
+
+
+def _ready_workers(server):
+    connection = ControlConnection(server.directory / "control.sock")
+    try:
+        connection.request("GET", "/v1/workers")
+        return sum(worker["state"] == "ready" for worker in json.load(connection.getresponse())["workers"])
+    finally:
+        connection.close()
+
+
+def _start_bulkhead(directory, upstream, policy):
+    directory.mkdir()
+    for name in ("plugins.d", "policies"):
+        (directory / name).mkdir()
+    port = servers.free_port()
+    (directory / "policies/recovery.yaml").write_text(f"name: recovery\n{AT_ONCE}{policy}\n")
+    (directory / "bulkhead.yaml").write_text(f"""
+listeners: [{{name: edge, address: "127.0.0.1:{port}", upstream: app}}]
+upstreams: [{{name: app, endpoints: ["127.0.0.1:{upstream.port}"]}}]
+plugins: plugins.d
+policies: policies
+cache: cache
+control: {{socket: control.sock}}
+runtime: {{eventLoops: 1}}
+""")
+    (directory / "plugins.d/faulty.yaml").write_text(f"""
+apiVersion: extensions.istio.io/v1alpha1
+kind: WasmPlugin
+metadata: {{name: faulty, annotations: {{bulkhead/policy: recovery}}}}
+spec: {{url: "file://{FAULTY}", pluginName: faulty, failStrategy: FAIL_RELOAD}}
+""")
+    return servers.Server(
+        directory.name,
+        [servers.RELEASE / "bulkheadd", "--config", directory / "bulkhead.yaml", "--log-level", "error"], port, directory)
+
+
+def _start_envoy(directory, upstream):
+    """One worker thread; it reloads as soon as it can be told to: at 1 ms Envoy 1.40 divides by zero."""
+    plugin = {
+        "name": "faulty",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+            "config": {
+                "name": "faulty", "root_id": "faulty", "failure_policy": "FAIL_RELOAD",
+                "reload_config": {"backoff": {"base_interval": "0.002s", "max_interval": "0.002s"}},
+                "vm_config": {
+                    "vm_id": "faulty", "runtime": "envoy.wasm.runtime.v8",
+                    "code": {"local": {"filename": str(FAULTY)}},
+                },
+            },
+        },
+    }
+    return servers.run_envoy(
+        directory.name, directory, lambda port: servers.envoy_configuration(port, upstream, [plugin]))
+
+
+def _measure(server, settled):
+    """Times in microseconds: of a request as usual, from the failed answer to the next filtered one, and the answers in
+    between that were not filtered."""
+    client, crasher = Client(server.port), Client(server.port)
+    usual, recovery, refused = [], [], 0
+    for _ in range(CRASHES):
+        deadline = time.monotonic() + 30
+        while not settled(server):
+            if time.monotonic() > deadline:
+                raise servers.BenchError(f"{server.name} does not recover:\n{server.tail()}")
+            time.sleep(0.02)
+        for _ in range(20):
+            begin = time.perf_counter_ns()
+            if client.get() != (200, True):
+                raise servers.BenchError(f"{server.name}: a request was not filtered without a crash")
+            usual.append((time.perf_counter_ns() - begin) / 1e3)
+        status, _ = crasher.get("x-fault: trap\r\n")
+        begin = time.perf_counter_ns()
+        if 0 < status < 500:
+            raise servers.BenchError(f"{server.name}: the request that crashed its plugin was answered with {status}")
+        while client.get() != (200, True):
+            refused += 1
+            if server.process.poll() is not None or time.perf_counter_ns() - begin > 30e9:
+                raise servers.BenchError(f"{server.name}: nothing is filtered any more after a crash:\n{server.tail()}")
+        recovery.append((time.perf_counter_ns() - begin) / 1e3)
+    return statistics.median(usual), statistics.median(recovery), max(recovery), refused
+
+
+def tables(directory, started, say):
+    """The Markdown, behind an empty line."""
+    upstream = next(server for server in started if server.name == "nginx")
+    rows = []
+    for name, policy in POLICIES.items():
+        wanted = 2 if name == "bulkhead-standby" else 1
+        server = _start_bulkhead(directory / name, upstream, policy)
+        started.append(server)
+        server.wait_until(lambda status, *_: status == 200, "an answer", 120)
+        rows.append((name, _measure(server, lambda server, wanted=wanted: _ready_workers(server) == wanted)))
+        say(f"recovery: {name} done")
+    if servers.ENVOY.exists():
+        server = _start_envoy(directory / "envoy-reload", upstream)
+        started.append(server)
+        server.wait_until(lambda status, *_: status == 200, "an answer", 120)
+        rows.append(("envoy FAIL_RELOAD", _measure(server, lambda server: server.get()[0] == 200)))
+        say("recovery: envoy done")
+    lines = ["", f"| a crash (trap) to the next filtered request, {CRASHES} times | p50 us | longest us | a request as usual,"
+             " p50 us | answers in between that were refused | budget | reached |", "|---|---:|---:|---:|---:|---:|---|"]
+    for name, (usual, median, longest, refused) in rows:
+        budget = f"<= {BUDGET_MICROSECONDS:,}" if name == "bulkhead-standby" else "-"
+        reached = "-" if budget == "-" else "yes" if median <= BUDGET_MICROSECONDS else "no"
+        lines.append(f"| {name} | {median:,.0f} | {longest:,.0f} | {usual:,.0f} | {refused} | {budget} | {reached} |")
+    return lines
