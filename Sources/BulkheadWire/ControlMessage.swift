@@ -43,6 +43,7 @@ public enum FrontCommand: Equatable, Sendable {
     case accept = 32
     /// With `drain` (5), what the supervisor of a later version says to a front of this one: neither ever changes.
     case handOver = 33
+    case ping = 50
   }
 
   public func encoded() -> [UInt8] {
@@ -167,7 +168,7 @@ public enum FrontEvent: Equatable, Sendable {
   private enum Kind: UInt8 {
     case serving = 1
     case workerFault, workerGone, workerAttached, drained, metrics, workerIdle
-    case pong = 40
+    case pong = 50
     case chainActivated = 32
     case chainRefused, pluginDrained
     case statistics = 48

@@ -176,6 +176,19 @@ def main():
     CONFIGURATION.write_text(good)
     holds(refused != 0 and active() and ask() == 200, "a bad configuration fails the reload and changes nothing")
 
+    part("upgrade")
+    front, pid = status()["front"]["pid"], main_pid()
+    with Load() as load:
+        until("requests", lambda: load.good > 20)
+        sh("bulkheadctl", "upgrade")
+        until("a new front", lambda: status()["front"].get("pid") not in (None, front))
+        good_before = load.good
+        until("requests again", lambda: load.good > good_before + 20)
+    holds(load.refused == 0 and load.broken == 0, "no connection refused, no request lost", load)
+    holds(main_pid() == pid and active() and show("NRestarts") == "0", "for systemd it is the same process")
+    until("the status of the new one", lambda: show("StatusText").startswith("Serving; 1 of 1 plugins ready"))
+    holds(show("NFileDescriptorStore") == "2", "the listening sockets stay stored")
+
     part("the supervisor crashes")
     pid, children = main_pid(), {child for child, _ in processes()}
     with Load() as load:

@@ -26,6 +26,7 @@ final class ListenerSockets {
     inherited: InheritedSockets = InheritedSockets(),
     note: (LogLevel, String) -> Void = { _, _ in }
   ) throws(StartError) {
+    var handedOver = handedOver
     var inherited = inherited
     var handedOver = handedOver
     var storable: [(listener: String, descriptor: SharedDescriptor)] = []
@@ -45,6 +46,7 @@ final class ListenerSockets {
       do throws(SystemError) {
         if let index = Self.index(of: listener, in: handedOver) {
           let old = handedOver.remove(at: index)
+          // Where it was stored, it still is.
           sockets.append(SharedDescriptor(try RawDescriptor.duplicate(old.socket)))
           descriptions.append(.init(name: listener.name, address: old.address, upstream: listener.upstream))
           continue

@@ -53,7 +53,8 @@ extension Bulkhead {
   ///
   /// - Returns: the exit code.
   static func hold(
-    _ handover: Handover, _ error: StartError, _ program: Upgrade.Program, _ log: LogWriter, _ signals: SharedSignals
+    _ handover: Handover, _ error: StartError, _ program: Upgrade.Program, _ environment: ServiceEnvironment,
+    _ log: LogWriter, _ signals: SharedSignals
   ) -> Int32 {
     let note = { (level: LogLevel, message: String) in
       log.write(LogLine(at: .now, level: level, process: "supervisor", message: message))
@@ -63,8 +64,14 @@ extension Bulkhead {
     while true {
       note(.error, "\(why); the next attempt follows in \(attemptInterval / 1_000) s")
       log.flush()
+      // A service manager that watches would end all of it.
+      if let socket = environment.notifySocket {
+        for message in [ServiceMessage.status(why), .watchdog] { _ = try? NotifySocket.send(message.bytes, to: socket) }
+      }
+      let interval = min(
+        attemptInterval, environment.watchdog.map { Int32(clamping: ($0 / 3).wholeMilliseconds) } ?? .max)
       var poll = pollfd(fd: signals.raw, events: Int16(POLLIN), revents: 0)
-      if Glibc.poll(&poll, 1, attemptInterval) == 1, let arrival = signals.next(), arrival.signal != SIGHUP {
+      if Glibc.poll(&poll, 1, interval) == 1, let arrival = signals.next(), arrival.signal != SIGHUP {
         note(.info, "\(Signal.name(arrival.signal)): stopped, with all that was started before")
         return error.code
       }
