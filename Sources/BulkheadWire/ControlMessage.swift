@@ -38,7 +38,6 @@ public enum FrontCommand: Equatable, Sendable {
     case workerReady, retireWorker, pluginState, drain, collectMetrics
     case prepareChain = 40
     case activateChain, discardChain
-    case ping = 48
     case collectStatistics = 56
     case accept = 32
     /// With `drain` (5), what the supervisor of a later version says to a front of this one: neither ever changes.

@@ -19,7 +19,7 @@ import Testing
   @Test func callbacksAreCountedByPluginAndKind() throws {
     let front = try TestFront(plugins: [.test("a"), .test("b"), .test("c")], eventLoops: 2)
     defer { front.stop() }
-    for plugin in 0..<2 { try front.addWorker(plugin: plugin) { _, _ in .goOn() } }
+    for plugin in 0..<UInt32(2) { try front.addWorker(plugin: plugin) { _, _ in .goOn() } }
     let third = try front.addWorker(plugin: 2) { _, _ in .goOn() }
     for _ in 0..<5 { #expect(try front.get().status == 200) }
     let all = try statistics(front, number: 1)

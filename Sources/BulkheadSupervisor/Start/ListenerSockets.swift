@@ -23,12 +23,10 @@ final class ListenerSockets {
   ///   `noPermission` where that is why, else `unavailable`.
   init(
     _ listeners: [Configuration.Listener], handedOver: [Handover.Listener] = [],
-    inherited: InheritedSockets = InheritedSockets(),
-    note: (LogLevel, String) -> Void = { _, _ in }
+    inherited: InheritedSockets = InheritedSockets(), note: (LogLevel, String) -> Void = { _, _ in }
   ) throws(StartError) {
     var handedOver = handedOver
     var inherited = inherited
-    var handedOver = handedOver
     var storable: [(listener: String, descriptor: SharedDescriptor)] = []
     var sockets: [SharedDescriptor] = []
     var descriptions: [StatusResponse.Listener] = []
