@@ -13,6 +13,7 @@ libdir = $(DESTDIR)$(PREFIX)/lib/bulkhead
 sharedir = $(DESTDIR)$(PREFIX)/share/bulkhead
 docdir = $(DESTDIR)$(PREFIX)/share/doc/bulkhead
 mandir = $(DESTDIR)$(PREFIX)/share/man
+unitdir = $(DESTDIR)$(PREFIX)/lib/systemd/system
 
 .PHONY: help run test conformance chaos build bench format lint install clean deps plugins
 
@@ -61,7 +62,11 @@ install: build ## into DESTDIR/PREFIX (default /usr/local)
 	cp -R policies/. $(sharedir)/policies/
 	cp -R examples/. $(docdir)/examples/
 	rm -rf $(docdir)/examples/quickstart/.run
-	if [ -d man ]; then install -d $(mandir) && cp -R man/. $(mandir)/; fi
+	install -d $(unitdir)
+	sed 's|/usr/local/bin|$(PREFIX)/bin|' examples/systemd/bulkhead.service >$(unitdir)/bulkhead.service
+	install -m 644 examples/systemd/bulkhead.socket $(unitdir)
+	chmod 644 $(unitdir)/bulkhead.service
+	for page in man/*.[1-8]; do install -D -m 644 $$page $(mandir)/man$${page##*.}/$${page#man/} || exit 1; done
 	install -m 644 LICENSE $(docdir)
 	if [ -f README.md ]; then install -m 644 README.md $(docdir); fi
 

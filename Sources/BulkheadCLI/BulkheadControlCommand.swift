@@ -11,8 +11,9 @@ public struct BulkheadControlCommand: AsyncParsableCommand {
       fault of Bulkhead's own, 77 not allowed, 78 the configuration is wrong.
       """,
     subcommands: [
-      StatusCommand.self, PluginsCommand.self, WorkersCommand.self, MetricsCommand.self, RestartCommand.self,
-      ResetCommand.self, ReloadCommand.self, PolicyCommand.self,
+      StatusCommand.self, PluginsCommand.self, WorkersCommand.self, EventsCommand.self, TopCommand.self,
+      MetricsCommand.self, RestartCommand.self, ResetCommand.self, ReloadCommand.self, UpgradeCommand.self,
+      PolicyCommand.self,
     ])
 
   @OptionGroup var connection: ConnectionOptions
@@ -31,6 +32,11 @@ struct ConnectionOptions: ParsableArguments {
       discussion: "Default: $\(ControlPaths.socketVariable), else \(ControlPaths.defaultSocket).",
       valueName: "path"))
   var socket: String?
+
+  /// The socket to talk to: of the subcommand, else of the root, else of the environment.
+  func path(parent: ConnectionOptions, environment: String?) -> String {
+    socket ?? parent.socket ?? environment.flatMap { $0.isEmpty ? nil : $0 } ?? ControlPaths.defaultSocket
+  }
 }
 
 /// How an answer is shown.

@@ -20,6 +20,7 @@ struct ControlFailure: Error, Equatable {
     let code =
       switch error.code {
       case .unknownPlugin, .unknownPolicy: ExitCode.dataError
+      case .badRequest: ExitCode.usage
       case .forbidden: ExitCode.noPermission
       case .conflict, .unavailable: ExitCode.unavailable
       case .invalidConfiguration: ExitCode.configuration

@@ -16,8 +16,7 @@ protocol ControlSubcommand: AsyncParsableCommand {
 extension ControlSubcommand {
   /// The socket to talk to: of the subcommand, else of the root, else of the environment.
   func socketPath(environment: String?) -> String {
-    connection.socket ?? parent.connection.socket ?? environment.flatMap { $0.isEmpty ? nil : $0 }
-      ?? ControlPaths.defaultSocket
+    connection.path(parent: parent.connection, environment: environment)
   }
 
   mutating func run() async throws {
@@ -70,7 +69,11 @@ struct PluginsCommand: FormattedSubcommand {
 
 struct WorkersCommand: FormattedSubcommand {
   static let configuration = CommandConfiguration(
-    commandName: "workers", abstract: "Lists the worker processes, what they do and how they are isolated.")
+    commandName: "workers", abstract: "Lists the worker processes, what they do and how they are isolated.",
+    discussion: """
+      With a name also what the front measures of that plugin: how full the rings are, rates over a second, and how long \
+      callbacks take.
+      """)
 
   @ParentCommand var parent: BulkheadControlCommand
   @OptionGroup var connection: ConnectionOptions
@@ -89,8 +92,19 @@ struct WorkersCommand: FormattedSubcommand {
         }
       }
     }
-    return try view.show(response)
+    guard let plugin else { return try view.show(response) }
+    let before = try await client.get(StatisticsResponse.self, ControlPaths.statistics)
+    try? await Task.sleep(for: Self.span)
+    let after = try await client.get(StatisticsResponse.self, ControlPaths.statistics)
+    let report = PluginReport(
+      workers: response.workers, statistics: after.plugins.first { $0.plugin == plugin },
+      before: before.frontPid == after.frontPid ? before.plugins.first { $0.plugin == plugin } : nil,
+      seconds: Double(Self.span.components.seconds))
+    return try view.show(report)
   }
+
+  /// What rates are taken over.
+  private static let span = Duration.seconds(1)
 }
 
 struct MetricsCommand: ControlSubcommand {

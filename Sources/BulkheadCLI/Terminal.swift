@@ -10,6 +10,16 @@ struct Terminal {
     isatty(STDOUT_FILENO) == 1 && (variable("NO_COLOR") ?? "").isEmpty && variable("TERM") != "dumb"
   }
 
+  /// Whether a person looks at a screen that can be written anew.
+  var isScreen: Bool { isatty(STDOUT_FILENO) == 1 && variable("TERM") != "dumb" }
+
+  /// Lines of the screen; 24 where it does not say.
+  var rows: Int {
+    var size = winsize()
+    guard ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_row > 0 else { return 24 }
+    return Int(size.ws_row)
+  }
+
   static var now: Timestamp {
     var time = timespec()
     clock_gettime(CLOCK_REALTIME, &time)

@@ -28,11 +28,11 @@ extension View {
     var own = response
     own.settings = response.settings.filter { setting in
       response.plugin == nil
-        ? setting.source == .policy && setting.policy == response.name : setting.source == .overrides
+        ? setting.source == .policy && setting.policy == response.name : setting.source == .manifest
     }
     if format == .json { return try json(own) }
     guard !own.settings.isEmpty else {
-      let what = response.plugin == nil ? "it says nothing itself" : "its manifest overrides nothing"
+      let what = response.plugin == nil ? "it says nothing itself" : "its manifest says nothing of it"
       return Table.printable("\(title): \(what)")
     }
     var table = Table(columns: [("KEY", .left), ("VALUE", .left)])
@@ -45,7 +45,7 @@ extension View {
     switch setting.source {
     case .builtIn: return "built-in"
     case .policy: return "policy \(setting.policy ?? "?")\(place)"
-    case .overrides: return "overrides\(place)"
+    case .manifest: return "manifest\(place)"
     }
   }
 }

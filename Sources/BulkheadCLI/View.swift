@@ -28,11 +28,29 @@ struct View {
       .map { "\n" + Table.printable("front: without \($0.layer.rawValue): \($0.why)") }.joined()
     return """
       bulkheadd \(Table.printable(status.version)): \(state), pid \(status.pid), up \(Self.span(status.uptimeSeconds))
-      front: \(front), \(frontPid), \(Self.count(status.front.restarts, "restart"))\(isolation)\(missing)
+      front: \(front), \(frontPid), \(Self.count(status.front.restarts, "restart"))\(isolation)\(missing)\(upgradeLine(status))
       plugins: \(counts.ready) of \(counts.plugins) ready\(others); \(Self.count(UInt64(clamping: counts.workers), "worker"))
 
       \(listeners.rendered(coloured: coloured))
       """
+  }
+
+  /// What there is to know of the last upgrade, on a line of its own; nothing once it is done.
+  private func upgradeLine(_ status: StatusResponse) -> String {
+    guard let upgrade = status.upgrade, upgrade.state != .done else { return "" }
+    let state = Table.painted(
+      .init(upgrade.state.rawValue, colour: upgrade.state == .failed ? .red : .yellow), coloured)
+    let old = upgrade.oldFronts.map(String.init).joined(separator: ", ")
+    return "\nupgrade \(upgrade.number): \(state)" + (old.isEmpty ? "" : ", old front pid \(old)")
+      + (upgrade.detail.isEmpty ? "" : ": \(Table.printable(upgrade.detail))")
+  }
+
+  func show(_ upgrade: UpgradeInfo, version: String) throws(ControlFailure) -> String {
+    if format == .json { return try json(upgrade) }
+    let rest =
+      upgrade.oldFronts.isEmpty
+      ? "" : "; the old front (pid \(upgrade.oldFronts.map(String.init).joined(separator: ", "))) finishes what it has"
+    return Table.printable("upgraded from version \(upgrade.from) to \(version)\(rest)")
   }
 
   func show(_ response: PluginsResponse) throws(ControlFailure) -> String {
@@ -89,11 +107,16 @@ struct View {
         .init(Self.span(worker.uptimeSeconds)), .init("\(worker.callbacks)"),
         .init(worker.pssBytes.map { "\(ByteCount(bytes: $0))" } ?? "-"),
         .init("\(holding)/\(worker.isolation.count)", colour: isWhole ? .green : .yellow),
-        .init(worker.currentCallback.map { "\($0.name) for \(Self.tenths($0.milliseconds)) ms" } ?? "-"),
+        .init(worker.currentCallback.map(running) ?? "-"),
       ]
     }
     let missing = missingLayers(response.workers)
     return ([table.rendered(coloured: coloured)] + (missing.isEmpty ? [] : [""] + missing)).joined(separator: "\n")
+  }
+
+  private func running(_ callback: WorkerInfo.CurrentCallback) -> String {
+    "\(callback.name) for \(Self.tenths(callback.milliseconds)) ms"
+      + (callback.stream.map { ", stream \($0)" } ?? "")
   }
 
   /// One line for each layer that some worker lacks: workers of one machine mostly lack the same for the same reason.
@@ -128,7 +151,7 @@ struct View {
     }
   }
 
-  private static func cell(_ state: PluginState) -> Table.Cell {
+  static func cell(_ state: PluginState) -> Table.Cell {
     switch state {
     case .ready: .init(state.rawValue, colour: .green)
     case .starting, .backoff: .init(state.rawValue, colour: .yellow)
@@ -136,14 +159,10 @@ struct View {
     }
   }
 
-  private static func count(_ number: UInt64, _ what: String) -> String { "\(number) \(what)\(number == 1 ? "" : "s")" }
+  static func count(_ number: UInt64, _ what: String) -> String { "\(number) \(what)\(number == 1 ? "" : "s")" }
 
   /// One digit after the point, whatever the number.
-  private static func tenths(_ value: Double) -> String {
-    guard value.isFinite, value.magnitude < 1e15 else { return "?" }
-    let tenths = Int64((value * 10).rounded())
-    return "\(tenths / 10).\((tenths % 10).magnitude)"
-  }
+  private static func tenths(_ value: Double) -> String { Reading.tenths(value) }
 
   /// A span of time in its two largest units: `3d4h`, `2m5s`, `12s`.
   static func span(_ seconds: Double) -> String {

@@ -57,9 +57,8 @@ public enum ConfigurationLoader {
     var seen: [String: SourceLocation] = [:]
     for source in sources(in: directory, named: field, problems) {
       for document in read(source) ?? [] {
-        guard let (manifest, policy, overrides) = PluginManifestDecoder(source: source).decode(document) else {
-          continue
-        }
+        guard let result = PluginManifestDecoder(source: source).decode(document) else { continue }
+        var manifest = result.manifest
         if let first = seen[manifest.name] {
           source.report(
             line: manifest.location.line, column: manifest.location.column, key: "metadata.name",
@@ -67,7 +66,7 @@ public enum ConfigurationLoader {
         } else {
           seen[manifest.name] = manifest.location
         }
-        if let policy, policies[manifest.policy] == nil {
+        if let policy = result.policy, policies[manifest.policy] == nil {
           policy.report(
             "there is no policy '\(manifest.policy)', neither shipped nor in the policies' directory",
             suggestion: NearestName.of(manifest.policy, among: policies.keys.sorted()))
@@ -76,13 +75,10 @@ public enum ConfigurationLoader {
           source.report(line: document.line, "more than \(Limits.maximumPlugins) plugins")
           return (plugins, overridden)
         }
+        let named = policies[manifest.policy] ?? EffectivePolicy(policy: CrashPolicy(name: manifest.policy))
+        let effective = named.overridden(by: &manifest, result)
+        if effective != named { overridden[manifest.name] = effective }
         plugins.append(manifest)
-        if let overrides {
-          let base = policies[manifest.policy] ?? EffectivePolicy(policy: CrashPolicy(name: manifest.policy))
-          var decoder = CrashPolicyDecoder(.overrides, onto: base)
-          decoder.decode(overrides)
-          overridden[manifest.name] = decoder.effective
-        }
       }
     }
     return (plugins.sorted(by: PluginManifest.inChainOrder), overridden)

@@ -6,7 +6,8 @@ struct CrashPolicyDecoder {
   /// The values: what a policy and overrides may say alike.
   static let valueKeys = [
     "callbackDeadline", "deadlines", "startDeadline", "grace", "admissionWait", "restart", "backoff", "budget",
-    "stability", "exhaustion", "workers", "standby", "recycling", "failAnswer", "memoryLimit", "cpuPercent", "rings",
+    "stability", "exhaustion", "failStrategy", "workers", "standby", "recycling", "failAnswer", "memoryLimit",
+    "cpuPercent", "rings",
     "bufferLimit", "callsInFlight", "logLinesPerSecond", "capabilities", "isolation",
   ]
   /// What a policy may say.
@@ -98,6 +99,9 @@ struct CrashPolicyDecoder {
     if let budget = section["budget"]?.section(["restarts", "interval"]) {
       reader.set(\.budget.restarts, budget["restarts"]) { $0.integer(0...100_000) }
       reader.set(\.budget.interval, budget["interval"]) { $0.duration(.seconds(1)...day) }
+    }
+    reader.set(\.failStrategy, section["failStrategy"], orWord: "plugin") { field in
+      field.choice(FailStrategy.allCases.map { ($0.rawValue, $0) } + [("plugin", .failClose)])
     }
     if let exhaustion = section["exhaustion"]?.section(["retries", "strategy"]) {
       reader.set(\.exhaustion.retries, exhaustion["retries"]) { $0.boolean() }

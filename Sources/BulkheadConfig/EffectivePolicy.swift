@@ -6,8 +6,8 @@ public struct PolicyOrigin: Hashable, Sendable, CustomStringConvertible {
   public enum Speaker: Hashable, Sendable {
     /// A policy, by its name.
     case policy(String)
-    /// A plugin's manifest, in its overrides.
-    case overrides
+    /// A plugin's manifest, in its overrides or its `failStrategy`.
+    case manifest
   }
 
   public var speaker: Speaker
@@ -21,7 +21,7 @@ public struct PolicyOrigin: Hashable, Sendable, CustomStringConvertible {
   public var description: String {
     switch speaker {
     case .policy(let name): "policy \(name), \(location)"
-    case .overrides: "overrides, \(location)"
+    case .manifest: "manifest, \(location)"
     }
   }
 }
@@ -38,5 +38,25 @@ public struct EffectivePolicy: Hashable, Sendable {
     self.policy = policy
     self.lineage = lineage ?? [policy.name]
     self.origins = origins
+  }
+}
+
+extension EffectivePolicy {
+  /// What holds for a plugin under this policy: with its manifest's overrides. The manifest's own `failStrategy` comes
+  /// before the policy's, and has the policy's where it says none.
+  func overridden(by manifest: inout PluginManifest, _ result: PluginManifestDecoder.Result) -> EffectivePolicy {
+    var effective = self
+    if let overrides = result.overrides {
+      var decoder = CrashPolicyDecoder(.manifest, onto: self)
+      decoder.decode(overrides)
+      effective = decoder.effective
+    }
+    if let field = result.failStrategy {
+      effective.policy.failStrategy = manifest.failStrategy
+      effective.origins["failStrategy"] = PolicyOrigin(speaker: .manifest, location: field.location)
+    } else if let strategy = effective.policy.failStrategy {
+      manifest.failStrategy = strategy
+    }
+    return effective
   }
 }

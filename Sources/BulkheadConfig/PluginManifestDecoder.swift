@@ -27,9 +27,19 @@ struct PluginManifestDecoder {
 
   let source: Source
 
-  /// The manifest, the place of its policy's name, and what it overrides of that policy; nil where something is wrong
-  /// that leaves no manifest.
-  func decode(_ document: YAMLValue) -> (manifest: PluginManifest, policy: Field?, overrides: Section?)? {
+  /// What a document says.
+  struct Result {
+    var manifest: PluginManifest
+    /// Its policy's name.
+    var policy: Field?
+    /// What it overrides of that policy.
+    var overrides: Section?
+    /// Where `failStrategy` stands.
+    var failStrategy: Field?
+  }
+
+  /// Nil where something is wrong that leaves no manifest.
+  func decode(_ document: YAMLValue) -> Result? {
     let root = Field(value: document, path: "", source: source)
     guard let section = root.section(["apiVersion", "kind", "metadata", "spec", "status"]) else { return nil }
     _ = section.required("apiVersion", "extensions.istio.io/v1alpha1")?
@@ -48,7 +58,9 @@ struct PluginManifestDecoder {
     if let policy { manifest.policy = policy.nonEmptyString() ?? manifest.policy }
     if let id = annotations?["bulkhead/vm-id"] { manifest.vmID = vmID(id) ?? "" }
     if let spec { decode(spec, into: &manifest) }
-    return (manifest, policy, annotations?[Self.overridesKey].flatMap(overrides))
+    return Result(
+      manifest: manifest, policy: policy, overrides: annotations?[Self.overridesKey].flatMap(overrides),
+      failStrategy: spec?["failStrategy"])
   }
 
   private func decode(_ spec: Section, into manifest: inout PluginManifest) {

@@ -69,7 +69,9 @@ struct PolicyResolver {
       chain.append(current)
       next = nil
       guard let field = definition.extends, let base = field.nonEmptyString() else { continue }
-      if base != current, chain.contains(base) {
+      if chain.count >= Self.maximumLineage {
+        field.report("a policy is made of at most \(Self.maximumLineage) policies")
+      } else if base != current, chain.contains(base) {
         field.report("'\(base)' extends '\(current)' itself, by way of \(chain.joined(separator: ", "))")
       } else if base != current, definitions[base] != nil {
         next = base

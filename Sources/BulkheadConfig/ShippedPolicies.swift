@@ -26,6 +26,7 @@ public enum ShippedPolicies {
       jitter: 20
     budget:
       restarts: 30
+    failStrategy: FAIL_CLOSE
     exhaustion:
       strategy: FAIL_CLOSE
     failAnswer:
@@ -65,6 +66,7 @@ public enum ShippedPolicies {
     exhaustion:
       retries: true
       strategy: plugin
+    failStrategy: plugin
     failAnswer:
       status: 503
 
@@ -121,8 +123,8 @@ public enum ShippedPolicies {
     """
 
   private static let telemetry = """
-    # For plugins that only look on: statistics, logs, traces. No request waits for one that is not there, or fails with it;
-    # it has time for its log and its ticks, and room for what it gathers.
+    # For plugins that only look on: statistics, logs, traces. No request waits for one that is not there, or fails with it
+    # (unless its manifest says so); it has time for its log and its ticks, and room for what it gathers.
     name: telemetry
     extends: default
     deadlines:
@@ -136,6 +138,7 @@ public enum ShippedPolicies {
     budget:
       restarts: 100
       interval: 10m
+    failStrategy: FAIL_OPEN
     exhaustion:
       strategy: FAIL_OPEN
     memoryLimit: 256MiB

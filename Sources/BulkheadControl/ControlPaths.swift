@@ -11,8 +11,22 @@ public enum ControlPaths {
   public static let plugins = "/v1/plugins"
   /// `GET`: `WorkersResponse`.
   public static let workers = "/v1/workers"
+  /// `GET`: `StatisticsResponse`.
+  public static let statistics = "/v1/statistics"
+  /// `GET`: `EventsResponse`. `after=SEQUENCE`, `wait=SECONDS` (at most 20: how long to wait for an event where there is
+  /// none), `limit=NUMBER` and `plugin=NAME` say which.
+  public static let events = "/v1/events"
+
+  /// The path and query of `events`.
+  public static func events(after: UInt64, wait: Int, limit: Int? = nil, plugin: String? = nil) -> String {
+    "\(events)?after=\(after)&wait=\(wait)" + (limit.map { "&limit=\($0)" } ?? "")
+      + (plugin.map { "&plugin=\(segment($0))" } ?? "")
+  }
+
   /// `GET`: `PoliciesResponse`.
   public static let policies = "/v1/policies"
+  /// `POST`: `UpgradeInfo`, after the upgrade was begun; how it goes on is part of the status.
+  public static let upgrade = "/v1/upgrade"
   /// `GET`: Prometheus text, of `metricsContentType`.
   public static let metrics = "/v1/metrics"
   public static let metricsContentType = "text/plain; version=0.0.4; charset=utf-8"

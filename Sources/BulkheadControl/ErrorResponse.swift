@@ -4,6 +4,8 @@ public struct ErrorResponse: Hashable, Sendable, Codable {
   public enum Code: String, Hashable, Sendable, Codable {
     /// 404: no such path.
     case notFound = "not_found"
+    /// 400: a query that is none.
+    case badRequest = "bad_request"
     /// 404: no plugin of that name.
     case unknownPlugin = "unknown_plugin"
     /// 404: no crash policy of that name.

@@ -8,8 +8,11 @@ public struct PluginInfo: Hashable, Sendable, Codable {
     /// What happened, for people.
     public var detail: String
     public var at: Timestamp
+    /// What the worker was doing; null where its end was asked for, or it never began.
+    public var crash: CrashInfo?
 
-    public init(reason: ExitReason, detail: String, at: Timestamp) {
+    public init(reason: ExitReason, detail: String, at: Timestamp, crash: CrashInfo? = nil) {
+      self.crash = crash
       self.reason = reason
       self.detail = detail
       self.at = at

@@ -29,7 +29,7 @@ public struct PolicyResponse: Hashable, Sendable, Codable {
     /// The policy that is asked for, or one that it extends.
     case policy
     /// The plugin's manifest.
-    case overrides
+    case manifest
   }
 
   /// One value.

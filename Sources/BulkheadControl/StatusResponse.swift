@@ -79,10 +79,12 @@ public struct StatusResponse: Hashable, Sendable, Codable {
   public var front: Front
   public var listeners: [Listener]
   public var counts: Counts
+  /// The last replacement of the binaries; not there where there was none.
+  public var upgrade: UpgradeInfo?
 
   public init(
     version: String, pid: Int32, uptimeSeconds: Double, state: State, front: Front, listeners: [Listener],
-    counts: Counts
+    counts: Counts, upgrade: UpgradeInfo? = nil
   ) {
     self.version = version
     self.pid = pid
@@ -91,5 +93,6 @@ public struct StatusResponse: Hashable, Sendable, Codable {
     self.front = front
     self.listeners = listeners
     self.counts = counts
+    self.upgrade = upgrade
   }
 }

@@ -25,10 +25,32 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
     public var name: String
     /// For how long.
     public var milliseconds: Double
+    /// The front's number of the stream that it is for; null where it is for none.
+    public var stream: UInt32?
 
-    public init(name: String, milliseconds: Double) {
+    public init(name: String, milliseconds: Double, stream: UInt32? = nil) {
+      self.stream = stream
       self.name = name
       self.milliseconds = milliseconds
+    }
+  }
+
+  /// How long callbacks may take, by kind, and its start: milliseconds.
+  public struct Deadlines: Hashable, Sendable, Codable {
+    public var headers: Double
+    public var body: Double
+    public var log: Double
+    public var tick: Double
+    public var configure: Double
+    public var start: Double
+
+    public init(headers: Double, body: Double, log: Double, tick: Double, configure: Double, start: Double) {
+      self.headers = headers
+      self.body = body
+      self.log = log
+      self.tick = tick
+      self.configure = configure
+      self.start = start
     }
   }
 
@@ -63,11 +85,18 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
   public var isolation: [Isolation]
   /// Null while it is not ready.
   public var role: Role?
+  /// The guest's linear memory in bytes, as its status page says it; null where that cannot be read.
+  public var memoryBytes: UInt64?
+  /// How long what it runs may take.
+  public var deadlines: Deadlines?
 
   public init(
     plugin: String, pid: Int32, state: State, uptimeSeconds: Double, callbacks: UInt64,
-    currentCallback: CurrentCallback?, pssBytes: UInt64?, isolation: [Isolation], role: Role? = nil
+    currentCallback: CurrentCallback?, pssBytes: UInt64?, isolation: [Isolation], role: Role? = nil,
+    memoryBytes: UInt64? = nil, deadlines: Deadlines? = nil
   ) {
+    self.memoryBytes = memoryBytes
+    self.deadlines = deadlines
     self.plugin = plugin
     self.pid = pid
     self.state = state
@@ -89,6 +118,8 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
     try container.encode(currentCallback, forKey: .currentCallback)
     try container.encode(pssBytes, forKey: .pssBytes)
     try container.encode(isolation, forKey: .isolation)
+    try container.encode(memoryBytes, forKey: .memoryBytes)
+    try container.encode(deadlines, forKey: .deadlines)
     try container.encode(role, forKey: .role)
   }
 }

@@ -110,6 +110,7 @@ public final class Front: Sendable {
     let channel = try ServerBootstrap(group: group)
       .serverChannelOption(.backlog, value: 1_024)
       .serverChannelOption(.maxMessagesPerRead, value: 16)
+      .serverChannelOption(.autoRead, value: !settings.bootstrap.holdsAccept)
       .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
       .childChannelOption(.recvAllocator, value: FrontSettings.reads)
       .childChannelOption(.writeBufferWaterMark, value: FrontSettings.writes)
@@ -133,6 +134,8 @@ public final class Front: Sendable {
     let link = ControlLink(
       descriptor: control, group: shared, log: log, events: events,
       onDrain: { [self] milliseconds in drain(milliseconds: milliseconds) },
+      onAccept: { [self] in accept() },
+      onHandOver: { [self] milliseconds in handOver(milliseconds: milliseconds) },
       onEnd: { [self] in stop(code: ExitCode.unavailable) })
     // No thread, no commands: as if the supervisor were gone.
     if !DetachedThread.run({ link.run() }) { stop(code: ExitCode.unavailable) }
@@ -140,11 +143,45 @@ public final class Front: Sendable {
 
   /// Stops accepting, finishes what is in flight, at most that long, then ends with code 0.
   public func drain(milliseconds: UInt32) {
-    for server in servers.withLockedValue({ $0 }) { server.close(promise: nil) }
-    shared.drain(milliseconds: milliseconds) { [self] in
-      events.send(.drained)
-      stop(code: ExitCode.ok)
+    let servers = servers.withLockedValue { $0 }
+    whenAccepted(servers) { [self] in
+      for server in servers { server.close(promise: nil) }
+      shared.drain(milliseconds: milliseconds) { [self] in
+        events.send(.drained)
+        stop(code: ExitCode.ok)
+      }
     }
+  }
+
+  /// Accepts, where the bootstrap held that back.
+  public func accept() {
+    for server in servers.withLockedValue({ $0 }) { server.setOption(.autoRead, value: true).whenFailure { _ in } }
+  }
+
+  /// Leaves the listening sockets to another front: accepts no more, keeps each connection up to the end of its next
+  /// response, at most that long, then ends with code 0. No connection that was taken is lost.
+  public func handOver(milliseconds: UInt32) {
+    let servers = servers.withLockedValue { $0 }
+    whenAccepted(servers) { [self] in
+      for server in servers { server.close(promise: nil) }
+      shared.handOver(milliseconds: milliseconds) { [self] in
+        events.send(.drained)
+        stop(code: ExitCode.ok)
+      }
+    }
+  }
+
+  /// Stops accepting; calls `body` once all that was accepted is a connection.
+  private func whenAccepted(_ servers: [any Channel], _ body: @escaping @Sendable () -> Void) {
+    let all = Array(group.makeIterator())
+    guard let first = all.first else { return body() }
+    // What was accepted goes from the listener's loop to its own, back, and there again before it is a connection; a
+    // listener that is closed meanwhile would take it along.
+    let stopped = EventLoopFuture.andAllComplete(servers.map { $0.setOption(.autoRead, value: false) }, on: first)
+    let settled = (0..<4).reduce(stopped) { before, _ in
+      before.flatMap { EventLoopFuture.andAllComplete(all.map { $0.submit {} }, on: first) }
+    }
+    settled.whenComplete { _ in body() }
   }
 
   private func stop(code: Int32) {

@@ -168,6 +168,8 @@ public struct CrashPolicy: Hashable, Sendable {
   public var standby = 0
   public var recycling = Recycling()
   public var failAnswer = FailAnswer()
+  /// What streams see of a failure where the plugin's manifest does not say; nil: `failClose`, as in a mesh.
+  public var failStrategy: FailStrategy?
   /// The most that each worker may use of one processor, in percent (100 is one whole processor); nil: no bound.
   public var cpuPercent: Int?
   public var rings = Rings()

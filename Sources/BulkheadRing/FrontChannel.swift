@@ -73,6 +73,13 @@ public final class FrontChannel {
   /// The largest answer that there is room for on an empty ring, in bytes.
   public var maximumAnswer: Int { answers.maximumRecord }
 
+  /// How many bytes of callbacks the worker has not dealt with, and how many of replies are to be read. A cursor that
+  /// cannot be counts for nothing here: whoever reads or writes the ring judges it.
+  public var occupancy: (callbacks: Int, replies: Int) {
+    let consumed = (try? callbacks.consumed()) ?? callbacks.position
+    return (Int(callbacks.position &- consumed), replies.pending)
+  }
+
   /// Publishes one answer to a hostcall.
   ///
   /// - Returns: false where the ring is full.

@@ -157,6 +157,12 @@ struct RingConsumer: ~Copyable {
   @inline(__always)
   var isEmpty: Bool { head == knownTail && bh_load_acquire(tailWord) == head }
 
+  /// Bytes that the writer says are to be read; 0 where that cannot be.
+  var pending: Int {
+    let bytes = bh_load_acquire(tailWord) &- head
+    return bytes <= capacity ? Int(bytes) : 0
+  }
+
   /// The next record, in private memory; valid until the next call.
   ///
   /// - Parameter hold: keep the record's room until `release`, so that the writer can see when it was dealt with.

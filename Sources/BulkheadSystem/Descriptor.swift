@@ -170,6 +170,21 @@ public enum RawDescriptor {
     }
   }
 
+  /// Another descriptor of the same open file, closed on exec.
+  ///
+  /// - Throws: `SystemError` where the process has no descriptor left (EMFILE).
+  public static func duplicate(_ raw: Int32) throws(SystemError) -> Descriptor {
+    Descriptor(owning: try Funnel.descriptor("duplicate a descriptor") { bh_duplicate(raw) })
+  }
+
+  /// Has every descriptor from `first` on closed by the next exec of this process, but for those that are kept.
+  ///
+  /// - Throws: `SystemError` on kernels without close_range, or where one that is to be kept is not open.
+  public static func closeOnExec(from first: Int32, keeping kept: [Int32] = []) throws(SystemError) {
+    try Funnel.call("mark descriptors from", on: "\(first)") { bh_close_on_exec_from(UInt32(clamping: first)) }
+    for raw in kept { try Funnel.call("keep", on: "descriptor \(raw)") { bh_close_on_exec(raw, 0) } }
+  }
+
   /// Closes a number that the process found open at its start.
   public static func close(_ raw: Int32) { _ = bh_close(raw) }
 

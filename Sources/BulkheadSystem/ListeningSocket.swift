@@ -64,8 +64,42 @@ public struct ListeningSocket: ~Copyable, Sendable {
       outcome = .failure(Self.advised(error, lookup: lookup))
     }
     descriptor = Descriptor(owning: try outcome.get())
+    address = Self.address(name, port)
+  }
+
+  /// Takes over a socket that somebody else bound, such as a service manager: non-blocking and closed on exec from now on.
+  ///
+  /// - Throws: `SystemError` that says why it is no TCP socket that listens; the descriptor is closed then.
+  public init(adopting socket: consuming Descriptor) throws(SystemError) {
+    let raw = socket.raw
+    var port: Int32 = 0
+    var isIPv6: Int32 = 0
+    var name = [CChar](repeating: 0, count: 64)
+    do throws(SystemError) {
+      try Funnel.call("accept connections on", on: "descriptor \(raw)") {
+        name.withUnsafeMutableBufferPointer { bh_adopt_listener(raw, $0.baseAddress, $0.count, &port, &isIPv6) }
+      }
+    } catch {
+      var advised = error
+      switch error.code {
+      case 88, 94, 97: advised.advice = "it is no TCP socket; its unit needs ListenStream= with an address and a port"
+      case 107: advised.advice = "it does not listen; its unit needs Accept=no"
+      default: break
+      }
+      throw advised
+    }
+    descriptor = socket
+    address = Self.address(name, port)
+  }
+
+  /// Whether a socket is bound to that address: port 0 is every port, and every address of IPv4 is every address of IPv6.
+  public static func isBound(_ raw: Int32, to wanted: ListenAddress) -> Bool {
+    bh_is_bound_to(raw, wanted.host.isEmpty ? nil : wanted.host, String(wanted.port)) == 1
+  }
+
+  private static func address(_ name: [CChar], _ port: Int32) -> ListenAddress {
     let host = name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
-    address = ListenAddress(host: String(decoding: host, as: UTF8.self), port: UInt16(clamping: port))
+    return ListenAddress(host: String(decoding: host, as: UTF8.self), port: UInt16(clamping: port))
   }
 
   /// The socket alone.

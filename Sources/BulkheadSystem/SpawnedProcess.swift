@@ -9,6 +9,15 @@ public struct SpawnedProcess: ~Copyable, Sendable {
   /// Namespaces, environment, descriptors, session, control group and score: whether each holds.
   public let layers: [LayerReport]
 
+  init(pid: Int32, pidfd: consuming Descriptor, layers: [LayerReport]) {
+    self.pid = pid
+    self.pidfd = pidfd
+    self.layers = layers
+  }
+
+  /// Takes over a child that this process had before it executed another program.
+  public init(adopting pid: Int32, pidfd: consuming Descriptor) { self.init(pid: pid, pidfd: pidfd, layers: []) }
+
   /// Sends a signal to this child and never to another process that got its pid.
   ///
   /// - Throws: `SystemError`: ESRCH where it has ended.

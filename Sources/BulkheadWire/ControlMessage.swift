@@ -14,8 +14,17 @@ public enum FrontCommand: Equatable, Sendable {
   case pluginState(plugin: UInt32, state: PluginState)
   /// Stop accepting, finish what is in flight, then exit; reset what is left after the time.
   case drain(milliseconds: UInt32)
+  /// Accept on the listeners, where the bootstrap held that back.
+  case accept
+  /// Another front takes the listening sockets: accept no more, keep each connection up to the end of its next response,
+  /// then exit; reset what is left after the time.
+  case handOver(milliseconds: UInt32)
   /// The metrics as Prometheus text, please: answered by `FrontEvent.metrics` with the same number.
   case collectMetrics(number: UInt32)
+  /// Do all event loops run? Answered by `FrontEvent.pong` with the same number, once each of them has been there.
+  case ping(number: UInt32)
+  /// What was measured of each plugin, please: answered by `FrontEvent.statistics` with the same number.
+  case collectStatistics(number: UInt32)
   /// The next generation of the chain, in a memfd that holds a `FrontBootstrap`, of which plugins and ring count: workers
   /// of the plugins that are new in it may be added, and no stream takes it yet.
   case prepareChain(generation: UInt32)
@@ -27,13 +36,23 @@ public enum FrontCommand: Equatable, Sendable {
   private enum Kind: UInt8 {
     case addWorker = 1
     case workerReady, retireWorker, pluginState, drain, collectMetrics
-    case prepareChain = 32
+    case prepareChain = 40
     case activateChain, discardChain
+    case collectStatistics = 56
+    case accept = 32
+    /// With `drain` (5), what the supervisor of a later version says to a front of this one: neither ever changes.
+    case handOver = 33
+    case ping = 50
   }
 
   public func encoded() -> [UInt8] {
     var writer = WireWriter(capacity: 64)
     switch self {
+    case .accept:
+      writer.u8(Kind.accept.rawValue)
+    case .handOver(let milliseconds):
+      writer.u8(Kind.handOver.rawValue)
+      writer.u32(milliseconds)
     case .addWorker(let worker, let plugin):
       writer.u8(Kind.addWorker.rawValue)
       writer.u64(worker)
@@ -54,6 +73,12 @@ public enum FrontCommand: Equatable, Sendable {
     case .collectMetrics(let number):
       writer.u8(Kind.collectMetrics.rawValue)
       writer.u32(number)
+    case .ping(let number):
+      writer.u8(Kind.ping.rawValue)
+      writer.u32(number)
+    case .collectStatistics(let number):
+      writer.u8(Kind.collectStatistics.rawValue)
+      writer.u32(number)
     case .prepareChain(let generation):
       writer.u8(Kind.prepareChain.rawValue)
       writer.u32(generation)
@@ -73,6 +98,9 @@ public enum FrontCommand: Equatable, Sendable {
       throw WireError(.unknownValue, "command.kind")
     }
     switch kind {
+    case .accept: self = .accept
+    case .handOver:
+      self = .handOver(milliseconds: try reader.u32("handOver.milliseconds"))
     case .addWorker:
       self = .addWorker(worker: try reader.u64("addWorker.worker"), plugin: try reader.u32("addWorker.plugin"))
     case .workerReady:
@@ -89,6 +117,10 @@ public enum FrontCommand: Equatable, Sendable {
       self = .drain(milliseconds: try reader.u32("drain.milliseconds"))
     case .collectMetrics:
       self = .collectMetrics(number: try reader.u32("collectMetrics.number"))
+    case .ping:
+      self = .ping(number: try reader.u32("ping.number"))
+    case .collectStatistics:
+      self = .collectStatistics(number: try reader.u32("collectStatistics.number"))
     case .prepareChain: self = .prepareChain(generation: try reader.u32("prepareChain.generation"))
     case .activateChain: self = .activateChain(generation: try reader.u32("activateChain.generation"))
     case .discardChain: self = .discardChain(generation: try reader.u32("discardChain.generation"))
@@ -111,6 +143,13 @@ public enum FrontEvent: Equatable, Sendable {
   case drained
   /// A piece of the answer to `collectMetrics`, in order: Prometheus text, cut anywhere between lines.
   case metrics(number: UInt32, isLast: Bool, text: String)
+  /// All event loops run: the answer to `ping`.
+  case pong(number: UInt32)
+  /// A piece of the answer to `collectStatistics`: of each plugin once.
+  case statistics(number: UInt32, isLast: Bool, plugins: [PluginStatistics])
+  /// The worker was lost, or given up, in that callback (`CallbackKind`), which had run for so long. `requestID` is that
+  /// of the stream, "" where it has none.
+  case callbackLost(worker: UInt64, kind: UInt16, stream: UInt32, requestID: String, milliseconds: UInt32)
   /// A worker that was retired has no stream any more.
   case workerIdle(worker: UInt64)
   /// Every event loop gives new streams the chain of that generation.
@@ -122,12 +161,17 @@ public enum FrontEvent: Equatable, Sendable {
 
   /// The most of `metrics`' text in one message, in bytes.
   public static let maximumMetricsText = 48 << 10
+  /// The most of a request's id, in bytes.
+  public static let maximumRequestID = 128
 
   private enum Kind: UInt8 {
     case serving = 1
     case workerFault, workerGone, workerAttached, drained, metrics, workerIdle
+    case pong = 50
     case chainActivated = 32
     case chainRefused, pluginDrained
+    case statistics = 48
+    case callbackLost
   }
 
   public func encoded() -> [UInt8] {
@@ -153,6 +197,21 @@ public enum FrontEvent: Equatable, Sendable {
       writer.u32(number)
       writer.bool(isLast)
       writer.cut(text, to: Self.maximumMetricsText)
+    case .pong(let number):
+      writer.u8(Kind.pong.rawValue)
+      writer.u32(number)
+    case .statistics(let number, let isLast, let plugins):
+      writer.u8(Kind.statistics.rawValue)
+      writer.u32(number)
+      writer.bool(isLast)
+      writer.array(Array(plugins.prefix(PluginStatistics.perMessage))) { $1.encode(into: &$0) }
+    case .callbackLost(let worker, let kind, let stream, let requestID, let milliseconds):
+      writer.u8(Kind.callbackLost.rawValue)
+      writer.u64(worker)
+      writer.u16(kind)
+      writer.u32(stream)
+      writer.cut(requestID, to: Self.maximumRequestID)
+      writer.u32(milliseconds)
     case .workerIdle(let worker):
       writer.u8(Kind.workerIdle.rawValue)
       writer.u64(worker)
@@ -188,6 +247,19 @@ public enum FrontEvent: Equatable, Sendable {
       self = .metrics(
         number: try reader.u32("metrics.number"), isLast: try reader.bool("metrics.isLast"),
         text: try reader.string("metrics.text"))
+    case .pong: self = .pong(number: try reader.u32("pong.number"))
+    case .statistics:
+      self = .statistics(
+        number: try reader.u32("statistics.number"), isLast: try reader.bool("statistics.isLast"),
+        plugins: try reader.array("statistics.plugins", atMost: PluginStatistics.perMessage) {
+          (reader) throws(WireError) in try PluginStatistics(&reader)
+        })
+    case .callbackLost:
+      self = .callbackLost(
+        worker: try reader.u64("callbackLost.worker"), kind: try reader.u16("callbackLost.kind"),
+        stream: try reader.u32("callbackLost.stream"),
+        requestID: try reader.string("callbackLost.requestID", atMost: Self.maximumRequestID),
+        milliseconds: try reader.u32("callbackLost.milliseconds"))
     case .workerIdle: self = .workerIdle(worker: try reader.u64("workerIdle.worker"))
     case .chainActivated: self = .chainActivated(generation: try reader.u32("chainActivated.generation"))
     case .chainRefused:

@@ -184,6 +184,8 @@ public struct FrontBootstrap: Equatable, Sendable {
   public var seccompProgram: [UInt8] = []
   /// The user that the front becomes where it starts as root.
   public var unprivilegedID: UInt32 = 65_534
+  /// The listeners accept only after `FrontCommand.accept`: another front still serves.
+  public var holdsAccept = false
 
   public init(
     eventLoops: UInt32, maximumSpinMicroseconds: UInt32, logLevel: LogLevel, listeners: [Listener],
@@ -264,6 +266,7 @@ public struct FrontBootstrap: Equatable, Sendable {
     }
     writer.blob(seccompProgram)
     writer.u32(unprivilegedID)
+    writer.bool(holdsAccept)
     return writer.array
   }
 
@@ -350,6 +353,7 @@ public struct FrontBootstrap: Equatable, Sendable {
     seccompProgram = try reader.bytes("front.seccompProgram", atMost: 8 * 4_096)
     guard seccompProgram.count % 8 == 0 else { throw WireError(.malformed, "front.seccompProgram") }
     unprivilegedID = try reader.u32("front.unprivilegedID")
+    holdsAccept = try reader.bool("front.holdsAccept")
     try reader.end("front")
     guard listeners.allSatisfy({ Int($0.upstream) < upstreams.count }) else {
       throw WireError(.tooLarge, "listener.upstream")

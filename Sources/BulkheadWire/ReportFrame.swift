@@ -172,6 +172,9 @@ public struct FrameAssembler {
     buffer.append(contentsOf: bytes)
   }
 
+  /// What was taken and is no whole frame yet.
+  public var rest: [UInt8] { Array(buffer[start...]) }
+
   /// The next whole frame, or nil until more bytes come.
   ///
   /// - Throws: `WireError` where the length is over the bound or the frame is not one; the stream cannot be read on.

@@ -78,6 +78,11 @@ int64_t bh_open(const char *path, int flags, unsigned mode) { return result(open
 int64_t bh_close(int fd) { return result(close(fd)); }
 int64_t bh_close_from(unsigned first) { return result(syscall(SYS_close_range, first, ~0U, 0)); }
 int64_t bh_close_range(unsigned first, unsigned last) { return result(syscall(SYS_close_range, first, last, 0)); }
+int64_t bh_close_on_exec_from(unsigned first) {
+  // CLOSE_RANGE_CLOEXEC
+  return result(syscall(SYS_close_range, first, ~0U, 4U));
+}
+int64_t bh_close_on_exec(int fd, int on) { return result(fcntl(fd, F_SETFD, on ? FD_CLOEXEC : 0)); }
 int64_t bh_read(int fd, void *buffer, size_t count) { return result(read(fd, buffer, count)); }
 int64_t bh_write(int fd, const void *buffer, size_t count) { return result(write(fd, buffer, count)); }
 int64_t bh_pread(int fd, void *buffer, size_t count, int64_t offset) {

@@ -82,6 +82,18 @@ int64_t bh_has_capabilities(void) {
 int64_t bh_drop_groups(void) { return result(syscall(SYS_setgroups, 0, NULL)); }
 int64_t bh_group_count(void) { return result(syscall(SYS_getgroups, 0, NULL)); }
 
+int64_t bh_has_further_groups(void) {
+  gid_t groups[64];
+  long count = syscall(SYS_getgroups, 64, groups);
+  // More than fit are more than one.
+  if (count < 0) return errno == EINVAL ? 1 : -(int64_t)errno;
+  gid_t own = (gid_t)syscall(SYS_getegid);
+  for (long index = 0; index < count; index++) {
+    if (groups[index] != own) return 1;
+  }
+  return 0;
+}
+
 int64_t bh_become(uint32_t uid, uint32_t gid) {
   if (syscall(SYS_setresgid, gid, gid, gid) < 0) return -(int64_t)errno;
   return result(syscall(SYS_setresuid, uid, uid, uid));

@@ -5,10 +5,12 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static int64_t result(int64_t value) { return value < 0 ? -(int64_t)errno : value; }
@@ -103,6 +105,27 @@ static int64_t listen_at(const struct addrinfo *address, int backlog) {
   return fd;
 }
 
+/// Writes the address that the socket is bound to.
+static int64_t describe(int fd, char *bound, size_t bound_size, int *bound_port, int *is_ipv6) {
+  struct sockaddr_storage name;
+  socklen_t size = sizeof(name);
+  memset(&name, 0, sizeof(name));
+  if (getsockname(fd, (struct sockaddr *)&name, &size) < 0) return -(int64_t)errno;
+  const void *raw;
+  if (name.ss_family == AF_INET6) {
+    *is_ipv6 = 1;
+    *bound_port = ntohs(((struct sockaddr_in6 *)&name)->sin6_port);
+    raw = &((struct sockaddr_in6 *)&name)->sin6_addr;
+  } else if (name.ss_family == AF_INET) {
+    *is_ipv6 = 0;
+    *bound_port = ntohs(((struct sockaddr_in *)&name)->sin_port);
+    raw = &((struct sockaddr_in *)&name)->sin_addr;
+  } else {
+    return -EAFNOSUPPORT;
+  }
+  return inet_ntop(name.ss_family, raw, bound, (socklen_t)bound_size) == NULL ? -(int64_t)errno : 0;
+}
+
 int64_t bh_listen(const char *host, const char *port, int backlog, char *bound, size_t bound_size, int *bound_port,
                   int *is_ipv6, int *lookup_error) {
   struct addrinfo hints = {
@@ -118,27 +141,93 @@ int64_t bh_listen(const char *host, const char *port, int backlog, char *bound, 
   freeaddrinfo(addresses);
   if (fd < 0) return fd;
 
-  struct sockaddr_storage name;
-  socklen_t size = sizeof(name);
-  memset(&name, 0, sizeof(name));
-  if (getsockname((int)fd, (struct sockaddr *)&name, &size) < 0) {
-    int64_t error = -(int64_t)errno;
+  int64_t outcome = describe((int)fd, bound, bound_size, bound_port, is_ipv6);
+  if (outcome < 0) {
     close((int)fd);
-    return error;
+    return outcome;
   }
-  const void *raw;
-  if (name.ss_family == AF_INET6) {
-    *is_ipv6 = 1;
-    *bound_port = ntohs(((struct sockaddr_in6 *)&name)->sin6_port);
-    raw = &((struct sockaddr_in6 *)&name)->sin6_addr;
+  return fd;
+}
+
+int64_t bh_adopt_listener(int fd, char *bound, size_t bound_size, int *bound_port, int *is_ipv6) {
+  int type = 0, accepts = 0;
+  socklen_t size = sizeof(type);
+  if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0) return -(int64_t)errno;
+  if (type != SOCK_STREAM) return -ESOCKTNOSUPPORT;
+  int64_t outcome = describe(fd, bound, bound_size, bound_port, is_ipv6);
+  if (outcome < 0) return outcome;
+  size = sizeof(accepts);
+  if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &accepts, &size) < 0) return -(int64_t)errno;
+  if (!accepts) return -ENOTCONN;
+  int flags = fcntl(fd, F_GETFL), descriptor_flags = fcntl(fd, F_GETFD);
+  if (flags < 0 || descriptor_flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+      fcntl(fd, F_SETFD, descriptor_flags | FD_CLOEXEC) < 0) {
+    return -(int64_t)errno;
+  }
+  return 0;
+}
+
+static int is_any(const struct sockaddr_storage *name) {
+  if (name->ss_family == AF_INET) return ((const struct sockaddr_in *)name)->sin_addr.s_addr == htonl(INADDR_ANY);
+  return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)name)->sin6_addr);
+}
+
+static int port_of(const struct sockaddr_storage *name) {
+  return ntohs(name->ss_family == AF_INET ? ((const struct sockaddr_in *)name)->sin_port
+                                          : ((const struct sockaddr_in6 *)name)->sin6_port);
+}
+
+static int same_address(const struct sockaddr_storage *wanted, const struct sockaddr_storage *bound) {
+  int port = port_of(wanted);
+  if (port != 0 && port != port_of(bound)) return 0;
+  if (is_any(wanted) || is_any(bound)) return is_any(wanted) && is_any(bound);
+  if (wanted->ss_family != bound->ss_family) return 0;
+  if (wanted->ss_family == AF_INET) {
+    return ((const struct sockaddr_in *)wanted)->sin_addr.s_addr == ((const struct sockaddr_in *)bound)->sin_addr.s_addr;
+  }
+  return IN6_ARE_ADDR_EQUAL(&((const struct sockaddr_in6 *)wanted)->sin6_addr,
+                            &((const struct sockaddr_in6 *)bound)->sin6_addr);
+}
+
+int64_t bh_is_bound_to(int fd, const char *host, const char *port) {
+  struct sockaddr_storage bound;
+  socklen_t size = sizeof(bound);
+  memset(&bound, 0, sizeof(bound));
+  if (getsockname(fd, (struct sockaddr *)&bound, &size) < 0) return -(int64_t)errno;
+  if (bound.ss_family != AF_INET && bound.ss_family != AF_INET6) return 0;
+  struct addrinfo hints = {
+      .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+  struct addrinfo *addresses = NULL;
+  if (getaddrinfo(host, port, &hints, &addresses) != 0) return 0;
+  int found = 0;
+  for (struct addrinfo *address = addresses; address != NULL && !found; address = address->ai_next) {
+    struct sockaddr_storage wanted;
+    if ((address->ai_family != AF_INET && address->ai_family != AF_INET6) || address->ai_addrlen > sizeof(wanted)) continue;
+    memset(&wanted, 0, sizeof(wanted));
+    memcpy(&wanted, address->ai_addr, address->ai_addrlen);
+    found = same_address(&wanted, &bound);
+  }
+  freeaddrinfo(addresses);
+  return found;
+}
+
+int64_t bh_unix_datagram_to(const char *path, size_t length) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  if (length == 0 || length >= sizeof(address.sun_path)) return -ENAMETOOLONG;
+  if (path[0] != '/' && path[0] != '@') return -EAFNOSUPPORT;
+  memcpy(address.sun_path, path, length);
+  socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
+  if (path[0] == '@') {
+    // A name of the abstract namespace has no end but its length.
+    address.sun_path[0] = 0;
   } else {
-    *is_ipv6 = 0;
-    *bound_port = ntohs(((struct sockaddr_in *)&name)->sin_port);
-    raw = &((struct sockaddr_in *)&name)->sin_addr;
+    size += 1;
   }
-  if (inet_ntop(name.ss_family, raw, bound, (socklen_t)bound_size) == NULL) {
+  int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return -(int64_t)errno;
+  if (connect(fd, (struct sockaddr *)&address, size) < 0) {
     int64_t error = -(int64_t)errno;
-    close((int)fd);
+    close(fd);
     return error;
   }
   return fd;

@@ -7,6 +7,7 @@ struct BulkheadDaemon: ParsableCommand {
     abstract: "Runs Proxy-Wasm plugins, each in a process of its own, behind an HTTP proxy.",
     discussion: """
       It starts bulkhead-front, which takes the traffic, and a bulkhead-worker for each plugin, and replaces what dies. \
+      bulkheadctl upgrade puts a newly installed version in its place. \
       SIGTERM drains and stops. Exit codes follow sysexits.h: 64 usage, 69 unavailable, 70 internal, 77 permission, 78 \
       configuration.
       """,
@@ -19,7 +20,8 @@ struct BulkheadDaemon: ParsableCommand {
     help: "Validate everything, compile every module, list what each exports and imports, and exit with 0 or 78.")
   var check = false
 
-  @Option(help: ArgumentHelp("How log lines are written: text or json.", valueName: "format"), transform: logFormat)
+  @Option(
+    help: ArgumentHelp("How log lines are written: text, json or journald.", valueName: "format"), transform: logFormat)
   var logFormat = LogFormat.text
 
   @Option(
@@ -34,13 +36,19 @@ struct BulkheadDaemon: ParsableCommand {
       valueName: "dir"))
   var libexec: String?
 
+  @Option(help: .hidden)
+  var takesOver: UInt32?
+
   private static func logFormat(_ text: String) throws -> LogFormat {
-    guard let format = LogFormat(rawValue: text) else { throw ValidationError("'\(text)' is neither text nor json.") }
+    guard let format = LogFormat(rawValue: text) else {
+      throw ValidationError("'\(text)' is no log format; there are text, json and journald.")
+    }
     return format
   }
 
   private func options() throws -> SupervisorOptions {
     var options = SupervisorOptions(configuration: config, check: check, logFormat: logFormat, libexec: libexec)
+    options.takesOver = takesOver
     guard options.setLogLevel(named: logLevel) else {
       throw ValidationError(
         "'\(logLevel)' is no log level; there are \(SupervisorOptions.logLevelNames.joined(separator: ", ")).")

@@ -104,6 +104,7 @@ private final class OneAnswer {
   static let refusals: [(ErrorResponse.Code, Int32)] = [
     (.unknownPlugin, ExitCode.dataError), (.forbidden, ExitCode.noPermission), (.conflict, ExitCode.unavailable),
     (.unavailable, ExitCode.unavailable), (.internal, ExitCode.software), (.notFound, ExitCode.software),
+    (.invalidConfiguration, ExitCode.configuration),
   ]
 
   @Test(arguments: refusals) func aRefusalGivesTheServersWordsAndItsCode(
@@ -113,6 +114,13 @@ private final class OneAnswer {
       decoding: try ControlJSON.encode(ErrorResponse(code: code, message: "no\u{1B}[2J")), as: UTF8.self)
     let server = try OneAnswer(OneAnswer.http("400 Bad Request", body))
     #expect(await Self.failure(server.path) == ControlFailure(exitCode: exitCode, message: "no [2J"))
+  }
+
+  @Test func eachDetailOfARefusalIsALine() async throws {
+    let error = ErrorResponse(code: .invalidConfiguration, message: "no", details: ["a.yaml:1: x", "b.yaml:2: y"])
+    let server = try OneAnswer(
+      OneAnswer.http("422 Unprocessable Content", String(decoding: try ControlJSON.encode(error), as: UTF8.self)))
+    #expect(await Self.failure(server.path)?.message == "no\n  a.yaml:1: x\n  b.yaml:2: y")
   }
 
   @Test(arguments: [

@@ -20,12 +20,13 @@ import Testing
       isolation: [.init(.init(layer: .seccomp, holds: true, why: "x"))])
     #expect(
       try Self.text(worker) == """
-        {"callbacks":2,"currentCallback":null,"isolation":[{"holds":true,"layer":"seccomp","why":"x"}],"pid":1,\
+        {"callbacks":2,"currentCallback":null,"deadlines":null,\
+        "isolation":[{"holds":true,"layer":"seccomp","why":"x"}],"memoryBytes":null,"pid":1,\
         "plugin":"a","pssBytes":null,"role":null,"state":"ready","uptimeSeconds":1.5}
         """)
     #expect(
       try Self.text(StatusResponse.Front(pid: nil, state: .backoff, restarts: 3))
-        == #"{"pid":null,"restarts":3,"state":"backoff"}"#)
+        == #"{"isolation":[],"pid":null,"restarts":3,"state":"backoff"}"#)
   }
 
   @Test func theLastExitHasReasonDetailAndTime() throws {

@@ -36,7 +36,7 @@ import Testing
       .init(key: "grace", value: "1s", source: .policy, policy: "strict", location: "/p/a.yaml:3:8"),
       .init(key: "standby", value: "1", source: .policy, policy: "auth", location: "shipped:auth.yaml:2:1"),
       .init(key: "failAnswer.body", value: "null", source: .builtIn),
-      .init(key: "workers", value: "2", source: .overrides, location: "/plugins.d/geo.yaml:9"),
+      .init(key: "workers", value: "2", source: .manifest, location: "/plugins.d/geo.yaml:9"),
     ])
 
   @Test func aPolicyShowsWhatItSaysItself() throws {
@@ -59,7 +59,7 @@ import Testing
     plugin.settings.removeLast()
     #expect(
       try Self.table.show(plugin, effective: false)
-        == "plugin geo, policy strict, which extends auth, which extends default: its manifest overrides nothing")
+        == "plugin geo, policy strict, which extends auth, which extends default: its manifest says nothing of it")
   }
 
   @Test func anEffectivePolicyShowsWhereEachValueWasSaid() throws {
@@ -71,7 +71,7 @@ import Testing
         grace            1s     policy strict, /p/a.yaml:3:8
         standby          1      policy auth, shipped:auth.yaml:2:1
         failAnswer.body  null   built-in
-        workers          2      overrides, /plugins.d/geo.yaml:9
+        workers          2      manifest, /plugins.d/geo.yaml:9
         """)
     let json = View(now: Self.now, coloured: false, format: .json)
     #expect(
@@ -143,6 +143,22 @@ import Testing
         LISTENER  ADDRESS         UPSTREAM
         edge      127.0.0.1:8080  echo
         """)
+  }
+
+  @Test func aReloadSaysWhatItDid() throws {
+    var response = ReloadResponse()
+    response.changed = ["geo", "timing"]
+    response.unchanged = ["stamp"]
+    response.isReordered = true
+    response.milliseconds = 41.26
+    #expect(
+      try Self.table.show(response) == """
+        reloaded in 41.3 ms
+          changed: geo, timing
+          unchanged: stamp
+          unchanged plugins stand in another order
+        """)
+    #expect(try View(now: Self.now, coloured: false, format: .json).show(response).contains("isReordered"))
   }
 
   @Test func coloursDoNotMoveColumns() throws {

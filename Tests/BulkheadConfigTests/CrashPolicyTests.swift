@@ -17,6 +17,14 @@ import Testing
     }
   }
 
+  @Test func theManualKnowsEveryKeyAndEveryPolicy() throws {
+    let manual = try String(contentsOfFile: "\(Self.repository)/man/bulkhead-policy.5", encoding: .utf8)
+    let items = Set(manual.split(separator: "\n").filter { $0.hasPrefix(".It Cm ") }.map { String($0.dropFirst(7)) })
+    let policies = try Tree().load().policies
+    let keys = Set(EffectivePolicy(policy: CrashPolicy()).settings.map(\.key))
+    #expect(items == keys.union(policies.keys).union(["name", "extends"]))
+  }
+
   @Test func thePresetsSayWhatTheyAreKnownFor() throws {
     let policies = try Tree().load().policies
     #expect(policies["default"]?.policy == CrashPolicy())
@@ -34,10 +42,12 @@ import Testing
       #expect(policy.exhaustion.retries == (name != "fail-fast"))
     }
     let auth = try #require(policies["auth"]?.policy)
+    #expect(auth.failStrategy == .failClose)
     #expect(auth.exhaustion.strategy == .failClose)
     #expect(auth.standby == 1)
     #expect(auth.callbackDeadline < CrashPolicy().callbackDeadline)
     let telemetry = try #require(policies["telemetry"]?.policy)
+    #expect(telemetry.failStrategy == .failOpen)
     #expect(telemetry.exhaustion.strategy == .failOpen)
     #expect(telemetry.admissionWait == .zero)
     #expect(telemetry.memoryLimit > CrashPolicy().memoryLimit)
@@ -76,6 +86,7 @@ import Testing
       deadlines: {headers: 14ms, body: 15ms, log: 16ms, tick: 17ms, configure: 18ms}
       restart: never
       exhaustion: {retries: false, strategy: FAIL_OPEN}
+      failStrategy: FAIL_RELOAD
       workers: 19
       standby: 2
       recycling: {age: 21h, requests: 22, memory: 512KiB}
@@ -99,6 +110,7 @@ import Testing
     expected.deadlines.tick = .milliseconds(17)
     expected.deadlines.configure = .milliseconds(18)
     expected.restart = .never
+    expected.failStrategy = .failReload
     expected.exhaustion = .init(retries: false, strategy: .failOpen)
     expected.workers = 19
     expected.standby = 2

@@ -71,6 +71,12 @@ import Testing
     Tree.manifest(
       "geo", "  phase: AUTHN\n  pluginConfig: {a: &x [1, 2.5], b: *x, c: \"d\"}\n  vmConfig: {env: [{name: A}]}"),
     "name: p\nbackoff: {initial: 1ms, factor: 2, max: 1s}\nbudget:\n  restarts: 1\n  interval: 1m\n",
+    "name: default\nextends: auth\nisolation: {required: all}\n---\nname: auth\nextends: auth\nrings: {replies: auto}\n",
+    Tree.manifest(
+      "geo",
+      annotations:
+        "\n    bulkhead/policy: default\n    bulkhead/policy-overrides: |\n      workers: 4\n      deadlines: {log: 1s}"
+    ),
     "? - a\n  - b\n: |\n  text\n  more\n--- !!map {a: !x b, 'c': \"\\x41\\u00e4\"}\n...\n%YAML 1.1\n---\n- >-\n  f\n",
   ]
 

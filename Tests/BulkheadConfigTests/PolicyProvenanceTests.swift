@@ -91,9 +91,17 @@ import Testing
   }
 
   @Test func aLongChainIsRefused() throws {
-    let documents = (1...17).map { "name: p\($0)\nextends: p\($0 + 1)\n" } + ["name: p18\n"]
-    let errors = try Tree(["policies/a.yaml": documents.joined(separator: "---\n")]).errors()
-    #expect(errors.contains { $0.hasSuffix("extends: a policy is made of at most 16 policies") })
+    for count in [16, 17, 40, 5_000] {
+      // From either end: a chain is known from its middle by then.
+      for upwards in [true, false] {
+        let documents =
+          (1..<count).map { "name: p\($0)\nextends: p\($0 + 1)\n" } + ["name: p\(count)\n"]
+        let text = (upwards ? documents : documents.reversed()).joined(separator: "---\n")
+        let errors = try Tree(["policies/a.yaml": text]).errors()
+        #expect(errors.isEmpty == (count <= 16))
+        #expect(errors.allSatisfy { $0.hasSuffix("extends: a policy is made of at most 16 policies") })
+      }
+    }
   }
 
   @Test func mistakesAreToldOnceAndInTheOrderOfTheFile() throws {
@@ -136,14 +144,29 @@ import Testing
     #expect(geo.policy.deadlines.headers == .milliseconds(5))
     #expect(geo.policy.standby == 1)
     let geoOrigins = origins(geo, in: tree)
-    #expect(geoOrigins["workers"] == "overrides, plugins.d/geo.yaml:9")
-    #expect(geoOrigins["deadlines.headers"] == "overrides, plugins.d/geo.yaml:11")
+    #expect(geoOrigins["workers"] == "manifest, plugins.d/geo.yaml:9")
+    #expect(geoOrigins["deadlines.headers"] == "manifest, plugins.d/geo.yaml:11")
     let own = loaded.effectivePolicy(of: try #require(plugins["own"]))
     #expect(own.policy.workers == 2)
     #expect(own.policy.failAnswer.status == 403)
-    #expect(origins(own, in: tree)["workers"] == "overrides, plugins.d/own.yaml:5")
+    #expect(origins(own, in: tree)["workers"] == "manifest, plugins.d/own.yaml:5")
     #expect(loaded.policy(of: try #require(plugins["plain"])) == CrashPolicy())
     #expect(loaded.policies["auth"]?.policy.workers == 1)
+  }
+
+  @Test func aManifestThatSaysNoFailStrategyHasThatOfItsPolicy() throws {
+    let tree = try Tree([
+      "plugins.d/a.yaml": Tree.manifest("a", annotations: "{bulkhead/policy: telemetry}"),
+      "plugins.d/b.yaml": Tree.manifest(
+        "b", "  failStrategy: FAIL_RELOAD", annotations: "{bulkhead/policy: telemetry}"),
+      "plugins.d/c.yaml": Tree.manifest("c"),
+    ])
+    let loaded = try tree.load()
+    #expect(loaded.plugins.map(\.failStrategy) == [.failOpen, .failReload, .failClose])
+    let origins = loaded.plugins.map { self.origins(loaded.effectivePolicy(of: $0), in: tree)["failStrategy"] ?? "" }
+    #expect(origins[0].hasPrefix("policy telemetry, shipped:telemetry.yaml:"))
+    #expect(origins[1] == "manifest, plugins.d/b.yaml:8:17")
+    #expect(origins[2].hasPrefix("policy default, shipped:default.yaml:"))
   }
 
   static let overrideMistakes: [(String, String)] = [

@@ -115,16 +115,20 @@ import Testing
       plugin.quarantineStrategy = quarantined
       let front = try TestFront(plugins: [plugin])
       defer { front.stop() }
-      expect(try front.get(), own, "no worker became ready")
-      try front.command(.pluginState(plugin: 0, state: .quarantined))
-      expect(try front.get(), quarantined, "quarantined")
-      try front.command(.pluginState(plugin: 0, state: .starting))
-      expect(try front.get(), own, "no worker became ready")
+      // Commands come into force before long, in their order.
+      for (state, strategy) in [(PluginState.quarantined, quarantined), (.starting, own), (.quarantined, quarantined)] {
+        try front.command(.pluginState(plugin: 0, state: state))
+        let status = strategy == .failOpen ? 200 : 503
+        let end = ContinuousClock.now + .seconds(30)
+        while try front.get().status != status, ContinuousClock.now < end {}
+        #expect(try front.get().status == status)
+      }
     }
   }
 
   @Test func aFailClosedAnswerIsWhatThePolicySays() throws {
-    var plugin = FrontBootstrap.Plugin.test("guard", admission: 0)
+    // A worker that was just said to be ready is waited for.
+    var plugin = FrontBootstrap.Plugin.test("guard", admission: 500)
     plugin.failAnswer = .init(status: 403, body: "come back later")
     let front = try TestFront(plugins: [plugin])
     defer { front.stop() }
@@ -133,11 +137,20 @@ import Testing
     #expect(response.body == "come back later")
     #expect(response.has("content-length: 15"))
     #expect(response.has("content-type: text/plain; charset=utf-8"))
-    let worker = try front.addWorker { _, _ in .die }
-    #expect(try front.get().body == "come back later")
-    try front.waitForEvent { $0 == .workerGone(worker: worker.number) }
     // Only the plugin's failure is told so, not what is refused for other reasons.
     #expect(try front.exchange("GET / HTTP/1.1\r\nConnection: close\r\n\r\n").status == 400)
+  }
+
+  @Test func aFailClosedAnswerIsGivenForADeathToo() throws {
+    var plugin = FrontBootstrap.Plugin.test("guard")
+    plugin.failAnswer = .init(status: 403, body: "come back later")
+    let front = try TestFront(plugins: [plugin])
+    defer { front.stop() }
+    let worker = try front.addWorker { _, _ in .die }
+    let response = try front.get()
+    #expect(response.status == 403)
+    #expect(response.body == "come back later")
+    try front.waitForEvent { $0 == .workerGone(worker: worker.number) }
   }
 
   @Test func aFailClosedAnswerMayBeEmpty() throws {

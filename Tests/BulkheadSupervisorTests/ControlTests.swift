@@ -15,6 +15,12 @@ import Testing
   ("GET", "/v1/plugins?x=1", .plugins),
   ("GET", "/v1/workers", .workers),
   ("GET", "/v1/metrics", .metrics),
+  ("GET", "/v1/statistics", .statistics),
+  ("GET", "/v1/events", .events(EventsQuery())),
+  (
+    "GET", "/v1/events?after=7&wait=20&limit=1&plugin=a%2Fb",
+    .events(.init(after: 7, wait: 20, limit: 1, plugin: "a/b"))
+  ),
   ("GET", "/v1/policies", .policies),
   ("GET", "/v1/policies/a%2Fb", .policy("a/b")),
   ("GET", "/v1/plugins/geo/policy", .policyOf(plugin: "geo")),
@@ -37,6 +43,18 @@ func whatIsNoPathIsNotFound(target: String) {
 }
 
 @Test(arguments: [
+  "after=x", "after=-1", "after", "wait=21", "wait=1s", "limit=0", "limit=9999", "plugin=", "plugin=%ff", "foo=1", "=",
+])
+func aQueryThatIsNoneIsRefused(query: String) {
+  guard case .failure(.badQuery(let why)) = ControlRoute.parse(method: "GET", target: "/v1/events?\(query)") else {
+    Issue.record("\(query) is taken")
+    return
+  }
+  #expect(why.hasPrefix("/v1/events"))
+}
+
+@Test(arguments: [
+  ("POST", "/v1/events?after=x", "GET"),
   ("POST", "/v1/status", "GET"), ("DELETE", "/v1/plugins", "GET"), ("HEAD", "/v1/workers", "GET"),
   ("POST", "/v1/metrics", "GET"), ("POST", "/v1/policies", "GET"), ("PUT", "/v1/policies/a", "GET"),
   ("POST", "/v1/plugins/geo/policy", "GET"),

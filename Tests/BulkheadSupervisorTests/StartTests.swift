@@ -19,7 +19,7 @@ func theBuiltInProfileIsTheFileOfTheRepository(name: String, text: String) throw
 }
 
 @Test func theBuiltInProfilesCompile() throws {
-  let programs = try SeccompPrograms.load(policyDirectories: ["/nonexistent"]) { _, _ in }
+  let programs = try SeccompPrograms.load(policyDirectories: ["/nonexistent"], policies: []) { _, _ in }
   for program in [programs.worker, programs.compiler, programs.front] {
     #expect(!program.isEmpty)
     #expect(program.count % 8 == 0)
@@ -32,7 +32,7 @@ func theBuiltInProfileIsTheFileOfTheRepository(name: String, text: String) throw
   defer { try? FileManager.default.removeItem(atPath: directory) }
   try Data("{".utf8).write(to: URL(fileURLWithPath: directory + "/seccomp/worker.json"))
   let error = #expect(throws: StartError.self) {
-    _ = try SeccompPrograms.load(policyDirectories: [directory]) { _, _ in }
+    _ = try SeccompPrograms.load(policyDirectories: [directory], policies: []) { _, _ in }
   }
   #expect(error?.code == ExitCode.configuration)
   #expect(error?.lines.first?.contains("\(directory)/seccomp/worker.json") == true)
@@ -236,7 +236,7 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   #expect(programs.worker(under: policy.policy) != programs.worker)
   policy.policy.isolation.seccomp = "none"
   policy.origins["isolation.seccomp"] = PolicyOrigin(
-    speaker: .overrides, location: SourceLocation(file: "/p/a.yaml", line: 7))
+    speaker: .manifest, location: SourceLocation(file: "/p/a.yaml", line: 7))
   let error = #expect(throws: StartError.self) {
     _ = try SeccompPrograms.load(policyDirectories: [directory], policies: [policy]) { _, _ in }
   }

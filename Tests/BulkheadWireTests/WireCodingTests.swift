@@ -118,15 +118,26 @@ import Testing
   static let commands: [FrontCommand] = [
     .addWorker(worker: 1, plugin: 2), .workerReady(worker: 3), .retireWorker(worker: 4),
     .pluginState(plugin: 5, state: .quarantined), .drain(milliseconds: 10_000),
-    .collectMetrics(number: 7), .prepareChain(generation: 8), .activateChain(generation: 9),
-    .discardChain(generation: 10),
+    .ping(number: 9), .collectMetrics(number: 7), .prepareChain(generation: 8), .activateChain(generation: 9),
+    .discardChain(generation: 10), .collectStatistics(number: 11),
   ]
   static let events: [FrontEvent] = [
     .serving, .workerFault(worker: 1, reason: .protocolViolation, detail: "x"), .workerGone(worker: 2),
     .workerIdle(worker: 3),
     .workerAttached(worker: 3), .drained,
-    .metrics(number: 7, isLast: true, text: "# TYPE a counter\na 1\n"), .chainActivated(generation: 8),
+    .pong(number: 9), .metrics(number: 7, isLast: true, text: "# TYPE a counter\na 1\n"),
+    .chainActivated(generation: 8),
     .chainRefused(generation: 9, detail: "why"), .pluginDrained(plugin: 10),
+    .callbackLost(worker: 1, kind: 3, stream: 9, requestID: "r", milliseconds: 100),
+    .statistics(number: 1, isLast: false, plugins: []),
+    .statistics(
+      number: 2, isLast: true,
+      plugins: [
+        PluginStatistics(
+          plugin: 3, callbacks: 4, failedStreams: 5, waitingStreams: 6,
+          latencies: [.init(kind: 3, histogram: LatencyHistogram(sumNanoseconds: 7, buckets: [1, 2, 3]))],
+          channels: [.init(worker: 8, outstanding: 9, callbackBytes: 10, replyBytes: 11)])
+      ]),
   ]
 
   @Test(arguments: frames) func aReportFrameComesBackThroughThePipe(_ frame: ReportFrame) throws {

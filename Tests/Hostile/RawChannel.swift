@@ -43,10 +43,10 @@ final class RawChannel {
 
   func load(_ word: Word) -> UInt32 { memory.load(fromByteOffset: cursors + word.rawValue, as: UInt32.self) }
 
-  /// Random bytes all over the first loop's reply ring.
+  /// Random bytes over the beginning of the first loop's reply ring.
   func scribble() {
     let start = cursors + 4_096 + layout.callbackBytes
-    for offset in stride(from: 0, to: layout.replyBytes, by: 8) {
+    for offset in stride(from: 0, to: min(layout.replyBytes, 16 << 10), by: 8) {
       memory.storeBytes(of: random.next(), toByteOffset: start + offset, as: UInt64.self)
     }
   }

@@ -72,7 +72,8 @@ final class Bulkhead: @unchecked Sendable {
 
   init(
     plugins: [TestPlugin], upstream: String = "{name: up, builtin: echo}", extra: String = "", eventLoops: Int = 1,
-    waitForReady: Bool = true, arguments: [String] = [], files others: [String: String] = [:]
+    waitForReady: Bool = true, executable: String = Build.binary("bulkheadd"), arguments: [String] = [],
+    files others: [String: String] = [:]
   ) throws {
     directory = FileManager.default.temporaryDirectory.appending(path: "bulkhead-\(UUID().uuidString.prefix(8))")
     let files = FileManager.default
@@ -104,7 +105,7 @@ final class Bulkhead: @unchecked Sendable {
     log = directory.appending(path: "log")
     _ = files.createFile(atPath: log.path, contents: nil)
     process = Process()
-    process.executableURL = URL(filePath: Build.binary("bulkheadd"))
+    process.executableURL = URL(filePath: executable)
     process.arguments = ["--config", directory.appending(path: "bulkhead.yaml").path] + arguments
     process.standardError = try FileHandle(forWritingTo: log)
     process.standardOutput = FileHandle.nullDevice
@@ -215,7 +216,7 @@ final class Load: @unchecked Sendable {
 
   /// - Parameter judge: says what is wrong with an answer, nil where nothing is.
   init(
-    port: Int, connections: Int = 4, headers: [(String, String)] = [],
+    port: Int, connections: Int = 4, headers: [(String, String)] = [], body: [UInt8]? = nil,
     judge: @escaping @Sendable (HTTPAnswer) -> String?
   ) {
     running = connections
@@ -226,7 +227,7 @@ final class Load: @unchecked Sendable {
           do {
             let live = try connection ?? HTTPConnection(port: port)
             connection = live
-            let answer = try live.request(headers: headers)
+            let answer = try live.request(body == nil ? "GET" : "POST", headers: headers, body: body)
             record(answer, judge(answer))
             if answer.header("connection")?.lowercased() == "close" { connection = nil }
           } catch {

@@ -21,12 +21,12 @@ struct HostileWorker {
     }
     bulkhead = try Bulkhead(
       plugins: [
-        TestPlugin(name: "stamp", module: "header", phase: "AUTHN"),
+        TestPlugin(name: "stamp", module: "header", policy: "roomy", phase: "AUTHN"),
         TestPlugin(
           name: "hostile", module: "stuck-body", failStrategy: failStrategy, policy: "hostile", phase: "STATS",
           configuration: "{act: \(act)}"),
       ], eventLoops: eventLoops, waitForReady: false, arguments: ["--libexec", libexec.path],
-      files: ["policies/hostile.yaml": Self.policy])
+      files: ["policies/hostile.yaml": Self.policy, "policies/roomy.yaml": "name: roomy\ncallbackDeadline: 10s\n"])
     try bulkhead.wait("the honest plugin is ready") { try bulkhead.plugin("stamp").state == .ready }
   }
 

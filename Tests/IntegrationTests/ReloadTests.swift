@@ -156,4 +156,68 @@ import Testing
     #expect(try Self.reload(bulkhead).changed == ["revision"])
     #expect(try bulkhead.get().header("x-revision") == "3")
   }
+
+  @Test func anotherPolicyOrModuleIsAnotherRevision() throws {
+    let bulkhead = try Bulkhead(plugins: [Self.stamp, Self.revision(1)])
+    var worker = try #require(try bulkhead.worker(of: "revision")).pid
+    func changed(_ what: String) throws {
+      #expect(try Self.reload(bulkhead).changed == ["revision"], "\(what)")
+      let now = try #require(try bulkhead.worker(of: "revision")).pid
+      #expect(now != worker, "\(what)")
+      worker = now
+    }
+    var plugin = Self.revision(1)
+    plugin.policy = "mine"
+    try bulkhead.write("policies/mine.yaml", "name: mine\ngrace: 1s\n")
+    try bulkhead.write(plugin)
+    try changed("another policy's name")
+    try bulkhead.write("policies/mine.yaml", "name: mine\ngrace: 2s\n")
+    try changed("another policy of the same name")
+    // The ring is as large as the largest bufferLimit needs it: the plugin that stays has the ring that it had.
+    try bulkhead.write("policies/mine.yaml", "name: mine\nbufferLimit: 8MiB\n")
+    try changed("another size of its ring")
+    #expect(try bulkhead.get().header("x-revision") == "1")
+    plugin.module = "noop"
+    try bulkhead.write(plugin)
+    try changed("another module")
+    #expect(try bulkhead.get().header("x-revision") == nil)
+    // A manifest that says the same in other words.
+    try bulkhead.write("plugins.d/revision.yaml", "# A comment.\n" + plugin.manifest)
+    #expect(try Self.reload(bulkhead).unchanged == ["stamp", "revision"])
+    #expect(try bulkhead.worker(of: "revision")?.pid == worker)
+    let front = try #require(try bulkhead.status().front.pid)
+    kill(front, SIGKILL)
+    try bulkhead.wait("another front has all channels of one size") {
+      try bulkhead.status().front.pid != front && bulkhead.get().header("x-bench-response") != nil
+    }
+  }
+
+  @Test func moreChainsThanAreKeptEndTheOldestOne() throws {
+    let bulkhead = try Bulkhead(plugins: [Self.revision(1)])
+    var held: [(connection: HTTPConnection, worker: Int32)] = []
+    for number in 2...6 {
+      let connection = try bulkhead.connection()
+      try connection.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nab")
+      let pid = try #require(try bulkhead.worker(of: "revision")).pid
+      try bulkhead.wait("the plugin has seen it") {
+        try bulkhead.workers().contains { $0.pid == pid && $0.callbacks > 0 }
+      }
+      held.append((connection, pid))
+      try bulkhead.write(Self.revision(number))
+      _ = try Self.reload(bulkhead)
+      let now = try bulkhead.workers().filter { $0.state == .ready }.map(\.pid)
+      #expect(now.contains { pid in !held.contains { $0.worker == pid } })
+    }
+    try bulkhead.wait("the oldest worker is gone") { kill(held[0].worker, 0) != 0 }
+    for (number, stream) in held.enumerated() {
+      try stream.connection.send("cd")
+      let answer = try stream.connection.receive()
+      if number == 0 {
+        #expect(answer.status == 503, "\(answer)")
+      } else {
+        #expect(answer.status == 200 && answer.header("x-revision") == "\(number + 1)", "\(answer)")
+      }
+    }
+    try bulkhead.wait("one worker is left") { try bulkhead.workers().count == 1 }
+  }
 }

@@ -11,21 +11,29 @@ final class ControlLink: Sendable {
   private let log: FrontLog
   private let events: EventSink
   private let onDrain: @Sendable (UInt32) -> Void
+  private let onAccept: @Sendable () -> Void
+  private let onHandOver: @Sendable (UInt32) -> Void
   private let onEnd: @Sendable () -> Void
 
   /// - Parameters:
   ///   - descriptor: SOCK_SEQPACKET; closed by whoever made it, after `onEnd`.
   ///   - onDrain: the supervisor orders the end, within that many milliseconds. Called on the control thread.
+  ///   - onAccept: the listeners may accept, where they were held back. Called on the control thread.
+  ///   - onHandOver: another front takes the listeners; this one ends within that many milliseconds. Called on the
+  ///     control thread.
   ///   - onEnd: the supervisor is gone, or speaks another language. Called on the control thread, once.
   init(
     descriptor: Int32, group: FrontGroup, log: FrontLog, events: EventSink,
-    onDrain: @escaping @Sendable (UInt32) -> Void, onEnd: @escaping @Sendable () -> Void
+    onDrain: @escaping @Sendable (UInt32) -> Void, onAccept: @escaping @Sendable () -> Void,
+    onHandOver: @escaping @Sendable (UInt32) -> Void, onEnd: @escaping @Sendable () -> Void
   ) {
     self.descriptor = descriptor
     self.group = group
     self.log = log
     self.events = events
     self.onDrain = onDrain
+    self.onAccept = onAccept
+    self.onHandOver = onHandOver
     self.onEnd = onEnd
   }
 
@@ -84,7 +92,11 @@ final class ControlLink: Sendable {
     case .success(.retireWorker(let worker)): group.retireWorker(worker)
     case .success(.pluginState(let plugin, let state)): group.setPlugin(plugin, state)
     case .success(.drain(let milliseconds)): onDrain(milliseconds)
+    case .success(.accept): onAccept()
+    case .success(.handOver(let milliseconds)): onHandOver(milliseconds)
     case .success(.collectMetrics(let number)): MetricsCollection.start(number: number, group: group)
+    case .success(.ping(let number)): group.ping(number)
+    case .success(.collectStatistics(let number)): MetricsCollection.startStatistics(number: number, group: group)
     case .success(.prepareChain(let generation)): prepareChain(generation, &descriptors)
     case .success(.activateChain(let generation)): group.activateChain(generation: generation)
     case .success(.discardChain(let generation)): group.discardChain(generation: generation)

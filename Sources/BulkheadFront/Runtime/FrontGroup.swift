@@ -21,6 +21,7 @@ final class FrontGroup: Sendable {
     var chains: ChainRegistry
     var draining = 0
     var whenDrained: (@Sendable () -> Void)?
+    var isLeaving = false
   }
 
   /// - Parameter chain: that new streams take first.
@@ -125,17 +126,42 @@ final class FrontGroup: Sendable {
     if mapping.letGo() { events.send(.workerGone(worker: mapping.worker)) }
   }
 
+  // MARK: Watch
+
+  /// Answers once every loop has come to it.
+  func ping(_ number: UInt32) {
+    let loops = self.loops
+    let missing = Countdown(loops.count)
+    let events = self.events
+    for loop in loops { loop.eventLoop.execute { if missing.step() { events.send(.pong(number: number)) } } }
+  }
+
   // MARK: Drain
 
-  /// Lets every loop finish what is in flight; `done` is called once, when all have, or after the time.
+  /// Lets every loop finish what is in flight; `done` is called once, when all have, or after the time. After `handOver`,
+  /// whose `done` is then the one that is called, it only makes haste.
   func drain(milliseconds: UInt32, done: @escaping @Sendable () -> Void) {
+    leave(milliseconds: milliseconds, done: done) { $0.drain() }
+  }
+
+  /// As `drain`, but connections are kept up to their next response.
+  func handOver(milliseconds: UInt32, done: @escaping @Sendable () -> Void) {
+    leave(milliseconds: milliseconds, done: done) { $0.handOver() }
+  }
+
+  private func leave(
+    milliseconds: UInt32, done: @escaping @Sendable () -> Void, _ work: @escaping @Sendable (FrontLoop) -> Void
+  ) {
     let loops = state.withLockedValue { state in
-      state.draining = state.loops.count
-      state.whenDrained = done
+      if !state.isLeaving {
+        state.isLeaving = true
+        state.draining = state.loops.count
+        state.whenDrained = done
+      }
       return state.loops
     }
     for loop in loops {
-      loop.eventLoop.execute { loop.drain() }
+      loop.eventLoop.execute { work(loop) }
       loop.eventLoop.scheduleTask(in: .milliseconds(Int64(milliseconds))) { loop.closeAll() }
     }
   }

@@ -88,7 +88,7 @@ extension FrontLoop {
     var counters = self.counters
     counters.openConnections = UInt64(connections.count)
     var byName = countersOfGone
-    for host in hosts.values { byName[host.settings.name, default: PluginCounters()].add(host.counters) }
+    for host in hosts.values { byName[host.settings.name, default: PluginCounters()].add(host.measured) }
     counters.plugins = settings.plugins.map { byName[$0.name] ?? PluginCounters() }
     return counters
   }

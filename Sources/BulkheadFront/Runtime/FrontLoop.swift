@@ -44,6 +44,8 @@ final class FrontLoop: @unchecked Sendable {
   var waitingHosts: [PluginHost] = []
   private var pollIsScheduled = false
   private var isPolling = false
+  private var isInScheduledPoll = false
+  private var polls = PollChain()
   private var spin: SpinBudget
   private var spinUntil: UInt64 = 0
   private var armedFor: UInt64 = .max
@@ -55,6 +57,8 @@ final class FrontLoop: @unchecked Sendable {
   private(set) var connections: [any ClientConnection] = []
   private var sweepTask: RepeatedTask?
   private(set) var isDraining = false
+  /// On its way out, by a drain or because another front takes over: every response says that its connection closes.
+  private(set) var isLeaving = false
   private var saidDrained = false
 
   /// Reused for every record.
@@ -73,6 +77,8 @@ final class FrontLoop: @unchecked Sendable {
   var counters: FrontCounters
   /// The answer to the supervisor's question for metrics that is under way; on the first loop alone.
   var collection: MetricsCollection?
+  /// The same for `collectStatistics`.
+  var statistics: MetricsCollection?
   private var nextConnection: UInt64 = 0
 
   init(
@@ -181,14 +187,24 @@ final class FrontLoop: @unchecked Sendable {
   /// Takes nothing new: idle connections close, the others after the response in flight.
   func drain() {
     isDraining = true
+    isLeaving = true
     for connection in connections.reversed() { connection.drain() }
     for pool in pools { pool.closeIdle() }
     callsOut?.drain()
     sayDrained()
   }
 
+  /// Another front has taken the listening sockets over: each connection goes on up to its next response, which says
+  /// that it closes. An idle one stays for its idle time, since whoever closes it now may do so while a request is on
+  /// its way.
+  func handOver() {
+    isLeaving = true
+    for connection in connections.reversed() { connection.handOver() }
+    sayDrained()
+  }
+
   private func sayDrained() {
-    guard isDraining, connections.isEmpty, !saidDrained else { return }
+    guard isLeaving, connections.isEmpty, !saidDrained else { return }
     saidDrained = true
     group.loopIsDrained(self)
   }
@@ -210,6 +226,7 @@ final class FrontLoop: @unchecked Sendable {
     toBeWoken = []
     exchanges = []
     collection = nil
+    statistics = nil
   }
 
   /// Resets what is left.
@@ -254,11 +271,21 @@ final class FrontLoop: @unchecked Sendable {
   }
 
   /// Something is outstanding: look for replies once the loop has done what it is doing.
+  ///
+  /// - Parameter hasBacklog: a whole round of replies was taken, and there are more.
   @inline(__always)
-  func schedulePoll() {
+  func schedulePoll(hasBacklog: Bool = false) {
     guard !pollIsScheduled else { return }
     pollIsScheduled = true
+    guard polls.mayGoOn(isNext: isInScheduledPoll, hasBacklog: hasBacklog) else { return pollAfterSockets() }
     eventLoop.execute { [unowned self] in self.scheduledPoll() }
+  }
+
+  /// What is given to the event loop for at once is done before it looks at its sockets again: a worker that always has
+  /// one more reply would keep it from them for ever. After a timer it looks.
+  @inline(never)
+  private func pollAfterSockets() {
+    eventLoop.assumeIsolated().scheduleTask(in: .microseconds(20)) { [unowned self] in self.scheduledPoll() }
   }
 
   /// The worker is woken, where it sleeps, once the loop has done what it is doing: many records, one wake.
@@ -302,6 +329,8 @@ final class FrontLoop: @unchecked Sendable {
 
   private func scheduledPoll() {
     pollIsScheduled = false
+    isInScheduledPoll = true
+    defer { isInScheduledPoll = false }
     wakeWorkers()
     guard !active.isEmpty else { return }
     let before = active.count
@@ -430,6 +459,27 @@ enum StreamID {
 
   static func make(slot: Int, generation: UInt32) -> UInt32 {
     (UInt32(truncatingIfNeeded: slot) & slotMask) | (generation << slotBits)
+  }
+}
+
+/// How many looks for replies may follow each other without a look at the sockets.
+struct PollChain {
+  /// More than those that one time of looking takes.
+  static let longest = 256
+  /// What a look counts that left replies behind: it took all the time of a round.
+  static let backlog = 128
+  private var length = 0
+
+  /// - Parameters:
+  ///   - isNext: the look was asked for by the one before it.
+  ///   - hasBacklog: that one left replies behind.
+  /// - Returns: false where the sockets come first.
+  @inline(__always)
+  mutating func mayGoOn(isNext: Bool, hasBacklog: Bool) -> Bool {
+    length = isNext ? length &+ (hasBacklog ? Self.backlog : 1) : 0
+    if length < Self.longest { return true }
+    length = 0
+    return false
   }
 }
 

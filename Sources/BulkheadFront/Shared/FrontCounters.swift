@@ -1,3 +1,5 @@
+import BulkheadWire
+
 /// What one event loop counts of one plugin; its host has it.
 struct PluginCounters: Sendable {
   /// Streams that it failed.
@@ -9,6 +11,11 @@ struct PluginCounters: Sendable {
   /// Calls out, and those that ended without an answer.
   var calls: UInt64 = 0
   var failedCalls: UInt64 = 0
+  /// How long its callbacks took.
+  var latencies = CallbackLatencies()
+  /// Now, gathered when somebody asks: streams that wait for it, and its workers' channels by the workers' numbers.
+  var waiting: UInt64 = 0
+  var channels: [UInt64: PluginStatistics.Channel] = [:]
 
   mutating func add(_ other: PluginCounters) {
     failures &+= other.failures
@@ -16,6 +23,18 @@ struct PluginCounters: Sendable {
     hostcalls &+= other.hostcalls
     calls &+= other.calls
     failedCalls &+= other.failedCalls
+    latencies.add(other.latencies)
+    waiting &+= other.waiting
+    for (worker, channel) in other.channels {
+      channels[worker, default: PluginStatistics.Channel(worker: worker)].add(channel)
+    }
+  }
+
+  /// What is told of the plugin with that number.
+  func statistics(of plugin: UInt32) -> PluginStatistics {
+    PluginStatistics(
+      plugin: plugin, callbacks: callbacks, failedStreams: failures, waitingStreams: waiting,
+      latencies: latencies.all, channels: channels.values.sorted { $0.worker < $1.worker })
   }
 }
 

@@ -9,7 +9,7 @@ import NIOCore
 final class MetricsCollection {
   private let loop: FrontLoop
   private let number: UInt32
-  private var pieces: [String] = []
+  private var pieces: [FrontEvent] = []
   private var next = 0
   private var tries = 0
 
@@ -36,9 +36,34 @@ final class MetricsCollection {
         let isTaken = group.shared.helper.run(lane: HelperThread.ownLane) {
           let text = MetricsText.write(bootstrap, sum, chain.entries.map(\.shared.metrics))
           let pieces = text.pieces(ofAtMost: FrontEvent.maximumMetricsText)
-          first.eventLoop.execute { first.collection?.send(pieces, for: number) }
+          let events = pieces.enumerated().map { index, text in
+            FrontEvent.metrics(number: number, isLast: index == pieces.count - 1, text: text)
+          }
+          first.eventLoop.execute { first.collection?.send(events, for: number) }
         }
         if !isTaken { first.eventLoop.execute { first.collection = nil } }
+      }
+    }
+  }
+
+  /// Answers `collectStatistics` in the same way; the two do not end each other. Any thread.
+  static func startStatistics(number: UInt32, group: FrontGroup) {
+    let loops = group.loops
+    guard let first = loops.first else { return }
+    first.eventLoop.execute {
+      let collection = MetricsCollection(loop: first, number: number)
+      first.statistics = collection
+      let bound = NIOLoopBound(collection, eventLoop: first.eventLoop)
+      let chain = first.chain.settings
+      ask(loops.dropFirst(), sum: first.snapshot(chain), chain) { sum in
+        let all = zip(chain.entries, sum.plugins).map { $1.statistics(of: $0.number) }
+        let size = PluginStatistics.perMessage
+        var events = stride(from: 0, to: all.count, by: size).map { start in
+          let end = min(start + size, all.count)
+          return FrontEvent.statistics(number: number, isLast: end == all.count, plugins: Array(all[start..<end]))
+        }
+        if events.isEmpty { events = [.statistics(number: number, isLast: true, plugins: [])] }
+        first.eventLoop.execute { [events] in bound.value.send(events, for: number) }
       }
     }
   }
@@ -57,7 +82,7 @@ final class MetricsCollection {
     }
   }
 
-  private func send(_ pieces: [String], for number: UInt32) {
+  private func send(_ pieces: [FrontEvent], for number: UInt32) {
     // Another question came meanwhile: this is the answer to the one before.
     guard number == self.number else { return }
     self.pieces = pieces
@@ -65,26 +90,30 @@ final class MetricsCollection {
   }
 
   private func sendMore() {
-    guard loop.collection === self else { return }
+    guard isCurrent else { return }
     while next < pieces.count {
       // What matters more is never pushed out by it, nor does it wait behind it for long.
       guard loop.events.flush() else {
         tries += 1
-        guard tries < Self.maximumTries else {
-          loop.collection = nil
-          return
-        }
+        guard tries < Self.maximumTries else { return end() }
         let collection = NIOLoopBound(self, eventLoop: loop.eventLoop)
         loop.eventLoop.scheduleTask(in: Self.pause) { collection.value.sendMore() }
         return
       }
       tries = 0
-      loop.events.send(.metrics(number: number, isLast: next == pieces.count - 1, text: pieces[next]))
+      loop.events.send(pieces[next])
       next += 1
     }
-    loop.collection = nil
+    end()
     // The last piece may still wait in the sink: somebody has to try again.
     finish(tries: 0)
+  }
+
+  private var isCurrent: Bool { loop.collection === self || loop.statistics === self }
+
+  private func end() {
+    if loop.collection === self { loop.collection = nil }
+    if loop.statistics === self { loop.statistics = nil }
   }
 
   private func finish(tries: Int) {

@@ -71,6 +71,52 @@ enum MetricsText {
       "bulkhead_upstream_failures_total", "counter",
       help: "Requests that failed because their upstream did not take or answer them.",
       by("upstream", bootstrap.upstreams.map(\.name), counters.upstreamFailures))
+    text.family(
+      "bulkhead_waiting_streams", "gauge", help: "Streams that wait for a worker of a plugin, or for room on its ring.",
+      by("plugin", plugins, counters.plugins.map(\.waiting)))
+    writeChannels(plugins, counters.plugins.map(\.channels), &text)
+    text.family(
+      "bulkhead_callback_duration_seconds", "histogram",
+      help: "How long callbacks took, from their sending to their answer, the wait on the ring included.",
+      zip(plugins, counters.plugins.map(\.latencies)).flatMap { name, latencies in
+        latencies.all.flatMap { samples($0, of: name) }
+      })
+  }
+
+  /// How full the channels are: of a plugin's workers the fullest.
+  private static func writeChannels(
+    _ plugins: [String], _ channels: [[UInt64: PluginStatistics.Channel]], _ text: inout PrometheusText
+  ) {
+    text.family(
+      "bulkhead_outstanding_callbacks", "gauge", help: "Callbacks that were sent and are not answered.",
+      zip(plugins, channels).map { name, channels in
+        Sample([("plugin", name)], channels.values.reduce(0) { $0 + UInt64($1.outstanding) })
+      })
+    text.family(
+      "bulkhead_ring_bytes", "gauge", help: "Bytes in the fullest ring of a plugin's workers.",
+      zip(plugins, channels).flatMap { name, channels in
+        [
+          Sample([("plugin", name), ("ring", "callbacks")], channels.values.map(\.callbackBytes).max() ?? 0),
+          Sample([("plugin", name), ("ring", "replies")], channels.values.map(\.replyBytes).max() ?? 0),
+        ]
+      })
+  }
+
+  /// Every second bound, so that the text of many plugins stays small.
+  private static func samples(_ latency: PluginStatistics.Latency, of plugin: String) -> [Sample] {
+    let name = CallbackKind(rawValue: latency.kind)?.name ?? "unknown"
+    let labels = [(name: "plugin", value: plugin), (name: "callback", value: name)]
+    var samples: [Sample] = []
+    var below: UInt64 = 0
+    for (bucket, count) in latency.histogram.buckets.enumerated() {
+      below &+= count
+      guard bucket % 2 == 0, let bound = LatencyHistogram.bound(bucket) else { continue }
+      samples.append(Sample(labels + [(name: "le", value: "\(Double(bound) / 1e9)")], below, suffix: "_bucket"))
+    }
+    samples.append(Sample(labels + [(name: "le", value: "+Inf")], below, suffix: "_bucket"))
+    samples.append(Sample(labels, Double(latency.histogram.sumNanoseconds) / 1e9, suffix: "_sum"))
+    samples.append(Sample(labels, below, suffix: "_count"))
+    return samples
   }
 
   // MARK: The plugins'

@@ -9,6 +9,9 @@ protocol ClientConnection: AnyObject {
   /// Takes nothing new; what is in flight is finished.
   func drain()
 
+  /// Another front takes the next connection: this one ends with the first response that can still say so.
+  func handOver()
+
   /// Closes now, whatever is under way.
   func reset()
 }

@@ -46,6 +46,9 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   private var deadline: UInt64 = 0
   private var isReadingHead = true
 
+  /// The time that a drain leaves to a first request: ns.
+  private static let firstRequestTime: UInt64 = 1_000_000_000
+
   init(loop: FrontLoop, listener: Int) {
     self.loop = loop
     self.listener = listener
@@ -70,7 +73,7 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
     self.exchange = exchange
     slot = loop.takeSlot(for: exchange)
     deadline = Clock.monotonicNanoseconds &+ loop.settings.headerRead
-    if loop.isDraining { close() }
+    if loop.isDraining { drain() }
     context.fireChannelActive()
   }
 
@@ -318,9 +321,18 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
 
   func drain() {
     guard let exchange, exchange.phase != .idle else {
-      if state == .open { close() }
+      guard state == .open else { return }
+      // Who connected before the drain and has not asked yet is about to: the answer then says that it was the last.
+      guard isReadingHead else { return close() }
+      if !sawPart { deadline = min(deadline, Clock.monotonicNanoseconds &+ Self.firstRequestTime) }
       return
     }
+    exchange.closeAfter = true
+  }
+
+  func handOver() {
+    // A response whose head is out has promised a next one on this connection.
+    guard let exchange, exchange.phase != .idle, !exchange.responseHeadSent else { return }
     exchange.closeAfter = true
   }
 

@@ -283,7 +283,7 @@ extension Exchange {
         response.set(.contentLength, "content-length", ("0" as StaticString).bytes)
       }
     }
-    if responseFraming == .untilClose || !clientKeepsAlive || loop.isDraining { closeAfter = true }
+    if responseFraming == .untilClose || !clientKeepsAlive || loop.isLeaving { closeAfter = true }
     // The head waits for the first bytes of the body, to leave with them; the end of this round of reading sends it.
     if responseEnded || !responseQueue.isEmpty || !connection.isReadingUpstream(self) { pumpResponse() }
   }

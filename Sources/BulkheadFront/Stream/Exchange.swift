@@ -159,6 +159,7 @@ final class Exchange: PluginStream {
   }
 
   var requestID: String { request.text(of: .requestID) ?? "" }
+  var label: String { requestID }
 
   // MARK: Beginning and end
 

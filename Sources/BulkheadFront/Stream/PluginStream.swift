@@ -6,6 +6,8 @@ import BulkheadCore
 protocol PluginStream: AnyObject {
   /// The front's number for it; `StreamID.none` while there is no stream.
   var streamID: UInt32 { get }
+  /// What log lines call it: the `x-request-id` of a request.
+  var label: String { get }
   /// How long it may wait for a plugin to take its callback: CLOCK_MONOTONIC, ns; 0 where it does not wait.
   var admissionUntil: UInt64 { get set }
 

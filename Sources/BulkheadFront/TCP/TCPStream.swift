@@ -275,6 +275,9 @@ final class TCPStream: PluginStream, ClientConnection {
   /// A connection has no natural end: it goes on for as long as the drain takes.
   func drain() {}
 
+  /// As for a drain.
+  func handOver() {}
+
   func reset() {
     details = "drained"
     finish(.byUs)

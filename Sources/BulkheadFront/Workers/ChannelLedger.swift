@@ -16,6 +16,8 @@ struct ChannelLedger {
     var position: UInt32
     /// An earlier callback of this stream was completed in this VM: the stream has state there.
     var hasState: Bool
+    /// When it was sent: CLOCK_MONOTONIC, ns.
+    var sent: UInt64 = 0
   }
 
   /// A reply that no honest worker sends.

@@ -1,5 +1,6 @@
 import BulkheadCore
 import BulkheadSystem
+import BulkheadWire
 
 /// One plugin as one event loop sees it: which workers take new streams, and who waits for one.
 ///
@@ -54,6 +55,14 @@ final class PluginHost {
   /// What a stream that the plugin fails now sees.
   var strategy: FailStrategy { isQuarantined ? settings.quarantineStrategy : settings.strategy }
   var hasWaiters: Bool { firstWaiter < waiters.count }
+
+  /// What it has counted, and how things stand now.
+  var measured: PluginCounters {
+    var counters = self.counters
+    counters.waiting = UInt64(waiters.count - firstWaiter)
+    for link in links where link.state != .lost { counters.channels[link.worker] = link.use }
+    return counters
+  }
 
   /// The worker that takes the next stream that is new to the plugin.
   @inline(__always)

@@ -95,6 +95,10 @@ final class WorkerLink {
     heldBytes &- own <= FrontSettings.heldBytes / max(Int(loop.settings.bootstrap.eventLoops), 1)
   }
 
+  private var flood = FloodGuard()
+  /// Replies that were taken.
+  private var replies: UInt64 = 0
+
   /// Actions on unknown streams since the last answer.
   private var strayActions = 0
   private static let maximumStrayActions = 10_000
@@ -214,7 +218,7 @@ final class WorkerLink {
     ledger.append(
       ChannelLedger.Entry(
         sequence: sequence, stream: stream, kind: kind, plugin: UInt32(truncatingIfNeeded: plugin),
-        position: channel.callbackPosition, hasState: hasState),
+        position: channel.callbackPosition, hasState: hasState, sent: now),
       now: now)
     loop.watch(self)
   }
@@ -382,6 +386,7 @@ final class WorkerLink {
           break
         }
       }
+      replies &+= UInt64(taken)
     } catch {
       lose(.protocolViolation, "\(error)", failHead: true)
     }
@@ -391,7 +396,7 @@ final class WorkerLink {
     }
     if state != .lost, channel.hasReply {
       loop.activate(self)
-      loop.schedulePoll()
+      loop.schedulePoll(hasBacklog: true)
     } else if ledger.awaited == 0 {
       settle()
     }
@@ -435,6 +440,8 @@ final class WorkerLink {
           lose(.protocolViolation, error.description, failHead: true)
           return
         }
+        // One that was sent after the round began took less than the round.
+        host.counters.latencies.add(entry.kind, nanoseconds: now > entry.sent ? now &- entry.sent : 0)
         strayActions = 0
         if entry.kind == .queueReady { queueNotificationAnswered() }
         if !outcome.contents.isDisjoint(with: [.calls, .metrics]) { perform(outcome) }
@@ -450,6 +457,14 @@ final class WorkerLink {
         }
       case .streamAction:
         guard reply.sequence == 0 else { throw WireError(.unknownValue, "reply.sequence") }
+        let isKnown = reply.stream != CallbackRecord.noStream && loop.exchange(reply.stream) != nil
+        guard
+          flood.takesAction(
+            operations: outcome.operationCount, bytes: bytes.count, ofKnownStream: isKnown, now: now)
+        else {
+          lose(.protocolViolation, "it floods its ring with actions that no callback asked for")
+          return
+        }
         if !outcome.contents.isDisjoint(with: [.calls, .metrics]) { perform(outcome) }
         // The plugin's own: there is nothing else to it.
         if reply.stream == CallbackRecord.noStream { return }
@@ -591,6 +606,7 @@ final class WorkerLink {
     } else if case .mine = self.running {
       running = ledger.head?.sequence
     }
+    if let head = ledger.head, head.sequence == running { sayLost(head) }
     let wasRetired = state == .retired
     state = .lost
     owed = []
@@ -618,6 +634,24 @@ final class WorkerLink {
     }
     // Streams that it paused would wait for ever.
     for case let exchange? in loop.exchanges { exchange.workerLostWhilePaused(self, why: why) }
+  }
+
+  /// Tells the supervisor in which callback the worker was lost, for those who look for the cause.
+  private func sayLost(_ head: ChannelLedger.Entry) {
+    let now = Clock.monotonicNanoseconds
+    let age = now > ledger.headSince ? (now &- ledger.headSince) / 1_000_000 : 0
+    loop.events.send(
+      .callbackLost(
+        worker: worker, kind: head.kind.rawValue, stream: head.stream,
+        requestID: loop.exchange(head.stream)?.label ?? "", milliseconds: UInt32(clamping: age)))
+  }
+
+  /// How full its channel is.
+  var use: PluginStatistics.Channel {
+    let bytes = channel.occupancy
+    return .init(
+      worker: worker, outstanding: UInt32(clamping: ledger.awaited + owed.count),
+      callbackBytes: UInt32(clamping: bytes.callbacks), replyBytes: UInt32(clamping: bytes.replies))
   }
 
   // MARK: Doorbell and liveness
@@ -660,7 +694,11 @@ final class WorkerLink {
     // The worker has taken the sleep word down.
     isAsleep = false
     if ledger.awaited > 0 { loop.activate(self) }
-    _ = poll()
+    let found = poll()
+    guard found || flood.takesEmptyRing(replies: replies, now: { Clock.monotonicNanoseconds }) else {
+      lose(.protocolViolation, "it rings its doorbell without end and has nothing to say")
+      return
+    }
     if ledger.awaited > 0 { loop.schedulePoll() }
   }
 

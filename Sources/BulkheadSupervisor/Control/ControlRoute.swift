@@ -6,10 +6,13 @@ enum ControlRoute: Equatable, Sendable {
   case plugins
   case workers
   case metrics
+  case statistics
+  case events(EventsQuery)
   case policies
   case policy(String)
   case policyOf(plugin: String)
   case reload
+  case upgrade
   case restart(plugin: String)
   case reset(plugin: String)
 
@@ -17,9 +20,16 @@ enum ControlRoute: Equatable, Sendable {
   enum Refusal: Error, Equatable, Sendable {
     case notFound
     case methodNotAllowed(allow: String)
+    /// For people.
+    case badQuery(String)
   }
 
-  /// Reads method and target of a request; a query is passed over.
+  /// How long the answer may take beyond the usual.
+  var wait: Duration {
+    if case .events(let query) = self { .seconds(Int64(query.wait)) } else { .zero }
+  }
+
+  /// Reads method and target of a request; a query is passed over where the path takes none.
   static func parse(method: String, target: String) -> Result<ControlRoute, Refusal> {
     let path = target.prefix { $0 != "?" && $0 != "#" }
     let segments = path.split(separator: "/", omittingEmptySubsequences: false).dropFirst()
@@ -34,11 +44,16 @@ enum ControlRoute: Equatable, Sendable {
       case "plugins": route = .plugins
       case "workers": route = .workers
       case "metrics": route = .metrics
+      case "statistics": route = .statistics
+      case "events":
+        guard method == "GET" else { return .failure(.methodNotAllowed(allow: "GET")) }
+        return eventsQuery(target.dropFirst(path.utf8.count + 1)).map { .events($0) }
       case "policies": route = .policies
       case "reload": route = .reload
+      case "upgrade": route = .upgrade
       default: return .failure(.notFound)
       }
-      allowed = route == .reload ? "POST" : "GET"
+      allowed = route == .reload || route == .upgrade ? "POST" : "GET"
     case 2 where rest[0] == "policies":
       guard let name = decoded(rest[1]), !name.isEmpty else { return .failure(.notFound) }
       route = .policy(name)
@@ -58,6 +73,39 @@ enum ControlRoute: Equatable, Sendable {
     default: return .failure(.notFound)
     }
     return method == allowed ? .success(route) : .failure(.methodNotAllowed(allow: allowed))
+  }
+
+  private static func eventsQuery(_ text: Substring) -> Result<EventsQuery, Refusal> {
+    var query = EventsQuery()
+    for field in text.prefix(while: { $0 != "#" }).split(separator: "&") {
+      let parts = field.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      let value = parts.count == 2 ? decoded(parts[1]) ?? "" : ""
+      func refusal(_ what: String) -> Result<EventsQuery, Refusal> {
+        .failure(.badQuery("\(ControlPaths.events): \(parts[0]) takes \(what), not '\(value)'"))
+      }
+      switch parts[0] {
+      case "after":
+        guard let after = UInt64(value) else { return refusal("the sequence of an event") }
+        query.after = after
+      case "wait":
+        guard let wait = UInt32(value), wait <= EventsQuery.longestWait else {
+          return refusal("seconds, 0 to \(EventsQuery.longestWait)")
+        }
+        query.wait = wait
+      case "limit":
+        guard let limit = Int(value), (1...EventRing.maximumEvents).contains(limit) else {
+          return refusal("a number, 1 to \(EventRing.maximumEvents)")
+        }
+        query.limit = limit
+      case "plugin":
+        guard !value.isEmpty else { return refusal("a plugin's name") }
+        query.plugin = value
+      default:
+        return .failure(
+          .badQuery("\(ControlPaths.events) takes after, wait, limit and plugin, not '\(parts[0])'"))
+      }
+    }
+    return .success(query)
   }
 
   /// A path segment without its percent-encoding; nil where that is malformed or not UTF-8.

@@ -18,9 +18,12 @@ enum ControlAnswer: Sendable {
   case plugins(PluginsResponse)
   case workers(WorkersResponse)
   case plugin(PluginInfo)
+  case statistics(StatisticsResponse)
+  case events(EventsResponse)
   case policies(PoliciesResponse)
   case policy(PolicyResponse)
   case reload(ReloadResponse)
+  case upgrade(UpgradeInfo)
   /// Prometheus text.
   case metrics(String)
 }
@@ -103,9 +106,11 @@ struct ControlResponder: HTTPResponder {
       return Self.failure(
         .notFound, .notFound,
         "no such path; there are \(ControlPaths.status), \(ControlPaths.plugins), \(ControlPaths.workers), "
-          + "\(ControlPaths.metrics), \(ControlPaths.reload), \(ControlPaths.policies), \(ControlPaths.policies)/NAME, "
+          + "\(ControlPaths.metrics), \(ControlPaths.statistics), \(ControlPaths.events), \(ControlPaths.reload), "
+          + "\(ControlPaths.upgrade), \(ControlPaths.policies), \(ControlPaths.policies)/NAME, "
           + "\(ControlPaths.plugins)/NAME/policy, \(ControlPaths.plugins)/NAME/restart and "
           + "\(ControlPaths.plugins)/NAME/reset")
+    case .failure(.badQuery(let why)): return Self.failure(.badRequest, .badRequest, why)
     case .failure(.methodNotAllowed(let allow)):
       var response = Self.failure(
         .methodNotAllowed, .methodNotAllowed, "this path takes \(allow), not \(request.method.rawValue)")
@@ -118,9 +123,12 @@ struct ControlResponder: HTTPResponder {
         case .plugins(let body): return try Self.success(body)
         case .workers(let body): return try Self.success(body)
         case .plugin(let body): return try Self.success(body)
+        case .statistics(let body): return try Self.success(body)
+        case .events(let body): return try Self.success(body)
         case .policies(let body): return try Self.success(body)
         case .policy(let body): return try Self.success(body)
         case .reload(let body): return try Self.success(body)
+        case .upgrade(let body): return try Self.success(body)
         case .metrics(let text):
           var response = Response(status: .ok)
           response.headers[.contentType] = ControlPaths.metricsContentType
@@ -146,6 +154,7 @@ struct ControlResponder: HTTPResponder {
 
   private static func status(of code: ErrorResponse.Code) -> HTTPResponse.Status {
     switch code {
+    case .badRequest: .badRequest
     case .notFound, .unknownPlugin, .unknownPolicy: .notFound
     case .methodNotAllowed: .methodNotAllowed
     case .forbidden: .forbidden

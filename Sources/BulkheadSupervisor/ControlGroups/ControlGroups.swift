@@ -20,11 +20,16 @@ final class ControlGroups {
   /// The group of the supervisor and the front in version 2; the name that `DelegateSubgroup=` is to have.
   static let ownName = "supervisor"
 
+  /// After an upgrade there may be a group of each worker of before.
+  private static let maximumLeftBehind = 65_536
+
   private let files: ControlGroupFiles
   private(set) var hierarchies: [ControlGroupController: Hierarchy] = [:]
   /// Why there is none for a controller.
   private var gaps: [ControlGroupController: String] = [:]
   private var next: UInt64 = 1
+  /// Groups of others that have processes in them still.
+  private var leftovers: [String] = []
   /// The group to go back to, so that nothing is left behind.
   private var movedFrom: String?
 
@@ -42,6 +47,12 @@ final class ControlGroups {
         gaps[controller] = "no hierarchy with the controller \(controller.rawValue) is mounted"
       }
     }
+    removeStale()
+  }
+
+  /// Removes the groups of workers that are gone and that nobody else removes: of a supervisor that was killed, or of the
+  /// program before this one.
+  func removeStale() {
     for directory in Set(hierarchies.values.map(\.directory)) { removeStale(in: directory) }
   }
 
@@ -114,10 +125,21 @@ final class ControlGroups {
     }
   }
 
-  /// Groups that a supervisor left behind which was killed: those with processes in them stay.
+  /// Groups of a supervisor that was killed, or of this one before an upgrade: those with processes in them stay until
+  /// these are gone.
   private func removeStale(in directory: String) {
-    for name in files.list(directory) where name.hasPrefix(Self.prefix) {
-      try? files.removeDirectory("\(directory)/\(name)")
+    leftovers += files.list(directory).filter { $0.hasPrefix(Self.prefix) }.map { "\(directory)/\($0)" }
+    removeLeftovers()
+  }
+
+  private func removeLeftovers() {
+    leftovers.removeAll { path in
+      do throws(SystemError) {
+        try files.removeDirectory(path)
+        return true
+      } catch {
+        return error.code != EBUSY
+      }
     }
   }
 
@@ -133,6 +155,7 @@ final class ControlGroups {
   ///   - memory: the most memory of all kinds that it may have, in bytes.
   ///   - cpuPercent: its share of one processor; nil for no bound.
   func make(memory: UInt64, cpuPercent: Int?) -> WorkerControlGroup {
+    removeLeftovers()
     let group = WorkerControlGroup(files: files)
     var wanted: [ControlGroupController] = [.memory]
     if cpuPercent != nil { wanted.append(.cpu) }
@@ -160,7 +183,7 @@ final class ControlGroups {
       return there.path
     }
     // A number that another incarnation of this process left behind is passed over.
-    for _ in 0..<64 {
+    for _ in 0..<Self.maximumLeftBehind {
       let path = "\(hierarchy.directory)/\(Self.prefix)\(getpid())-\(next)"
       next &+= 1
       do throws(SystemError) {

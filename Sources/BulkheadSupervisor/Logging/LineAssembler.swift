@@ -6,6 +6,9 @@ struct LineAssembler {
   private var line: [UInt8] = []
   private var overflowed = false
 
+  /// The beginning of a line that has not ended.
+  var rest: [UInt8] { line }
+
   /// Takes the bytes and calls `body` with each line that they end. Lines without any text are passed over; bytes that
   /// are not UTF-8 are repaired.
   mutating func append(_ bytes: some Sequence<UInt8>, _ body: (String) -> Void) {

@@ -7,6 +7,8 @@ public enum LogFormat: String, Sendable, CaseIterable {
   case text
   /// One object a line, with the same keys.
   case json
+  /// As `text`, after the level as journald and syslog number it, `<6>`, and without the time, which journald adds.
+  case journald
 }
 
 /// One line of log. Whatever a plugin or a client put into it, it is written as one line that nobody can mistake for
@@ -42,16 +44,21 @@ struct LogLine: Sendable, Equatable {
     switch format {
     case .text: text
     case .json: json
+    case .journald: "<\(level.priority)>\(level.name) \(fields)"
     }
   }
 
   private var text: String {
-    var line = "\(at) \(level.name) process=\(Self.token(process))"
+    "\(at) \(level.name) \(fields)"
+  }
+
+  private var fields: String {
+    var line = "process=\(Self.token(process))"
     if let plugin { line += " plugin=\(Self.token(plugin))" }
     if let pid { line += " pid=\(pid)" }
     if let stream { line += " stream=\(Self.token(stream))" }
     // A message that starts like a field would pass for one.
-    let forged = Self.fields.contains { message.hasPrefix("\($0)=") }
+    let forged = Self.names.contains { message.hasPrefix("\($0)=") }
     line += " " + (forged ? "\"\(Self.escaped(message, quoted: true))\"" : Self.escaped(message, quoted: false))
     return line
   }
@@ -64,7 +71,7 @@ struct LogLine: Sendable, Equatable {
     return line + ",\"message\":\(Self.jsonString(message))}"
   }
 
-  private static let fields = ["process", "plugin", "pid", "stream"]
+  private static let names = ["process", "plugin", "pid", "stream"]
 
   /// A field's value: as it is where it is one plain word, else in quotes.
   private static func token(_ value: String) -> String {
@@ -125,6 +132,19 @@ struct LogLine: Sendable, Equatable {
     switch scalar.value {
     case 0...0x1F, 0x7F...0x9F, 0x2028, 0x2029, 0x200E, 0x200F, 0x202A...0x202E, 0x2066...0x2069: true
     default: false
+    }
+  }
+}
+
+extension LogLevel {
+  /// The level as syslog numbers it.
+  fileprivate var priority: Int {
+    switch self {
+    case .trace, .debug: 7
+    case .info: 6
+    case .warn: 4
+    case .error: 3
+    case .critical: 2
     }
   }
 }

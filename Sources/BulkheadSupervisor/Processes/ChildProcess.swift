@@ -21,6 +21,10 @@ final class ChildProcess {
     var frame: Int
     /// Lines of log a second; twice as many may come at once.
     var linesPerSecond: UInt32
+    /// Lines beyond those, in all its life, after which it counts as one that floods; nil: never.
+    var linesBeyond: UInt64?
+    /// Bytes on its standard error, in all its life, after which it counts as one that floods; nil: never.
+    var errorBytes: Int?
   }
 
   /// The most bytes taken from one pipe at a time.
@@ -50,11 +54,19 @@ final class ChildProcess {
   private var resumeTimer: TimerQueue.Token?
   private var droppedTimer: TimerQueue.Token?
   private var isReportBroken = false
+  private let floodBounds: Bounds
+  private var linesBeyond: UInt64 = 0
+  private var errorBytes = 0
+  private var isFlooding = false
 
   /// Takes each frame that is not about its log.
   var onFrame: (ReportFrame) -> Void = { _ in }
   /// Called once where its report pipe carries what is no frame; nothing is read from it any more.
   var onBrokenReport: (WireError) -> Void = { _ in }
+  /// Takes each line that it writes to its standard error, before bounds and log.
+  var onErrorLine: (String) -> Void = { _ in }
+  /// Called once where it says more than any honest child does; for people.
+  var onFlood: (String) -> Void = { _ in }
   /// Called once, when it is gone and collected, and all that it had written was taken.
   var onExit: (ExitStatus) -> Void = { _ in }
 
@@ -64,37 +76,68 @@ final class ChildProcess {
   ///   - blockingReport: whether the child waits where its report pipe is full.
   ///   - confine: adds to the request what only some children get.
   /// - Throws: `SystemError` with the step that failed.
-  init(
-    _ identity: Identity, executable: String, name: String, descriptors: [Int32], namespaces: NamespaceSet,
-    unprivilegedID: UInt32, blockingReport: Bool, bounds: Bounds, loop: EventLoop, log: LogWriter,
-    confine: (inout SpawnRequest) -> Void = { _ in }
+  convenience init(
+    _ identity: Identity, executable: String, name: String, arguments: [String] = [], descriptors: [Int32],
+    namespaces: NamespaceSet, unprivilegedID: UInt32, blockingReport: Bool, bounds: Bounds, loop: EventLoop,
+    log: LogWriter, confine: (inout SpawnRequest) -> Void = { _ in }
   ) throws(SystemError) {
     let null = try Descriptor.open("/dev/null", .readWrite)
     let report = try Pipe(nonBlockingRead: true, nonBlockingWrite: !blockingReport)
     let errors = try Pipe(nonBlockingRead: true)
     var request = SpawnRequest(
-      executable: executable, arguments: [name],
+      executable: executable, arguments: [name] + arguments,
       descriptors: [null.raw, null.raw, errors.write.raw, report.write.raw] + descriptors, namespaces: namespaces)
     request.unprivilegedID = unprivilegedID
     confine(&request)
-    process = try ProcessSpawner.spawn(request)
-    pid = process.pid
-    layers = process.layers
-    self.report = report.takeRead()
-    self.errors = errors.takeRead()
+    try self.init(
+      identity, process: try ProcessSpawner.spawn(request), report: report.takeRead(), errors: errors.takeRead(),
+      bounds: bounds, loop: loop, log: log)
+  }
+
+  /// Takes over a child of the program that this process executed before. The descriptors are its own from now on.
+  ///
+  /// - Throws: `SystemError` where its end cannot be watched; it is killed then.
+  convenience init(
+    _ identity: Identity, adopting child: Handover.Child, bounds: Bounds, loop: EventLoop, log: LogWriter
+  ) throws(SystemError) {
+    try self.init(
+      identity, process: SpawnedProcess(adopting: child.pid, pidfd: Descriptor(owning: child.pidfd)),
+      report: Descriptor(owning: child.report), errors: Descriptor(owning: child.errors), bounds: bounds, loop: loop,
+      log: log)
+    child.reportRest.withUnsafeBytes { assembler.append($0) }
+    lines.append(child.errorRest) { _ in }
+  }
+
+  /// What another program in this one's place needs to take the child over. The descriptors stay this one's.
+  var handover: Handover.Child {
+    Handover.Child(
+      pid: pid, pidfd: process.pidfd.raw, report: report.raw, errors: errors.raw, reportRest: assembler.rest,
+      errorRest: lines.rest)
+  }
+
+  private init(
+    _ identity: Identity, process: consuming SpawnedProcess, report: consuming Descriptor,
+    errors: consuming Descriptor, bounds: Bounds, loop: EventLoop, log: LogWriter
+  ) throws(SystemError) {
+    self.process = process
+    pid = self.process.pid
+    layers = self.process.layers
+    self.report = report
+    self.errors = errors
     self.identity = identity
     self.loop = loop
     self.log = log
+    floodBounds = bounds
     assembler = FrameAssembler(limit: bounds.frame)
     lineLimiter = LineLimiter(
       perSecond: bounds.linesPerSecond, burst: bounds.linesPerSecond.multipliedReportingOverflow(by: 2).partialValue)
     watchPipes()
     do throws(SystemError) {
-      exitWatch = try loop.poller.add(process.pidfd.raw) { [weak self] _ in self?.collect() }
+      exitWatch = try loop.poller.add(self.process.pidfd.raw) { [weak self] _ in self?.collect() }
     } catch {
       // A child whose end would go unseen must not live.
-      try? process.send(signal: 9)
-      _ = try? process.wait()
+      try? self.process.send(signal: 9)
+      _ = try? self.process.wait()
       unwatchPipes()
       throw error
     }
@@ -160,7 +203,17 @@ final class ChildProcess {
 
   private func readErrors() {
     guard let count = readChunk(errors, { bytes in lines.append(bytes) { takeErrorLine($0) } }) else { return }
+    errorBytes &+= count
+    if let most = floodBounds.errorBytes, errorBytes > most {
+      floods("its standard error carried more than \(most >> 10) KiB")
+    }
     if count == 0 { unwatch(&errorWatch) } else { charge(count) }
+  }
+
+  private func floods(_ what: String) {
+    guard !isFlooding else { return }
+    isFlooding = true
+    onFlood(what)
   }
 
   /// Leaves the pipes alone for a while where too much comes.
@@ -194,13 +247,22 @@ final class ChildProcess {
     }
   }
 
-  private func takeErrorLine(_ line: String) { takeLine(.warn, stream: nil, line) }
+  private func takeErrorLine(_ line: String) {
+    onErrorLine(line)
+    takeLine(.warn, stream: nil, line)
+  }
 
   private func takeLine(_ level: LogLevel, stream: String?, _ message: String) {
-    guard level >= log.minimumLevel else { return }
+    // Those that nobody sees count too: an honest child does not send them.
     if lineLimiter.take(at: loop.now) {
-      note(level, message, stream: stream)
-    } else if droppedTimer == nil {
+      if level >= log.minimumLevel { note(level, message, stream: stream) }
+      return
+    }
+    linesBeyond &+= 1
+    if let most = floodBounds.linesBeyond, linesBeyond > most {
+      floods("it wrote \(most) lines of log more than its bound")
+    }
+    if droppedTimer == nil {
       droppedTimer = loop.after(.seconds(1)) { [weak self] in
         self?.droppedTimer = nil
         self?.sayDropped()

@@ -16,6 +16,7 @@ final class Reload {
   /// Of the chain that it makes.
   let generation: UInt32
   let loaded: LoadedConfiguration
+  let programs: SeccompPrograms
   let startedAt: Duration
   var stage = Stage.modules
   var preparation: ModulePreparation?
@@ -31,9 +32,10 @@ final class Reload {
   /// Who wants to know the end.
   var waiters: [(Result<ReloadResponse, ControlError>) -> Void] = []
 
-  init(generation: UInt32, loaded: LoadedConfiguration, startedAt: Duration) {
+  init(generation: UInt32, loaded: LoadedConfiguration, programs: SeccompPrograms, startedAt: Duration) {
     self.generation = generation
     self.loaded = loaded
+    self.programs = programs
     self.startedAt = startedAt
   }
 }

@@ -32,43 +32,46 @@ extension Supervisor {
       return answer(
         .failure(ControlError(code: .conflict, message: "a reload is under way: try again when it is over")))
     }
+    guard !upgrade.isUnderWay else {
+      return answer(
+        .failure(ControlError(code: .conflict, message: "an upgrade is under way: try again when it is over")))
+    }
     let loaded: LoadedConfiguration
     do throws(ConfigurationErrors) {
       loaded = try ConfigurationLoader.load(path: configuration.file)
     } catch {
       return answer(.failure(refused("the configuration is wrong", error.errors.map(\.description))))
     }
-    let problems = fixedProblems(loaded.configuration)
-    guard problems.isEmpty else { return answer(.failure(refused("the configuration cannot be reloaded", problems))) }
-    let reload = Reload(generation: generation &+ 1, loaded: loaded, startedAt: loop.now)
+    let fixed = ConfigurationChange.fixedKeys(configuration, loaded.configuration)
+    guard fixed.isEmpty else {
+      let lines = fixed.map {
+        "\(loaded.configuration.file): \($0) changed, which a reload does not take over: restart bulkheadd to apply it"
+      }
+      return answer(.failure(refused("the configuration cannot be reloaded", lines)))
+    }
+    let programs: SeccompPrograms
+    do throws(StartError) {
+      programs = try SeccompPrograms.load(
+        policyDirectories: [loaded.configuration.policiesDirectory, setup.installation.shippedPolicies],
+        policies: loaded.plugins.map { loaded.effectivePolicy(of: $0) }, note: { _, _ in })
+    } catch {
+      return answer(.failure(refused("a seccomp profile is wrong", error.lines)))
+    }
+    let reload = Reload(generation: generation &+ 1, loaded: loaded, programs: programs, startedAt: loop.now)
     reload.waiters.append(answer)
     self.reload = reload
+    announceReload()
     prepareModules(reload)
   }
 
   private func refused(_ what: String, _ lines: [String]) -> ControlError {
+    reloads.refused += 1
     note(.error, "reload: \(what); nothing was changed")
+    record(.reloadRefused, ([what] + lines.prefix(5)).joined(separator: "; "))
     for line in lines { note(.error, "reload: \(line)") }
     var error = ControlError(code: .invalidConfiguration, message: "\(what); nothing was changed")
     error.details = lines
     return error
-  }
-
-  /// What has changed and cannot be taken over.
-  private func fixedProblems(_ new: Configuration) -> [String] {
-    var problems = ConfigurationChange.fixedKeys(configuration, new).map {
-      "\(new.file): \($0) changed, which a reload does not take over: restart bulkheadd to apply it"
-    }
-    do throws(StartError) {
-      let programs = try SeccompPrograms.load(
-        policyDirectories: [new.policiesDirectory, setup.installation.shippedPolicies], note: { _, _ in })
-      if programs != setup.programs {
-        problems.append("a seccomp profile changed, which a reload does not take over: restart bulkheadd to apply it")
-      }
-    } catch {
-      problems += error.lines
-    }
-    return problems
   }
 
   // MARK: modules
@@ -79,7 +82,7 @@ extension Supervisor {
     let preparation = ModulePreparation(
       reload.loaded.plugins,
       .init(
-        compiler: setup.installation.compiler, seccomp: setup.programs.compiler, cache: cache,
+        compiler: setup.installation.compiler, seccomp: reload.programs.compiler, cache: cache,
         parallel: setup.processors, loop: loop, log: log, note: { [unowned self] in note($0, $1) }))
     reload.preparation = preparation
     preparation.whenDone = { [unowned self, weak reload] in
@@ -112,14 +115,16 @@ extension Supervisor {
     for (manifest, hostID) in zip(reload.loaded.plugins, hostIDs) {
       let policy = reload.loaded.policy(of: manifest)
       let before = known[manifest.name]
-      if let before, before.digest == digests[manifest.name], before.policy == policy,
+      let program = reload.programs.worker(under: policy)
+      if let before, before.digest == digests[manifest.name], before.policy == policy, before.seccompProgram == program,
         ConfigurationChange.isSame(before.manifest, manifest)
       {
         reload.plugins.append(before)
         reload.response.unchanged.append(manifest.name)
         continue
       }
-      let plugin = PluginRuntime(index: nextPlugin, manifest: manifest, policy: policy, hostID: hostID)
+      let plugin = PluginRuntime(
+        index: nextPlugin, manifest: manifest, policy: policy, hostID: hostID, seccompProgram: program)
       nextPlugin &+= 1
       plugin.artifact = artifacts[manifest.name]
       plugin.digest = digests[manifest.name]
@@ -143,6 +148,7 @@ extension Supervisor {
   private func startWorkers(_ reload: Reload) {
     if reload.fresh.isEmpty, reload.response.removed.isEmpty, !reload.response.isReordered {
       setup.loaded = reload.loaded
+      setup.programs = reload.programs
       takeOver(manifestsOf: reload)
       reload.response.generation = generation
       return end(reload, .success(reload.response))
@@ -156,23 +162,31 @@ extension Supervisor {
     } catch {
       return abort(reload, "\(error)")
     }
-    let turns = 1 + reload.fresh.count / max(maximumStarting, 1)
+    let count = reload.fresh.reduce(0) { $0 + $1.policy.workers + $1.policy.standby }
+    let turns = 1 + count / max(maximumStarting, 1)
     let longest = reload.fresh.map(\.policy.startDeadline).max() ?? .zero
     let limit = longest * turns + Self.reloadMargin
     reload.timer = loop.after(limit) { [unowned self, weak reload] in
       guard let reload else { return }
       reload.timer = nil
-      let late = reload.fresh.filter { $0.machine.state != .ready }.map(\.name).joined(separator: ", ")
-      abort(
-        reload,
-        reload.stage == .activating
-          ? "the front did not take the new chain within \(limit.text)" : "no worker was ready in time of: \(late)")
+      if reload.stage == .activating, let front {
+        // It may yet take the chain: only a new one surely has the chain of before. Its end is the reload's.
+        return kill(
+          front, ExitCause(reason: .deadline, detail: "it did not take a new chain within \(limit.text)"))
+      }
+      let late = reload.fresh.filter { !Self.isReady($0) }.map(\.name).joined(separator: ", ")
+      abort(reload, "within \(limit.text) no worker was ready of: \(late)")
     }
     for plugin in reload.fresh { handle(.begin, plugin) }
     activateIfReady()
   }
 
-  /// A plugin's state is another: a new one may be what the reload waits for, or its end.
+  /// Whether as many workers of it are ready as are to take streams.
+  private static func isReady(_ plugin: PluginRuntime) -> Bool {
+    plugin.workers.count { $0.state == .ready } >= max(plugin.policy.workers, 1)
+  }
+
+  /// A plugin's state is another, or a worker of it is ready: it may be what the reload waits for, or its end.
   func reloadNoticed(_ state: PluginState, _ plugin: PluginRuntime) {
     guard let reload, reload.stage == .workers, reload.fresh.contains(where: { $0 === plugin }) else { return }
     // Not now: the machine is in the middle of an event.
@@ -191,7 +205,7 @@ extension Supervisor {
   }
 
   private func activateIfReady() {
-    guard let reload, reload.stage == .workers, reload.fresh.allSatisfy({ $0.machine.state == .ready }) else { return }
+    guard let reload, reload.stage == .workers, reload.fresh.allSatisfy(Self.isReady) else { return }
     reload.stage = .activating
     tellFront(.activateChain(generation: reload.generation))
   }
@@ -209,6 +223,7 @@ extension Supervisor {
     self.generation = generation
     plugins = reload.plugins
     setup.loaded = reload.loaded
+    setup.programs = reload.programs
     takeOver(manifestsOf: reload)
     reload.response.generation = generation
     let drained = reload.drained
@@ -290,12 +305,15 @@ extension Supervisor {
   private func end(_ reload: Reload, _ result: Result<ReloadResponse, ControlError>) {
     loop.cancel(&reload.timer)
     self.reload = nil
+    if phase == .running { announceReloaded() }
     if let preparation = reload.preparation { letGo(preparation) }
     var result = result
     if case .success(var response) = result {
+      reloads.taken += 1
       response.milliseconds = (loop.now - reload.startedAt).inSeconds * 1_000
       result = .success(response)
       note(.info, "reload: \(Self.summary(response))")
+      record(.reloaded, Self.summary(response))
     }
     for waiter in reload.waiters { waiter(result) }
     if reloadIsWanted {

@@ -13,6 +13,10 @@ public enum Bulkhead {
   ///
   /// - Returns: one of `ExitCode`.
   public static func run(_ options: SupervisorOptions) -> Int32 {
+    let environment = ServiceEnvironment(pid: getpid()) { name in getenv(name).map { String(cString: $0) } }
+    // Before anything is opened, so that none of these numbers is ours.
+    let inherited = options.check ? InheritedSockets() : InheritedSockets(environment)
+    for name in ServiceEnvironment.listenVariables { unsetenv(name) }
     let signals: SignalDescriptor
     do throws(SystemError) {
       signal(SIGPIPE, SIG_IGN)
@@ -33,19 +37,32 @@ public enum Bulkhead {
       if options.check {
         try Check(options: options, log: log).run()
       } else {
-        try serve(options, log, signals)
+        let inheritance = Inheritance(try Reexecution.takeHandover())
+        let program = try program(options)
+        let shared = SharedSignals(signals)
+        do throws(StartError) {
+          try serve(options, log, shared, program, inheritance, environment, inherited)
+        } catch {
+          guard let handover = inheritance.afterFailure(error) else { throw error }
+          return hold(handover, error, program, environment, log, shared)
+        }
       }
       return ExitCode.ok
     } catch {
       for line in error.lines {
         log.write(LogLine(at: .now, level: .critical, process: "supervisor", message: line))
       }
+      if let socket = environment.notifySocket, !options.check, let line = error.lines.first {
+        _ = try? NotifySocket.send(ServiceMessage.status("Failed: \(line)").bytes, to: socket)
+      }
       return error.code
     }
   }
 
   private static func serve(
-    _ options: SupervisorOptions, _ log: LogWriter, _ signals: consuming SignalDescriptor
+    _ options: SupervisorOptions, _ log: LogWriter, _ signals: SharedSignals, _ program: Upgrade.Program,
+    _ inheritance: Inheritance,
+    _ environment: ServiceEnvironment, _ inherited: InheritedSockets
   ) throws(StartError) {
     let note = { (level: LogLevel, message: String) in
       log.write(LogLine(at: .now, level: level, process: "supervisor", message: message))
@@ -60,21 +77,24 @@ public enum Bulkhead {
     let setup = Supervisor.Setup(
       loaded: loaded, installation: installation, programs: programs,
       // Where there is one processor, whoever spins keeps the other side from running.
-      maximumSpinMicroseconds: processors > 1 ? 50 : 0, processors: processors)
+      maximumSpinMicroseconds: processors > 1 ? 50 : 0, processors: processors, program: program,
+      service: environment, inherited: inherited)
     try prepareCache(loaded.configuration.cacheDirectory)
     let socket = ControlSocket(path: loaded.configuration.controlSocket)
     try socket.claim()
 
     let loop: EventLoop
     do throws(SystemError) { loop = try EventLoop() } catch { throw StartError(ExitCode.software, "\(error)") }
-    try run(setup, loop, Inbox(wakes: loop.poller.mailbox), log, socket, SharedSignals(signals))
+    try run(setup, loop, Inbox(wakes: loop.poller.mailbox), log, socket, signals, inheritance)
   }
 
   private static func run(
     _ setup: Supervisor.Setup, _ loop: EventLoop, _ inbox: Inbox, _ log: LogWriter, _ socket: ControlSocket,
-    _ signals: SharedSignals
+    _ signals: SharedSignals, _ inheritance: Inheritance
   ) throws(StartError) {
-    let supervisor = try Supervisor(setup, loop: loop, log: log, inbox: inbox)
+    let supervisor = try Supervisor(
+      setup, sockets: inheritance.handover?.listeners ?? [], loop: loop, log: log, inbox: inbox)
+    inheritance.give(to: supervisor)
     do throws(SystemError) {
       _ = try loop.poller.add(signals.raw) { [unowned supervisor] _ in
         while let arrival = signals.next() { supervisor.take(arrival) }

@@ -14,6 +14,11 @@ struct Check {
   ///
   /// - Throws: `StartError` with all that is wrong.
   func run() throws(StartError) {
+    if let format = options.takesOver, format != Handover.format {
+      throw StartError(
+        ExitCode.usage,
+        "version \(SupervisorOptions.version) takes over state of format \(Handover.format), not \(format)")
+    }
     let loaded = try Bulkhead.load(options)
     let installation = try Installation.find(libexec: options.libexec)
     let note = { (level: LogLevel, message: String) in

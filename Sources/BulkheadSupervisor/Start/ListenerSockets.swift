@@ -9,21 +9,51 @@ final class ListenerSockets {
   /// What the control API tells of them.
   let descriptions: [StatusResponse.Listener]
   private var sockets: [SharedDescriptor] = []
+  /// Those that no socket unit holds, with their listeners' names: to be stored by the service manager.
+  private(set) var storable: [(listener: String, descriptor: SharedDescriptor)] = []
+  /// What was handed over and is no listener's.
+  var leftovers: [InheritedSockets.Socket]
 
-  /// Binds all of them.
+  /// Takes over what was handed over, and binds the rest.
   ///
+  /// - Parameters:
+  ///   - handedOver: by the program before this one; they come first.
+  ///   - inherited: from the service manager.
   /// - Throws: `StartError` that names each listener that cannot be bound, with its place in the configuration; its code is
   ///   `noPermission` where that is why, else `unavailable`.
-  init(_ listeners: [Configuration.Listener]) throws(StartError) {
+  init(
+    _ listeners: [Configuration.Listener], handedOver: [Handover.Listener] = [],
+    inherited: InheritedSockets = InheritedSockets(), note: (LogLevel, String) -> Void = { _, _ in }
+  ) throws(StartError) {
+    var handedOver = handedOver
+    var inherited = inherited
+    var storable: [(listener: String, descriptor: SharedDescriptor)] = []
     var sockets: [SharedDescriptor] = []
     var descriptions: [StatusResponse.Listener] = []
     var problems: [String] = []
     var code = ExitCode.unavailable
     for listener in listeners {
+      if let socket = inherited.take(for: listener) {
+        note(.info, "listener \(listener.name): takes over the socket '\(socket.name)' on \(socket.address)")
+        sockets.append(socket.descriptor)
+        if socket.isStored { storable.append((listener.name, socket.descriptor)) }
+        descriptions.append(
+          .init(name: listener.name, address: socket.address.description, upstream: listener.upstream))
+        continue
+      }
       do throws(SystemError) {
+        if let index = Self.index(of: listener, in: handedOver) {
+          let old = handedOver.remove(at: index)
+          // Where it was stored, it still is.
+          sockets.append(SharedDescriptor(try RawDescriptor.duplicate(old.socket)))
+          descriptions.append(.init(name: listener.name, address: old.address, upstream: listener.upstream))
+          continue
+        }
         let socket = try ListeningSocket(ListenAddress(host: listener.host, port: listener.port))
         let address = socket.address.description
-        sockets.append(SharedDescriptor(socket.takeDescriptor()))
+        let descriptor = SharedDescriptor(socket.takeDescriptor())
+        sockets.append(descriptor)
+        storable.append((listener.name, descriptor))
         descriptions.append(.init(name: listener.name, address: address, upstream: listener.upstream))
       } catch {
         problems.append("\(listener.location): listener '\(listener.name)': \(error)")
@@ -32,12 +62,31 @@ final class ListenerSockets {
     }
     guard problems.isEmpty else { throw StartError(code, problems) }
     self.sockets = sockets
+    self.storable = storable
+    leftovers = inherited.sockets
     self.descriptions = descriptions
+  }
+
+  /// The socket of the same name and address, else of the same address.
+  private static func index(of listener: Configuration.Listener, in sockets: [Handover.Listener]) -> Int? {
+    let fits = { (socket: Handover.Listener) in socket.host == listener.host && socket.port == listener.port }
+    return sockets.firstIndex { $0.name == listener.name && fits($0) } ?? sockets.firstIndex(where: fits)
+  }
+
+  /// What the next program in this one's place needs.
+  func handover(_ listeners: [Configuration.Listener]) -> [Handover.Listener] {
+    zip(zip(listeners, descriptions), sockets).map { pair, socket in
+      .init(
+        name: pair.0.name, host: pair.0.host, port: pair.0.port, address: pair.1.address, socket: socket.raw)
+    }
   }
 
   /// The numbers, in the order of the configuration; none once closed.
   var raw: [Int32] { sockets.map(\.raw) }
 
   /// Gives up the supervisor's own copies: when the front's are closed too, connections are refused.
-  func close() { sockets = [] }
+  func close() {
+    sockets = []
+    storable = []
+  }
 }

@@ -24,7 +24,7 @@ struct SeccompPrograms: Equatable, Sendable {
   /// - Throws: `StartError` (configuration) with file and place where a profile is there but cannot be used, or one that
   ///   a policy names is not there.
   static func load(
-    policyDirectories: [String], policies: [EffectivePolicy] = [], note: (LogLevel, String) -> Void
+    policyDirectories: [String], policies: [EffectivePolicy], note: (LogLevel, String) -> Void
   ) throws(StartError) -> SeccompPrograms {
     var programs = SeccompPrograms(
       worker: try load("worker.json", ShippedProfiles.worker, policyDirectories, note),

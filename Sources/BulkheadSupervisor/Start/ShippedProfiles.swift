@@ -329,5 +329,6 @@ enum ShippedProfiles {
         }
       ]
     }
+
     """#
 }

@@ -17,6 +17,8 @@ public struct SupervisorOptions: Sendable {
   public var logLevel: LogLevel
   /// The directory of the other binaries; nil looks around the executable.
   public var libexec: String?
+  /// For a check: the format in which the supervisor that asks would leave its state to this one; nil asks for nothing.
+  public var takesOver: UInt32?
 
   /// Everything as it is where the command line says nothing.
   public init(

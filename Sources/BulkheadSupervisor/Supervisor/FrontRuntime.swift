@@ -21,6 +21,9 @@ final class FrontRuntime {
   /// The time by which it has to serve.
   var startTimer: TimerQueue.Token?
   var cause: ExitCause?
+  /// The number of the last question whether its event loops run, and when it was asked, until it is answered.
+  var pings: UInt32 = 0
+  var pingedAt: Duration?
   /// What it reported of its sandbox.
   var isolation: [LayerReport] = []
   private var waiting: [Message] = []

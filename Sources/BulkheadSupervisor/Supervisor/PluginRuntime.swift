@@ -19,11 +19,15 @@ final class PluginRuntime {
   var digest: Digest256?
   /// Of its workers' channels, as the front knows them.
   var ring = RingSizes()
+  /// What its workers may ask the kernel for.
+  let seccompProgram: [UInt8]
   var machine: PluginMachine
   var timer: TimerQueue.Token?
   /// Its worker processes, the oldest first.
   var workers: [WorkerRuntime] = []
   var lastExit: PluginInfo.LastExit?
+  /// How often a worker was interrupted since a callback, or its start, took too long.
+  var deadlineHits: UInt64 = 0
   /// Ends of its workers since the supervisor started.
   var exits: [ExitReason: UInt64] = [:]
   /// Which missing layers were said already, so that a plugin that is restarted often does not repeat them.
@@ -31,11 +35,12 @@ final class PluginRuntime {
 
   var name: String { manifest.name }
 
-  init(index: UInt32, manifest: PluginManifest, policy: CrashPolicy, hostID: UInt32) {
+  init(index: UInt32, manifest: PluginManifest, policy: CrashPolicy, hostID: UInt32, seccompProgram: [UInt8]) {
     self.index = index
     self.manifest = manifest
     self.policy = policy
     self.hostID = hostID
+    self.seccompProgram = seccompProgram
     // Plugins of one policy don't wait equally long.
     machine = PluginMachine(policy: policy, seed: UInt64.random(in: .min ... .max))
   }

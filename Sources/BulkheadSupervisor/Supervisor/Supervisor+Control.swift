@@ -10,19 +10,19 @@ import Glibc
 extension Supervisor {
   /// Answers a request, now or before long; on the loop's thread.
   func answer(_ route: ControlRoute, _ reply: @escaping (Result<ControlAnswer, ControlError>) -> Void) {
-    if route == .reload {
-      startReload { reply($0.map { .reload($0) }) }
-    } else if route == .metrics {
-      collectMetrics { reply(.success(.metrics($0))) }
-    } else {
-      reply(answer(route))
+    switch route {
+    case .metrics: collectMetrics { reply(.success(.metrics($0))) }
+    case .statistics: collectStatistics { reply(.success(.statistics($0))) }
+    case .events(let query): answerEvents(query, reply)
+    case .reload: startReload { reply($0.map { .reload($0) }) }
+    default: reply(answer(route))
     }
   }
 
   private func answer(_ route: ControlRoute) -> Result<ControlAnswer, ControlError> {
     switch route {
-    case .reload: return .failure(ControlError(code: .internal, message: "a reload has no answer at once"))
-    case .metrics: return .success(.metrics(ownMetrics(without: "it was not asked")))
+    case .metrics, .statistics, .events, .reload:
+      return .failure(ControlError(code: .internal, message: "\(route) is not answered at once"))
     case .status: return .success(.status(statusResponse))
     case .plugins: return .success(.plugins(PluginsResponse(plugins: plugins.map(\.info))))
     case .workers:
@@ -30,9 +30,11 @@ extension Supervisor {
     case .policies: return .success(.policies(policiesResponse))
     case .policy(let name): return policyResponse(name)
     case .policyOf(let name): return policyResponse(ofPlugin: name)
+    case .upgrade: return requestUpgrade()
     case .restart(let name): return change(name) { plugin in restart(plugin) }
     case .reset(let name):
       return change(name) { plugin in
+        record(.reset, "its failures are forgiven", plugin: plugin.name)
         handle(.reset, plugin)
         return nil
       }
@@ -67,6 +69,7 @@ extension Supervisor {
         message: "plugin '\(plugin.name)' \(what); forgive its failures with: bulkheadctl reset \(plugin.name)")
     }
     note(.info, "restart was asked for", plugin: plugin.name)
+    record(.restart, "restart was asked for", plugin: plugin.name)
     handle(.restart, plugin)
     return nil
   }
@@ -82,7 +85,8 @@ extension Supervisor {
       listeners: listeners.descriptions,
       counts: .init(
         plugins: plugins.count, ready: count(.ready), starting: count(.starting), backoff: count(.backoff),
-        quarantined: count(.quarantined), workers: workers.count))
+        quarantined: count(.quarantined), workers: workers.count),
+      upgrade: upgradeInfo)
   }
 
   private var frontState: StatusResponse.Front.State {
@@ -99,7 +103,8 @@ extension Supervisor {
       uptimeSeconds: (loop.now - worker.startedAt).inSeconds, callbacks: status?.callbacks ?? 0,
       currentCallback: status.flatMap { Self.currentCallback($0, now: loop.now) },
       // Asked for on the control server's thread: the kernel takes its time over it.
-      pssBytes: nil, isolation: worker.layers.map { .init($0) }, role: worker.plugin.role(of: worker))
+      pssBytes: nil, isolation: worker.layers.map { .init($0) }, role: worker.plugin.role(of: worker),
+      memoryBytes: status?.memoryBytes, deadlines: .init(worker.plugin.policy))
   }
 
   /// What a status page says is being run; a number that stands for nothing is shown as that number.
@@ -107,7 +112,10 @@ extension Supervisor {
     guard status.callback != 0 else { return nil }
     let name = CallbackKind(rawValue: status.callback)?.name ?? "unknown (\(status.callback))"
     let started = Duration.nanoseconds(Int64(clamping: status.startedNanoseconds))
-    return .init(name: name, milliseconds: started <= now ? (now - started).inSeconds * 1_000 : 0)
+    let hasStream = status.sequence != 0 && status.stream != CallbackRecord.noStream
+    return .init(
+      name: name, milliseconds: started <= now ? (now - started).inSeconds * 1_000 : 0,
+      stream: hasStream ? status.stream : nil)
   }
 }
 
@@ -122,15 +130,16 @@ extension ControlBackend {
       let timeout = route == .reload ? ControlBackend.reloadTimeout : timeout
       let answer = try await withCheckedThrowingContinuation { continuation in
         let once = OneAnswer(continuation)
+        let limit = route.wait + timeout
         let timer = Task {
-          guard (try? await Task.sleep(for: timeout)) != nil else { return }
+          guard (try? await Task.sleep(for: limit)) != nil else { return }
           once.resume(
             .failure(
               ControlError(
                 code: .unavailable,
                 message: route == .reload
-                  ? "the reload is not over after \(timeout.text); it goes on, and the log says how it ends"
-                  : "the supervisor did not answer within \(timeout.text)")))
+                  ? "the reload is not over after \(limit.text); it goes on, and the log says how it ends"
+                  : "the supervisor did not answer within \(limit.text)")))
         }
         inbox.post { supervisor in
           supervisor.answer(route) { result in

@@ -40,6 +40,7 @@ extension Supervisor {
       let front = try spawnFront()
       self.front = front
       note(.debug, "front started, pid \(front.child.pid)")
+      record(.frontStarted, "front started", pid: front.child.pid)
       for plugin in plugins { tellFront(.pluginState(plugin: plugin.index, state: plugin.machine.state)) }
       startQueued()
     } catch {
@@ -55,6 +56,7 @@ extension Supervisor {
     bootstrap.unprivilegedID = frontID
     // No worker of the front before is kept.
     for plugin in plugins { plugin.ring = bootstrap.ring }
+    bootstrap.holdsAccept = upgrade.isPending
     let message = try Memfd.message(name: "front-bootstrap", bootstrap.encoded()).takeDescriptor()
     let pair = try MessageSocket.Pair()
     let theirs = SharedDescriptor(try pair.second.duplicate())
@@ -124,7 +126,7 @@ extension Supervisor {
     }
   }
 
-  private func kill(_ front: FrontRuntime, _ cause: ExitCause) {
+  func kill(_ front: FrontRuntime, _ cause: ExitCause) {
     if front.cause == nil { front.cause = cause }
     front.child.send(signal: SIGKILL)
   }
@@ -162,7 +164,7 @@ extension Supervisor {
     }
   }
 
-  private func stopHearing(_ front: FrontRuntime) {
+  func stopHearing(_ front: FrontRuntime) {
     if let watch = front.watch { loop.poller.remove(watch) }
     front.watch = nil
   }
@@ -190,11 +192,16 @@ extension Supervisor {
     case .workerGone(let id):
       note(.trace, "front: \(event) (\(workers[id]?.plugin.name ?? "gone"))")
       if let worker = workers[id] { isLetGo(worker) }
+    case .pong(let number): takePong(number, from: front)
     case .drained: note(.debug, "front: drained")
     case .chainActivated(let generation): chainActivated(generation)
     case .chainRefused(let generation, let detail): chainRefused(generation, LogLine.escaped(detail, quoted: false))
     case .pluginDrained(let plugin): pluginDrained(plugin)
     case .metrics(let number, let isLast, let text): takeMetrics(number: number, isLast: isLast, text: text)
+    case .statistics(let number, let isLast, let plugins):
+      takeStatistics(number: number, isLast: isLast, plugins)
+    case .callbackLost(let id, let kind, let stream, let requestID, let milliseconds):
+      takeLost(id, .init(kind: kind, stream: stream, requestID: requestID, milliseconds: milliseconds))
     }
     return true
   }
@@ -210,6 +217,9 @@ extension Supervisor {
       if phase == .starting { phase = .running }
     }
     note(.info, "front serves, pid \(front.child.pid)")
+    updateService()
+    record(
+      .frontReady, "front serves after \((loop.now - front.startedAt).wholeMilliseconds) ms", pid: front.child.pid)
   }
 
   // MARK: the end of a front
@@ -219,15 +229,18 @@ extension Supervisor {
     loop.cancel(&front.startTimer)
     guard front === self.front else { return }
     self.front = nil
+    updateService()
     endMetrics(without: "it ended")
+    endStatistics()
     endReloads(because: "the front ended meanwhile")
     if phase == .draining {
       note(.info, "front ended [\(status)]")
+      record(.frontEnded, "front ended [\(status)]", pid: front.child.pid)
       return stopWorkers()
     }
-    note(
-      .error,
-      "front ended: \(front.cause.map { "\($0.detail) [\(status)]" } ?? "\(status)"); all workers are replaced with it")
+    let why = front.cause.map { "\($0.detail) [\(status)]" } ?? "\(status)"
+    note(.error, "front ended: \(why); all workers are replaced with it")
+    record(.frontEnded, "front ended: \(why)", pid: front.child.pid)
     // Their channels ended with it. It is none of their doing, so it counts against no plugin.
     for worker in workers.values {
       kill(worker, ExitCause(reason: .requested, detail: "replaced together with the front"))
@@ -238,7 +251,7 @@ extension Supervisor {
   private func frontFailed() {
     if !hasServed {
       failedFronts += 1
-      if failedFronts >= Self.hopelessFronts {
+      if failedFronts >= Self.hopelessFronts, !upgrade.isPending {
         outcome = .failure(
           StartError(
             ExitCode.software, "the front failed \(failedFronts) times before it served; its own log lines say why"))

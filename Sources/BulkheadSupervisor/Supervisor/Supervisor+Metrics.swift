@@ -1,5 +1,6 @@
 import BulkheadCore
 import BulkheadPolicy
+import BulkheadSystem
 import BulkheadWire
 
 /// Metrics that are being collected: of the front, in pieces, for all who ask meanwhile.
@@ -88,6 +89,10 @@ extension Supervisor {
     text.family(
       "bulkhead_front_restarts_total", "counter", help: "Fronts started after the first one.",
       [Sample([], frontMachine.restarts)])
+    text.family(
+      "bulkhead_reloads_total", "counter",
+      help: "Configurations read again, by whether they were taken over or refused.",
+      [Sample([("result", "taken")], reloads.taken), Sample([("result", "refused")], reloads.refused)])
     let states: [(WorkerRuntime.State, String)] = [(.starting, "starting"), (.ready, "ready"), (.stopping, "stopping")]
     var counts: [String: [WorkerRuntime.State: Int]] = [:]
     for worker in workers.values { counts[worker.plugin.name, default: [:]][worker.state, default: 0] += 1 }
@@ -109,6 +114,21 @@ extension Supervisor {
     text.family(
       "bulkhead_quarantined", "gauge", help: "Whether a plugin's crash budget is spent.",
       plugins.map { Sample([("plugin", $0.name)], $0.machine.state == .quarantined ? 1 : 0) })
+    text.family(
+      "bulkhead_deadline_hits_total", "counter",
+      help: "Workers of a plugin that were interrupted since a callback, or their start, took too long.",
+      plugins.map { Sample([("plugin", $0.name)], $0.deadlineHits) })
+    text.family(
+      "bulkhead_worker_resident_bytes", "gauge", help: "Resident memory of a plugin's workers, shared pages included.",
+      plugins.compactMap { plugin in
+        let sizes = workers.values.compactMap { worker in
+          worker.plugin === plugin ? try? ProcessMemory.residentSize(of: worker.child.pid) : nil
+        }
+        return sizes.isEmpty ? nil : Sample([("plugin", plugin.name)], sizes.reduce(0) { $0 &+ $1 })
+      })
+    text.family(
+      "bulkhead_events_total", "counter", help: "Events that were recorded; the last ones are kept.",
+      [Sample([], journal.ring.last)])
     text.family(
       "bulkhead_guest_memory_bytes", "gauge", help: "Linear memory of a plugin's guests, as its workers say.",
       plugins.compactMap { plugin in

@@ -37,9 +37,9 @@ extension PolicyResponse {
           Setting(
             key: setting.key, value: setting.value, source: .policy, policy: name,
             location: setting.origin?.location.description)
-        case .overrides:
+        case .manifest:
           Setting(
-            key: setting.key, value: setting.value, source: .overrides, location: setting.origin?.location.description)
+            key: setting.key, value: setting.value, source: .manifest, location: setting.origin?.location.description)
         }
       })
   }

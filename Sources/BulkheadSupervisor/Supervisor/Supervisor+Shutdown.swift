@@ -18,16 +18,20 @@ extension Supervisor {
   /// Drains the front, then stops the workers; asked for a second time, without waiting for what is in flight.
   private func shutDown(by name: String) {
     switch phase {
-    case .starting where front == nil:
+    case .starting where front == nil && upgrade.previous.isEmpty:
       note(.info, "\(name): stopped before anything served")
       phase = .stopping
+      announceStop()
       stopWorkers()
     case .starting, .running:
       note(.info, "\(name): draining for at most \(Self.drainTime.text); a second one stops at once")
       phase = .draining
+      record(.stopping, "\(name): draining for at most \(Self.drainTime.text)")
       endReloads(because: "the supervisor stops")
       drainingSince = loop.now
+      announceStop()
       listeners.close()
+      drainPrevious()
       loop.cancel(&frontTimer)
       guard front != nil else { return stopWorkers() }
       tellFront(.drain(milliseconds: Self.drainTime.wholeMilliseconds))
@@ -42,12 +46,15 @@ extension Supervisor {
       note(.info, "\(name) again: stopping at once")
       loop.cancel(&shutdownTimer)
       front?.child.send(signal: SIGKILL)
+      killPrevious()
     case .stopping: break
     }
   }
 
   /// Ends all workers; the run is over when they are gone.
   func stopWorkers() {
+    // Its end calls this again.
+    guard !upgrade.previous.contains(where: \.hasFront) else { return }
     phase = .stopping
     loop.cancel(&shutdownTimer)
     startQueue = []

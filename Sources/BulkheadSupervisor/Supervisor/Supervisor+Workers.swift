@@ -9,7 +9,12 @@ import Glibc
 /// Starting, hearing, stopping and burying workers.
 extension Supervisor {
   /// The most frames of a backtrace that are logged.
-  private static let maximumFrames = 64
+  private static let maximumBacktrace = 64
+  /// Frames other than lines of log: an honest worker sends a handful.
+  private static let maximumFrames = 256
+  /// What no honest worker writes, in lines beyond its bound and in bytes of last words.
+  private static let linesBeyond: UInt64 = 5_000
+  private static let errorBytes = 1 << 20
 
   /// A worker that takes longer to start is not waited for by others.
   private static let usualStart = Duration.milliseconds(250)
@@ -42,6 +47,7 @@ extension Supervisor {
     } catch {
       note(.error, "its worker cannot be started: \(error)", plugin: plugin.name)
       plugin.lastExit = .init(reason: .configure, detail: "the worker could not be started: \(error)", at: .now)
+      record(.workerFailed, "the worker could not be started: \(error)", plugin: plugin.name)
       // Not now: the machine is in the middle of an event.
       loop.after(.zero) { [unowned self] in handle(.exited(number, .configure), plugin) }
     }
@@ -62,7 +68,7 @@ extension Supervisor {
       memoryLimit: plugin.policy.memoryLimit.bytes, logLevel: log.minimumLevel,
       logLinesPerSecond: plugin.policy.logLinesPerSecond, eventLoops: UInt32(clamping: configuration.eventLoops),
       ring: ring, maximumSpinMicroseconds: setup.maximumSpinMicroseconds,
-      seccompProgram: setup.programs.worker(under: plugin.policy),
+      seccompProgram: plugin.seccompProgram,
       unprivilegedID: plugin.hostID, layers: [])
     bootstrap.upstreams = configuration.upstreams.map(\.name)
     bootstrap.callsInFlight = plugin.policy.callsInFlight
@@ -88,7 +94,9 @@ extension Supervisor {
       descriptors: [message.raw, artifact.descriptor.raw, channel.raw, liveness.write.raw, lifeline.read.raw]
         + doorbells.map(\.raw),
       namespaces: .all, unprivilegedID: plugin.hostID, blockingReport: false,
-      bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: lines), loop: loop, log: log,
+      bounds: .init(
+        frame: Limits.maximumReportFrame, linesPerSecond: lines, linesBeyond: Self.linesBeyond,
+        errorBytes: Self.errorBytes), loop: loop, log: log,
       confine: { plugin.confine(&$0, in: controlGroup) })
 
     let worker = WorkerRuntime(
@@ -100,6 +108,9 @@ extension Supervisor {
     child.onFrame = { [unowned self, unowned worker] in take($0, from: worker) }
     child.onBrokenReport = { [unowned self, unowned worker] in
       kill(worker, ExitCause(reason: .protocolViolation, detail: "its report pipe is broken: \($0)"))
+    }
+    child.onFlood = { [unowned self, unowned worker] in
+      kill(worker, ExitCause(reason: .protocolViolation, detail: "it floods its log: \($0)"))
     }
     child.onExit = { [unowned self, unowned worker] in ended(worker, $0) }
     let deadline = plugin.policy.startDeadline
@@ -116,11 +127,19 @@ extension Supervisor {
     tellFront(
       .addWorker(worker: worker.id, plugin: plugin.index), [channel, SharedDescriptor(liveness.takeRead())] + doorbells)
     child.note(.debug, "started")
+    record(.workerStarted, "worker started", plugin: plugin.name, pid: child.pid)
   }
 
   // MARK: hearing
 
   private func take(_ frame: ReportFrame, from worker: WorkerRuntime) {
+    worker.frames += 1
+    guard worker.frames <= Self.maximumFrames else {
+      if !worker.wasKilled {
+        kill(worker, ExitCause(reason: .protocolViolation, detail: "it floods its report pipe"))
+      }
+      return
+    }
     switch frame {
     // What it says of its sandbox holds from the start to the end, or it is not to be believed.
     case .isolation(let layers): if worker.state == .starting { worker.isolation = layers }
@@ -145,11 +164,15 @@ extension Supervisor {
     }
     worker.state = .ready
     worker.wasReady = true
+    armWatch()
     loop.cancel(&worker.timer)
-    worker.child.note(.info, "ready after \((loop.now - worker.startedAt).wholeMilliseconds) ms")
+    let time = "ready after \((loop.now - worker.startedAt).wholeMilliseconds) ms"
+    worker.child.note(.info, time)
+    record(.workerReady, time, plugin: worker.plugin.name, pid: worker.child.pid)
     announceGaps(worker)
     tellFront(.workerReady(worker: worker.id))
     handle(.ready(worker.number), worker.plugin)
+    reloadNoticed(.ready, worker.plugin)
     armRecycling()
   }
 
@@ -167,7 +190,11 @@ extension Supervisor {
     worker.hasSaidWhy = true
     let cause = ExitAnalysis.claim(reason, detail: detail)
     worker.child.note(.error, "\(cause.reason.rawValue): \(cause.detail)")
-    for line in backtrace.split(separator: "\n").prefix(Self.maximumFrames) { worker.child.note(.error, "  \(line)") }
+    let frames = backtrace.split(separator: "\n").prefix(Self.maximumBacktrace)
+    for line in frames { worker.child.note(.error, "  \(line)") }
+    // Names of functions are the module's words, and end on an operator's screen.
+    worker.backtrace = frames.map { LogLine.escaped(String($0), quoted: false) }
+    worker.keepStatus(now: loop.now)
     if let first = worker.cause {
       // The interrupt that was asked for has found its place: that belongs to the first cause.
       if first.reason == cause.reason, !first.detail.contains(detail), !detail.isEmpty {
@@ -209,6 +236,11 @@ extension Supervisor {
     guard worker.state != .stopping else { return }
     if worker.cause == nil { worker.cause = cause }
     worker.child.note(.warn, "\(cause.reason.rawValue): \(cause.detail): it is interrupted")
+    worker.keepStatus(now: loop.now)
+    if cause.reason == .deadline { worker.plugin.deadlineHits += 1 }
+    record(
+      .workerInterrupted, "\(cause.reason.rawValue): \(cause.detail)", plugin: worker.plugin.name,
+      pid: worker.child.pid)
     grace(worker)
     worker.child.send(signal: SIGUSR1)
   }
@@ -221,6 +253,9 @@ extension Supervisor {
     worker.timer = loop.after(time) { [unowned self, unowned worker] in
       worker.timer = nil
       worker.child.note(.warn, "still there after \(time.text): it is killed")
+      record(
+        .workerKilled, "it was still there after the grace time of \(time.text)", plugin: worker.plugin.name,
+        pid: worker.child.pid)
       kill(worker, ExitCause(reason: .deadline, detail: "it did not end"))
     }
   }
@@ -283,7 +318,10 @@ extension Supervisor {
       cause.reason == .requested ? .info : .error, "ended (\(cause.reason.rawValue)): \(cause.detail) [\(status)]")
     (plugins.first { $0.name == plugin.name } ?? plugin).exits[cause.reason, default: 0] += 1
     // Part of it may be a plugin's words, and it ends on an operator's screen.
-    plugin.lastExit = .init(reason: cause.reason, detail: LogLine.escaped(cause.detail, quoted: false), at: .now)
+    let time = Timestamp.now
+    plugin.lastExit = .init(
+      reason: cause.reason, detail: LogLine.escaped(cause.detail, quoted: false), at: time,
+      crash: recordEnd(of: worker, cause, status, at: time))
     if phase == .stopping {
       if workers.isEmpty { outcome = .success(()) }
     } else {

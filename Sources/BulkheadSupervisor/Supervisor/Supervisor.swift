@@ -28,6 +28,12 @@ final class Supervisor {
     var programs: SeccompPrograms
     var maximumSpinMicroseconds: UInt32
     var processors: Int
+    /// What an upgrade executes.
+    var program: Upgrade.Program
+    /// What the service manager that started this process said.
+    var service = ServiceEnvironment()
+    /// What it handed over.
+    var inherited = InheritedSockets()
   }
 
   /// The longest that a drain takes before what is left is reset.
@@ -48,6 +54,8 @@ final class Supervisor {
   let log: LogWriter
   let inbox: Inbox
   let listeners: ListenerSockets
+  /// Who is told how this service is.
+  let service: ServiceManager
   /// Held for as long as there may be another front; nil where none is configured.
   let accessLog: SharedDescriptor?
   let controlGroups: ControlGroups
@@ -61,6 +69,8 @@ final class Supervisor {
   var nextPlugin: UInt32
   /// The one that is under way.
   var reload: Reload?
+  /// Those that were taken over, and those that changed nothing since something was wrong.
+  var reloads: (taken: UInt64, refused: UInt64) = (0, 0)
   /// Another one is to follow.
   var reloadIsWanted = false
   /// What earlier chains had and the present one has not.
@@ -88,19 +98,33 @@ final class Supervisor {
   var watchTimer: TimerQueue.Token?
   var recyclingTimer: TimerQueue.Token?
   var metrics = MetricsCollection()
+  var journal = EventJournal()
+  var statistics = StatisticsCollection()
+  var upgrade = Upgrade()
+  var serviceTimer: TimerQueue.Token?
+  var statusTimer: TimerQueue.Token?
+  var saidReady = false
   var drainingSince = Duration.zero
   var shutdownTimer: TimerQueue.Token?
   /// Why the run is over, once it is.
   var outcome: Result<Void, StartError>?
 
+  /// - Parameter sockets: listening sockets that the program before this one left; they stay the caller's.
   /// - Throws: `StartError` where a listener cannot be bound or the process has no descriptors left.
-  init(_ setup: Setup, loop: EventLoop, log: LogWriter, inbox: Inbox) throws(StartError) {
+  init(
+    _ setup: Setup, sockets: [Handover.Listener] = [], loop: EventLoop, log: LogWriter, inbox: Inbox
+  ) throws(StartError) {
     self.setup = setup
     self.loop = loop
     self.log = log
     self.inbox = inbox
     startedAt = loop.now
-    listeners = try ListenerSockets(setup.loaded.configuration.listeners)
+    let note = { (level: LogLevel, message: String) in
+      log.write(LogLine(at: .now, level: level, process: "supervisor", message: message))
+    }
+    service = ServiceManager(setup.service, loop: loop, note: note)
+    listeners = try ListenerSockets(
+      setup.loaded.configuration.listeners, handedOver: sockets, inherited: setup.inherited, note: note)
     accessLog = try setup.loaded.configuration.accessLog.map { log throws(StartError) in try AccessLogFile.open(log) }
     do throws(SystemError) {
       let pipe = try Pipe()
@@ -114,8 +138,10 @@ final class Supervisor {
     let manifests = setup.loaded.plugins
     let hostIDs = HostIdentity.assign(manifests.map(\.name), uidMap: uidMap)
     plugins = zip(manifests, hostIDs).enumerated().map { index, pair in
-      PluginRuntime(
-        index: UInt32(index), manifest: pair.0, policy: setup.loaded.policy(of: pair.0), hostID: pair.1)
+      let policy = setup.loaded.policy(of: pair.0)
+      return PluginRuntime(
+        index: UInt32(index), manifest: pair.0, policy: policy, hostID: pair.1,
+        seccompProgram: setup.programs.worker(under: policy))
     }
     nextPlugin = UInt32(clamping: manifests.count)
   }
@@ -147,10 +173,14 @@ final class Supervisor {
     for listener in listeners.descriptions {
       note(.info, "listener \(listener.name) on \(listener.address), upstream \(listener.upstream)")
     }
+    startService()
+    record(.started, "bulkheadd \(SupervisorOptions.version) started", pid: getpid())
     try prepareModules()
-    if outcome == nil, phase == .starting {
-      handleFront(.begin)
-      for plugin in plugins { handle(.begin, plugin) }
+    if outcome == nil {
+      if phase == .starting {
+        handleFront(.begin)
+        for plugin in plugins { handle(.begin, plugin) }
+      }
       try run(until: { false })
     }
     controlGroups.leave()
@@ -203,14 +233,18 @@ final class Supervisor {
 
   private func report(_ state: PluginState, _ plugin: PluginRuntime) {
     tellFront(.pluginState(plugin: plugin.index, state: state))
+    updateService()
     reloadNoticed(state, plugin)
     switch state {
     case .starting, .ready: note(.debug, "plugin is \(state.rawValue)", plugin: plugin.name)
     case .backoff:
       let wait = plugin.machine.nextStart.map { " in \(($0 - loop.now).text)" } ?? ""
       note(.info, "the next worker starts\(wait)", plugin: plugin.name)
+      record(.backoff, "the next worker starts\(wait)", plugin: plugin.name)
     case .quarantined:
-      note(.error, "quarantined: \(budgetIsSpent(plugin))", plugin: plugin.name)
+      let why = budgetIsSpent(plugin)
+      note(.error, "quarantined: \(why)", plugin: plugin.name)
+      record(.quarantined, why, plugin: plugin.name)
     }
   }
 

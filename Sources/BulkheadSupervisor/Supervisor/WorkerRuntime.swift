@@ -35,6 +35,8 @@ final class WorkerRuntime {
   /// Why it ends, as it was known first.
   var cause: ExitCause?
   var wasKilled = false
+  /// Frames that it has sent, but for its log.
+  var frames = 0
   /// Whether it has reported why it ends.
   var hasSaidWhy = false
   /// What it reported of its sandbox.
@@ -42,6 +44,13 @@ final class WorkerRuntime {
   /// The period of its ticks in milliseconds, 0 for none.
   var tickPeriod: UInt32 = 0
   var watch = CallbackWatch()
+  /// What it ran when it was found at fault, before it went on or ended.
+  private(set) var lastStatus: WorkerStatus?
+  private(set) var lastStatusAt = Duration.zero
+  /// The Wasm frames that it reported with its fault.
+  var backtrace: [String] = []
+  /// What the front said of the callback that it was lost in.
+  var lostCallback: LostCallback?
   /// The start deadline, then the grace time before a SIGKILL.
   var timer: TimerQueue.Token?
 
@@ -66,6 +75,13 @@ final class WorkerRuntime {
       else { return nil }
       return WorkerStatus(page: page)
     }
+  }
+
+  /// Keeps what the status page says, the first time.
+  func keepStatus(now: Duration) {
+    guard lastStatus == nil, let status = status(), status.callback != 0 else { return }
+    lastStatus = status
+    lastStatusAt = now
   }
 
   /// Its sandbox: what the supervisor knows because it made the process, then what the worker reported.

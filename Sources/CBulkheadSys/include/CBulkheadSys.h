@@ -33,6 +33,10 @@ int64_t bh_open(const char *path, int flags, unsigned mode);
 int64_t bh_close(int fd);
 int64_t bh_close_from(unsigned first);
 int64_t bh_close_range(unsigned first, unsigned last);
+/// Has all numbers from `first` on closed by the next exec.
+int64_t bh_close_on_exec_from(unsigned first);
+/// Has a number closed by the next exec, or kept.
+int64_t bh_close_on_exec(int fd, int on);
 int64_t bh_read(int fd, void *buffer, size_t count);
 int64_t bh_write(int fd, const void *buffer, size_t count);
 int64_t bh_pread(int fd, void *buffer, size_t count, int64_t offset);
@@ -78,6 +82,14 @@ int64_t bh_peer_credentials(int fd, int32_t *pid, uint32_t *uid, uint32_t *gid);
 int64_t bh_listen(const char *host, const char *port, int backlog, char *bound, size_t bound_size, int *bound_port,
                   int *is_ipv6, int *lookup_error);
 const char *bh_lookup_text(int lookup_error);
+/// Makes a listening TCP socket that somebody else bound like one of `bh_listen`. Negative where it is none:
+/// -ESOCKTNOSUPPORT no stream, -EAFNOSUPPORT not of the Internet, -ENOTCONN not listening.
+int64_t bh_adopt_listener(int fd, char *bound, size_t bound_size, int *bound_port, int *is_ipv6);
+/// Whether the socket is bound to what `bh_listen` would bind for host and port: 1 or 0. Port 0 is every port, and every
+/// address of one family is every address of the other.
+int64_t bh_is_bound_to(int fd, const char *host, const char *port);
+/// A non-blocking datagram socket whose peer is that Unix socket: a path, or '@' and an abstract name.
+int64_t bh_unix_datagram_to(const char *path, size_t length);
 
 // MARK: time and events
 
@@ -192,6 +204,8 @@ int64_t bh_drop_capabilities(void);
 int64_t bh_has_capabilities(void);
 int64_t bh_drop_groups(void);
 int64_t bh_group_count(void);
+/// Whether a supplementary group is another than the effective group: 1 or 0.
+int64_t bh_has_further_groups(void);
 /// Real, effective and saved ids of the calling thread, groups first.
 int64_t bh_become(uint32_t uid, uint32_t gid);
 int64_t bh_unshare_mounts(void);

@@ -61,6 +61,12 @@ final class FakeWorker: @unchecked Sendable {
     case dieUnseen
     /// The callback never ends.
     case hang
+    /// Continue, after that time.
+    case slow(milliseconds: UInt32)
+    /// The worker says that it is in a tick, and does not come back.
+    case stuckInTick
+    /// The worker says all the time that it has just begun a tick.
+    case claimElsewhere
     /// Nothing is answered, and the worker says that it is idle.
     case keepQuiet
   }
@@ -102,6 +108,8 @@ final class FakeWorker: @unchecked Sendable {
   private let livenessWrite: Int32
   private let doorbells: [Int32]
   private let isStopped = Atomic(false)
+  /// The end of a stream never comes to its own.
+  let hangsInDone = Atomic(false)
   private let behaviour: Behaviour
   let lock = TestLock()
   private var seenCallbacks: [SeenCallback] = []
@@ -192,7 +200,8 @@ final class FakeWorker: @unchecked Sendable {
       }
       guard let record = try? CallbackRecord(next.record) else { return }
       let callback = SeenCallback(record)
-      let action: Action = callback.kind == .streamDone ? .goOn() : behaviour(callback, index)
+      var action: Action = hangsInDone.load(ordering: .relaxed) ? .hang : .goOn()
+      if callback.kind != .streamDone { action = behaviour(callback, index) }
       if callback.kind != .streamDone { index += 1 }
       if case .dieUnseen = action { return }
       channel.begin(
@@ -205,6 +214,19 @@ final class FakeWorker: @unchecked Sendable {
       case .hang:
         while !isStopped.load(ordering: .relaxed) { usleep(2_000) }
         return
+      case .stuckInTick, .claimElsewhere:
+        let begun = Clock.monotonicNanoseconds
+        while !isStopped.load(ordering: .relaxed) {
+          var since = begun
+          if case .claimElsewhere = action { since = Clock.monotonicNanoseconds }
+          channel.begin(callback: CallbackKind.tick.rawValue, loop: 0, stream: 0, sequence: 0, nowNanoseconds: since)
+          usleep(2_000)
+        }
+        return
+      case .slow(let milliseconds):
+        usleep(milliseconds * 1_000)
+        write(.goOn(), for: callback, into: &writer)
+        send(writer.array, loop: next.loop)
       case .raw(let bytes): send(bytes, loop: next.loop)
       case .keepQuiet: break
       case .goOn, .pause, .respond, .close, .reply, .dieUnseen:
@@ -242,7 +264,7 @@ final class FakeWorker: @unchecked Sendable {
         writer.localResponse(
           status: status, grpcStatus: grpc, details: none, body: body, serializedHeaders: pairs.bytes)
       }
-    case .raw, .die, .dieUnseen, .hang, .keepQuiet: break
+    case .raw, .die, .dieUnseen, .hang, .keepQuiet, .slow, .stuckInTick, .claimElsewhere: break
     }
   }
 

@@ -1,0 +1,123 @@
+import BulkheadCore
+
+/// Something that happened to the supervisor, the front, a plugin or a worker, as `GET /v1/events` tells it.
+public struct EventInfo: Hashable, Sendable, Codable {
+  /// What happened. A newer supervisor may know more kinds: a reader shows what it does not know.
+  public struct Kind: RawRepresentable, Hashable, Sendable, Codable {
+    public var rawValue: String
+    public init(rawValue: String) { self.rawValue = rawValue }
+
+    public init(from decoder: any Decoder) throws {
+      rawValue = try decoder.singleValueContainer().decode(String.self)
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+      var container = encoder.singleValueContainer()
+      try container.encode(rawValue)
+    }
+
+    /// The supervisor began, and is about to end.
+    public static let started = Kind(rawValue: "started")
+    public static let stopping = Kind(rawValue: "stopping")
+    /// A front process was started, accepts connections, ended.
+    public static let frontStarted = Kind(rawValue: "front_started")
+    public static let frontReady = Kind(rawValue: "front_ready")
+    public static let frontEnded = Kind(rawValue: "front_ended")
+    /// A worker process was started, takes streams, ended because that was asked for.
+    public static let workerStarted = Kind(rawValue: "worker_started")
+    public static let workerReady = Kind(rawValue: "worker_ready")
+    public static let workerEnded = Kind(rawValue: "worker_ended")
+    /// A worker could not be started at all.
+    public static let workerFailed = Kind(rawValue: "worker_failed")
+    /// A worker is interrupted, mostly since a callback ran past its deadline; it did not end in the grace time.
+    public static let workerInterrupted = Kind(rawValue: "worker_interrupted")
+    public static let workerKilled = Kind(rawValue: "worker_killed")
+    /// A worker ended otherwise; `crash` says what it was doing.
+    public static let workerCrashed = Kind(rawValue: "worker_crashed")
+    /// What the crash policy decided: the next worker waits for its time; the crash budget is spent.
+    public static let backoff = Kind(rawValue: "backoff")
+    public static let quarantined = Kind(rawValue: "quarantined")
+    /// An operator asked for a fresh worker, forgave the failures so far.
+    public static let restart = Kind(rawValue: "restart")
+    public static let reset = Kind(rawValue: "reset")
+    /// The configuration was read again, or was not since something is wrong with it.
+    public static let reloaded = Kind(rawValue: "reloaded")
+    public static let reloadRefused = Kind(rawValue: "reload_refused")
+    /// The program was replaced by a newly installed one, or was not.
+    public static let upgraded = Kind(rawValue: "upgraded")
+    public static let upgradeFailed = Kind(rawValue: "upgrade_failed")
+  }
+
+  /// Counts from 1 in each run of the supervisor, without a gap.
+  public var sequence: UInt64
+  public var at: Timestamp
+  public var kind: Kind
+  /// The plugin that it is about.
+  public var plugin: String?
+  /// The process that it is about.
+  public var pid: Int32?
+  /// What happened and why, for people.
+  public var message: String
+  /// Of `worker_crashed`.
+  public var crash: CrashInfo?
+
+  public init(
+    sequence: UInt64 = 0, at: Timestamp, kind: Kind, plugin: String? = nil, pid: Int32? = nil, message: String,
+    crash: CrashInfo? = nil
+  ) {
+    self.sequence = sequence
+    self.at = at
+    self.kind = kind
+    self.plugin = plugin
+    self.pid = pid
+    self.message = message
+    self.crash = crash
+  }
+}
+
+/// What is known of a worker at the moment of its end. What is not known is left out.
+public struct CrashInfo: Hashable, Sendable, Codable {
+  public var reason: ExitReason
+  /// How the process ended: exit code or signal.
+  public var status: String
+  /// The callback that it was in, a Proxy-Wasm export, and for how long.
+  public var callback: String?
+  public var callbackMilliseconds: Double?
+  /// The front's number of the stream that it was working on.
+  public var stream: UInt32?
+  /// The `x-request-id` of that stream's request, `tcp-N` for a connection.
+  public var requestID: String?
+  /// The Wasm frames, the innermost first; empty where the worker could not say.
+  public var backtrace: [String]
+  /// The guest's linear memory in bytes, as the worker's status page said it last.
+  public var memoryBytes: UInt64?
+  /// Callbacks that it had run.
+  public var callbacks: UInt64?
+  public var uptimeSeconds: Double
+
+  public init(reason: ExitReason, status: String, uptimeSeconds: Double, backtrace: [String] = []) {
+    self.reason = reason
+    self.status = status
+    self.uptimeSeconds = uptimeSeconds
+    self.backtrace = backtrace
+  }
+}
+
+/// The answer to `GET /v1/events`.
+public struct EventsResponse: Hashable, Sendable, Codable {
+  /// When the supervisor started: where it is another than in the answer before, sequences begin anew.
+  public var since: Timestamp
+  /// The oldest first.
+  public var events: [EventInfo]
+  /// What to ask for next: `after=LAST`.
+  public var last: UInt64
+  /// Events after the one asked for that are not kept any more.
+  public var missed: UInt64
+
+  public init(since: Timestamp, events: [EventInfo], last: UInt64, missed: UInt64) {
+    self.since = since
+    self.events = events
+    self.last = last
+    self.missed = missed
+  }
+}

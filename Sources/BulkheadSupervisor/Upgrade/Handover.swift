@@ -1,0 +1,176 @@
+import BulkheadCore
+import BulkheadWire
+import Glibc
+
+/// What a supervisor leaves to the program that it executes in its place, under the same process id: which descriptors
+/// are what, and which children serve. Its encoding is understood by later and earlier versions of the same `format`.
+///
+/// The descriptors are numbers; whoever takes the handover over owns them.
+struct Handover: Equatable, Sendable {
+  /// A listening socket, and what the configuration said of it.
+  struct Listener: Equatable, Sendable {
+    var name: String
+    var host: String
+    var port: UInt16
+    /// Where it is bound.
+    var address: String
+    var socket: Int32
+  }
+
+  /// A child with what was read of its pipes and not yet taken.
+  struct Child: Equatable, Sendable {
+    var pid: Int32
+    var pidfd: Int32
+    var report: Int32
+    var errors: Int32
+    var reportRest: [UInt8] = []
+    var errorRest: [UInt8] = []
+
+    var descriptors: [Int32] { [pidfd, report, errors] }
+  }
+
+  struct Worker: Equatable, Sendable {
+    var id: UInt64
+    var plugin: String
+    var wasReady: Bool
+    var child: Child
+  }
+
+  /// A front with its workers.
+  struct Generation: Equatable, Sendable {
+    /// Of the binaries.
+    var version: String
+    /// Its front was told that another one takes over.
+    var isLeaving: Bool
+    var front: Child
+    var control: Int32
+    /// The write end of the pipe whose end its workers die of.
+    var lifeline: Int32
+    var workers: [Worker]
+
+    var descriptors: [Int32] {
+      front.descriptors + [control, lifeline] + workers.flatMap(\.child.descriptors)
+    }
+  }
+
+  static let format: UInt32 = 1
+  /// More generations at a time are refused: each holds its processes.
+  static let maximumGenerations = 4
+  static let maximumWorkers = 65_536
+  static let maximumBytes = 64 << 20
+
+  /// Which upgrade it is, counted from 1.
+  var number: UInt32
+  /// The version that executes the other.
+  var version: String
+  /// Why an attempt before this one failed; empty where none did.
+  var failure = ""
+  /// No worker had this number yet.
+  var nextWorker: UInt64
+  var listeners: [Listener]
+  /// The oldest one first.
+  var generations: [Generation]
+
+  var descriptors: [Int32] { listeners.map(\.socket) + generations.flatMap(\.descriptors) }
+
+  func encoded() -> [UInt8] {
+    var writer = WireWriter(capacity: 4_096)
+    writer.u32(Self.format)
+    writer.u32(number)
+    writer.string(version)
+    writer.string(failure)
+    writer.u64(nextWorker)
+    writer.array(listeners) { writer, listener in
+      writer.string(listener.name)
+      writer.string(listener.host)
+      writer.u16(listener.port)
+      writer.string(listener.address)
+      writer.i32(listener.socket)
+    }
+    writer.array(generations) { writer, generation in
+      writer.string(generation.version)
+      writer.bool(generation.isLeaving)
+      generation.front.encode(into: &writer)
+      writer.i32(generation.control)
+      writer.i32(generation.lifeline)
+      writer.array(generation.workers) { writer, worker in
+        writer.u64(worker.id)
+        writer.string(worker.plugin)
+        writer.bool(worker.wasReady)
+        worker.child.encode(into: &writer)
+      }
+    }
+    return writer.array
+  }
+
+  init(
+    number: UInt32, version: String, failure: String = "", nextWorker: UInt64, listeners: [Listener],
+    generations: [Generation]
+  ) {
+    self.number = number
+    self.version = version
+    self.failure = failure
+    self.nextWorker = nextWorker
+    self.listeners = listeners
+    self.generations = generations
+  }
+
+  init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
+    var reader = WireReader(bytes)
+    guard try reader.u32("handover.format") == Self.format else { throw WireError(.unknownValue, "handover.format") }
+    number = try reader.u32("handover.number")
+    version = try reader.string("handover.version", atMost: 256)
+    failure = try reader.string("handover.failure", atMost: 64 << 10)
+    nextWorker = try reader.u64("handover.nextWorker")
+    listeners = try reader.array("handover.listeners", atMost: Limits.maximumListeners) { reader throws(WireError) in
+      Listener(
+        name: try reader.string("listener.name"), host: try reader.string("listener.host"),
+        port: try reader.u16("listener.port"), address: try reader.string("listener.address"),
+        socket: try reader.descriptor("listener.socket"))
+    }
+    generations = try reader.array("handover.generations", atMost: Self.maximumGenerations) {
+      reader throws(WireError) in
+      Generation(
+        version: try reader.string("generation.version", atMost: 256),
+        isLeaving: try reader.bool("generation.isLeaving"), front: try Child(&reader),
+        control: try reader.descriptor("generation.control"), lifeline: try reader.descriptor("generation.lifeline"),
+        workers: try reader.array("generation.workers", atMost: Self.maximumWorkers) { reader throws(WireError) in
+          Worker(
+            id: try reader.u64("worker.id"), plugin: try reader.string("worker.plugin"),
+            wasReady: try reader.bool("worker.wasReady"), child: try Child(&reader))
+        })
+    }
+    try reader.end("handover")
+    // Two owners of one number would close it under each other.
+    let numbers = descriptors
+    guard Set(numbers).count == numbers.count else { throw WireError(.unknownValue, "handover.descriptors") }
+  }
+}
+
+extension Handover.Child {
+  fileprivate func encode(into writer: inout WireWriter) {
+    writer.i32(pid)
+    for descriptor in descriptors { writer.i32(descriptor) }
+    writer.blob(reportRest)
+    writer.blob(errorRest)
+  }
+
+  fileprivate init(_ reader: inout WireReader) throws(WireError) {
+    pid = try reader.i32("child.pid")
+    guard pid > 0 else { throw WireError(.unknownValue, "child.pid") }
+    pidfd = try reader.descriptor("child.pidfd")
+    report = try reader.descriptor("child.report")
+    errors = try reader.descriptor("child.errors")
+    reportRest = try reader.bytes("child.reportRest", atMost: Limits.maximumCompilerFrame)
+    errorRest = try reader.bytes("child.errorRest", atMost: Limits.maximumCompilerFrame)
+  }
+}
+
+extension WireReader {
+  /// The number of a descriptor that this process has open beside its standard ones.
+  fileprivate mutating func descriptor(_ field: StaticString) throws(WireError) -> Int32 {
+    let number = try i32(field)
+    guard number > 2, fcntl(number, F_GETFD) >= 0 else { throw WireError(.unknownValue, field) }
+    return number
+  }
+}

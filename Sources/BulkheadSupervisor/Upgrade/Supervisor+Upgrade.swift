@@ -1,0 +1,141 @@
+import BulkheadControl
+import BulkheadCore
+import BulkheadSystem
+import BulkheadWire
+import Glibc
+
+/// `bulkheadctl upgrade`, up to the execution of the newly installed program.
+extension Supervisor {
+  /// The longest that a front of before keeps what it has under way.
+  static let leavingTime = Duration.seconds(600)
+  /// The longest that starting workers and unsent messages hold an upgrade up.
+  private static let quietTime = Duration.seconds(10)
+  private static let look = Duration.milliseconds(10)
+
+  /// Begins an upgrade: its end is to be asked for.
+  func requestUpgrade() -> Result<ControlAnswer, ControlError> {
+    guard phase == .running else {
+      let why = phase == .starting ? "is still starting: try again in a moment" : "is stopping"
+      return .failure(ControlError(code: .unavailable, message: "the supervisor \(why)"))
+    }
+    if let info = upgrade.info, info.state == .checking || info.state == .starting {
+      return .failure(
+        ControlError(code: .conflict, message: "upgrade \(info.number) is under way (\(info.state.rawValue))"))
+    }
+    guard reload == nil else {
+      return .failure(ControlError(code: .conflict, message: "a reload is under way: try again when it is over"))
+    }
+    guard upgrade.previous.count < Handover.maximumGenerations - 1 else {
+      return .failure(
+        ControlError(
+          code: .conflict,
+          message:
+            "\(upgrade.previous.count) fronts of upgrades before still finish what they have under way: wait for "
+            + "them, or end them by their pids: \(oldFronts.map(String.init).joined(separator: ", "))"))
+    }
+    let number = (upgrade.info?.number ?? 0) &+ 1
+    upgrade.info = UpgradeInfo(number: number, state: .checking, from: SupervisorOptions.version)
+    note(.info, "upgrade \(number): checking \(setup.program.path)")
+    do throws(SystemError) {
+      upgrade.check = try UpgradeCheck(
+        program: setup.program.path, options: setup.program.options, loop: loop, log: log
+      ) { [unowned self] problem in checked(problem) }
+    } catch {
+      failUpgrade("\(setup.program.path) cannot be started: \(error)")
+    }
+    return .success(.upgrade(upgradeInfo ?? UpgradeInfo(number: number, state: .failed, from: "")))
+  }
+
+  /// How the last one stands.
+  var upgradeInfo: UpgradeInfo? {
+    var info = upgrade.info
+    info?.oldFronts = oldFronts
+    return info
+  }
+
+  private var oldFronts: [Int32] { upgrade.previous.filter(\.hasFront).map { $0.front.child.pid } }
+
+  func failUpgrade(_ why: String) {
+    guard let number = upgrade.info?.number, upgrade.info?.state != .failed else { return }
+    upgrade.info?.state = .failed
+    upgrade.info?.detail = why
+    note(.error, "upgrade \(number) failed, what served before serves on: \(why)")
+    record(.upgradeFailed, "upgrade \(number) failed, what served before serves on: \(why)")
+  }
+
+  private func checked(_ problem: String?) {
+    // Not now: it is what calls.
+    loop.after(.zero) { [unowned self] in
+      upgrade.check = nil
+      if let problem { return failUpgrade(problem) }
+      guard phase == .running else { return failUpgrade("the supervisor stops") }
+      upgrade.isExecuting = true
+      upgrade.deadline = loop.now + Self.quietTime
+      executeWhenQuiet()
+    }
+  }
+
+  /// Waits until no worker is on its way up and every message to a front is sent: neither can be handed over.
+  private func executeWhenQuiet() {
+    guard phase == .running else {
+      upgrade.isExecuting = false
+      return failUpgrade("the supervisor stops")
+    }
+    guard isQuiet else {
+      guard loop.now < upgrade.deadline else {
+        upgrade.isExecuting = false
+        return failUpgrade(
+          "for \(Self.quietTime.text) a worker was starting or the front was not serving: try again when all is well")
+      }
+      loop.after(Self.look) { [unowned self] in executeWhenQuiet() }
+      return
+    }
+    let isPending = upgrade.isPending
+    // What never served makes room for the next attempt; whoever comes next collects it.
+    if isPending { killOwn() }
+    let handover = handover(isOwnLeaving: isPending, failure: "")
+    note(.info, "upgrade \(handover.number): executing \(setup.program.path)")
+    log.flush()
+    do throws(SystemError) {
+      try Reexecution.execute(setup.program, handover)
+    } catch {
+      upgrade.isExecuting = false
+      failUpgrade("\(error)")
+    }
+  }
+
+  private var isQuiet: Bool {
+    upgrade.previous.allSatisfy { $0.hasFront && !$0.front.hasWaiting }
+      && (upgrade.isPending || (front?.isServing == true && !workers.values.contains { $0.state == .starting }))
+      && front?.hasWaiting != true && reload == nil
+  }
+
+  /// What the next program needs.
+  ///
+  /// - Parameters:
+  ///   - isOwnLeaving: whether this program's own front and workers are on their way out.
+  ///   - failure: why this program gives up; empty where it does not.
+  func handover(isOwnLeaving: Bool, failure: String) -> Handover {
+    var generations = upgrade.previous.filter(\.hasFront).map(\.handover)
+    if let front {
+      generations.append(
+        .init(
+          version: SupervisorOptions.version, isLeaving: isOwnLeaving, front: front.child.handover,
+          control: front.control.raw, lifeline: lifeline.write.raw,
+          workers: workers.sorted { $0.key < $1.key }.map {
+            .init(
+              id: $0.key, plugin: $0.value.plugin.name, wasReady: $0.value.state == .ready,
+              child: $0.value.child.handover)
+          }))
+    }
+    return Handover(
+      number: upgrade.info?.number ?? 1, version: SupervisorOptions.version, failure: failure, nextWorker: nextWorker,
+      listeners: listeners.handover(configuration.listeners), generations: generations)
+  }
+
+  /// Kills this program's own front and workers.
+  func killOwn() {
+    front?.child.send(signal: SIGKILL)
+    for worker in workers.values { worker.child.send(signal: SIGKILL) }
+  }
+}

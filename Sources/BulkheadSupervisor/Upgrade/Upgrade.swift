@@ -1,0 +1,32 @@
+import BulkheadControl
+
+/// Where the supervisor stands between one version and the next.
+struct Upgrade {
+  /// What is executed, and how it is checked before.
+  struct Program {
+    /// The newly installed `bulkheadd`.
+    var path: String
+    /// This process's own command line.
+    var arguments: [String]
+    var options: SupervisorOptions
+    /// Descriptors that came with the start and are kept as they are.
+    var inherited: [Int32]
+  }
+
+  /// The last one; nil where there was none.
+  var info: UpgradeInfo?
+  /// The newly installed program is being tried.
+  var check: UpgradeCheck?
+  /// It may be executed, once all is quiet.
+  var isExecuting = false
+  /// What the programs before this one left: the oldest first.
+  var previous: [PreviousGeneration] = []
+  /// When what has not come up by then is said to have failed.
+  var deadline = Duration.zero
+  var timer: TimerQueue.Token?
+
+  /// It has begun and is not decided: nothing else may change.
+  var isUnderWay: Bool { check != nil || isExecuting || isPending }
+  /// A front of before still takes the traffic.
+  var isPending: Bool { previous.contains { $0.serves } }
+}

@@ -1,0 +1,57 @@
+import BulkheadWire
+import Glibc
+import Testing
+
+@testable import BulkheadFront
+
+@Suite struct PingTests {
+  @Test(arguments: [1, 3]) func theFrontAnswersOnceAllItsLoopsRun(_ eventLoops: UInt32) throws {
+    let front = try TestFront(plugins: [], eventLoops: eventLoops)
+    defer { front.stop() }
+    for number in [7, 8] as [UInt32] {
+      try front.command(.ping(number: number))
+      try front.waitForEvent { $0 == .pong(number: number) }
+    }
+    #expect(front.events.count { if case .pong = $0 { true } else { false } } == 2)
+  }
+
+  @Test func aLoopThatStandsStillKeepsTheAnswerBack() throws {
+    let front = try TestFront(plugins: [], eventLoops: 2)
+    defer { front.stop() }
+    let gate = Gate()
+    front.front.loops[1].eventLoop.execute { gate.wait() }
+    try front.command(.ping(number: 1))
+    // Refused at once by the control thread, which has taken the ping by then.
+    try front.command(.addWorker(worker: 5, plugin: 99))
+    try front.waitForEvent { $0 == .workerGone(worker: 5) }
+    #expect(!front.events.contains(.pong(number: 1)))
+    gate.open()
+    try front.waitForEvent { $0 == .pong(number: 1) }
+  }
+}
+
+/// Holds a thread until it is opened.
+private final class Gate: Sendable {
+  private let pipe: (read: Int32, write: Int32)
+
+  init() {
+    var ends: [Int32] = [-1, -1]
+    _ = Glibc.pipe(&ends)
+    pipe = (ends[0], ends[1])
+  }
+
+  deinit {
+    close(pipe.read)
+    close(pipe.write)
+  }
+
+  func wait() {
+    var byte: UInt8 = 0
+    _ = read(pipe.read, &byte, 1)
+  }
+
+  func open() {
+    var byte: UInt8 = 1
+    _ = write(pipe.write, &byte, 1)
+  }
+}

@@ -1,0 +1,77 @@
+import BulkheadCore
+import BulkheadWire
+import Testing
+
+@testable import BulkheadFront
+
+/// What a front measures of its plugins, and what it says of a callback that was lost.
+@Suite(.serialized) struct StatisticsTests {
+  private func statistics(_ front: TestFront, number: UInt32) throws -> [PluginStatistics] {
+    try front.command(.collectStatistics(number: number))
+    try front.waitForEvent {
+      if case .statistics(number, true, _) = $0 { return true } else { return false }
+    }
+    var all: [PluginStatistics] = []
+    for case .statistics(number, _, let plugins) in front.events { all += plugins }
+    return all
+  }
+
+  @Test func callbacksAreCountedByPluginAndKind() throws {
+    let front = try TestFront(plugins: [.test("a"), .test("b"), .test("c")], eventLoops: 2)
+    defer { front.stop() }
+    for plugin in 0..<UInt32(2) { try front.addWorker(plugin: plugin) { _, _ in .goOn() } }
+    let third = try front.addWorker(plugin: 2) { _, _ in .goOn() }
+    for _ in 0..<5 { #expect(try front.get().status == 200) }
+    let all = try statistics(front, number: 1)
+    #expect(all.map(\.plugin) == [0, 1, 2])
+    for plugin in all {
+      #expect(plugin.failedStreams == 0)
+      #expect(plugin.waitingStreams == 0)
+      for kind in [CallbackKind.requestHeaders, .responseHeaders] {
+        let latency = plugin.latencies.first { $0.kind == kind.rawValue }
+        #expect(latency?.histogram.count == 5, "\(plugin)")
+        #expect((latency?.histogram.sumNanoseconds ?? 0) > 0)
+      }
+    }
+    #expect(all.last?.channels.map(\.worker) == [third.number])
+    #expect(all.last?.channels.first?.outstanding == 0)
+  }
+
+  @Test func anOutstandingCallbackFillsTheRing() throws {
+    let front = try TestFront(plugins: [.test("guard", .failClose, deadline: 60_000)])
+    defer { front.stop() }
+    let worker = try front.addWorker { callback, _ in callback.kind == .requestHeaders ? .hang : .goOn() }
+    let client = try TestClient(port: front.ports[0])
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    var number: UInt32 = 0
+    var channel: PluginStatistics.Channel?
+    while channel?.outstanding != 1, number < 2_000 {
+      number += 1
+      channel = try statistics(front, number: number).first?.channels.first
+    }
+    #expect(channel?.outstanding == 1)
+    #expect((channel?.callbackBytes ?? 0) > 0)
+    worker.die()
+    try front.waitForEvent { $0 == .workerGone(worker: worker.number) }
+  }
+
+  @Test(arguments: [false, true])
+  func theCallbackThatAWorkerWasLostInIsTold(hangs: Bool) throws {
+    let front = try TestFront(plugins: [.test("guard", .failClose, deadline: 60)])
+    defer { front.stop() }
+    let worker = try front.addWorker { callback, _ in
+      callback.kind == .requestHeaders ? (hangs ? .hang : .die) : .goOn()
+    }
+    let client = try TestClient(port: front.ports[0])
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nx-request-id: my-own-id\r\nConnection: close\r\n\r\n")
+    #expect(TestResponse(client.readToEnd()).status == 503)
+    let event = try front.waitForEvent { if case .callbackLost = $0 { true } else { false } }
+    guard case .callbackLost(let number, let kind, _, let id, let milliseconds) = event else { return }
+    #expect(number == worker.number)
+    #expect(kind == CallbackKind.requestHeaders.rawValue)
+    #expect(id == "my-own-id")
+    if hangs { #expect(milliseconds >= 60) }
+    worker.die()
+    try front.waitForEvent { $0 == .workerGone(worker: worker.number) }
+  }
+}

@@ -1,0 +1,69 @@
+import BulkheadControl
+import Testing
+
+@testable import BulkheadSupervisor
+
+@Suite struct EventRingTests {
+  private func event(_ message: String, plugin: String? = nil) -> EventInfo {
+    EventInfo(at: Timestamp(milliseconds: 0), kind: .backoff, plugin: plugin, message: message)
+  }
+
+  @Test func eventsAreNumberedWithoutAGap() {
+    var ring = EventRing()
+    #expect(ring.after(0, limit: 10).events.isEmpty)
+    for number in 1...3 { #expect(ring.append(event("\(number)")) == UInt64(number)) }
+    #expect(ring.after(0, limit: 10).events.map(\.message) == ["1", "2", "3"])
+    #expect(ring.after(1, limit: 1).events.map(\.sequence) == [2])
+    #expect(ring.after(3, limit: 10).events.isEmpty)
+    #expect(ring.after(.max, limit: 10).events.isEmpty)
+    #expect(ring.after(0, limit: 0).events.isEmpty)
+    #expect(ring.after(0, limit: -1).events.isEmpty)
+  }
+
+  @Test func theOldestGoBeyondTheBound() {
+    var ring = EventRing()
+    let count = EventRing.maximumEvents * 3 + 5
+    for number in 1...count {
+      ring.append(event("\(number)"))
+      #expect(ring.count <= EventRing.maximumEvents)
+    }
+    let (events, missed) = ring.after(2, limit: 5_000)
+    #expect(events.count == EventRing.maximumEvents)
+    #expect(events.last?.sequence == UInt64(count))
+    #expect(missed == UInt64(count - EventRing.maximumEvents - 2))
+    #expect(events.enumerated().allSatisfy { $1.sequence == (events.first?.sequence ?? 0) + UInt64($0) })
+    // What is kept follows without a gap.
+    #expect(ring.after(UInt64(count) - 1, limit: 10).missed == 0)
+  }
+
+  @Test func largeEventsAreBoundedInBytes() {
+    var ring = EventRing()
+    let long = String(repeating: "x", count: 100_000)
+    for _ in 0..<2_000 {
+      var crash = CrashInfo(reason: .trap, status: "", uptimeSeconds: 0)
+      crash.backtrace = Array(repeating: String(long.prefix(500)), count: 64)
+      var info = event(long)
+      info.crash = crash
+      ring.append(info)
+    }
+    #expect(ring.count < 40)
+    #expect(ring.count > 20)
+    #expect(ring.after(0, limit: 1).events.first.map { $0.message.utf8.count <= EventRing.longestMessage + 3 } == true)
+  }
+
+  @Test func oneThatIsKeptCanBeAmendedAndKeepsItsNumber() {
+    var ring = EventRing()
+    ring.append(event("a"))
+    ring.append(event("b", plugin: "geo"))
+    ring.amend(2) {
+      $0.message = "c"
+      $0.sequence = 77
+    }
+    #expect(ring.after(0, limit: 10).events.map(\.message) == ["a", "c"])
+    #expect(ring.after(1, limit: 10).events.map(\.sequence) == [2])
+    for sequence in [0, 3, UInt64.max] { ring.amend(sequence) { $0.message = "x" } }
+    #expect(ring.after(0, limit: 10).events.map(\.message) == ["a", "c"])
+    #expect(ring.has(plugin: "geo"))
+    #expect(!ring.has(plugin: "other"))
+  }
+}

@@ -1,0 +1,71 @@
+import BulkheadConfig
+import BulkheadCore
+import Testing
+
+@testable import BulkheadSupervisor
+
+/// What a reload may leave alone, what it replaces, and what it refuses.
+@Suite struct ConfigurationChangeTests {
+  private static func configuration(_ line: Int) -> Configuration {
+    let place = SourceLocation(file: "/etc/bulkhead.yaml", line: line)
+    return Configuration(
+      file: "/etc/bulkhead.yaml",
+      listeners: [.init(name: "edge", address: .init(host: "::1", port: 80), upstream: "app", location: place)],
+      upstreams: [.init(name: "app", kind: .echo, location: place)], pluginsDirectory: "/a", policiesDirectory: "/b",
+      eventLoops: 2)
+  }
+
+  static let changes: [(@Sendable (inout Configuration) -> Void, String)] = [
+    ({ $0.listeners[0].upstream = "other" }, "listeners"), ({ $0.listeners.append($0.listeners[0]) }, "listeners"),
+    ({ $0.upstreams[0].isHTTP2 = true }, "upstreams"), ({ $0.cacheDirectory = "/c" }, "cache"),
+    ({ $0.controlSocket = "/c" }, "controlSocket"), ({ $0.eventLoops = 3 }, "eventLoops"),
+    ({ $0.bounds.queues = 1 }, "limits"), ({ $0.timeouts.idle = .seconds(1) }, "timeouts"),
+    ({ $0.accessLog = .init(target: .standardOutput, location: .init(file: "")) }, "accessLog"),
+  ]
+
+  @Test(arguments: changes.indices) func whatTheFrontCannotTakeOverIsNamed(_ index: Int) {
+    var new = Self.configuration(1)
+    Self.changes[index].0(&new)
+    #expect(ConfigurationChange.fixedKeys(Self.configuration(1), new) == [Self.changes[index].1])
+  }
+
+  @Test func anotherPlaceInTheFileAndOtherDirectoriesAreNoObstacle() {
+    var new = Self.configuration(7)
+    new.pluginsDirectory = "/x"
+    new.policiesDirectory = "/y"
+    #expect(ConfigurationChange.fixedKeys(Self.configuration(1), new) == [])
+  }
+
+  private static let manifest = PluginManifest(
+    name: "geo", location: .init(file: "/a.yaml", line: 3), modulePath: "/m.wasm", sha256: "aa", phase: .statistics)
+
+  static let others: [@Sendable (inout PluginManifest) -> Void] = [
+    { $0.failStrategy = .failOpen }, { $0.pluginConfiguration = [1] }, { $0.pluginName = "x" }, { $0.vmID = "x" },
+    { $0.environment = [.init(name: "a", value: "b")] }, { $0.policy = "auth" }, { $0.type = .network },
+  ]
+
+  @Test(arguments: others.indices) func aManifestThatSaysSomethingElseIsAnotherRevision(_ index: Int) {
+    var new = Self.manifest
+    Self.others[index](&new)
+    #expect(!ConfigurationChange.isSame(Self.manifest, new))
+  }
+
+  @Test func placesAndTheModulesPathAreNoRevision() {
+    var new = Self.manifest
+    new.location = .init(file: "/b.yaml", line: 9)
+    new.phase = .authentication
+    new.priority = 7
+    new.modulePath = "/n.wasm"
+    new.sha256 = nil
+    #expect(ConfigurationChange.isSame(Self.manifest, new))
+  }
+
+  @Test func pluginsKeepTheUsersThatTheyHave() {
+    let map = "         0          0 4294967295\n"
+    let first = HostIdentity.assign(["geo"], uidMap: map)
+    // A newcomer does not get it, whatever its own name says.
+    let kept = HostIdentity.assign(["geo", "other"], uidMap: map, keeping: ["other": first[0]])
+    #expect(kept[1] == first[0])
+    #expect(kept[0] != first[0])
+  }
+}

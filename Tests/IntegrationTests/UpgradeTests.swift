@@ -1,0 +1,225 @@
+import BulkheadControl
+import BulkheadCore
+import Foundation
+import Testing
+
+/// Newly installed binaries in the place of the running ones, and deaths of front and supervisor.
+@Suite struct UpgradeTests {
+  /// A directory with the binaries as links, of which a test can break one.
+  final class Installed {
+    let directory = FileManager.default.temporaryDirectory.appending(path: "installed-\(UUID().uuidString.prefix(8))")
+    static let names = ["bulkheadd", "bulkhead-front", "bulkhead-worker", "bulkhead-compiler"]
+
+    init() throws {
+      try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+      for name in Self.names { try mend(name) }
+    }
+
+    deinit { try? FileManager.default.removeItem(at: directory) }
+
+    func path(_ name: String) -> String { directory.appending(path: name).path }
+
+    func mend(_ name: String) throws {
+      try? FileManager.default.removeItem(atPath: path(name))
+      try FileManager.default.createSymbolicLink(
+        atPath: path(name), withDestinationPath: UpgradeTests.binary(name))
+    }
+
+    func replace(_ name: String, by script: String?) throws {
+      try? FileManager.default.removeItem(atPath: path(name))
+      guard let script else { return }
+      try "#!/bin/sh\n\(script)\n".write(toFile: path(name), atomically: false, encoding: .utf8)
+      chmod(path(name), 0o755)
+    }
+  }
+
+  static func binary(_ name: String) -> String { Build.binary(name) }
+
+  static func upgrade(_ bulkhead: Bulkhead) throws -> ControlTests.Run {
+    try ControlTests.run("bulkheadctl", ["--socket", bulkhead.socket, "upgrade"])
+  }
+
+  static func stamped(_ answer: HTTPAnswer) -> String? {
+    answer.status == 200 && answer.header("x-bench-response") != nil ? nil : "\(answer)"
+  }
+
+  static func stamp() -> [TestPlugin] {
+    [
+      TestPlugin(name: "stamp", module: "header", phase: "AUTHN"),
+      TestPlugin(name: "faulty", module: "faulty", failStrategy: "FAIL_OPEN", phase: "STATS"),
+    ]
+  }
+
+  @Test func anUpgradeUnderLoadRefusesAndFailsNoRequest() throws {
+    let bulkhead = try Bulkhead(plugins: Self.stamp(), eventLoops: 2)
+    let load = Load(port: bulkhead.port, connections: 6, judge: Self.stamped)
+    for number in 1...3 {
+      let old = ProcessTests.descendants(of: bulkhead.pid)
+      let before = load.total
+      let run = try Self.upgrade(bulkhead)
+      #expect(run.status == 0, "\(run)\n\(bulkhead.logText.suffix(3_000))")
+      try bulkhead.wait("the old ones are gone") {
+        let status = try bulkhead.status()
+        return status.upgrade?.number == UInt32(number) && status.upgrade?.state == .done
+          && !old.contains(where: ProcessTests.isAlive)
+      }
+      #expect(try bulkhead.status().pid == bulkhead.pid)
+      try bulkhead.wait("there is load on the new ones") { load.total > before + 50 }
+      #expect(ProcessTests.descendants(of: bulkhead.pid).count == 3, "a front and two workers, and no zombie")
+    }
+    let (failures, counts) = load.finish()
+    #expect(failures.isEmpty, "\(failures) of \(counts)")
+    #expect(counts[200, default: 0] > 100)
+    bulkhead.stop()
+    #expect(bulkhead.process.terminationStatus == 0)
+    #expect(!FileManager.default.fileExists(atPath: bulkhead.socket))
+  }
+
+  @Test func connectionsUnderWayAreServedToTheirEnd() throws {
+    let slow = try ScriptedUpstream { connection in
+      while let head = (try? connection.readHead()) ?? nil {
+        guard head.contains("GET /slow") else {
+          try? connection.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+          continue
+        }
+        try? connection.write("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nslow")
+        usleep(2_000_000)
+        try? connection.write("slow")
+      }
+    }
+    let bulkhead = try Bulkhead(plugins: Self.stamp(), upstream: "{name: up, endpoints: [\"127.0.0.1:\(slow.port)\"]}")
+    let idle = try bulkhead.connection()
+    #expect(try idle.request().status == 200)
+    let busy = try bulkhead.connection()
+    try busy.send("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n")
+    try slow.waitForRequest()
+    let front = try #require(try bulkhead.status().front.pid)
+    #expect(try Self.upgrade(bulkhead).status == 0)
+    #expect(try bulkhead.status().upgrade?.oldFronts == [front])
+    // A request on an idle connection still meets the old front and its workers, and is told that this was the last.
+    let last = try idle.request()
+    #expect(Self.stamped(last) == nil, "\(last)")
+    #expect(last.header("connection") == "close")
+    #expect(try busy.receive().text == "slowslow")
+    // That response had begun before: the connection is good for one more.
+    let next = try busy.request()
+    #expect(Self.stamped(next) == nil && next.header("connection") == "close", "\(next)")
+    try bulkhead.wait("the old front is gone") { try bulkhead.status().upgrade?.state == .done }
+    #expect(!ProcessTests.isAlive(front))
+  }
+
+  @Test(arguments: [
+    ("bulkheadd", "echo broken installation >&2; exit 3", "broken installation"),
+    ("bulkheadd", "exit 64", "restart bulkheadd instead"),
+    ("bulkheadd", nil, "cannot be started"),
+    // It passes the check and then is no program any more.
+    ("bulkheadd", "mv $0 $0.gone; exit 0", "cannot execute"),
+    ("bulkhead-front", "exit 1", "the new front does not serve"),
+    ("bulkhead-worker", "exit 1", "not ready, though ready before"),
+  ])
+  func whereTheNewBinariesFailTheOldOnesServeOn(_ name: String, _ script: String?, _ said: String) throws {
+    let installed = try Installed()
+    var plugins = Self.stamp()
+    for index in plugins.indices { plugins[index].policy = "two-tries" }
+    let bulkhead = try Bulkhead(
+      plugins: plugins, executable: installed.path("bulkheadd"),
+      arguments: [
+        "--libexec", installed.directory.path,
+      ])
+    let load = Load(port: bulkhead.port, connections: 2, judge: Self.stamped)
+    let front = try #require(try bulkhead.status().front.pid)
+    try installed.replace(name, by: script)
+    let run = try Self.upgrade(bulkhead)
+    #expect(run.status == ExitCode.unavailable, "\(run)")
+    #expect(run.errors.contains(said), "\(run.errors)\n\(bulkhead.logText.suffix(3_000))")
+    #expect(try bulkhead.status().upgrade?.state == .failed)
+    #expect(ProcessTests.isAlive(front))
+    #expect(Self.stamped(try bulkhead.get()) == nil)
+    // Installed anew, it goes on from there.
+    try installed.mend(name)
+    let again = try Self.upgrade(bulkhead)
+    #expect(again.status == 0, "\(again)\n\(bulkhead.logText.suffix(3_000))")
+    try bulkhead.wait("the old front is gone") { try bulkhead.status().upgrade?.state == .done }
+    #expect(!ProcessTests.isAlive(front))
+    let (failures, counts) = load.finish()
+    #expect(failures.isEmpty, "\(failures) of \(counts)")
+  }
+
+  @Test func aConfigurationThatIsWrongByNowIsRefusedWithItsPlace() throws {
+    let bulkhead = try Bulkhead(plugins: Self.stamp())
+    let workers = Set(try bulkhead.workers().map(\.pid))
+    let file = bulkhead.directory.appending(path: "bulkhead.yaml")
+    try (String(contentsOf: file, encoding: .utf8) + "listners: []\n").write(
+      to: file, atomically: true, encoding: .utf8)
+    let run = try Self.upgrade(bulkhead)
+    #expect(run.status == ExitCode.unavailable)
+    #expect(run.errors.contains("bulkhead.yaml:") && run.errors.contains("listners"), "\(run.errors)")
+    #expect(Set(try bulkhead.workers().map(\.pid)) == workers)
+    #expect(Self.stamped(try bulkhead.get()) == nil)
+  }
+
+  @Test func aVersionThatDoesNotStartKeepsTheOldFrontAndIsTriedAgain() throws {
+    let bulkhead = try Bulkhead(plugins: Self.stamp())
+    // Nothing that a check looks at: the directory of the control socket is open to all from the moment of the check on.
+    let front = try #require(try bulkhead.status().front.pid)
+    chmod(bulkhead.directory.path, 0o777)
+    let upgrade = try bulkhead.control("POST", ControlPaths.upgrade)
+    #expect(upgrade.status == 200)
+    let log = { bulkhead.logText }
+    try bulkhead.wait("the new one gives up") { log().contains("the front of before serves on") }
+    #expect(ProcessTests.isAlive(front))
+    #expect(Self.stamped(try bulkhead.get()) == nil)
+    chmod(bulkhead.directory.path, 0o700)
+    try bulkhead.wait("the next attempt works") { try bulkhead.status().upgrade?.state == .done }
+    #expect(!ProcessTests.isAlive(front))
+    #expect(Self.stamped(try bulkhead.get()) == nil)
+  }
+
+  @Test func aSupervisorKilledDuringAnUpgradeLeavesNothing() throws {
+    let bulkhead = try Bulkhead(plugins: Self.stamp())
+    let idle = try bulkhead.connection()
+    #expect(try idle.request().status == 200)
+    #expect(try Self.upgrade(bulkhead).status == 0)
+    let family = ProcessTests.descendants(of: bulkhead.pid)
+    #expect(family.count == 6, "two fronts with two workers each: \(family)")
+    kill(bulkhead.pid, SIGKILL)
+    bulkhead.process.waitUntilExit()
+    let end = Date(timeIntervalSinceNow: 30)
+    while family.contains(where: ProcessTests.isAlive), Date() < end { usleep(5_000) }
+    #expect(family.filter(ProcessTests.isAlive) == [])
+    #expect(throws: ClientError.self, "nobody listens") { try HTTPConnection(port: bulkhead.port) }
+  }
+
+  @Test func aStopDuringAnUpgradeDrainsBothFronts() throws {
+    let bulkhead = try Bulkhead(plugins: Self.stamp())
+    let idle = try bulkhead.connection()
+    #expect(try idle.request().status == 200)
+    #expect(try Self.upgrade(bulkhead).status == 0)
+    let family = ProcessTests.descendants(of: bulkhead.pid)
+    bulkhead.stop()
+    #expect(bulkhead.process.terminationStatus == 0)
+    #expect(family.filter(ProcessTests.isAlive) == [])
+    #expect(bulkhead.logText.contains("stopped"))
+  }
+
+  @Test func aKilledFrontIsBackWithin200Milliseconds() throws {
+    let bulkhead = try Bulkhead(plugins: Self.stamp())
+    var times: [Double] = []
+    for _ in 0..<5 {
+      try bulkhead.wait("all is well") {
+        let isReady = try bulkhead.plugins().allSatisfy { $0.state == .ready }
+        return try isReady && bulkhead.status().front.state == .ready
+      }
+      let front = try #require(try bulkhead.status().front.pid)
+      let start = Date()
+      kill(front, SIGKILL)
+      // Whatever meets the dying one may be lost; who connects once it is gone waits and is served.
+      while ProcessTests.isAlive(front) { usleep(100) }
+      let answer = try bulkhead.get()
+      times.append(-start.timeIntervalSinceNow * 1_000)
+      #expect(Self.stamped(answer) == nil, "\(answer)")
+    }
+    // The best of them: the others share the machine with other tests.
+    #expect((times.min() ?? .infinity) < 200, "\(times) ms")
+  }
+}
