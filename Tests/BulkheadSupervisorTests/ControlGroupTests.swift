@@ -187,7 +187,7 @@ private final class FakeHierarchy: @unchecked Sendable {
     let fake = FakeHierarchy(["/m/s"])
     let groups = ControlGroups(
       groups: "4:memory:/s", mounts: "1 2 0:1 / /m rw - cgroup cgroup rw,memory", files: fake.files)
-    #expect(groups.make(memory: 1 << 20, cpuPercent: nil).placement.why.hasPrefix("memory 1.0 MiB (v1)"))
+    #expect(groups.make(memory: 1 << 20, cpuPercent: nil).placement.why.hasPrefix("memory 1 MiB (v1)"))
     let placement = groups.make(memory: 1 << 20, cpuPercent: 50).placement
     #expect(!placement.isWhole)
     #expect(placement.why.contains("cpu: no hierarchy with the controller cpu is mounted"), "\(placement.why)")

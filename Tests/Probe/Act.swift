@@ -53,7 +53,7 @@ enum Act {
     "openat2": pointing(437, at: 1, "/module.cwasm", [-100, 0, 0, 24]),
     "close": call(3.here(57), 2),
     "close_range": call(436, 100, 200),
-    "read": pointing(0.here(63), at: 1, "", [8, 0, 16]),
+    "read": pointing(0.here(63), at: 1, "", [0, 0, 16]),
     "readv": pointing(19.here(65), at: 1, "", [8, 0, 1]),
     "pread64": pointing(17.here(67), at: 1, "", [6, 0, 16]),
     "preadv2": pointing(327.here(286), at: 1, "", [6, 0, 1]),

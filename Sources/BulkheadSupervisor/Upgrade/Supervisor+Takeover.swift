@@ -76,7 +76,9 @@ extension Supervisor {
     guard upgrade.isPending, phase == .starting || phase == .running else { return }
     let late = plugins.filter { !isSettled($0) }
     if let front, front.isServing, late.isEmpty { return takeOver() }
-    if loop.now >= upgrade.deadline || late.contains(where: { $0.machine.state == .quarantined }) {
+    // While another one is tried already, this one's failure is said.
+    let isDecided = upgrade.info?.state != .starting
+    if !isDecided, loop.now >= upgrade.deadline || late.contains(where: { $0.machine.state == .quarantined }) {
       failUpgrade(
         (front?.isServing == true
           ? "not ready, though ready before: "

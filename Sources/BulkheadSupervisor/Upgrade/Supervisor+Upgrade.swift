@@ -14,7 +14,7 @@ extension Supervisor {
 
   /// Begins an upgrade: its end is to be asked for.
   func requestUpgrade() -> Result<ControlAnswer, ControlError> {
-    guard phase == .running else {
+    guard mayUpgrade else {
       let why = phase == .starting ? "is still starting: try again in a moment" : "is stopping"
       return .failure(ControlError(code: .unavailable, message: "the supervisor \(why)"))
     }
@@ -53,6 +53,9 @@ extension Supervisor {
     return info
   }
 
+  /// One that has taken over and never came to serve may be replaced too: the front of before takes the traffic.
+  private var mayUpgrade: Bool { phase == .running || (phase == .starting && upgrade.isPending) }
+
   private var oldFronts: [Int32] { upgrade.previous.filter(\.hasFront).map { $0.front.child.pid } }
 
   func failUpgrade(_ why: String) {
@@ -68,7 +71,7 @@ extension Supervisor {
     loop.after(.zero) { [unowned self] in
       upgrade.check = nil
       if let problem { return failUpgrade(problem) }
-      guard phase == .running else { return failUpgrade("the supervisor stops") }
+      guard mayUpgrade else { return failUpgrade("the supervisor stops") }
       upgrade.isExecuting = true
       upgrade.deadline = loop.now + Self.quietTime
       executeWhenQuiet()
@@ -77,7 +80,7 @@ extension Supervisor {
 
   /// Waits until no worker is on its way up and every message to a front is sent: neither can be handed over.
   private func executeWhenQuiet() {
-    guard phase == .running else {
+    guard mayUpgrade else {
       upgrade.isExecuting = false
       return failUpgrade("the supervisor stops")
     }
