@@ -102,10 +102,10 @@ final class WorkerLink {
   /// Actions on unknown streams since the last answer.
   private var strayActions = 0
   private static let maximumStrayActions = 10_000
-  /// Actions, and the operations in them, since the last answer: what an honest plugin does to the streams that it holds
-  /// ends some time.
-  private var actedSince = 0
-  private static let maximumActed = 1_000_000
+  /// Edits in actions since the last answer: what an honest plugin does to the streams that it holds ends some time. Actions
+  /// without edits do not count: a plugin that sends metrics with each tick may be without a stream for weeks.
+  private var editsSince = 0
+  private static let maximumEdits = 1_000_000
 
   /// `proxy_on_queue_ready` that it was sent and has not answered.
   var notificationsInFlight = 0
@@ -447,7 +447,7 @@ final class WorkerLink {
         // One that was sent after the round began took less than the round.
         host.counters.latencies.add(entry.kind, nanoseconds: now > entry.sent ? now &- entry.sent : 0)
         strayActions = 0
-        actedSince = 0
+        editsSince = 0
         if entry.kind == .queueReady { queueNotificationAnswered() }
         if !outcome.contents.isDisjoint(with: [.calls, .metrics]) { perform(outcome) }
         // The stream may be over, or may have been answered by another plugin: then nobody cares.
@@ -462,9 +462,9 @@ final class WorkerLink {
         }
       case .streamAction:
         guard reply.sequence == 0 else { throw WireError(.unknownValue, "reply.sequence") }
-        actedSince &+= 1 &+ outcome.editCount
-        guard actedSince <= Self.maximumActed else {
-          lose(.protocolViolation, "it acted \(actedSince) times on streams without answering anything")
+        editsSince &+= outcome.editCount
+        guard editsSince <= Self.maximumEdits else {
+          lose(.protocolViolation, "it edited its streams \(editsSince) times without answering anything")
           return
         }
         let isKnown = reply.stream != CallbackRecord.noStream && loop.exchange(reply.stream) != nil
