@@ -76,7 +76,7 @@ class Bulkhead:
             policy = {
                 "name": f"p-{name}", "callbackDeadline": "100ms", "grace": "100ms", "admissionWait": "2s",
                 "memoryLimit": "16MiB", "backoff": {"initial": "1ms", "max": "20ms"}, "stability": "2s",
-                "budget": {"restarts": 5 if name == "brittle" else 100000, "interval": "10s"}}
+                "budget": {"restarts": 2 if name == "brittle" else 100000, "interval": "10s"}}
             (directory / f"policies/p-{name}.yaml").write_text(json.dumps(policy))
             (directory / f"plugins.d/{name}.yaml").write_text(json.dumps({
                 "apiVersion": "extensions.istio.io/v1alpha1", "kind": "WasmPlugin",
