@@ -32,7 +32,10 @@ public enum FrontSandbox {
   private static let readableDirectories = [
     "/etc", "/usr/share", "/usr/lib/ssl", "/usr/local/share/ca-certificates", "/var/lib/ca-certificates",
     "/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager", "/run/connman", "/run/nscd",
-    "/sys/devices/system/cpu", "/proc/sys/vm",
+    "/sys/devices/system/cpu",
+    // libdispatch, on whose threads names are resolved, looks at the states of its threads in /proc/TID/stat, and ends the
+    // process where it cannot.
+    "/proc",
   ]
 
   private static func readablePaths() -> [String] {

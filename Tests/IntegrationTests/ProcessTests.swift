@@ -123,6 +123,22 @@ import Testing
     }
   }
 
+  /// Names are resolved on threads that a library watches once a second: what it reads there has to be in reach.
+  @Test func aFrontThatResolvesNamesGoesOn() throws {
+    let origin = try Self.twoPlugins()
+    let bulkhead = try Bulkhead(
+      plugins: [TestPlugin(name: "header", module: "header")],
+      upstream: "{name: up, endpoints: [\"localhost:\(origin.port)\"]}")
+    let first = try bulkhead.status().front.pid
+    let end = ContinuousClock.now + .seconds(3)
+    while ContinuousClock.now < end {
+      // Connections that are not kept make it resolve each time.
+      #expect(try bulkhead.get("/", [("connection", "close")]).status == 200)
+    }
+    #expect(try bulkhead.status().front.pid == first)
+    #expect(try bulkhead.status().front.restarts == 0)
+  }
+
   @Test func aPluginThatMayNotDoWithoutALayerIsServedOnlyWithIt() throws {
     let bulkhead = try Bulkhead(
       plugins: [TestPlugin(name: "strict", module: "header", policy: "strict")], waitForReady: false,

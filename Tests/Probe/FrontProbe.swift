@@ -29,9 +29,11 @@ enum FrontProbe {
     for layer in layers { Probe.say("layer \(layer.layer.rawValue) \(layer.holds) \(layer.why)") }
     Probe.say("uid \(getuid()) \(geteuid())")
     Probe.say("groups \(bh_group_count())")
-    for path in ["/etc/hosts", "/etc/resolv.conf", "/etc", "/usr/bin/env", "/proc/self/status", "/root", "/tmp"] {
+    for path in ["/etc/hosts", "/etc/resolv.conf", "/etc", "/proc", "/usr/bin/env", "/root", "/tmp"] {
       Probe.say("read\(path) \(open(path, Int32(O_RDONLY)))")
     }
+    // What libdispatch reads of its threads.
+    Probe.say("thread-state \(open("/proc/\(getpid())/stat", Int32(O_RDONLY)))")
     Probe.say("write \(open("/tmp/bulkhead-front-probe", Int32(O_WRONLY | O_CREAT)))")
     Probe.say("resolved \(resolves("localhost"))")
     Probe.say("bind-tcp \(bindTCP())")

@@ -224,7 +224,7 @@ int64_t bh_same_file(const char *path, int fd);
 int64_t bh_landlock_abi(void);
 /// Denies all that this kernel's Landlock can deny, except reading the file at `readable` where it is not NULL.
 int64_t bh_landlock_restrict(const char *readable);
-/// Denies all that this kernel's Landlock can deny, except reading those files and what is in those directories, as far as
+/// Denies all that this kernel's Landlock can deny, except reading those files and the files below those directories, as far as
 /// they are there, and connecting.
 int64_t bh_landlock_restrict_client(const char *const *readable, size_t count);
 /// Maps a shared library for good; nothing where there is none of that name.
