@@ -75,12 +75,22 @@ enum MetricsText {
       "bulkhead_waiting_streams", "gauge", help: "Streams that wait for a worker of a plugin, or for room on its ring.",
       by("plugin", plugins, counters.plugins.map(\.waiting)))
     writeChannels(plugins, counters.plugins.map(\.channels), &text)
-    text.family(
-      "bulkhead_callback_duration_seconds", "histogram",
-      help: "How long callbacks took, from their sending to their answer, the wait on the ring included.",
-      zip(plugins, counters.plugins.map(\.latencies)).flatMap { name, latencies in
-        latencies.all.flatMap { samples($0, of: name) }
-      })
+    writeDurations(plugins, counters.plugins.map(\.latencies), &text)
+  }
+
+  /// The histograms of callbacks, in as many bytes as leave half of the text to what plugins define.
+  private static func writeDurations(
+    _ plugins: [String], _ latencies: [CallbackLatencies], _ text: inout PrometheusText
+  ) {
+    let name = "bulkhead_callback_duration_seconds"
+    let help = "How long callbacks took, from their sending to their answer, the wait on the ring included."
+    let all = zip(plugins, latencies).flatMap { plugin, latencies in
+      latencies.all.flatMap { samples($0, of: plugin) }
+    }
+    guard PrometheusText.size(ofFamily: name, "histogram", help: help, all) <= text.room / 2 else {
+      return text.comment("\(name) is left out: it would be larger than half of what is left of the text")
+    }
+    text.family(name, "histogram", help: help, all)
   }
 
   /// How full the channels are: of a plugin's workers the fullest.
