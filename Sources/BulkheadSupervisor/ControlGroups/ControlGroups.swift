@@ -199,6 +199,7 @@ final class ControlGroups {
 
   /// To be called when no worker is left: removes what was made.
   func leave() {
+    removeLeftovers()
     guard let own = movedFrom else { return }
     for controller in ControlGroupController.allCases where hierarchies[controller]?.isUnified == true {
       try? files.write("-\(controller.rawValue)", "\(own)/cgroup.subtree_control")
