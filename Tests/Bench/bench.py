@@ -24,6 +24,7 @@ import load
 import recovery
 import report
 import servers
+import stuck
 
 CHAINS = (0, 1, 10, 100)
 
@@ -40,6 +41,7 @@ def arguments():
     parser.add_argument("--connections", default="1,32", help="numbers of connections (1,32)")
     parser.add_argument("--no-bodies", action="store_true", help="leave the tables of bodies and of hostcalls out")
     parser.add_argument("--no-recovery", action="store_true", help="leave the table of crashes out")
+    parser.add_argument("--no-stuck", action="store_true", help="leave the table of a plugin that loops out")
     parser.add_argument("--no-ring", action="store_true", help="leave the table of the rings out")
     parser.add_argument("--output", type=pathlib.Path, help="write the Markdown there too")
     chosen = parser.parse_args()
@@ -144,6 +146,8 @@ def main():
                 more = [] if chosen.no_bodies else bodies.tables(chosen, pathlib.Path(temporary), started, say)
                 if not chosen.no_recovery:
                     more += recovery.tables(pathlib.Path(temporary), started, say)
+                if not chosen.no_stuck:
+                    more += stuck.tables(chosen, pathlib.Path(temporary), started, say)
             finally:
                 for server in reversed(started):
                     server.stop()

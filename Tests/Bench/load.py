@@ -9,11 +9,13 @@ UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6}
 
 
 class Sample:
-    """What one run of wrk says: requests per second and the median latency in microseconds."""
+    """What one run of wrk says: requests per second, and the latency that half and all but a hundredth of them stay under,
+    in microseconds."""
 
-    def __init__(self, requests_per_second, median_microseconds):
+    def __init__(self, requests_per_second, median_microseconds, p99_microseconds):
         self.requests_per_second = requests_per_second
         self.median_microseconds = median_microseconds
+        self.p99_microseconds = p99_microseconds
 
 
 def run_wrk(server, connections, seconds, path="/", options=()):
@@ -36,10 +38,20 @@ def parse(text, name):
     if broken:
         raise BenchError(f"{name}: connections broke ({broken.group(1)}):\n{text}")
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
-    median = re.search(r"^\s+50%\s+([\d.]+)(us|ms|s|m)\s*$", text, re.MULTILINE)
-    if not rate or not median or float(rate.group(1)) == 0:
+    median, late = (
+        re.search(rf"^\s+{share}%\s+([\d.]+)(us|ms|s|m)\s*$", text, re.MULTILINE) for share in (50, 99))
+    if not rate or not median or not late or float(rate.group(1)) == 0:
         raise BenchError(f"{name}: wrk's report has no figures:\n{text}")
-    return Sample(float(rate.group(1)), float(median.group(1)) * UNITS[median.group(2)])
+    return Sample(float(rate.group(1)), *(float(found.group(1)) * UNITS[found.group(2)] for found in (median, late)))
+
+
+def refusals(text, name):
+    """The answers a second of a run in which each answer has to be a refusal."""
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
+    made = re.search(r"(\d+) requests in ([\d.]+)(s|m)", text)
+    if not refused or not made or refused.group(1) != made.group(1):
+        raise BenchError(f"{name}: not all answers were refusals:\n{text}")
+    return float(made.group(1)) / (float(made.group(2)) * UNITS[made.group(3)] / 1e6)
 
 
 def check(server, plugins):

@@ -227,6 +227,11 @@ def envoy_configuration(port, upstream, filters, clusters=()):
 
 def start_envoy(directory, upstream, plugins, module=PLUGIN):
     """Envoy with one worker thread and that many times the plugin, each in a V8 VM of its own."""
+    return start_envoy_modules(directory, upstream, [module] * plugins)
+
+
+def start_envoy_modules(directory, upstream, modules):
+    """Envoy with one worker thread and a chain of these plugins, each in a V8 VM of its own."""
     filters = [{
         "name": f"header-{number:03}",
         "typed_config": {
@@ -239,7 +244,7 @@ def start_envoy(directory, upstream, plugins, module=PLUGIN):
                 },
             },
         },
-    } for number in range(plugins)]
+    } for number, module in enumerate(modules)]
     return run_envoy(directory.name, directory, lambda port: envoy_configuration(port, upstream, filters))
 
 
