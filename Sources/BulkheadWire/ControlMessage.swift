@@ -150,7 +150,7 @@ public enum FrontEvent: Equatable, Sendable {
   /// The worker was lost, or given up, in that callback (`CallbackKind`), which had run for so long. `requestID` is that
   /// of the stream, "" where it has none.
   case callbackLost(worker: UInt64, kind: UInt16, stream: UInt32, requestID: String, milliseconds: UInt32)
-  /// A worker that was retired has no stream any more.
+  /// A worker that was retired has no stream any more, and has dealt with all that it was sent.
   case workerIdle(worker: UInt64)
   /// Every event loop gives new streams the chain of that generation.
   case chainActivated(generation: UInt32)

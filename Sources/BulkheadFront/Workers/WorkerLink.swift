@@ -71,19 +71,37 @@ final class WorkerLink {
   func letGo(_ bytes: Int) {
     heldStreams &-= 1
     heldBytes &-= bytes
-    if state == .retired { sayIdle() }
+    // Its `streamDone` is yet to be sent.
+    if state == .retired { lookWhetherIdleLater() }
   }
 
   /// How much it has to do for this loop.
   var load: (callbacks: Int, streams: Int) { (ledger.awaited, heldStreams) }
 
   private var saidIdle = false
+  private var looksWhetherIdle = false
+  /// How often a retired worker without streams is looked at, until it owes nothing.
+  private static let idleLook = TimeAmount.milliseconds(10)
 
-  /// Says that a retired worker has no stream of this loop any more, once: it gets no new one.
-  private func sayIdle() {
-    guard heldStreams <= 0, !saidIdle else { return }
+  /// Says that a retired worker has no stream of this loop any more and has dealt with all that it was sent, `streamDone`
+  /// of its last streams included; once, since it gets no new one.
+  private func lookWhetherIdle() {
+    guard state == .retired, heldStreams <= 0, !saidIdle else { return }
+    guard owesNothing() else { return lookWhetherIdleLater() }
+    // It may be lost by that look.
+    guard state == .retired else { return }
     saidIdle = true
     loop.group.isIdle(mapping)
+  }
+
+  private func lookWhetherIdleLater() {
+    guard heldStreams <= 0, !saidIdle, !looksWhetherIdle else { return }
+    looksWhetherIdle = true
+    let bound = NIOLoopBound(self, eventLoop: loop.eventLoop)
+    loop.eventLoop.scheduleTask(in: Self.idleLook) {
+      bound.value.looksWhetherIdle = false
+      bound.value.lookWhetherIdle()
+    }
   }
 
   /// A stream that is counted has the worker keep that many bytes more, or fewer where it is below 0.
@@ -163,7 +181,7 @@ final class WorkerLink {
     guard state == .attached || state == .ready else { return }
     state = .retired
     host.reconsider()
-    sayIdle()
+    lookWhetherIdle()
   }
 
   // MARK: Sending
