@@ -183,7 +183,7 @@ extension Supervisor {
 
   /// Whether as many workers of it are ready as are to take streams.
   private static func isReady(_ plugin: PluginRuntime) -> Bool {
-    plugin.workers.count { $0.state == .ready } >= max(plugin.policy.workers, 1)
+    plugin.workers.count(where: \.serves) >= max(plugin.policy.workers, 1)
   }
 
   /// A plugin's state is another, or a worker of it is ready: it may be what the reload waits for, or its end.

@@ -50,7 +50,7 @@ final class PluginRuntime {
 
   /// What a ready worker is there for: as the front chooses, the oldest ones take streams.
   func role(of worker: WorkerRuntime) -> WorkerInfo.Role? {
-    guard let place = workers.filter({ $0.state == .ready }).firstIndex(where: { $0 === worker }) else { return nil }
+    guard let place = workers.filter(\.serves).firstIndex(where: { $0 === worker }) else { return nil }
     return place < policy.workers ? .serving : .standby
   }
 

@@ -99,7 +99,7 @@ extension Supervisor {
     let status = worker.status()
     return WorkerInfo(
       plugin: worker.plugin.name, pid: worker.child.pid,
-      state: worker.state == .starting ? .starting : worker.state == .ready ? .ready : .stopping,
+      state: worker.shownState == .starting ? .starting : worker.shownState == .ready ? .ready : .stopping,
       uptimeSeconds: (loop.now - worker.startedAt).inSeconds, callbacks: status?.callbacks ?? 0,
       currentCallback: status.flatMap { Self.currentCallback($0, now: loop.now) },
       // Asked for on the control server's thread: the kernel takes its time over it.

@@ -95,7 +95,7 @@ extension Supervisor {
       [Sample([("result", "taken")], reloads.taken), Sample([("result", "refused")], reloads.refused)])
     let states: [(WorkerRuntime.State, String)] = [(.starting, "starting"), (.ready, "ready"), (.stopping, "stopping")]
     var counts: [String: [WorkerRuntime.State: Int]] = [:]
-    for worker in workers.values { counts[worker.plugin.name, default: [:]][worker.state, default: 0] += 1 }
+    for worker in workers.values { counts[worker.plugin.name, default: [:]][worker.shownState, default: 0] += 1 }
     text.family(
       "bulkhead_workers", "gauge", help: "Worker processes, by plugin and state.",
       plugins.flatMap { plugin in

@@ -220,6 +220,7 @@ extension Supervisor {
     worker.isGone = true
     guard worker.state == .ready else { return }
     worker.state = .stopping
+    loop.cancel(&worker.timer)
     // Ends take their time on a busy machine, and nothing waits for this one.
     let time = worker.plugin.policy.grace + .seconds(1)
     worker.timer = loop.after(time) { [unowned self, unowned worker] in
@@ -276,13 +277,12 @@ extension Supervisor {
       loop.after(.zero) { [unowned self] in handle(.exited(number, .requested), plugin) }
       return
     }
-    guard worker.state != .stopping else { return }
-    let wasServing = worker.state == .ready
-    worker.state = .stopping
-    if worker.cause == nil { worker.cause = ExitCause(reason: .requested, detail: "asked for") }
+    guard worker.state != .stopping, !worker.isDraining else { return }
     tellFront(.retireWorker(worker: worker.id))
-    loop.cancel(&worker.timer)
-    guard wasServing, front != nil else { return kill(worker, ExitCause(reason: .requested, detail: "asked for")) }
+    guard worker.state == .ready, front != nil else {
+      return kill(worker, ExitCause(reason: .requested, detail: "asked for"))
+    }
+    worker.isDraining = true
     awaitIdle(worker, until: loop.now + Self.drainTime, idleLooks: 0)
   }
 

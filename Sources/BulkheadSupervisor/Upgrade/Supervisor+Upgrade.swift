@@ -127,7 +127,7 @@ extension Supervisor {
           control: front.control.raw, lifeline: lifeline.write.raw,
           workers: workers.sorted { $0.key < $1.key }.map {
             .init(
-              id: $0.key, plugin: $0.value.plugin.name, wasReady: $0.value.state == .ready,
+              id: $0.key, plugin: $0.value.plugin.name, wasReady: $0.value.serves,
               child: $0.value.child.handover)
           }))
     }
