@@ -84,8 +84,8 @@ final class ControlLink: Sendable {
       do throws(SystemError) {
         try group.addWorker(worker, plugin: plugin, layout: layout, descriptors: &descriptors)
       } catch {
+        // No fault of the worker, which has done nothing with it yet.
         log.write(.error, "worker \(worker) is refused: \(error)")
-        events.send(.workerFault(worker: worker, reason: .protocolViolation, detail: "\(error)"))
         events.send(.workerGone(worker: worker))
       }
     case .success(.workerReady(let worker)): group.workerReady(worker)

@@ -30,6 +30,8 @@ final class PluginRuntime {
   var deadlineHits: UInt64 = 0
   /// Ends of its workers since the supervisor started.
   var exits: [ExitReason: UInt64] = [:]
+  /// Whether the last worker could not be started since the host was short of something.
+  var lacksHost = false
   /// Which missing layers were said already, so that a plugin that is restarted often does not repeat them.
   var announcedGaps: Set<[IsolationLayer]> = []
 

@@ -19,6 +19,11 @@ extension Supervisor {
   /// A worker that takes longer to start is not waited for by others.
   private static let usualStart = Duration.milliseconds(250)
 
+  /// What the host may be short of for a while: EAGAIN is its limit on processes.
+  static let shortages = [EAGAIN, ENOMEM, EMFILE, ENFILE]
+  /// After that time it is tried again.
+  private static let shortagePause = Duration.seconds(1)
+
   /// So many workers start at the same time: more would only make each later, up to its start deadline.
   var maximumStarting: Int { max(8, 4 * setup.processors) }
 
@@ -44,13 +49,26 @@ extension Supervisor {
   private func start(_ number: UInt64, of plugin: PluginRuntime) {
     do throws(SystemError) {
       try spawnWorker(number, of: plugin)
+      plugin.lacksHost = false
     } catch {
+      if Self.shortages.contains(error.code) { return awaitHost(number, of: plugin, error) }
       note(.error, "its worker cannot be started: \(error)", plugin: plugin.name)
       plugin.lastExit = .init(reason: .configure, detail: "the worker could not be started: \(error)", at: .now)
       record(.workerFailed, "the worker could not be started: \(error)", plugin: plugin.name)
       // Not now: the machine is in the middle of an event.
       loop.after(.zero) { [unowned self] in handle(.exited(number, .configure), plugin) }
     }
+  }
+
+  /// What the host is short of is none of the plugin's doing: it counts against no budget, and is tried again before long.
+  private func awaitHost(_ number: UInt64, of plugin: PluginRuntime, _ error: SystemError) {
+    if !plugin.lacksHost {
+      let what = "its worker cannot be started: \(error); it is tried again every \(Self.shortagePause.text)"
+      note(.error, what, plugin: plugin.name)
+      record(.workerFailed, what, plugin: plugin.name)
+    }
+    plugin.lacksHost = true
+    loop.after(Self.shortagePause) { [unowned self] in handle(.exited(number, .requested), plugin) }
   }
 
   private func spawnWorker(_ number: UInt64, of plugin: PluginRuntime) throws(SystemError) {
@@ -218,6 +236,14 @@ extension Supervisor {
   /// the liveness pipe to stay without work.
   func isLetGo(_ worker: WorkerRuntime) {
     worker.isGone = true
+    if worker.state == .starting, !worker.isAttached {
+      // The front's own log says why; it is none of the plugin's doing either.
+      loop.cancel(&worker.timer)
+      worker.timer = loop.after(Self.shortagePause) { [unowned self, unowned worker] in
+        worker.timer = nil
+        kill(worker, ExitCause(reason: .requested, detail: "the front could not take up its channel"))
+      }
+    }
     guard worker.state == .ready else { return }
     worker.state = .stopping
     loop.cancel(&worker.timer)
