@@ -112,7 +112,7 @@ extension Supervisor {
         }
       })
     text.family(
-      "bulkhead_quarantined", "gauge", help: "Whether a plugin's crash budget is spent.",
+      "bulkhead_quarantined", "gauge", help: "Whether a plugin is quarantined: its crash budget is spent, and none of its workers is left.",
       plugins.map { Sample([("plugin", $0.name)], $0.machine.state == .quarantined ? 1 : 0) })
     text.family(
       "bulkhead_deadline_hits_total", "counter",
@@ -121,9 +121,7 @@ extension Supervisor {
     text.family(
       "bulkhead_worker_resident_bytes", "gauge", help: "Resident memory of a plugin's workers, shared pages included.",
       plugins.compactMap { plugin in
-        let sizes = workers.values.compactMap { worker in
-          worker.plugin === plugin ? try? ProcessMemory.residentSize(of: worker.child.pid) : nil
-        }
+        let sizes = plugin.workers.compactMap { try? ProcessMemory.residentSize(of: $0.child.pid) }
         return sizes.isEmpty ? nil : Sample([("plugin", plugin.name)], sizes.reduce(0) { $0 &+ $1 })
       })
     text.family(
