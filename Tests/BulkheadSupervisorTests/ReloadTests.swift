@@ -1,5 +1,6 @@
 import BulkheadConfig
 import BulkheadCore
+import BulkheadPolicy
 import Testing
 
 @testable import BulkheadSupervisor
@@ -43,6 +44,24 @@ import Testing
     { $0.failStrategy = .failOpen }, { $0.pluginConfiguration = [1] }, { $0.pluginName = "x" }, { $0.vmID = "x" },
     { $0.environment = [.init(name: "a", value: "b")] }, { $0.policy = "auth" }, { $0.type = .network },
   ]
+
+  @Test func whatIsCountedOfAPluginGoesOnInItsNextRevision() {
+    func revision() -> PluginRuntime {
+      PluginRuntime(index: 0, manifest: Self.manifest, policy: CrashPolicy(), hostID: 0, seccompProgram: [])
+    }
+    var last = revision()
+    for number in 1...3 as ClosedRange<UInt64> {
+      _ = last.machine.handle(.begin, at: .zero)
+      _ = last.machine.handle(.exited(1, .trap), at: .zero)
+      last.exits[.trap, default: 0] += 1
+      last.deadlineHits += 1
+      #expect(last.restarts == number && last.info.restarts == number)
+      let next = revision()
+      next.countOn(from: last)
+      #expect(next.restarts == number && next.exits == [.trap: number] && next.deadlineHits == number)
+      last = next
+    }
+  }
 
   @Test(arguments: others.indices) func aManifestThatSaysSomethingElseIsAnotherRevision(_ index: Int) {
     var new = Self.manifest

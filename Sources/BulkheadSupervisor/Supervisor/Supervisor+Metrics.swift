@@ -103,7 +103,7 @@ extension Supervisor {
       })
     text.family(
       "bulkhead_restarts_total", "counter", help: "Workers started after a plugin's first ones.",
-      plugins.map { Sample([("plugin", $0.name)], $0.machine.restarts) })
+      plugins.map { Sample([("plugin", $0.name)], $0.restarts) })
     text.family(
       "bulkhead_exits_total", "counter", help: "Ends of workers, by plugin and reason.",
       plugins.flatMap { plugin in
@@ -112,7 +112,8 @@ extension Supervisor {
         }
       })
     text.family(
-      "bulkhead_quarantined", "gauge", help: "Whether a plugin is quarantined: its crash budget is spent, and none of its workers is left.",
+      "bulkhead_quarantined", "gauge",
+      help: "Whether a plugin is quarantined: its crash budget is spent, and none of its workers is left.",
       plugins.map { Sample([("plugin", $0.name)], $0.machine.state == .quarantined ? 1 : 0) })
     text.family(
       "bulkhead_deadline_hits_total", "counter",

@@ -264,7 +264,7 @@ extension Supervisor {
     if worker.cause == nil { worker.cause = cause }
     worker.child.note(.warn, "\(cause.reason.rawValue): \(cause.detail): it is interrupted")
     worker.keepStatus(now: loop.now)
-    if cause.reason == .deadline { worker.plugin.deadlineHits += 1 }
+    if cause.reason == .deadline { counted(worker.plugin).deadlineHits += 1 }
     record(
       .workerInterrupted, "\(cause.reason.rawValue): \(cause.detail)", plugin: worker.plugin.name,
       pid: worker.child.pid)
@@ -329,6 +329,9 @@ extension Supervisor {
     }
   }
 
+  /// Where what is counted of a plugin's workers goes on: its present revision.
+  private func counted(_ plugin: PluginRuntime) -> PluginRuntime { plugins.first { $0.name == plugin.name } ?? plugin }
+
   // MARK: the end of a worker
 
   private func ended(_ worker: WorkerRuntime, _ status: ExitStatus) {
@@ -342,7 +345,7 @@ extension Supervisor {
         wasOutOfMemory: worker.controlGroup.wasOutOfMemory))
     worker.child.note(
       cause.reason == .requested ? .info : .error, "ended (\(cause.reason.rawValue)): \(cause.detail) [\(status)]")
-    (plugins.first { $0.name == plugin.name } ?? plugin).exits[cause.reason, default: 0] += 1
+    counted(plugin).exits[cause.reason, default: 0] += 1
     // Part of it may be a plugin's words, and it ends on an operator's screen.
     let time = Timestamp.now
     plugin.lastExit = .init(
