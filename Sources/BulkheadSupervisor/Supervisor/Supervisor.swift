@@ -90,6 +90,8 @@ final class Supervisor {
   /// Which missing layers of a front were said already.
   var announcedFrontGaps: Set<[IsolationLayer]> = []
   var workers: [UInt64: WorkerRuntime] = [:]
+  /// Processes that could not be used, until they are collected.
+  var discarded: [ChildProcess] = []
   var nextWorker: UInt64 = 1
   /// Workers that wait for their turn, or for a front: their plugins, and their numbers there.
   var startQueue: [(plugin: PluginRuntime, number: UInt64)] = []

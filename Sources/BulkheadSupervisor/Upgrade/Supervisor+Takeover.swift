@@ -22,6 +22,13 @@ extension Supervisor {
         upgrade.previous.append(try adopt(generation))
       } catch {
         note(.error, "the front of before, pid \(generation.front.pid), cannot be kept: \(error)")
+        // They end with its lifeline: each is to be collected.
+        for worker in generation.workers {
+          let child = try? ChildProcess(
+            .init(process: "worker", plugin: worker.plugin), adopting: worker.child,
+            bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: 200), loop: loop, log: log)
+          if let child { discard(child) }
+        }
       }
     }
     note(
@@ -46,7 +53,7 @@ extension Supervisor {
         heard(generation, $0)
       }
     } catch {
-      child.send(signal: SIGKILL)
+      discard(child)
       throw error
     }
     for worker in old.workers {
