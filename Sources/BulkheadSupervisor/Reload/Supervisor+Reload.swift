@@ -79,16 +79,23 @@ extension Supervisor {
   private func prepareModules(_ reload: Reload) {
     guard let engineKey else { return abort(reload, "the supervisor has not prepared its modules yet") }
     let cache = ModuleCache(directory: configuration.cacheDirectory, engine: engineKey, isWritable: true)
-    let preparation = ModulePreparation(
-      reload.loaded.plugins,
-      .init(
-        compiler: setup.installation.compiler, seccomp: reload.programs.compiler, cache: cache,
-        parallel: setup.processors, loop: loop, log: log, note: { [unowned self] in note($0, $1) }))
+    var known: [Digest256: CompiledArtifact] = [:]
+    for plugin in plugins { if let digest = plugin.digest { known[digest] = plugin.artifact } }
+    let preparation: ModulePreparation
+    do throws(SystemError) {
+      preparation = try ModulePreparation(
+        reload.loaded.plugins,
+        .init(
+          compiler: setup.installation.compiler, seccomp: reload.programs.compiler, cache: cache,
+          memory: moduleMemory, known: known, parallel: setup.processors, loop: loop, log: log,
+          note: { [unowned self] in note($0, $1) }))
+    } catch {
+      return abort(reload, "\(error)")
+    }
     reload.preparation = preparation
     preparation.whenDone = { [unowned self, weak reload] in
       if let reload, self.reload === reload { modulesAreDone(reload) }
     }
-    if preparation.isDone { modulesAreDone(reload) }
   }
 
   private func modulesAreDone(_ reload: Reload) {

@@ -77,6 +77,8 @@ final class Supervisor {
   var retiring: [RetiringPlugin] = []
   /// What compiled modules depend on besides themselves.
   var engineKey: EngineKey?
+  /// Modules that are read already.
+  let moduleMemory = ModuleMemory()
   /// The only writer of the lifeline is this process: workers see its end when it dies.
   let lifeline: (read: SharedDescriptor, write: SharedDescriptor)
   let startedAt: Duration
@@ -188,14 +190,22 @@ final class Supervisor {
   }
 
   private func prepareModules() throws(StartError) {
-    let key = try EngineKeyQuery.run(compiler: setup.installation.compiler)
+    let query = try EngineKeyQuery(compiler: setup.installation.compiler, loop: loop)
+    try run(until: { query.result != nil || phase != .starting })
+    guard let key = try query.result?.get() else { return }
     engineKey = key
     let cache = ModuleCache(directory: configuration.cacheDirectory, engine: key, isWritable: true)
-    let preparation = ModulePreparation(
-      plugins.map(\.manifest),
-      .init(
-        compiler: setup.installation.compiler, seccomp: setup.programs.compiler, cache: cache,
-        parallel: setup.processors, loop: loop, log: log, note: { [unowned self] in note($0, $1) }))
+    let preparation: ModulePreparation
+    do throws(SystemError) {
+      preparation = try ModulePreparation(
+        plugins.map(\.manifest),
+        .init(
+          compiler: setup.installation.compiler, seccomp: setup.programs.compiler, cache: cache,
+          memory: moduleMemory, parallel: setup.processors, loop: loop, log: log,
+          note: { [unowned self] in note($0, $1) }))
+    } catch {
+      throw StartError(ExitCode.unavailable, "\(error)")
+    }
     try run(until: { preparation.isDone || phase != .starting })
     guard preparation.isDone else {
       preparation.cancel()
