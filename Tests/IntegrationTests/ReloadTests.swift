@@ -132,6 +132,19 @@ import Testing
     #expect(try bulkhead.get().header("x-revision") == "2")
   }
 
+  @Test func aSighupThatComesWhileTheFrontIsReplacedIsFollowed() throws {
+    let bulkhead = try Bulkhead(plugins: [Self.revision(1)])
+    try bulkhead.write(Self.revision(2))
+    let front = try #require(try bulkhead.status().front.pid)
+    // It stands still, so that the reload has to wait for its end.
+    kill(front, SIGSTOP)
+    kill(bulkhead.pid, SIGHUP)
+    try bulkhead.wait("the reload is under way") { bulkhead.logText.contains("SIGHUP: reading") }
+    kill(front, SIGKILL)
+    kill(bulkhead.pid, SIGHUP)
+    try bulkhead.wait("the new revision serves") { (try? bulkhead.get().header("x-revision")) == "2" }
+  }
+
   @Test func aRequestUnderWayEndsInItsOwnChainAndAFrontThatDiesTakesNothingBack() throws {
     let bulkhead = try Bulkhead(plugins: [Self.revision(1)])
     let before = try #require(try bulkhead.worker(of: "revision")).pid

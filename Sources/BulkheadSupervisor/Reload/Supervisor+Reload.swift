@@ -17,6 +17,8 @@ extension Supervisor {
   static let maximumRetiringChains = 4
   /// What workers may take beyond their start deadline, since they start in turns.
   private static let reloadMargin = Duration.seconds(5)
+  /// Between two looks whether a SIGHUP can be followed.
+  private static let signalLook = Duration.milliseconds(50)
 
   /// Every plugin that has, or may have, workers.
   var allPlugins: [PluginRuntime] { plugins + (reload?.fresh ?? []) + retiring.map(\.plugin) }
@@ -294,7 +296,9 @@ extension Supervisor {
   // MARK: the end
 
   /// Nothing changes: what was started for it goes.
-  func abort(_ reload: Reload, _ why: String, _ lines: [String] = []) {
+  func abort(
+    _ reload: Reload, _ why: String, _ lines: [String] = [], code: ErrorResponse.Code = .invalidConfiguration
+  ) {
     guard self.reload === reload else { return }
     reload.preparation?.cancel()
     if reload.stage != .modules { tellFront(.discardChain(generation: reload.generation)) }
@@ -302,7 +306,9 @@ extension Supervisor {
     reload.fresh = []
     // It may have got so far that the front knows its number.
     generation = reload.generation
-    end(reload, .failure(refused(why, lines)))
+    var error = refused(why, lines)
+    error.code = code
+    end(reload, .failure(error))
     for plugin in fresh {
       retiring.append(RetiringPlugin(plugin: plugin, generation: reload.generation))
       endRetiring(plugin)
@@ -323,10 +329,6 @@ extension Supervisor {
       record(.reloaded, Self.summary(response))
     }
     for waiter in reload.waiters { waiter(result) }
-    if reloadIsWanted {
-      reloadIsWanted = false
-      loop.after(.zero) { [unowned self] in reloadBySignal() }
-    }
   }
 
   /// Compilers that were killed have not ended yet, and the closure that ends the last one may be the present one.
@@ -341,19 +343,32 @@ extension Supervisor {
 
   /// The front is gone, or the whole goes: the reload ends, and nobody has streams of what was replaced.
   func endReloads(because why: String) {
-    if let reload { abort(reload, why) }
+    if let reload { abort(reload, why, code: .unavailable) }
     for entry in retiring { endRetiring(entry.plugin) }
   }
 
-  /// SIGHUP: one that comes during a reload has another one follow.
-  func reloadBySignal() {
-    guard reload == nil else {
-      reloadIsWanted = true
-      return
+  /// SIGHUP: one that cannot be followed just now is followed as soon as it can be; nobody would repeat it.
+  ///
+  /// - Parameter again: whether it is followed for the second time, since the front ended in the first.
+  func reloadBySignal(again: Bool = false) {
+    guard phase == .starting || phase == .running else { return }
+    guard phase == .running, front?.isServing == true, reload == nil, !upgrade.isUnderWay else {
+      return followSignal(again: again)
     }
     startReload { [unowned self] result in
-      guard case .failure(let error) = result, error.details.isEmpty else { return }
-      note(.error, "SIGHUP: \(error.message)")
+      guard case .failure(let error) = result else { return }
+      // The reload itself may be what the front does not survive: it is not tried for ever.
+      if error.code == .unavailable, !again { return followSignal(again: true) }
+      if error.details.isEmpty { note(.error, "SIGHUP: \(error.message)") }
+    }
+  }
+
+  /// Looks before long whether a signal can be followed.
+  private func followSignal(again: Bool) {
+    guard signalTimer == nil else { return }
+    signalTimer = loop.after(Self.signalLook) { [unowned self] in
+      signalTimer = nil
+      reloadBySignal(again: again)
     }
   }
 

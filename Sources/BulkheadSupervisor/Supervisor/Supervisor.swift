@@ -71,8 +71,8 @@ final class Supervisor {
   var reload: Reload?
   /// Those that were taken over, and those that changed nothing since something was wrong.
   var reloads: (taken: UInt64, refused: UInt64) = (0, 0)
-  /// Another one is to follow.
-  var reloadIsWanted = false
+  /// A SIGHUP is to be followed yet.
+  var signalTimer: TimerQueue.Token?
   /// What earlier chains had and the present one has not.
   var retiring: [RetiringPlugin] = []
   /// What compiled modules depend on besides themselves.
