@@ -17,6 +17,8 @@ extension Supervisor {
   static let maximumRetiringChains = 4
   /// What workers may take beyond their start deadline, since they start in turns.
   private static let reloadMargin = Duration.seconds(5)
+  /// The longest that the front may take to give new streams another chain.
+  private static let activationTime = Duration.seconds(10)
   /// Between two looks whether a SIGHUP can be followed.
   private static let signalLook = Duration.milliseconds(50)
 
@@ -178,11 +180,6 @@ extension Supervisor {
     reload.timer = loop.after(limit) { [unowned self, weak reload] in
       guard let reload else { return }
       reload.timer = nil
-      if reload.stage == .activating, let front {
-        // It may yet take the chain: only a new one surely has the chain of before. Its end is the reload's.
-        return kill(
-          front, ExitCause(reason: .deadline, detail: "it did not take a new chain within \(limit.text)"))
-      }
       let late = reload.fresh.filter { !Self.isReady($0) }.map(\.name).joined(separator: ", ")
       abort(reload, "within \(limit.text) no worker was ready of: \(late)")
     }
@@ -217,6 +214,16 @@ extension Supervisor {
     guard let reload, reload.stage == .workers, reload.fresh.allSatisfy(Self.isReady) else { return }
     reload.stage = .activating
     tellFront(.activateChain(generation: reload.generation))
+    // The workers had theirs: what is left of it says nothing of the front.
+    loop.cancel(&reload.timer)
+    reload.timer = loop.after(Self.activationTime) { [unowned self, weak reload] in
+      guard let reload, let front else { return }
+      reload.timer = nil
+      // It may yet take the chain: only a new one surely has the chain of before. Its end is the reload's.
+      kill(
+        front,
+        ExitCause(reason: .deadline, detail: "it did not take a new chain within \(Self.activationTime.text)"))
+    }
   }
 
   // MARK: the front's word
