@@ -11,6 +11,8 @@ public struct ReloadResponse: Hashable, Sendable, Codable {
   /// Whether unchanged plugins stand in another order.
   public var isReordered = false
   public var milliseconds: Double = 0
+  /// What changed and was not taken over, with what to do; for people.
+  public var warnings: [String] = []
 
   public init() {}
 }

@@ -110,7 +110,7 @@ import Testing
     // What a reload cannot take over.
     let file = try String(contentsOf: bulkhead.directory.appending(path: "bulkhead.yaml"), encoding: .utf8)
     try bulkhead.write("bulkhead.yaml", file.replacingOccurrences(of: "eventLoops: 1", with: "eventLoops: 2"))
-    try refused("eventLoops changed", "restart")
+    try refused("eventLoops changed", "bulkheadctl upgrade", "restart")
     try bulkhead.write("bulkhead.yaml", file)
 
     try bulkhead.write(Self.revision(2))

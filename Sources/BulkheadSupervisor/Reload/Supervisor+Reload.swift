@@ -49,7 +49,8 @@ extension Supervisor {
     let fixed = ConfigurationChange.fixedKeys(configuration, loaded.configuration)
     guard fixed.isEmpty else {
       let lines = fixed.map {
-        "\(loaded.configuration.file): \($0) changed, which a reload does not take over: restart bulkheadd to apply it"
+        "\(loaded.configuration.file): \($0) changed, which a reload does not take over: to apply it without downtime, "
+          + "run bulkheadctl upgrade, else restart bulkheadd"
       }
       return answer(.failure(refused("the configuration cannot be reloaded", lines)))
     }
@@ -63,6 +64,9 @@ extension Supervisor {
     }
     let reload = Reload(generation: generation &+ 1, loaded: loaded, programs: programs, startedAt: loop.now)
     reload.waiters.append(answer)
+    for upstream in ConfigurationChange.renewedTLS(configuration, loaded.configuration) {
+      reload.warn("upstream \(upstream): its TLS files changed: the next front takes them, now: bulkheadctl upgrade")
+    }
     self.reload = reload
     announceReload()
     prepareModules(reload)
@@ -330,6 +334,7 @@ extension Supervisor {
     var result = result
     if case .success(var response) = result {
       reloads.taken += 1
+      for warning in response.warnings { note(.warn, "reload: \(warning)") }
       response.milliseconds = (loop.now - reload.startedAt).inSeconds * 1_000
       result = .success(response)
       note(.info, "reload: \(Self.summary(response))")
