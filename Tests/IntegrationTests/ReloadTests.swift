@@ -121,6 +121,26 @@ import Testing
     #expect(counts.keys.sorted() == [200])
   }
 
+  @Test func profilesOfWorkersAreTakenOverAndThatOfTheFrontIsNot() throws {
+    let bulkhead = try Bulkhead(plugins: [Self.revision(1)], files: ["policies/seccomp/README": "Profiles.\n"])
+    let shipped = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appending(path: "../../policies/seccomp")
+    func edit(_ name: String) throws {
+      // Allowed to nobody, so that it changes nothing but the program.
+      let text = try String(contentsOf: shipped.appending(path: name), encoding: .utf8)
+      let call = #"{"names": ["sync"], "action": "SCMP_ACT_ERRNO"}, "#
+      let start = try #require(text.range(of: #""syscalls": ["#)?.upperBound)
+      try bulkhead.write("policies/seccomp/\(name)", text[..<start] + call + text[start...])
+    }
+    try edit("worker.json")
+    #expect(try Self.reload(bulkhead).changed == ["revision"])
+    let front = try #require(try bulkhead.status().front.pid)
+    try edit("front.json")
+    let response = try Self.reload(bulkhead)
+    #expect(response.unchanged == ["revision"])
+    #expect(response.warnings.contains { $0.contains("front.json") && $0.contains("upgrade") }, "\(response)")
+    #expect(try bulkhead.status().front.pid == front)
+  }
+
   @Test func sighupReloadsToo() throws {
     let bulkhead = try Bulkhead(plugins: [Self.revision(1)])
     try bulkhead.write(Self.revision(2))

@@ -54,7 +54,7 @@ extension Supervisor {
       }
       return answer(.failure(refused("the configuration cannot be reloaded", lines)))
     }
-    let programs: SeccompPrograms
+    var programs: SeccompPrograms
     do throws(StartError) {
       programs = try SeccompPrograms.load(
         policyDirectories: [loaded.configuration.policiesDirectory, setup.installation.shippedPolicies],
@@ -62,7 +62,13 @@ extension Supervisor {
     } catch {
       return answer(.failure(refused("a seccomp profile is wrong", error.lines)))
     }
+    let isFrontProfileChanged = programs.front != setup.programs.front
+    programs.front = setup.programs.front
     let reload = Reload(generation: generation &+ 1, loaded: loaded, programs: programs, startedAt: loop.now)
+    if isFrontProfileChanged {
+      // A front that is replaced after a crash is no moment to try another filter.
+      reload.warn("seccomp/front.json changed, which a reload does not take over: run bulkheadctl upgrade, or restart")
+    }
     reload.waiters.append(answer)
     for upstream in ConfigurationChange.renewedTLS(configuration, loaded.configuration) {
       reload.warn("upstream \(upstream): its TLS files changed: the next front takes them, now: bulkheadctl upgrade")
