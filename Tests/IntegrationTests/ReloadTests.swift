@@ -152,6 +152,28 @@ import Testing
     #expect(try bulkhead.get().header("x-revision") == "2")
   }
 
+  @Test func theAccessLogIsOpenedAgain() throws {
+    let bulkhead = try Bulkhead(plugins: [], extra: "accessLog: {path: access.log}")
+    func text(_ name: String) -> String {
+      (try? String(contentsOf: bulkhead.directory.appending(path: name), encoding: .utf8)) ?? ""
+    }
+    #expect(try bulkhead.get("/before").status == 200)
+    try bulkhead.wait("its line is there") { text("access.log").contains("/before") }
+    try FileManager.default.moveItem(
+      at: bulkhead.directory.appending(path: "access.log"), to: bulkhead.directory.appending(path: "access.log.1"))
+    // As logrotate does; one that is wrong otherwise must not keep the file open.
+    try bulkhead.write("plugins.d/broken.yaml", "kind: [")
+    kill(bulkhead.pid, SIGHUP)
+    try bulkhead.wait("lines go to the new file") {
+      _ = try bulkhead.get("/after")
+      return text("access.log").contains("/after")
+    }
+    let renamed = text("access.log.1")
+    #expect(try bulkhead.get("/last").status == 200)
+    try bulkhead.wait("its line is there") { text("access.log").contains("/last") }
+    #expect(text("access.log.1") == renamed)
+  }
+
   @Test func aSighupThatComesWhileTheFrontIsReplacedIsFollowed() throws {
     let bulkhead = try Bulkhead(plugins: [Self.revision(1)])
     try bulkhead.write(Self.revision(2))

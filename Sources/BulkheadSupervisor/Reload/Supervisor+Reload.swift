@@ -40,6 +40,7 @@ extension Supervisor {
       return answer(
         .failure(ControlError(code: .conflict, message: "an upgrade is under way: try again when it is over")))
     }
+    reopenAccessLog()
     let loaded: LoadedConfiguration
     do throws(ConfigurationErrors) {
       loaded = try ConfigurationLoader.load(path: configuration.file)
@@ -76,6 +77,21 @@ extension Supervisor {
     self.reload = reload
     announceReload()
     prepareModules(reload)
+  }
+
+  /// Opens the access log's file anew, as it may have been renamed, whatever becomes of the reload.
+  private func reopenAccessLog() {
+    // What is no file is not rotated, and a pipe without a reader would hold the loop up.
+    guard let log = configuration.accessLog, case .file(let path) = log.target, !FileSystem.isSpecial(path) else {
+      return
+    }
+    do throws(StartError) {
+      let file = try AccessLogFile.open(log)
+      accessLog = file
+      tellFront(.reopenAccessLog, [file])
+    } catch {
+      note(.error, "reload: \(error.description); the access log goes on where it went")
+    }
   }
 
   private func refused(_ what: String, _ lines: [String]) -> ControlError {

@@ -57,7 +57,7 @@ final class Supervisor {
   /// Who is told how this service is.
   let service: ServiceManager
   /// Held for as long as there may be another front; nil where none is configured.
-  let accessLog: SharedDescriptor?
+  var accessLog: SharedDescriptor?
   let controlGroups: ControlGroups
   /// Whom the front becomes where this process is root.
   let frontID: UInt32
