@@ -25,6 +25,7 @@ import Testing
   ("GET", "/v1/policies/a%2Fb", .policy("a/b")),
   ("GET", "/v1/plugins/geo/policy", .policyOf(plugin: "geo")),
   ("POST", "/v1/reload", .reload),
+  ("GET", "/v1/reload/7", .reloadOutcome(7)),
   ("POST", "/v1/plugins/geo/restart", .restart(plugin: "geo")),
   ("POST", "/v1/plugins/a%2Fb%20c/reset", .reset(plugin: "a/b c")),
 ])
@@ -33,6 +34,7 @@ func aRequestIsRead(method: String, target: String, route: ControlRoute) {
 }
 
 @Test(arguments: [
+  "/v1/reload/", "/v1/reload/x", "/v1/reload/-1", "/v1/reload/99999999999",
   "", "/", "v1/status", "/v2/status", "/v1", "/v1/", "/v1/status/", "/v1//plugins", "/v1/plugins/geo",
   "/v1/plugins//restart", "/v1/plugins/geo/restart/x", "/v1/plugins/%/restart", "/v1/plugins/%zz/restart",
   "/v1/plugins/%ff/restart", "/v1/policies/", "/v1/policies/a/b", "/v1/plugins//policy", "/v1/policies/%",

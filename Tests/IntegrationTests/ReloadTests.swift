@@ -41,6 +41,9 @@ import Testing
       try bulkhead.wait("the old worker is gone") { kill(before, 0) != 0 }
     }
     #expect(try bulkhead.worker(of: "stamp")?.pid == stamp)
+    let last = try bulkhead.decode(ReloadResponse.self, "\(ControlPaths.reload)/5")
+    #expect(last.generation == 5 && last.changed == ["revision"] && !last.isUnderWay, "\(last)")
+    #expect(try bulkhead.control("GET", "\(ControlPaths.reload)/6").status == 404)
     #expect(try bulkhead.workers().count == 2)
     let before = load.total
     try bulkhead.wait("load went on") { load.total > before + 100 }

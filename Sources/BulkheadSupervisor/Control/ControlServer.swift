@@ -107,6 +107,7 @@ struct ControlResponder: HTTPResponder {
         .notFound, .notFound,
         "no such path; there are \(ControlPaths.status), \(ControlPaths.plugins), \(ControlPaths.workers), "
           + "\(ControlPaths.metrics), \(ControlPaths.statistics), \(ControlPaths.events), \(ControlPaths.reload), "
+          + "\(ControlPaths.reload)/NUMBER, "
           + "\(ControlPaths.upgrade), \(ControlPaths.policies), \(ControlPaths.policies)/NAME, "
           + "\(ControlPaths.plugins)/NAME/policy, \(ControlPaths.plugins)/NAME/restart and "
           + "\(ControlPaths.plugins)/NAME/reset")
@@ -127,7 +128,8 @@ struct ControlResponder: HTTPResponder {
         case .events(let body): return try Self.success(body)
         case .policies(let body): return try Self.success(body)
         case .policy(let body): return try Self.success(body)
-        case .reload(let body): return try Self.success(body)
+        case .reload(let body):
+          return Self.response(body.isUnderWay ? .accepted : .ok, try ControlJSON.encode(body))
         case .upgrade(let body): return try Self.success(body)
         case .metrics(let text):
           var response = Response(status: .ok)

@@ -19,6 +19,11 @@ extension Supervisor {
   private static let reloadMargin = Duration.seconds(5)
   /// The longest that the front may take to give new streams another chain.
   private static let activationTime = Duration.seconds(10)
+  /// The longest that one request waits for a reload: with what answers take at most, shorter than an idle connection
+  /// lives. Modules may have to be compiled, which takes longer.
+  static let reloadAnswerTime = Duration.seconds(20)
+  /// How many reloads that are over can be asked for.
+  private static let maximumOutcomes = 16
   /// Between two looks whether a SIGHUP can be followed.
   private static let signalLook = Duration.milliseconds(50)
 
@@ -65,18 +70,48 @@ extension Supervisor {
     }
     let isFrontProfileChanged = programs.front != setup.programs.front
     programs.front = setup.programs.front
+    reloads.begun &+= 1
     let reload = Reload(generation: generation &+ 1, loaded: loaded, programs: programs, startedAt: loop.now)
     if isFrontProfileChanged {
       // A front that is replaced after a crash is no moment to try another filter.
       reload.warn("seccomp/front.json changed, which a reload does not take over: run bulkheadctl upgrade, or restart")
     }
     reload.waiters.append(answer)
+    reload.response.number = reloads.begun
     for upstream in ConfigurationChange.renewedTLS(configuration, loaded.configuration) {
       reload.warn("upstream \(upstream): its TLS files changed: the next front takes them, now: bulkheadctl upgrade")
     }
     self.reload = reload
     announceReload()
     prepareModules(reload)
+  }
+
+  /// Tells how a reload ended, once it has.
+  func reloadOutcome(_ number: UInt32, _ answer: @escaping (Result<ReloadResponse, ControlError>) -> Void) {
+    if let reload, reload.response.number == number { return reload.waiters.append(answer) }
+    if let outcome = reloadOutcomes.first(where: { $0.number == number }) { return answer(outcome.result) }
+    answer(.failure(ControlError(code: .notFound, message: "there was no reload \(number) of late")))
+  }
+
+  /// An answer that says that the reload is under way where its end does not come in time.
+  func inTime(
+    _ answer: @escaping (Result<ReloadResponse, ControlError>) -> Void
+  ) -> (Result<ReloadResponse, ControlError>) -> Void {
+    var isAnswered = false
+    var timer: TimerQueue.Token?
+    let once = { [unowned self] (result: Result<ReloadResponse, ControlError>) in
+      guard !isAnswered else { return }
+      isAnswered = true
+      loop.cancel(&timer)
+      answer(result)
+    }
+    timer = loop.after(Self.reloadAnswerTime) { [unowned self] in
+      timer = nil
+      guard var response = reload?.response else { return }
+      response.isUnderWay = true
+      once(.success(response))
+    }
+    return once
   }
 
   /// Opens the access log's file anew, as it may have been renamed, whatever becomes of the reload.
@@ -362,6 +397,7 @@ extension Supervisor {
       note(.info, "reload: \(Self.summary(response))")
       record(.reloaded, Self.summary(response))
     }
+    reloadOutcomes = (reloadOutcomes + [(reload.response.number, result)]).suffix(Self.maximumOutcomes)
     for waiter in reload.waiters { waiter(result) }
   }
 

@@ -69,8 +69,11 @@ final class Supervisor {
   var nextPlugin: UInt32
   /// The one that is under way.
   var reload: Reload?
-  /// Those that were taken over, and those that changed nothing since something was wrong.
-  var reloads: (taken: UInt64, refused: UInt64) = (0, 0)
+  /// How the last ones ended.
+  var reloadOutcomes: [(number: UInt32, result: Result<ReloadResponse, ControlError>)] = []
+  /// Those that came as far as the modules, those that were taken over, and those that changed nothing since something
+  /// was wrong.
+  var reloads: (begun: UInt32, taken: UInt64, refused: UInt64) = (0, 0, 0)
   /// A SIGHUP is to be followed yet.
   var signalTimer: TimerQueue.Token?
   /// What earlier chains had and the present one has not.
