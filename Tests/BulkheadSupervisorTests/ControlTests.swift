@@ -73,6 +73,7 @@ func anotherMethodIsRefusedWithTheOneThatIsTaken(method: String, target: String,
 private struct TestServer: Sendable {
   let directory = NSTemporaryDirectory() + "bh-\(UUID().uuidString.prefix(8))"
   var path: String { directory + "/c.sock" }
+  var isChild: @Sendable (Int32) -> Bool = { OwnChildren.mayInclude($0) }
 
   func run(_ body: @Sendable @escaping (String) async throws -> Void) async throws {
     try FileSystem.makeDirectories(directory, mode: 0o700)
@@ -87,7 +88,8 @@ private struct TestServer: Sendable {
           listeners: [],
           counts: .init(plugins: 0, ready: 0, starting: 0, backoff: 0, quarantined: 0, workers: 0)))
     }
-    let server = ControlServer(backend: backend, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+    let server = ControlServer(
+      backend: backend, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, isChild: isChild)
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     let (bound, bell) = AsyncStream.makeStream(of: Void.self)
     let path = path
@@ -141,6 +143,20 @@ private func exchange(_ path: String, _ request: String) async throws -> String 
     #expect(method.hasPrefix("HTTP/1.1 405"))
     #expect(method.lowercased().contains("allow: get"))
   }
+}
+
+@Test(.timeLimit(.minutes(1))) func aChildIsRefusedThoughItIsOfTheSameUser() async throws {
+  try await TestServer(isChild: { $0 == getpid() }).run { path in
+    let answer = try await exchange(path, "POST /v1/upgrade HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    #expect(answer.hasPrefix("HTTP/1.1 403"))
+    #expect(answer.contains("processes that bulkheadd has started"))
+  }
+}
+
+@Test func whoIsGoneMayHaveBeenAChildAndWhoIsOutsideOfThePidNamespaceIsNone() {
+  #expect(OwnChildren.mayInclude(.max))
+  #expect(!OwnChildren.mayInclude(0))
+  #expect(!OwnChildren.mayInclude(getpid()))
 }
 
 // MARK: the socket's place
