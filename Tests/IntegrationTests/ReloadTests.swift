@@ -126,7 +126,7 @@ import Testing
 
   @Test func profilesOfWorkersAreTakenOverAndThatOfTheFrontIsNot() throws {
     let bulkhead = try Bulkhead(plugins: [Self.revision(1)], files: ["policies/seccomp/README": "Profiles.\n"])
-    let shipped = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appending(path: "../../policies/seccomp")
+    let shipped = Build.root.appending(path: "policies/seccomp")
     func edit(_ name: String) throws {
       // Allowed to nobody, so that it changes nothing but the program.
       let text = try String(contentsOf: shipped.appending(path: name), encoding: .utf8)
