@@ -374,6 +374,8 @@ extension Exchange {
   func fail(_ place: Int, _ why: String) -> Step {
     let host = chain.hosts[place]
     plugins[place].meeting = .dead
+    // For this stream alone, whether it was met or not: the connection's next one begins with it again.
+    hasMetPlugins = true
     // The next plugin's wait begins with itself.
     admissionUntil = 0
     host.counters.failures &+= 1
