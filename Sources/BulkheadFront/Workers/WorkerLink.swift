@@ -462,6 +462,7 @@ final class WorkerLink {
         }
       case .streamAction:
         guard reply.sequence == 0 else { throw WireError(.unknownValue, "reply.sequence") }
+        loop.unasked &+= 1
         editsSince &+= outcome.editCount
         guard editsSince <= Self.maximumEdits else {
           lose(.protocolViolation, "it edited its streams \(editsSince) times without answering anything")
