@@ -95,7 +95,7 @@ final class WorkerLink {
     heldBytes &- own <= FrontSettings.heldBytes / max(Int(loop.settings.bootstrap.eventLoops), 1)
   }
 
-  private var flood = FloodGuard()
+  var flood = FloodGuard()
   /// Replies that were taken.
   private var replies: UInt64 = 0
 
@@ -433,7 +433,7 @@ final class WorkerLink {
   private func take(_ bytes: UnsafeRawBufferPointer, now: UInt64) {
     do throws(WireError) {
       var reply = try ReplyRecord(bytes)
-      if reply.kind == .hostcall { return try serve(&reply) }
+      if reply.kind == .hostcall { return try serve(&reply, bytes: bytes.count, now: now) }
       let outcome = try PluginOutcome(&reply)
       switch reply.kind {
       case .callbackDone:
