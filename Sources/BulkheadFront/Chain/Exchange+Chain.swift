@@ -267,7 +267,8 @@ extension Exchange {
     }
     defer { countHeaders(place) }
     guard
-      case .applied(let dropped) = HeaderEdits.apply(outcome, to: maps, maximumBytes: loop.settings.maximumMapBytes)
+      case .applied(let dropped) = HeaderEdits.apply(
+        outcome, to: maps, maximumBytes: loop.settings.maximumMapBytes, looked: &loop.looked)
     else { return false }
     if dropped > 0, let suppressed = loop.editLines.admit(now: Clock.monotonicNanoseconds) {
       let name = chain.hosts[place].settings.name

@@ -71,6 +71,8 @@ final class FrontLoop: @unchecked Sendable {
   var answerWriter = WireWriter(capacity: 1 << 10)
   /// Reused for every head: taken, written, and cleared.
   var scratch = ByteBufferAllocator().buffer(capacity: 32 << 10)
+  /// What was looked through for the reply at hand: entries of header maps, properties, endpoints.
+  var looked = 0
   var random = RandomIDs()
   var editLines = LineLimiter()
   var failureLines = LineLimiter()
@@ -453,6 +455,14 @@ final class FrontLoop: @unchecked Sendable {
       last.watchedAt = place
       watched[place] = last
     }
+  }
+
+  /// Something of the reply at hand has to be looked for among that many.
+  ///
+  /// - Returns: false where that is more than one reply may: it is left out, and the worker is lost.
+  func looks(through count: Int) -> Bool {
+    looked &+= count
+    return looked <= FloodGuard.looksPerReply
   }
 
   func activate(_ link: WorkerLink) {

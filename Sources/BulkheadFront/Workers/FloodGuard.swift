@@ -38,6 +38,11 @@ struct FloodGuard {
   static let workBurst: UInt64 = 1_000_000
   static let workPerSecond: UInt64 = 250_000
   static let strangerWeight = 16
+  /// Entries of header maps, properties and endpoints that one reply may have looked through: enough for an edit of each
+  /// entry of the largest map.
+  static let looksPerReply = 1 << 20
+  /// So many cost an answer nothing: dozens of edits of the largest map.
+  static let freeLooks = 1 << 16
   /// At once, and a second: an honest worker, which waits for each answer, does not come to a million, and the bytes are
   /// a GiB.
   static let questionUnits: UInt64 = 1_000_000
@@ -53,6 +58,13 @@ struct FloodGuard {
     work.takes(
       operations &+ bytes / 256 &+ (ofKnownStream ? 1 : Self.strangerWeight), burst: Self.workBurst,
       perSecond: Self.workPerSecond, now: now)
+  }
+
+  /// What a reply had looked through: 64 are as much work as an operation.
+  ///
+  /// - Returns: false where it is too much.
+  mutating func takesLooks(_ looks: Int, now: UInt64) -> Bool {
+    work.takes(max(looks, 0) / 64, burst: Self.workBurst, perSecond: Self.workPerSecond, now: now)
   }
 
   /// A hostcall that the worker waits for.

@@ -452,9 +452,11 @@ final class WorkerLink {
         if !outcome.contents.isDisjoint(with: [.calls, .metrics]) { perform(outcome) }
         // The stream may be over, or may have been answered by another plugin: then nobody cares.
         guard let exchange = loop.exchange(entry.stream) else { return }
-        if !exchange.callbackAnswered(
+        loop.looked = 0
+        let isTaken = exchange.callbackAnswered(
           Int(entry.plugin), of: self, kind: entry.kind, sequence: entry.sequence, outcome)
-        {
+        if loop.looked > FloodGuard.freeLooks { judge(looks: loop.looked, free: FloodGuard.freeLooks, now: now) }
+        if !isTaken {
           lose(
             .protocolViolation,
             "its edits of stream \(entry.stream) leave the bounds of a header map, or edit what its plugin does not hold"
@@ -491,7 +493,10 @@ final class WorkerLink {
           lose(.protocolViolation, "it acted on stream \(reply.stream), which is not one of its own")
           return
         }
-        if !exchange.streamAction(place, outcome) {
+        loop.looked = 0
+        let isTaken = exchange.streamAction(place, outcome)
+        if loop.looked > 0 { judge(looks: loop.looked, free: 0, now: now) }
+        if !isTaken {
           lose(
             .protocolViolation,
             "its edits of stream \(reply.stream) leave the bounds of a header map, or edit what its plugin does not hold"
@@ -501,6 +506,17 @@ final class WorkerLink {
       }
     } catch {
       lose(.protocolViolation, "a reply: \(error)", failHead: true)
+    }
+  }
+
+  /// Judges how much had to be looked through for a reply.
+  private func judge(looks: Int, free: Int, now: UInt64) {
+    if looks > FloodGuard.looksPerReply {
+      lose(
+        .protocolViolation,
+        "one reply has more than \(FloodGuard.looksPerReply) headers, properties and endpoints looked through")
+    } else if !flood.takesLooks(looks &- free, now: now) {
+      lose(.protocolViolation, "its replies have headers, properties and endpoints looked through without end")
     }
   }
 
