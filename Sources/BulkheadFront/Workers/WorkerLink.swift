@@ -636,6 +636,9 @@ final class WorkerLink {
     if let head = ledger.head, head.sequence == running { sayLost(head) }
     let wasRetired = state == .retired
     state = .lost
+    // It may live on for its grace, and ring all the time.
+    doorbell?.close(promise: nil)
+    doorbell = nil
     owed = []
     owedRootBytes = 0
     signature?.end()
@@ -710,7 +713,7 @@ final class WorkerLink {
   private var isGone = false
 
   private func opened(doorbell channel: any Channel) {
-    if isGone { channel.close(promise: nil) } else { doorbell = channel }
+    if state == .lost { channel.close(promise: nil) } else { doorbell = channel }
   }
 
   private func opened(liveness channel: any Channel) {
@@ -734,9 +737,7 @@ final class WorkerLink {
     guard !isGone else { return }
     isGone = true
     condemn(nil)
-    doorbell?.close(promise: nil)
     liveness?.close(promise: nil)
-    doorbell = nil
     liveness = nil
     host.detach(self)
     // Streams that go on without it must not hold its memory.

@@ -190,6 +190,15 @@ final class FakeWorker: @unchecked Sendable {
     lock.locked { endless = record }
   }
 
+  /// Rings the doorbell of the first loop.
+  func ring() { channel.ring(loop: 0) }
+
+  /// A ring of that doorbell was not taken.
+  var hasUnheardRing: Bool {
+    var poll = pollfd(fd: doorbells[0], events: Int16(POLLIN), revents: 0)
+    return Glibc.poll(&poll, 1, 0) == 1
+  }
+
   func beSilent() { lock.locked { endless = nil } }
 
   /// Dies as a killed process does.
