@@ -267,7 +267,8 @@ extension Exchange {
     }
     defer { countHeaders(place) }
     guard
-      case .applied(let dropped) = HeaderEdits.apply(outcome, to: maps, maximumBytes: loop.settings.maximumMapBytes)
+      case .applied(let dropped) = HeaderEdits.apply(
+        outcome, to: maps, maximumBytes: loop.settings.maximumMapBytes, looked: &loop.looked)
     else { return false }
     if dropped > 0, let suppressed = loop.editLines.admit(now: Clock.monotonicNanoseconds) {
       let name = chain.hosts[place].settings.name
@@ -374,6 +375,8 @@ extension Exchange {
   func fail(_ place: Int, _ why: String) -> Step {
     let host = chain.hosts[place]
     plugins[place].meeting = .dead
+    // For this stream alone, whether it was met or not: the connection's next one begins with it again.
+    hasMetPlugins = true
     // The next plugin's wait begins with itself.
     admissionUntil = 0
     host.counters.failures &+= 1

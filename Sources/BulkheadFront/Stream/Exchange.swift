@@ -67,7 +67,7 @@ final class Exchange: PluginStream {
   /// The chain that the stream began with, or the connection's last one did.
   private(set) var chain: Chain
   var plugins: [PluginState]
-  /// Whether any of `plugins` was met.
+  /// Whether any of `plugins` is not as a stream begins: it was met, or it failed the stream unmet.
   var hasMetPlugins = false
   var redispatches = 0
 
@@ -151,10 +151,11 @@ final class Exchange: PluginStream {
     plugins = Array(repeating: PluginState(), count: loop.chain.hosts.count)
   }
 
-  /// The connection's next stream takes the newest chain.
+  /// The connection's next stream takes the newest chain, and knows of no plugin.
   @inline(never)
   private func changeChain() {
     chain = loop.chain
+    hasMetPlugins = false
     plugins = Array(repeating: PluginState(), count: chain.hosts.count)
   }
 
@@ -167,7 +168,8 @@ final class Exchange: PluginStream {
   func startAnew(slot: Int) {
     streamID = StreamID.make(slot: slot, generation: loop.nextGeneration(slot: slot))
     phase = .requestChain
-    if chain !== loop.chain { changeChain() }
+    // `end` has reset `plugins`; one that is still marked as failed would be passed over, a FAIL_CLOSE one too.
+    if chain !== loop.chain || hasMetPlugins { changeChain() }
     chain.streamBegan()
     isHead = false
     isVersion10 = false

@@ -227,8 +227,9 @@ extension TCPStream {
       outcome.forEachOperation { operation in
         switch operation.code {
         case .splice: splice(stage, operation, &moved)
-        case .setProperty: keepProperty(operation, of: stage)
-        case .overrideHost: choose(operation.value, of: stage)
+        case .setProperty:
+          if loop.looks(through: pluginProperties.count &* 2) { keepProperty(operation, of: stage) }
+        case .overrideHost: if loop.looks(through: pool.endpointCount) { choose(operation.value, of: stage) }
         default: break
         }
       }
