@@ -58,7 +58,6 @@ final class Exchange: PluginStream {
   /// Strong: the connection lets go of its exchange when it closes.
   let connection: Downstream
   private(set) var streamID = StreamID.none
-  var admissionUntil: UInt64 = 0
 
   var phase = Phase.idle
   var awaiting = Awaiting.nothing
@@ -184,7 +183,6 @@ final class Exchange: PluginStream {
       propertyVersion = 0
     }
     redispatches = 0
-    admissionUntil = 0
     position = 0
     awaiting = .nothing
     requestEnded = false

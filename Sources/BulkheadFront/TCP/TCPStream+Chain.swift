@@ -113,15 +113,22 @@ extension TCPStream {
     case .dead: return .failed("it has failed the connection before")
     case .open:
       guard let link = stage.link, link.isAlive else { return .failed("its worker died") }
-      guard kind == .newConnection || link.hasBodyRoom(own: stage.held) else {
-        return host.wait(self, at: stage.place) ? .waits : .failed("its worker keeps as much of open streams as it may")
+      // The end alone adds nothing, and may be what the plugin lets go of all for.
+      guard
+        kind == .newConnection || stage[direction].sent.readableBytes == 0 || link.hasBodyRoom(own: stage.held)
+      else {
+        return wait(host, stage, .body(link.worker), "its worker keeps as much of open streams as it may")
       }
       return send(index, kind, direction, to: link, isFirst: false)
     case .unseen:
       if let link = host.current { return send(index, kind, direction, to: link, isFirst: true) }
       if host.isQuarantined { return .failed("it is quarantined after repeated crashes") }
-      return host.wait(self, at: stage.place) ? .waits : .failed("too many streams wait for a worker")
+      return wait(host, stage, .worker, "too many streams wait for a worker")
     }
+  }
+
+  private func wait(_ host: PluginHost, _ stage: TCPStage, _ need: AdmissionQueue.Need, _ otherwise: String) -> Step {
+    host.wait(self, at: stage.place, .headers, for: need) ? .waits : .failed(otherwise)
   }
 
   /// What a worker keeps for a connection beside the bytes that its plugin holds back.
@@ -133,8 +140,7 @@ extension TCPStream {
     let stage = stages[index]
     let host = chain.hosts[stage.place]
     if isFirst, !link.hasRoom(for: Self.contextBytes) {
-      return host.wait(self, at: stage.place)
-        ? .waits : .failed("as many streams are open in it as its worker may keep")
+      return wait(host, stage, .worker, "as many streams are open in it as its worker may keep")
     }
     writeRecord(kind, stage, direction, sequence: link.nextSequence, isFirst: isFirst)
     switch link.send(kind: kind, stream: streamID, plugin: stage.place, hasState: stage.hasState) {
@@ -143,13 +149,13 @@ extension TCPStream {
       stage.meeting = .open
       stage.link = link
       stage.propertyVersion = propertyVersion
-      admissionUntil = 0
       if isFirst {
         stage.held = Self.contextBytes
         link.hold(Self.contextBytes)
       }
       return .sent
-    case .ringIsFull: return host.wait(self, at: stage.place) ? .waits : .failed("its ring is full")
+    case .ringIsFull:
+      return wait(host, stage, isFirst ? .worker : .ring(link.worker), "its ring is full")
     case .neverFits: return .failed("the bytes are larger than its ring")
     case .lost: return .failed("its worker broke the protocol")
     }

@@ -5,21 +5,19 @@ import NIOCore
 
 // Admission to workers, and what happens when they fail.
 extension TCPStream {
-  func waitsForAdmission(_ place: Int) -> Bool {
+  func waitsForAdmission(_ place: Int, _ part: AdmissionQueue.Part) -> Bool {
     phase == .open && (index(of: place).map { stages[$0].waits } ?? false)
   }
 
-  func admitted(_ place: Int) {
-    guard waitsForAdmission(place), let index = index(of: place) else { return }
+  func admitted(_ place: Int, _ part: AdmissionQueue.Part) {
+    guard waitsForAdmission(place, part), let index = index(of: place) else { return }
     stages[index].waits = false
     pump()
   }
 
   func admissionFailed(_ place: Int, _ why: String) {
-    guard waitsForAdmission(place), let index = index(of: place) else { return }
+    guard waitsForAdmission(place, .headers), let index = index(of: place) else { return }
     stages[index].waits = false
-    // The next plugin's wait begins with itself.
-    admissionUntil = 0
     fail(index, why)
     pump()
   }

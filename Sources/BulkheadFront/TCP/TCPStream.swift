@@ -32,7 +32,6 @@ final class TCPStream: PluginStream, ClientConnection {
   var place = -1
   var slot = -1
   private(set) var streamID = StreamID.none
-  var admissionUntil: UInt64 = 0
   private(set) var phase = Phase.idle
 
   private(set) var client: TCPEnd?
