@@ -183,4 +183,30 @@ import Testing
     #expect(answers.contains { $0.body.contains("its worker died") })
     #expect(answers.contains { $0.body.contains("quarantined") })
   }
+
+  @Test func aStreamGoesToTheWorkerThatHasRoomForItAndNotToAFullOne() throws {
+    var plugin = Self.plugin(workers: 2, admission: 5_000)
+    plugin.bufferBytes = 128 << 20
+    let front = try TestFront(plugins: [plugin]) {
+      $0.ring.callbacks = 1 << 20
+    }
+    defer { front.stop() }
+    // The first one keeps as much of one stream's body as it may of all, and is idle.
+    let full = try front.addWorker { callback, _ in callback.kind == .requestBody ? .pause : .goOn() }
+    let client = try Self.begin(front)
+    try full.waitForSeen(1) { $0.kind == .requestHeaders }
+    let size = FrontSettings.heldBytes + 1
+    client.send(String(size, radix: 16) + "\r\n")
+    client.send([UInt8](repeating: 0x61, count: size))
+    waitUntil { full.seen(.requestBody).reduce(0) { $0 + $1.payload.count } == size }
+    let other = try front.addWorker { callback, _ in .pause }
+    // The second one has more streams, each of which waits for nothing.
+    var clients: [TestClient] = []
+    for number in 1...3 {
+      clients.append(try Self.begin(front))
+      waitUntil { other.seen(.requestHeaders).count == number }
+      #expect(other.seen(.requestHeaders).count == number)
+    }
+    #expect(full.seen(.requestHeaders).count == 1)
+  }
 }

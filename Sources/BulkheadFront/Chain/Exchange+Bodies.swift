@@ -196,7 +196,7 @@ extension Exchange {
       }
       return send(walk, index, work, to: link, isFirst: false)
     case .unseen:
-      if let link = host.current { return send(walk, index, work, to: link, isFirst: true) }
+      if let link = host.current(for: heldForHeaders) { return send(walk, index, work, to: link, isFirst: true) }
       if host.isQuarantined { return fail(place, "it is quarantined after repeated crashes") }
       return wait(walk, index, for: .worker, "too many requests wait for a worker")
     }
@@ -213,7 +213,8 @@ extension Exchange {
   }
 
   private func send(
-    _ walk: BodyWalk, _ index: Int, _ work: BodyWalk.Work, to link: WorkerLink, isFirst: Bool
+    _ walk: BodyWalk, _ index: Int, _ work: BodyWalk.Work, to link: WorkerLink, isFirst: Bool,
+    since start: WorkerLink? = nil
   ) -> Step {
     let place = walk.stages[index].role.place
     let held = heldForHeaders
@@ -253,6 +254,9 @@ extension Exchange {
       return .waits
     case .ringIsFull:
       walk.takeBack(index)
+      if isFirst, let other = chain.hosts[place].next(after: link, since: start ?? link, for: held) {
+        return send(walk, index, work, to: other, isFirst: true, since: start ?? link)
+      }
       return wait(walk, index, for: isFirst ? .worker : .ring(link.worker), "its ring is full")
     case .neverFits:
       walk.takeBack(index)

@@ -96,7 +96,7 @@ extension Exchange {
       guard let link = plugins[position].link, link.isAlive else { return fail(position, "its worker died") }
       return send(kind, to: link, isFirst: false)
     case .unseen:
-      if let link = host.current { return send(kind, to: link, isFirst: true) }
+      if let link = host.current(for: heldForHeaders) { return send(kind, to: link, isFirst: true) }
       if host.isQuarantined { return fail(position, "it is quarantined after repeated crashes") }
       return wait(host, for: .worker, "too many requests wait for a worker")
     }
@@ -110,7 +110,8 @@ extension Exchange {
     return .waits
   }
 
-  private func send(_ kind: CallbackKind, to link: WorkerLink, isFirst: Bool) -> Step {
+  /// - Parameter start: the worker that was asked first, where its ring was full.
+  private func send(_ kind: CallbackKind, to link: WorkerLink, isFirst: Bool, since start: WorkerLink? = nil) -> Step {
     let held = heldForHeaders
     if isFirst, !link.hasRoom(for: held) {
       return wait(chain.hosts[position], for: .worker, "as many streams are open in it as its worker may keep")
@@ -128,6 +129,9 @@ extension Exchange {
       deadline = 0
       return .waits
     case .ringIsFull:
+      if isFirst, let other = chain.hosts[place].next(after: link, since: start ?? link, for: held) {
+        return send(kind, to: other, isFirst: true, since: start ?? link)
+      }
       return wait(chain.hosts[place], for: isFirst ? .worker : .ring(link.worker), "its ring is full")
     case .neverFits:
       return fail(place, "the headers are larger than its ring")

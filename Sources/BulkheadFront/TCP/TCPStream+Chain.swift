@@ -121,7 +121,9 @@ extension TCPStream {
       }
       return send(index, kind, direction, to: link, isFirst: false)
     case .unseen:
-      if let link = host.current { return send(index, kind, direction, to: link, isFirst: true) }
+      if let link = host.current(for: Self.contextBytes) {
+        return send(index, kind, direction, to: link, isFirst: true)
+      }
       if host.isQuarantined { return .failed("it is quarantined after repeated crashes") }
       return wait(host, stage, .worker, "too many streams wait for a worker")
     }
@@ -135,7 +137,8 @@ extension TCPStream {
   private static let contextBytes = 4_096
 
   private func send(
-    _ index: Int, _ kind: CallbackKind, _ direction: TCPDirection, to link: WorkerLink, isFirst: Bool
+    _ index: Int, _ kind: CallbackKind, _ direction: TCPDirection, to link: WorkerLink, isFirst: Bool,
+    since start: WorkerLink? = nil
   ) -> Step {
     let stage = stages[index]
     let host = chain.hosts[stage.place]
@@ -155,6 +158,9 @@ extension TCPStream {
       }
       return .sent
     case .ringIsFull:
+      if isFirst, let other = host.next(after: link, since: start ?? link, for: Self.contextBytes) {
+        return send(index, kind, direction, to: other, isFirst: true, since: start ?? link)
+      }
       return wait(host, stage, isFirst ? .worker : .ring(link.worker), "its ring is full")
     case .neverFits: return .failed("the bytes are larger than its ring")
     case .lost: return .failed("its worker broke the protocol")

@@ -58,18 +58,37 @@ final class PluginHost {
   }
 
   /// The worker that takes the next stream that is new to the plugin.
+  ///
+  /// - Parameter bytes: what a worker keeps of the stream from its beginning.
   @inline(__always)
-  var current: WorkerLink? { isSpread ? leastBusy : first }
+  func current(for bytes: @autoclosure () -> Int) -> WorkerLink? { isSpread ? leastBusy(for: bytes()) : first }
 
-  /// The serving worker with the fewest callbacks outstanding here, then with the fewest streams. Where all are idle, each
-  /// event loop begins with another one.
-  private var leastBusy: WorkerLink? {
+  /// Of the serving workers with room for the stream the one with the fewest callbacks outstanding here, then with the
+  /// fewest streams; any where none has room. Where all are idle, each event loop begins with another one.
+  private func leastBusy(for bytes: Int) -> WorkerLink? {
     var best: WorkerLink?
     var load = (callbacks: Int.max, streams: Int.max)
     let start = loop.index % max(serving.count, 1)
-    for link in serving[start...] where link.load < load { (best, load) = (link, link.load) }
-    for link in serving[..<start] where link.load < load { (best, load) = (link, link.load) }
-    return best
+    for link in serving[start...] where link.load < load && link.hasRoom(for: bytes) {
+      (best, load) = (link, link.load)
+    }
+    for link in serving[..<start] where link.load < load && link.hasRoom(for: bytes) {
+      (best, load) = (link, link.load)
+    }
+    return best ?? first
+  }
+
+  /// Another worker for a stream that is new to the plugin, where the ring of `link` is full: the next one in order.
+  ///
+  /// - Parameter start: the one that was asked first; the search ends before it.
+  func next(after link: WorkerLink, since start: WorkerLink, for bytes: Int) -> WorkerLink? {
+    guard isSpread, let place = serving.firstIndex(where: { $0 === link }) else { return nil }
+    for step in 1..<serving.count {
+      let next = serving[(place + step) % serving.count]
+      if next === start { return nil }
+      if next.hasRoom(for: bytes) { return next }
+    }
+    return nil
   }
 
   func attach(_ link: WorkerLink) {
