@@ -296,9 +296,8 @@ extension Exchange {
     if outcome.flags.contains(.pause), !outcome.flags.contains(resumes) {
       walk.pause(index)
       if overflows(place, walk) { return true }
-    } else {
-      walk.release(index)
-      account(walk, index)
+    } else if !release(walk, index) {
+      return true
     }
     let stream = streamID
     advance(walk)
@@ -327,9 +326,25 @@ extension Exchange {
   /// The plugin lets go of what it paused.
   func resume(_ place: Int, _ walk: BodyWalk?) {
     guard let walk, isPausing(place, walk), let index = walk.index(of: place) else { return }
+    if release(walk, index) { advance(walk) }
+  }
+
+  /// What the plugin holds goes on.
+  ///
+  /// - Returns: false where it has made more of it than it may; the stream took another way.
+  private func release(_ walk: BodyWalk, _ index: Int) -> Bool {
+    let place = walk.stages[index].role.place
+    let made = walk.stages[index].kept.byteCount &- walk.stages[index].came
+    let isCounted =
+      walk.isResponse
+      ? connection.made.charge(chain.hosts[place], made) : madeOfRequest.charge(chain.hosts[place], made)
+    guard isCounted else {
+      madeTooMuch(place)
+      return false
+    }
     walk.release(index)
     account(walk, index)
-    advance(walk)
+    return true
   }
 
   func isPausing(_ place: Int, _ walk: BodyWalk?) -> Bool {

@@ -220,7 +220,7 @@ extension Exchange {
       return true
     }
     guard let local = outcome.localResponse else { return false }
-    answer(local)
+    answer(local, of: place)
     return true
   }
 

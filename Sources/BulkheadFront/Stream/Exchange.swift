@@ -102,6 +102,9 @@ final class Exchange: PluginStream {
   /// ns, the monotonic clock.
   var startedMonotonic: UInt64 = 0
 
+  /// What plugins added to the request's body and the upstream has not taken.
+  var madeOfRequest = MadeBytes()
+
   // The upstream
   let pool: UpstreamPool
   var upstream: UpstreamConnection?
@@ -224,6 +227,7 @@ final class Exchange: PluginStream {
     stopWalks()
     requestQueue.removeAll()
     responseQueue.removeAll()
+    madeOfRequest.settle()
     echoBytes = 0
     if echoBody.readableBytes > 0 { echoBody.clear() }
     if hasMetPlugins {

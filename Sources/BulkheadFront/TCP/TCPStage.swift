@@ -43,6 +43,8 @@ final class TCPStage {
     /// What it has seen and holds back.
     var held = ByteBuffer()
     var heldEnd = false
+    /// How much of that came: the rest the plugin made.
+    var came = 0
     /// The last data callback paused: `held` waits, even where it is empty.
     var isPaused = false
     /// The outstanding callback's sequence; 0 for none.

@@ -194,6 +194,7 @@ extension TCPStream {
     let isData = kind != .newConnection
     if isData {
       let sent = stage[direction].sent
+      stage[direction].came &+= sent.readableBytes
       stage[direction].held.take(sent)
       stage[direction].heldEnd = stage[direction].heldEnd || stage[direction].sentEnd
       stage[direction].sent = ByteBuffer()
@@ -215,6 +216,7 @@ extension TCPStream {
 
   /// Counts what the plugin holds back, and ends the connection where that is more than it may.
   private func judge(_ index: Int) {
+    guard phase == .open else { return }
     account(index)
     for direction in [TCPDirection.downstream, .upstream]
     where stages[index][direction].held.readableBytes > stages[index].bufferBytes {
@@ -283,14 +285,35 @@ extension TCPStream {
   /// Hands on what the plugin has held back.
   private func release(_ index: Int, _ direction: TCPDirection) {
     let stage = stages[index]
-    guard stage[direction].isPaused else { return }
+    guard phase == .open, stage[direction].isPaused else { return }
     let bytes = stage[direction].held
     let end = stage[direction].heldEnd
+    guard count(bytes.readableBytes &- stage[direction].came, of: chain.hosts[stage.place], direction) else {
+      return madeTooMuch(index)
+    }
     stage[direction].held = ByteBuffer()
+    stage[direction].came = 0
     stage[direction].heldEnd = false
     stage[direction].isPaused = false
     pumpAgain = true
     pass(bytes, end: end, from: index, direction)
+  }
+
+  private func count(_ made: Int, of host: PluginHost, _ direction: TCPDirection) -> Bool {
+    direction == .downstream ? madeForUpstream.charge(host, made) : madeForClient.charge(host, made)
+  }
+
+  /// The plugin has made as much as it may that nobody has taken yet.
+  private func madeTooMuch(_ index: Int) {
+    if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
+      loop.log.write(
+        .warn, stream: label,
+        chain.hosts[stages[index].place].madeTooMuch + ": the connection is closed"
+          + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+    }
+    flags |= ResponseFlags.localReset
+    details = "plugin_made_too_much"
+    finish(.byUs)
   }
 
   /// Counts what the worker keeps for the connection.

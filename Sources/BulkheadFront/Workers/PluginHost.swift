@@ -30,6 +30,9 @@ final class PluginHost {
 
   /// Messages of shared queues of which no worker could be told yet, since enough notifications were under way.
   var hasQueueBacklog = false
+  /// What it made itself and that waits to be taken.
+  var madeBytes = 0
+  let maximumMadeBytes: Int
   var metricCache = MetricCache()
   var counters = PluginCounters()
 
@@ -42,6 +45,8 @@ final class PluginHost {
     number = entry.number
     settings = entry.settings
     shared = entry.shared
+    let loops = max(Int(loop.settings.bootstrap.eventLoops), 1)
+    maximumMadeBytes = max(FrontSettings.madeBytes / loops, FrontSettings.madeBytesOfLoop)
   }
 
   var isQuarantined: Bool { state == .quarantined }
