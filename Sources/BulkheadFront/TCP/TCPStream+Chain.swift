@@ -193,17 +193,12 @@ extension TCPStream {
     // What the callback was about is what the plugin holds from here on: its edits and its word are about all of it.
     let isData = kind != .newConnection
     if isData {
-      let sent = stage[direction].sent
-      stage[direction].came &+= sent.readableBytes
-      stage[direction].held.take(sent)
-      stage[direction].heldEnd = stage[direction].heldEnd || stage[direction].sentEnd
-      stage[direction].sent = ByteBuffer()
-      stage[direction].sentEnd = false
-      stage[direction].isPaused = true
+      stage[direction].seen(bound: stage.bufferBytes)
     } else {
       stage.opening = .paused
     }
-    act(index, outcome)
+    // What goes on at once is not held when the plugin fails.
+    act(index, outcome, letsPass: isData && !outcome.flags.contains(.pause) ? direction : nil)
     guard phase == .open else { return true }
     if !outcome.flags.contains(.pause) {
       if direction == .downstream { letPass(index) }
@@ -234,13 +229,16 @@ extension TCPStream {
   }
 
   /// Does what a reply asks for beside the outcome of its callback.
-  private func act(_ index: Int, _ outcome: PluginOutcome) {
+  ///
+  /// - Parameter direction: of the callback that lets pass what it was about.
+  private func act(_ index: Int, _ outcome: PluginOutcome, letsPass direction: TCPDirection? = nil) {
     let stage = stages[index]
+    let isOpen = chain.hosts[stage.place].settings.strategy == .failOpen
     if !outcome.contents.isDisjoint(with: [.splices, .properties, .overrides]) {
       var moved = 0
       outcome.forEachOperation { operation in
         switch operation.code {
-        case .splice: splice(stage, operation, &moved)
+        case .splice: splice(stage, operation, &moved, keepsOriginal: { isOpen && $0 != direction })
         case .setProperty: keepProperty(operation, of: stage)
         case .overrideHost: choose(operation.value, of: stage)
         default: break
@@ -264,7 +262,9 @@ extension TCPStream {
     if outcome.flags.contains(.continueUpstream) { release(index, .upstream) }
   }
 
-  private func splice(_ stage: TCPStage, _ operation: ReplyOperation, _ moved: inout Int) {
+  private func splice(
+    _ stage: TCPStage, _ operation: ReplyOperation, _ moved: inout Int, keepsOriginal: (TCPDirection) -> Bool
+  ) {
     guard let range = try? operation.range(), let buffer = operation.buffer else { return }
     let direction: TCPDirection
     switch buffer {
@@ -279,22 +279,20 @@ extension TCPStream {
       of: stage[direction].held.readableBytes, start: Int(range.start), length: Int(range.length),
       value: operation.value.count)
     guard moved <= Limits.maximumMovedBytes else { return }
-    stage[direction].held.splice(start: Int(range.start), length: Int(range.length), operation.value)
+    stage[direction].splice(
+      start: Int(range.start), length: Int(range.length), operation.value, keepsOriginal: keepsOriginal(direction),
+      bound: stage.bufferBytes)
   }
 
   /// Hands on what the plugin has held back.
   private func release(_ index: Int, _ direction: TCPDirection) {
     let stage = stages[index]
     guard phase == .open, stage[direction].isPaused else { return }
-    let bytes = stage[direction].held
-    let end = stage[direction].heldEnd
-    guard count(bytes.readableBytes &- stage[direction].came, of: chain.hosts[stage.place], direction) else {
+    guard count(stage[direction].held.readableBytes &- stage[direction].came, of: chain.hosts[stage.place], direction)
+    else {
       return madeTooMuch(index)
     }
-    stage[direction].held = ByteBuffer()
-    stage[direction].came = 0
-    stage[direction].heldEnd = false
-    stage[direction].isPaused = false
+    let (bytes, end) = stage[direction].release()
     pumpAgain = true
     pass(bytes, end: end, from: index, direction)
   }
