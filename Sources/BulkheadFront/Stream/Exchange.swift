@@ -58,7 +58,6 @@ final class Exchange: PluginStream {
   /// Strong: the connection lets go of its exchange when it closes.
   let connection: Downstream
   private(set) var streamID = StreamID.none
-  var admissionUntil: UInt64 = 0
 
   var phase = Phase.idle
   var awaiting = Awaiting.nothing
@@ -102,6 +101,9 @@ final class Exchange: PluginStream {
   var startedAt: UInt64 = 0
   /// ns, the monotonic clock.
   var startedMonotonic: UInt64 = 0
+
+  /// What plugins added to the request's body and the upstream has not taken.
+  var madeOfRequest = MadeBytes()
 
   // The upstream
   let pool: UpstreamPool
@@ -186,7 +188,6 @@ final class Exchange: PluginStream {
       propertyVersion = 0
     }
     redispatches = 0
-    admissionUntil = 0
     position = 0
     awaiting = .nothing
     requestEnded = false
@@ -228,6 +229,7 @@ final class Exchange: PluginStream {
     stopWalks()
     requestQueue.removeAll()
     responseQueue.removeAll()
+    madeOfRequest.settle()
     echoBytes = 0
     if echoBody.readableBytes > 0 { echoBody.clear() }
     if hasMetPlugins {
