@@ -171,6 +171,7 @@ extension Supervisor {
     record(.workerReady, time, plugin: worker.plugin.name, pid: worker.child.pid)
     announceGaps(worker)
     tellFront(.workerReady(worker: worker.id))
+    noticeStandbys(worker.plugin)
     handle(.ready(worker.number), worker.plugin)
     reloadNoticed(.ready, worker.plugin)
     armRecycling()
@@ -220,6 +221,7 @@ extension Supervisor {
     worker.isGone = true
     guard worker.state == .ready else { return }
     worker.state = .stopping
+    noticeStandbys(worker.plugin)
     // Ends take their time on a busy machine, and nothing waits for this one.
     let time = worker.plugin.policy.grace + .seconds(1)
     worker.timer = loop.after(time) { [unowned self, unowned worker] in
@@ -248,6 +250,7 @@ extension Supervisor {
   private func grace(_ worker: WorkerRuntime) {
     worker.state = .stopping
     tellFront(.retireWorker(worker: worker.id))
+    noticeStandbys(worker.plugin)
     loop.cancel(&worker.timer)
     let time = worker.plugin.policy.grace
     worker.timer = loop.after(time) { [unowned self, unowned worker] in
@@ -267,6 +270,7 @@ extension Supervisor {
     worker.wasKilled = true
     loop.cancel(&worker.timer)
     worker.child.send(signal: SIGKILL)
+    noticeStandbys(worker.plugin)
   }
 
   /// Lets a worker finish the streams that it has, then ends it; where there is none yet, none comes.
@@ -281,6 +285,7 @@ extension Supervisor {
     worker.state = .stopping
     if worker.cause == nil { worker.cause = ExitCause(reason: .requested, detail: "asked for") }
     tellFront(.retireWorker(worker: worker.id))
+    noticeStandbys(plugin)
     loop.cancel(&worker.timer)
     guard wasServing, front != nil else { return kill(worker, ExitCause(reason: .requested, detail: "asked for")) }
     awaitIdle(worker, until: loop.now + Self.drainTime, idleLooks: 0)
@@ -303,6 +308,21 @@ extension Supervisor {
     }
   }
 
+  /// Says which standby takes streams now, in place of one that is gone or goes.
+  private func noticeStandbys(_ plugin: PluginRuntime) {
+    guard plugin.policy.standby > 0 else { return }
+    // Where all go, none takes another's place.
+    let isWanted = (phase == .starting || phase == .running) && plugins.contains { $0 === plugin }
+    for worker in plugin.workers where worker.state == .ready {
+      let isStandby = plugin.role(of: worker) == .standby
+      if worker.isStandby, !isStandby, isWanted {
+        worker.child.note(.debug, "was a standby, takes streams now")
+        record(.standbyServes, "was a standby, takes streams now", plugin: plugin.name, pid: worker.child.pid)
+      }
+      worker.isStandby = isStandby
+    }
+  }
+
   // MARK: the end of a worker
 
   private func ended(_ worker: WorkerRuntime, _ status: ExitStatus) {
@@ -322,6 +342,7 @@ extension Supervisor {
     plugin.lastExit = .init(
       reason: cause.reason, detail: LogLine.escaped(cause.detail, quoted: false), at: time,
       crash: recordEnd(of: worker, cause, status, at: time))
+    noticeStandbys(plugin)
     if phase == .stopping {
       if workers.isEmpty { outcome = .success(()) }
     } else {
