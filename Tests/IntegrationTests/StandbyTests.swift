@@ -63,6 +63,9 @@ import Testing
     let events = try bulkhead.decode(EventsResponse.self, ControlPaths.events(after: 0, wait: 0)).events
     #expect(events.first { $0.kind == .recycled }?.message.contains("policy's limit is 100") == true, "\(events)")
     #expect(!events.contains { $0.kind == .standbyServes }, "there is none")
+    let metrics = try bulkhead.control("GET", ControlPaths.metrics).text
+    #expect(metrics.contains("\nbulkhead_recycled_workers_total{plugin=\"faulty\"} "), "\(metrics)")
+    #expect(!metrics.contains("\nbulkhead_recycled_workers_total{plugin=\"faulty\"} 0\n"), "\(metrics)")
     for _ in 1...3 {
       let old = try #require(try Self.workers(bulkhead, .serving).first)
       #expect(try bulkhead.control("POST", "/v1/plugins/faulty/restart").status / 100 == 2)

@@ -218,7 +218,7 @@ extension Supervisor {
     let staying = Set(reload.plugins.map(\.index))
     let gone = plugins.filter { !staying.contains($0.index) }
     for plugin in reload.fresh {
-      if let before = plugins.first(where: { $0.name == plugin.name }) { plugin.exits = before.exits }
+      if let before = plugins.first(where: { $0.name == plugin.name }) { plugin.counts = before.counts }
     }
     self.generation = generation
     plugins = reload.plugins

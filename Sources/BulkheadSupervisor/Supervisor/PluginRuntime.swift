@@ -26,10 +26,18 @@ final class PluginRuntime {
   /// Its worker processes, the oldest first.
   var workers: [WorkerRuntime] = []
   var lastExit: PluginInfo.LastExit?
-  /// How often a worker was interrupted since a callback, or its start, took too long.
-  var deadlineHits: UInt64 = 0
-  /// Ends of its workers since the supervisor started.
-  var exits: [ExitReason: UInt64] = [:]
+  /// Since the supervisor started, over all revisions of the plugin.
+  struct Counts {
+    /// Workers that were interrupted since a callback, or their start, took too long.
+    var deadlineHits: UInt64 = 0
+    /// Ends of its workers.
+    var exits: [ExitReason: UInt64] = [:]
+    /// Workers that reached a limit of its policy's recycling.
+    var recycled: UInt64 = 0
+    /// Lines of its workers' log that were dropped, as far as they say themselves.
+    var droppedLines: UInt64 = 0
+  }
+  var counts = Counts()
   /// Which missing layers were said already, so that a plugin that is restarted often does not repeat them.
   var announcedGaps: Set<[IsolationLayer]> = []
 

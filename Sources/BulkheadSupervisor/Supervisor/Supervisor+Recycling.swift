@@ -17,6 +17,7 @@ extension Supervisor {
       for worker in workers.values.sorted(by: { $0.id < $1.id }) where worker.state == .ready {
         guard let why = wear(of: worker), !worker.isWorn else { continue }
         worker.isWorn = true
+        counted(worker.plugin).counts.recycled += 1
         let what = "to be replaced by a fresh one: \(why)"
         worker.child.note(.info, what)
         record(.recycled, what, plugin: worker.plugin.name, pid: worker.child.pid)

@@ -112,6 +112,9 @@ extension Supervisor {
     child.onFlood = { [unowned self, unowned worker] in
       kill(worker, ExitCause(reason: .protocolViolation, detail: "it floods its log: \($0)"))
     }
+    child.onDropped = { [unowned self, unowned worker] lines in
+      counted(worker.plugin).counts.droppedLines &+= lines
+    }
     child.onExit = { [unowned self, unowned worker] in ended(worker, $0) }
     let deadline = plugin.policy.startDeadline
     worker.timer = loop.after(deadline) { [unowned self, unowned worker] in
@@ -239,7 +242,7 @@ extension Supervisor {
     if worker.cause == nil { worker.cause = cause }
     worker.child.note(.warn, "\(cause.reason.rawValue): \(cause.detail): it is interrupted")
     worker.keepStatus(now: loop.now)
-    if cause.reason == .deadline { worker.plugin.deadlineHits += 1 }
+    if cause.reason == .deadline { counted(worker.plugin).counts.deadlineHits += 1 }
     record(
       .workerInterrupted, "\(cause.reason.rawValue): \(cause.detail)", plugin: worker.plugin.name,
       pid: worker.child.pid)
@@ -323,6 +326,9 @@ extension Supervisor {
     }
   }
 
+  /// What counts for a plugin: its present revision.
+  func counted(_ plugin: PluginRuntime) -> PluginRuntime { plugins.first { $0.name == plugin.name } ?? plugin }
+
   // MARK: the end of a worker
 
   private func ended(_ worker: WorkerRuntime, _ status: ExitStatus) {
@@ -336,7 +342,7 @@ extension Supervisor {
         wasOutOfMemory: worker.controlGroup.wasOutOfMemory))
     worker.child.note(
       cause.reason == .requested ? .info : .error, "ended (\(cause.reason.rawValue)): \(cause.detail) [\(status)]")
-    (plugins.first { $0.name == plugin.name } ?? plugin).exits[cause.reason, default: 0] += 1
+    counted(plugin).counts.exits[cause.reason, default: 0] += 1
     // Part of it may be a plugin's words, and it ends on an operator's screen.
     let time = Timestamp.now
     plugin.lastExit = .init(
