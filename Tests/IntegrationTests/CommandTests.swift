@@ -156,5 +156,7 @@ import Testing
     #expect(try events().contains { $0.kind == .started && $0.pid == next.processIdentifier }, "\(text(output))")
     #expect(text(errors).contains("bulkheadd was started anew"), "\(text(errors))")
     #expect(follower.isRunning)
+    // Its directory is needed up to here.
+    #expect(!bulkhead.process.isRunning)
   }
 }
