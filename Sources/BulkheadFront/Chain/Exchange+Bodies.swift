@@ -430,6 +430,7 @@ extension Exchange {
     walk.outstanding = .nothing
     walk.redispatches += 1
     if fate == .redispatch, walk.redispatches <= 2 {
+      link.host.counters.redispatched &+= 1
       walk.takeBack(index)
       // Its other callback may have met another worker by now.
       if plugins[place].link === link { plugins[place] = PluginState() }

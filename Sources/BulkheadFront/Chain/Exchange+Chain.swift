@@ -342,6 +342,7 @@ extension Exchange {
     awaiting = .nothing
     redispatches += 1
     if fate == .redispatch, redispatches <= 2 {
+      link.host.counters.redispatched &+= 1
       if plugins[place].link === link { plugins[place] = PluginState() }
       callAgain()
     } else {

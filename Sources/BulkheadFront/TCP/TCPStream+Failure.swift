@@ -31,6 +31,7 @@ extension TCPStream {
     guard stage.meeting == .open, isAwaited else { return }
     stage.redispatches += 1
     if fate == .redispatch, !stage.hasState, stage.redispatches <= 2 {
+      link.host.counters.redispatched &+= 1
       if stage.held > 0 { link.letGo(stage.held) }
       stage.held = 0
       stage.link = nil

@@ -42,10 +42,18 @@ struct EventJournal {
 
   let since = Timestamp.now
   var ring = EventRing()
+  /// How many there were of each kind.
+  private(set) var counts: [EventInfo.Kind: UInt64] = [:]
   var waiters: [Waiter] = []
   var nextWaiter: UInt64 = 0
   var isTelling = false
   var graves: [Grave] = []
+
+  /// Keeps one more, and counts it.
+  mutating func append(_ event: EventInfo) -> UInt64 {
+    counts[event.kind, default: 0] += 1
+    return ring.append(event)
+  }
 }
 
 extension Supervisor {
@@ -55,7 +63,7 @@ extension Supervisor {
     _ kind: EventInfo.Kind, _ message: String, plugin: String? = nil, pid: Int32? = nil, at time: Timestamp = .now,
     crash: CrashInfo? = nil
   ) -> UInt64 {
-    let sequence = journal.ring.append(
+    let sequence = journal.append(
       EventInfo(
         at: time, kind: kind, plugin: plugin, pid: pid, message: LogLine.escaped(message, quoted: false), crash: crash))
     if !journal.isTelling, !journal.waiters.isEmpty {

@@ -65,6 +65,8 @@ final class ChildProcess {
   var onBrokenReport: (WireError) -> Void = { _ in }
   /// Takes each line that it writes to its standard error, before bounds and log.
   var onErrorLine: (String) -> Void = { _ in }
+  /// Told how many lines of its log were dropped, here or by itself: those it says itself are its word.
+  var onDropped: (UInt64) -> Void = { _ in }
   /// Called once where it says more than any honest child does; for people.
   var onFlood: (String) -> Void = { _ in }
   /// Called once, when it is gone and collected, and all that it had written was taken.
@@ -244,7 +246,9 @@ final class ChildProcess {
     switch frame {
     case .log(let level, let stream, let message):
       takeLine(level, stream: stream.isEmpty ? nil : stream, message)
-    case .dropped(let lines): takeLine(.warn, stream: nil, "\(lines) lines of log were dropped by the process itself")
+    case .dropped(let lines):
+      onDropped(lines)
+      takeLine(.warn, stream: nil, "\(lines) lines of log were dropped by the process itself")
     default: onFrame(frame)
     }
   }
@@ -274,7 +278,9 @@ final class ChildProcess {
 
   private func sayDropped() {
     let dropped = lineLimiter.takeDropped()
-    if dropped > 0 { note(.warn, "\(dropped) lines dropped: more than \(Int(lineLimiter.rate)) a second came") }
+    guard dropped > 0 else { return }
+    onDropped(dropped)
+    note(.warn, "\(dropped) lines dropped: more than \(Int(lineLimiter.rate)) a second came")
   }
 
   // MARK: the end

@@ -239,7 +239,9 @@ final class Supervisor {
         }
       case .disarmTimer: loop.cancel(&plugin.timer)
       case .budgetSpent:
-        note(.error, "\(budgetIsSpent(plugin)); workers that are still there go on", plugin: plugin.name)
+        let why = "\(budgetIsSpent(plugin)); workers that are still there go on"
+        note(.error, why, plugin: plugin.name)
+        record(.budgetSpent, why, plugin: plugin.name)
       case .report(let state): report(state, plugin)
       }
     }
