@@ -16,7 +16,9 @@ import Testing
   static func handover(_ open: [Int32]) -> Handover {
     Handover(
       number: 3, version: "1.2.3", failure: "why", nextWorker: 77,
-      listeners: [.init(name: "edge", host: "127.0.0.1", port: 0, address: "127.0.0.1:4711", socket: open[0])],
+      listeners: [
+        .init(name: "edge", host: "127.0.0.1", port: 0, address: "127.0.0.1:4711", isStorable: true, socket: open[0])
+      ],
       generations: [
         .init(
           version: "1.2.2", isLeaving: true,

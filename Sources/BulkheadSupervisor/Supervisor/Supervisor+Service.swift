@@ -21,7 +21,8 @@ extension Supervisor {
 
   /// Begins to watch, and to tell.
   func startService() {
-    storeListeners()
+    // A front of before may serve on, on other sockets: then these follow when it leaves.
+    if !upgrade.isPending { storeListeners() }
     serviceTick()
   }
 
@@ -106,7 +107,9 @@ extension Supervisor {
   // MARK: the listening sockets
 
   /// Has the service manager keep the sockets that are ours, so that connections wait in them while no supervisor is there.
-  private func storeListeners() {
+  func storeListeners() {
+    listeners.letGoOfFormer()
+    for name in listeners.forgettable { service.forget(name: name) }
     for socket in listeners.storable {
       let name = InheritedSockets.storedName(of: socket.listener)
       guard ServiceMessage.isStorable(name: name) else {
@@ -117,15 +120,11 @@ extension Supervisor {
       }
       service.store(socket.descriptor, name: name)
     }
-    for socket in listeners.leftovers {
-      if socket.isStored {
-        service.forget(name: socket.name)
-      } else {
-        note(
-          .warn,
-          "the socket '\(LogLine.escaped(socket.name, quoted: false))' on \(socket.address) that came with the start is "
-            + "no listener's: give it a listener's name (FileDescriptorName=) or address, or take it out of its unit")
-      }
+    for socket in listeners.leftovers where !socket.isStored {
+      note(
+        .warn,
+        "the socket '\(LogLine.escaped(socket.name, quoted: false))' on \(socket.address) that came with the start is "
+          + "no listener's: give it a listener's name (FileDescriptorName=) or address, or take it out of its unit")
     }
     listeners.leftovers = []
     for problem in setup.inherited.problems { note(.warn, problem) }

@@ -14,6 +14,8 @@ struct Handover: Equatable, Sendable {
     var port: UInt16
     /// Where it is bound.
     var address: String
+    /// No socket unit holds it: the service manager is to keep it.
+    var isStorable: Bool
     var socket: Int32
   }
 
@@ -53,10 +55,12 @@ struct Handover: Equatable, Sendable {
     }
   }
 
-  static let format: UInt32 = 1
+  static let format: UInt32 = 2
   /// More generations at a time are refused: each holds its processes.
   static let maximumGenerations = 4
   static let maximumWorkers = 65_536
+  /// Those of before, on which a front may serve, are among them.
+  static let maximumListeners = 4 * Limits.maximumListeners
   static let maximumBytes = 64 << 20
 
   /// Which upgrade it is, counted from 1.
@@ -85,6 +89,7 @@ struct Handover: Equatable, Sendable {
       writer.string(listener.host)
       writer.u16(listener.port)
       writer.string(listener.address)
+      writer.bool(listener.isStorable)
       writer.i32(listener.socket)
     }
     writer.array(generations) { writer, generation in
@@ -122,11 +127,11 @@ struct Handover: Equatable, Sendable {
     version = try reader.string("handover.version", atMost: 256)
     failure = try reader.string("handover.failure", atMost: 64 << 10)
     nextWorker = try reader.u64("handover.nextWorker")
-    listeners = try reader.array("handover.listeners", atMost: Limits.maximumListeners) { reader throws(WireError) in
+    listeners = try reader.array("handover.listeners", atMost: Self.maximumListeners) { reader throws(WireError) in
       Listener(
         name: try reader.string("listener.name"), host: try reader.string("listener.host"),
         port: try reader.u16("listener.port"), address: try reader.string("listener.address"),
-        socket: try reader.descriptor("listener.socket"))
+        isStorable: try reader.bool("listener.isStorable"), socket: try reader.descriptor("listener.socket"))
     }
     generations = try reader.array("handover.generations", atMost: Self.maximumGenerations) {
       reader throws(WireError) in

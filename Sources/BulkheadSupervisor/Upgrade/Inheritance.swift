@@ -17,7 +17,7 @@ final class Inheritance {
     self.supervisor = supervisor
     self.handover = nil
     supervisor.adopt(handover)
-    // The supervisor has its own descriptors of those it uses, and the rest are listeners that are gone.
+    // The supervisor has its own descriptors of them.
     for listener in handover.listeners { RawDescriptor.close(listener.socket) }
   }
 

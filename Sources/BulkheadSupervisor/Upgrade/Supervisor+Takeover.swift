@@ -112,6 +112,7 @@ extension Supervisor {
       tell(generation, .handOver(milliseconds: Self.leavingTime.wholeMilliseconds))
       limit(generation)
     }
+    storeListeners()
     upgrade.info?.state = .draining
     upgrade.info?.detail = ""
     note(
@@ -183,6 +184,7 @@ extension Supervisor {
     loop.after(.zero) { [unowned self] in
       if wasServing, !upgrade.isPending {
         tellFront(.accept)
+        storeListeners()
         upgrade.info?.state = .draining
         upgrade.info?.detail = "the front of before ended by itself: \(status)"
       }
