@@ -26,7 +26,7 @@ import Testing
           control: open[4], lifeline: open[5],
           workers: [
             .init(
-              id: 12, plugin: "stamp", wasReady: true,
+              id: 12, plugin: "stamp", wasReady: true, startedNanoseconds: 1_234,
               child: .init(pid: 11, pidfd: open[6], report: open[7], errors: open[8]))
           ])
       ])

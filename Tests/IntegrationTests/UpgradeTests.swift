@@ -19,6 +19,31 @@ import Testing
 
     func path(_ name: String) -> String { directory.appending(path: name).path }
 
+    /// Installs copies, as files of their own.
+    func copy() throws {
+      for name in Self.names {
+        try? FileManager.default.removeItem(atPath: path(name))
+        try FileManager.default.copyItem(atPath: UpgradeTests.binary(name), toPath: path(name))
+      }
+      // The engine is found beside them.
+      let engine = Build.products.appending(path: "../../deps/lib/libwasmtime.so").path
+      if FileManager.default.fileExists(atPath: engine), !FileManager.default.fileExists(atPath: path("libwasmtime.so"))
+      {
+        try FileManager.default.createSymbolicLink(atPath: path("libwasmtime.so"), withDestinationPath: engine)
+      }
+    }
+
+    /// The file of a binary.
+    func file(_ name: String) -> UInt64? { Self.file(path(name)) }
+
+    /// The file that a process executes.
+    static func file(of pid: Int32) -> UInt64? { file("/proc/\(pid)/exe") }
+
+    private static func file(_ path: String) -> UInt64? {
+      var status = stat()
+      return stat(path, &status) == 0 ? UInt64(status.st_ino) : nil
+    }
+
     func mend(_ name: String) throws {
       try? FileManager.default.removeItem(atPath: path(name))
       try FileManager.default.createSymbolicLink(
@@ -172,6 +197,79 @@ import Testing
     chmod(bulkhead.directory.path, 0o700)
     try bulkhead.wait("the next attempt works") { try bulkhead.status().upgrade?.state == .done }
     #expect(!ProcessTests.isAlive(front))
+    #expect(Self.stamped(try bulkhead.get()) == nil)
+  }
+
+  /// What every process of a Bulkhead executes.
+  static func executed(_ bulkhead: Bulkhead) throws -> [UInt64?] {
+    let front = try #require(try bulkhead.status().front.pid)
+    return ([bulkhead.pid, front] + (try bulkhead.workers().map(\.pid))).map { Installed.file(of: $0) }
+  }
+
+  @Test func whatRunsAfterAnUpgradeIsWhatWasInstalled() throws {
+    let installed = try Installed()
+    try installed.copy()
+    let bulkhead = try Bulkhead(
+      plugins: Self.stamp(), executable: installed.path("bulkheadd"),
+      arguments: ["--libexec", installed.directory.path])
+    let binaries = { ["bulkheadd", "bulkhead-front", "bulkhead-worker", "bulkhead-worker"].map { installed.file($0) } }
+    let before = binaries()
+    #expect(try Self.executed(bulkhead) == before)
+    try installed.copy()
+    #expect(zip(binaries(), before).allSatisfy { $0 != nil && $0 != $1 })
+    #expect(try Self.upgrade(bulkhead).status == 0, "\(bulkhead.logText.suffix(3_000))")
+    try bulkhead.wait("the old ones are gone") { try bulkhead.status().upgrade?.state == .done }
+    #expect(try Self.executed(bulkhead) == binaries())
+    #expect(Self.stamped(try bulkhead.get()) == nil)
+  }
+
+  @Test func theTrafficMovesToAsManyWorkersAsThereWere() throws {
+    var plugins = Self.stamp()
+    plugins[0].policy = "many"
+    let bulkhead = try Bulkhead(plugins: plugins, files: ["policies/many.yaml": "name: many\nworkers: 4\n"])
+    try bulkhead.wait("all are ready") { try bulkhead.workers().count { $0.state == .ready } == 5 }
+    let idle = try bulkhead.connection()
+    #expect(try idle.request().status == 200)
+    let old = Set(try bulkhead.workers().map(\.pid))
+    #expect(try Self.upgrade(bulkhead).status == 0)
+    let workers = try bulkhead.workers()
+    #expect(workers.count { $0.oldFront == nil && $0.role == .serving } == 5, "\(workers)")
+    #expect(Set(workers.lazy.filter { $0.oldFront != nil }.map(\.pid)) == old)
+    #expect(workers.allSatisfy { $0.uptimeSeconds < 600 })
+  }
+
+  /// One whose new version is refused, beside one that is well.
+  static func failing() throws -> Bulkhead {
+    var plugins = stamp()
+    for index in plugins.indices { plugins[index].policy = "two-tries" }
+    // The front's loops have two seconds to answer.
+    let bulkhead = try Bulkhead(plugins: plugins, environment: ["WATCHDOG_USEC": "4000000"])
+    plugins[1].module = "configure-fails"
+    try bulkhead.write(plugins[1])
+    let run = try upgrade(bulkhead)
+    #expect(run.status == ExitCode.unavailable && run.errors.contains("faulty"), "\(run)")
+    #expect(try bulkhead.status().upgrade?.state == .failed)
+    return bulkhead
+  }
+
+  @Test func whereTheFrontOfBeforeLosesAPluginTheNewOneTakesOver() throws {
+    let bulkhead = try Self.failing()
+    let reload = try bulkhead.control("POST", ControlPaths.reload)
+    #expect(reload.status == 409 && reload.text.contains("bulkheadctl upgrade"), "\(reload)")
+    let old = try #require(try bulkhead.workers().first { $0.plugin == "stamp" && $0.oldFront != nil })
+    kill(old.pid, SIGKILL)
+    try bulkhead.wait("the new one serves") { try bulkhead.status().upgrade?.state == .done }
+    #expect(Self.stamped(try bulkhead.get()) == nil, "faulty fails open")
+    let events = try bulkhead.decode(EventsResponse.self, ControlPaths.events).events
+    #expect(events.contains { $0.kind == .workerCrashed && $0.pid == old.pid })
+  }
+
+  @Test func whereTheFrontOfBeforeStandsStillTheNewOneTakesOver() throws {
+    let bulkhead = try Self.failing()
+    let front = try #require(try bulkhead.status().upgrade?.oldFronts.first)
+    kill(front, SIGSTOP)
+    try bulkhead.wait("it is killed") { !ProcessTests.isAlive(front) }
+    try bulkhead.wait("the new one serves") { try bulkhead.status().upgrade?.state == .done }
     #expect(Self.stamped(try bulkhead.get()) == nil)
   }
 

@@ -31,26 +31,48 @@ extension Supervisor {
     if service.isThere, !saidReady, phase == .starting {
       service.extendStart(by: Self.startExtension, status: serviceStatus)
     }
-    if watchFront() { service.alive() }
+    if watchFronts() { service.alive() }
     let interval = service.watchdog.map { min($0 / 4, Self.pingInterval) } ?? Self.pingInterval
     serviceTimer = loop.after(max(interval, .milliseconds(10))) { [unowned self] in serviceTick() }
   }
 
-  /// Asks the front whether its loops run; one that does not answer in time is killed, once.
+  /// Asks each front whether its loops run, that of before an upgrade too; one that does not answer in time is killed, once.
   ///
   /// - Returns: whether all is as it should be, or is being seen to.
-  private func watchFront() -> Bool {
-    guard let front, front.isServing else { return true }
+  private func watchFronts() -> Bool {
+    var isWell = true
+    if let front, front.isServing {
+      isWell = watch(front) {
+        tellFront(.ping(number: $0))
+      } late: {
+        kill(front, $0)
+      }
+    }
+    for generation in upgrade.previous where generation.hasFront {
+      let front = generation.front
+      // One that leaves may have closed its end already.
+      guard generation.serves || front.watch != nil else { continue }
+      let previous = watch(front) {
+        tell(generation, .ping(number: $0))
+      } late: { cause in
+        front.child.note(.error, "\(cause.detail): it is killed")
+        kill(front, cause)
+      }
+      isWell = isWell && previous
+    }
+    return isWell
+  }
+
+  private func watch(_ front: FrontRuntime, ask: (UInt32) -> Void, late: (ExitCause) -> Void) -> Bool {
     guard let askedAt = front.pingedAt else {
       front.pings &+= 1
       front.pingedAt = loop.now
-      tellFront(.ping(number: front.pings))
+      ask(front.pings)
       return true
     }
     guard loop.now - askedAt >= pingDeadline else { return true }
     guard front.cause == nil else { return false }
-    kill(
-      front, ExitCause(reason: .deadline, detail: "its event loops did not answer within \(pingDeadline.text)"))
+    late(ExitCause(reason: .deadline, detail: "its event loops did not answer within \(pingDeadline.text)"))
     return true
   }
 
@@ -98,7 +120,8 @@ extension Supervisor {
       let names = plugins.filter { $0.machine.state == .quarantined }.map(\.name)
       parts.append("quarantined: " + names.prefix(5).joined(separator: ", ") + (names.count > 5 ? ", ..." : ""))
     }
-    return (front?.isServing == true ? "Serving; " : "The front is being replaced; ") + parts.joined(separator: ", ")
+    let serving = front?.isServing == true ? "Serving; " : "The front is being replaced; "
+    return (upgrade.isPending ? "The front of before the upgrade serves; " : serving) + parts.joined(separator: ", ")
   }
 
   /// Says that the end has begun.

@@ -35,6 +35,8 @@ struct Handover: Equatable, Sendable {
     var id: UInt64
     var plugin: String
     var wasReady: Bool
+    /// On the monotonic clock.
+    var startedNanoseconds: UInt64
     var child: Child
   }
 
@@ -75,6 +77,7 @@ struct Handover: Equatable, Sendable {
   /// The oldest one first.
   var generations: [Generation]
 
+
   var descriptors: [Int32] { listeners.map(\.socket) + generations.flatMap(\.descriptors) }
 
   func encoded() -> [UInt8] {
@@ -102,6 +105,7 @@ struct Handover: Equatable, Sendable {
         writer.u64(worker.id)
         writer.string(worker.plugin)
         writer.bool(worker.wasReady)
+        writer.u64(worker.startedNanoseconds)
         worker.child.encode(into: &writer)
       }
     }
@@ -142,7 +146,8 @@ struct Handover: Equatable, Sendable {
         workers: try reader.array("generation.workers", atMost: Self.maximumWorkers) { reader throws(WireError) in
           Worker(
             id: try reader.u64("worker.id"), plugin: try reader.string("worker.plugin"),
-            wasReady: try reader.bool("worker.wasReady"), child: try Child(&reader))
+            wasReady: try reader.bool("worker.wasReady"),
+            startedNanoseconds: try reader.u64("worker.startedNanoseconds"), child: try Child(&reader))
         })
     }
     try reader.end("handover")

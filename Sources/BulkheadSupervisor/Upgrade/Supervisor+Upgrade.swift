@@ -73,7 +73,7 @@ extension Supervisor {
       if let problem { return failUpgrade(problem) }
       guard mayUpgrade else { return failUpgrade("the supervisor stops") }
       upgrade.isExecuting = true
-      upgrade.deadline = loop.now + Self.quietTime
+      upgrade.quietDeadline = loop.now + Self.quietTime
       executeWhenQuiet()
     }
   }
@@ -85,7 +85,7 @@ extension Supervisor {
       return failUpgrade("the supervisor stops")
     }
     guard isQuiet else {
-      guard loop.now < upgrade.deadline else {
+      guard loop.now < upgrade.quietDeadline else {
         upgrade.isExecuting = false
         return failUpgrade(
           "for \(Self.quietTime.text) a worker was starting or the front was not serving: try again when all is well")
@@ -128,7 +128,7 @@ extension Supervisor {
           workers: workers.sorted { $0.key < $1.key }.map {
             .init(
               id: $0.key, plugin: $0.value.plugin.name, wasReady: $0.value.state == .ready,
-              child: $0.value.child.handover)
+              startedNanoseconds: $0.value.startedAt.wholeNanoseconds, child: $0.value.child.handover)
           }))
     }
     return Handover(
