@@ -45,6 +45,14 @@ import Testing
     #expect(Set(handover.descriptors) == Set(open.numbers))
   }
 
+  @Test func aFailureWithoutEndIsCutSoThatTheNextProgramCanReadIt() throws {
+    let open = Open(9)
+    var handover = Self.handover(open.numbers)
+    handover.failure = String(repeating: "ü", count: 1 << 20)
+    let read = try Self.decode(handover.encoded()).get().failure
+    #expect(handover.failure.hasPrefix(read) && read.utf8.count == Handover.maximumFailure)
+  }
+
   @Test func everyTruncationAndWhatFollowsItIsRefused() {
     let open = Open(9)
     let bytes = Self.handover(open.numbers).encoded()

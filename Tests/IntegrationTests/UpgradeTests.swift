@@ -273,6 +273,60 @@ import Testing
     #expect(Self.stamped(try bulkhead.get()) == nil)
   }
 
+  /// One whose new version does not start, for a reason that no check sees.
+  static func held(_ installed: Installed? = nil, upstream: String = "{name: up, builtin: echo}") throws -> Bulkhead {
+    let bulkhead = try Bulkhead(
+      plugins: stamp(), upstream: upstream, executable: installed?.path("bulkheadd") ?? binary("bulkheadd"),
+      arguments: ["--libexec", Build.products.path])
+    chmod(bulkhead.directory.path, 0o777)
+    #expect(try bulkhead.control("POST", ControlPaths.upgrade).status == 200)
+    try bulkhead.wait("the new one gives up") { bulkhead.logText.contains("the front of before serves on") }
+    return bulkhead
+  }
+
+  @Test func aVersionThatDoesNotStartEndsWithTheLastFrontThatServes() throws {
+    let bulkhead = try Self.held()
+    let front = try #require(ProcessTests.descendants(of: bulkhead.pid).first { Self.name($0) == "bulkhead-front" })
+    kill(front, SIGKILL)
+    bulkhead.process.waitUntilExit()
+    #expect(bulkhead.process.terminationStatus != 0)
+    #expect(bulkhead.logText.contains("has ended, and this version does not start"))
+  }
+
+  @Test func aVersionThatDoesNotStartDrainsTheFrontOfBeforeWhenItIsStopped() throws {
+    let slow = try ScriptedUpstream { connection in
+      guard ((try? connection.readHead()) ?? nil) != nil else { return }
+      try? connection.write("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nslow")
+      usleep(1_500_000)
+      try? connection.write("slow")
+    }
+    let bulkhead = try Self.held(upstream: "{name: up, endpoints: [\"127.0.0.1:\(slow.port)\"]}")
+    let busy = try bulkhead.connection()
+    try busy.send("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n")
+    try slow.waitForRequest()
+    bulkhead.process.terminate()
+    #expect(try busy.receive().text == "slowslow")
+    bulkhead.process.waitUntilExit()
+    #expect(bulkhead.process.terminationStatus == 0, "\(bulkhead.logText.suffix(2_000))")
+  }
+
+  @Test func aProgramThatCannotTakeOverIsNotExecutedForOneThatDoesNotStart() throws {
+    let installed = try Installed()
+    let bulkhead = try Self.held(installed)
+    try installed.replace("bulkheadd", by: "exit 64")
+    try bulkhead.wait("it is tried") { bulkhead.logText.contains("restart bulkheadd instead") }
+    #expect(Self.stamped(try bulkhead.get()) == nil)
+    try installed.mend("bulkheadd")
+    chmod(bulkhead.directory.path, 0o700)
+    try bulkhead.wait("the next attempt works") { try bulkhead.status().upgrade?.state == .done }
+    #expect(Self.stamped(try bulkhead.get()) == nil)
+  }
+
+  static func name(_ pid: Int32) -> String {
+    let text = (try? String(contentsOfFile: "/proc/\(pid)/cmdline", encoding: .utf8)) ?? ""
+    return text.split(separator: "\0").first.map(String.init) ?? ""
+  }
+
   @Test func aSupervisorKilledDuringAnUpgradeLeavesNothing() throws {
     let bulkhead = try Bulkhead(plugins: Self.stamp())
     let idle = try bulkhead.connection()

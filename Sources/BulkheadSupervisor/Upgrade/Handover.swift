@@ -64,6 +64,8 @@ struct Handover: Equatable, Sendable {
   /// Those of before, on which a front may serve, are among them.
   static let maximumListeners = 4 * Limits.maximumListeners
   static let maximumBytes = 64 << 20
+  /// A longer text of why an attempt failed is cut: bytes.
+  static let maximumFailure = 16 << 10
 
   /// Which upgrade it is, counted from 1.
   var number: UInt32
@@ -85,7 +87,7 @@ struct Handover: Equatable, Sendable {
     writer.u32(Self.format)
     writer.u32(number)
     writer.string(version)
-    writer.string(failure)
+    writer.string(String(decoding: failure.utf8.prefix(Self.maximumFailure), as: UTF8.self))
     writer.u64(nextWorker)
     writer.array(listeners) { writer, listener in
       writer.string(listener.name)
