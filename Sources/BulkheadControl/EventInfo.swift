@@ -48,7 +48,7 @@ public struct EventInfo: Hashable, Sendable, Codable {
     public static let upgradeFailed = Kind(rawValue: "upgrade_failed")
   }
 
-  /// Counts from 1 in each run of the supervisor, without a gap.
+  /// Counts from 1 in each run of the supervisor, without a gap; an upgrade begins none.
   public var sequence: UInt64
   public var at: Timestamp
   public var kind: Kind

@@ -29,7 +29,7 @@ import Testing
               id: 12, plugin: "stamp", wasReady: true, startedNanoseconds: 1_234,
               child: .init(pid: 11, pidfd: open[6], report: open[7], errors: open[8]))
           ])
-      ])
+      ], events: .init(since: -5, last: 7, kept: [[1, 2], []]))
   }
 
   static func decode(_ bytes: [UInt8]) -> Result<Handover, WireError> {

@@ -206,7 +206,7 @@ import Testing
     return ([bulkhead.pid, front] + (try bulkhead.workers().map(\.pid))).map { Installed.file(of: $0) }
   }
 
-  @Test func whatRunsAfterAnUpgradeIsWhatWasInstalled() throws {
+  @Test func whatRunsAfterAnUpgradeIsWhatWasInstalledAndEventsGoOn() throws {
     let installed = try Installed()
     try installed.copy()
     let bulkhead = try Bulkhead(
@@ -215,12 +215,18 @@ import Testing
     let binaries = { ["bulkheadd", "bulkhead-front", "bulkhead-worker", "bulkhead-worker"].map { installed.file($0) } }
     let before = binaries()
     #expect(try Self.executed(bulkhead) == before)
+    let first = try bulkhead.decode(EventsResponse.self, ControlPaths.events)
     try installed.copy()
     #expect(zip(binaries(), before).allSatisfy { $0 != nil && $0 != $1 })
     #expect(try Self.upgrade(bulkhead).status == 0, "\(bulkhead.logText.suffix(3_000))")
     try bulkhead.wait("the old ones are gone") { try bulkhead.status().upgrade?.state == .done }
     #expect(try Self.executed(bulkhead) == binaries())
     #expect(Self.stamped(try bulkhead.get()) == nil)
+    let events = try bulkhead.decode(EventsResponse.self, ControlPaths.events)
+    #expect(events.since == first.since)
+    #expect(Array(events.events.prefix(first.events.count)) == first.events)
+    #expect(events.events.map(\.sequence) == Array(1...events.last))
+    #expect(events.events.contains { $0.kind == .upgraded })
   }
 
   @Test func theTrafficMovesToAsManyWorkersAsThereWere() throws {

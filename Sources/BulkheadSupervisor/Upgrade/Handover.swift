@@ -57,6 +57,16 @@ struct Handover: Equatable, Sendable {
     }
   }
 
+  /// The events that are kept, so that who follows them misses none.
+  struct Events: Equatable, Sendable {
+    /// When the supervisor started, in milliseconds since 1970.
+    var since: Int64 = 0
+    /// The sequence of the newest one.
+    var last: UInt64 = 0
+    /// As JSON, the oldest first.
+    var kept: [[UInt8]] = []
+  }
+
   static let format: UInt32 = 2
   /// More generations at a time are refused: each holds its processes.
   static let maximumGenerations = 4
@@ -64,6 +74,8 @@ struct Handover: Equatable, Sendable {
   /// Those of before, on which a front may serve, are among them.
   static let maximumListeners = 4 * Limits.maximumListeners
   static let maximumBytes = 64 << 20
+  /// The largest event: bytes.
+  static let maximumEvent = 1 << 20
   /// A longer text of why an attempt failed is cut: bytes.
   static let maximumFailure = 16 << 10
 
@@ -79,6 +91,7 @@ struct Handover: Equatable, Sendable {
   /// The oldest one first.
   var generations: [Generation]
 
+  var events = Events()
 
   var descriptors: [Int32] { listeners.map(\.socket) + generations.flatMap(\.descriptors) }
 
@@ -111,13 +124,17 @@ struct Handover: Equatable, Sendable {
         worker.child.encode(into: &writer)
       }
     }
+    writer.u64(UInt64(bitPattern: events.since))
+    writer.u64(events.last)
+    writer.array(events.kept) { writer, event in writer.blob(event) }
     return writer.array
   }
 
   init(
     number: UInt32, version: String, failure: String = "", nextWorker: UInt64, listeners: [Listener],
-    generations: [Generation]
+    generations: [Generation], events: Events = Events()
   ) {
+    self.events = events
     self.number = number
     self.version = version
     self.failure = failure
@@ -151,6 +168,11 @@ struct Handover: Equatable, Sendable {
             wasReady: try reader.bool("worker.wasReady"),
             startedNanoseconds: try reader.u64("worker.startedNanoseconds"), child: try Child(&reader))
         })
+    }
+    events.since = Int64(bitPattern: try reader.u64("events.since"))
+    events.last = try reader.u64("events.last")
+    events.kept = try reader.array("events.kept", atMost: EventRing.maximumEvents) { reader throws(WireError) in
+      try reader.bytes("event", atMost: Self.maximumEvent)
     }
     try reader.end("handover")
     // Two owners of one number would close it under each other.

@@ -18,6 +18,7 @@ extension Supervisor {
   /// Takes over what the program before left. To be called once, before anything is started.
   func adopt(_ handover: Handover) {
     nextWorker = max(handover.nextWorker, 1)
+    journal.takeOver(handover.events)
     upgrade.info = UpgradeInfo(
       number: handover.number, state: handover.failure.isEmpty ? .starting : .failed, from: handover.version,
       detail: handover.failure)

@@ -133,7 +133,8 @@ extension Supervisor {
     }
     return Handover(
       number: upgrade.info?.number ?? 1, version: SupervisorOptions.version, failure: failure, nextWorker: nextWorker,
-      listeners: listeners.handover(configuration.listeners), generations: generations)
+      listeners: listeners.handover(configuration.listeners), generations: generations,
+      events: journal.handover)
   }
 
   /// Kills this program's own front and workers.
