@@ -27,7 +27,8 @@ private final class ScriptedChild {
     let writer = LogWriter(format: .text, minimumLevel: .debug, descriptor: file.raw)
     let loop = try EventLoop()
     let child = try ChildProcess(
-      .init(process: "worker", plugin: "geo"), executable: path, name: "script", descriptors: [], namespaces: [],
+      .init(process: "worker", plugin: "geo"), executable: Executable(path: path), name: "script", descriptors: [],
+      namespaces: [],
       unprivilegedID: 65_534, blockingReport: true,
       bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: linesPerSecond), loop: loop, log: writer)
     child.onFrame = { [unowned self] in frames.append($0) }
@@ -96,7 +97,8 @@ private func printf(_ frame: ReportFrame) -> String {
   let writer = LogWriter(format: .text, minimumLevel: .critical)
   let error = #expect(throws: SystemError.self) {
     _ = try ChildProcess(
-      .init(process: "worker", plugin: nil), executable: "/nonexistent/worker", name: "worker", descriptors: [],
+      .init(process: "worker", plugin: nil), executable: Executable(path: "/nonexistent/worker"), name: "worker",
+      descriptors: [],
       namespaces: [], unprivilegedID: 65_534, blockingReport: false, bounds: .init(frame: 4_096, linesPerSecond: 1),
       loop: loop, log: writer)
   }

@@ -218,6 +218,14 @@ import Testing
     let first = try bulkhead.decode(EventsResponse.self, ControlPaths.events)
     try installed.copy()
     #expect(zip(binaries(), before).allSatisfy { $0 != nil && $0 != $1 })
+    // Until the upgrade whatever is started anew is of the version that runs.
+    let family = Set(try bulkhead.workers().map(\.pid))
+    kill(try #require(try bulkhead.status().front.pid), SIGKILL)
+    try bulkhead.wait("front and workers are back") {
+      try bulkhead.workers().count { $0.state == .ready && !family.contains($0.pid) } == 2
+    }
+    #expect(try Self.executed(bulkhead) == before)
+    #expect(Self.stamped(try bulkhead.get()) == nil)
     #expect(try Self.upgrade(bulkhead).status == 0, "\(bulkhead.logText.suffix(3_000))")
     try bulkhead.wait("the old ones are gone") { try bulkhead.status().upgrade?.state == .done }
     #expect(try Self.executed(bulkhead) == binaries())
@@ -242,6 +250,23 @@ import Testing
     #expect(workers.count { $0.oldFront == nil && $0.role == .serving } == 5, "\(workers)")
     #expect(Set(workers.lazy.filter { $0.oldFront != nil }.map(\.pid)) == old)
     #expect(workers.allSatisfy { $0.uptimeSeconds < 600 })
+  }
+
+  @Test func aWorkerThatWasOnItsWayOutDoesNotStayWithTheFrontOfBefore() throws {
+    var plugins = Self.stamp()
+    plugins[0].policy = "lenient"
+    let policy = "name: lenient\ncallbackDeadline: 100ms\ngrace: 60s\nbackoff: {initial: 1ms, max: 5ms}\n"
+    let bulkhead = try Bulkhead(plugins: plugins, files: ["policies/lenient.yaml": policy])
+    let idle = try bulkhead.connection()
+    #expect(try idle.request().status == 200)
+    let worker = try #require(try bulkhead.worker(of: "stamp")).pid
+    kill(worker, SIGSTOP)
+    #expect(try bulkhead.get().status == 503)
+    try bulkhead.wait("another one is ready") { try bulkhead.worker(of: "stamp").map { $0.pid != worker } ?? false }
+    #expect(try Self.upgrade(bulkhead).status == 0)
+    let front = try #require(try bulkhead.status().upgrade?.oldFronts.first)
+    try bulkhead.wait("it is killed") { !ProcessTests.isAlive(worker) }
+    #expect(ProcessTests.isAlive(front))
   }
 
   /// One whose new version is refused, beside one that is well.

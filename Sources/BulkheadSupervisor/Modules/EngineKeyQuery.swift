@@ -10,26 +10,27 @@ enum EngineKeyQuery {
   private static let timeout: Int32 = 10_000
 
   /// - Throws: `StartError` (unavailable) where the compiler cannot be started or gives no key.
-  static func run(compiler: String) throws(StartError) -> EngineKey {
+  static func run(compiler: Executable) throws(StartError) -> EngineKey {
     do throws(SystemError) {
       let null = try Descriptor.open("/dev/null", .readWrite)
       let pipe = try Pipe(nonBlockingRead: true)
-      let process = try ProcessSpawner.spawn(
-        SpawnRequest(
-          executable: compiler, arguments: ["bulkhead-compiler", argument],
-          descriptors: [null.raw, pipe.write.raw, STDERR_FILENO]))
+      var request = SpawnRequest(
+        executable: compiler.path, arguments: ["bulkhead-compiler", argument],
+        descriptors: [null.raw, pipe.write.raw, STDERR_FILENO])
+      request.image = compiler.image
+      let process = try ProcessSpawner.spawn(request)
       let output = read(pipe.takeRead())
       if output == nil { try? process.send(signal: SIGKILL) }
       let status = try process.wait()
       guard let output, status == .exited(code: 0) else {
         throw SystemError(
-          operation: "ask for the engine of", subject: compiler, code: ETIMEDOUT,
+          operation: "ask for the engine of", subject: compiler.path, code: ETIMEDOUT,
           advice: "no answer, \(status); is libwasmtime.so installed with it?")
       }
       let text = String(decoding: output, as: UTF8.self)
       guard let line = text.split(separator: "\n").first, let key = EngineKey(line) else {
         throw SystemError(
-          operation: "ask for the engine of", subject: compiler, code: EINVAL,
+          operation: "ask for the engine of", subject: compiler.path, code: EINVAL,
           advice: "its answer is no name; the binaries must be of one version")
       }
       return key
