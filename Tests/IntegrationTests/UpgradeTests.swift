@@ -262,7 +262,9 @@ import Testing
     let worker = try #require(try bulkhead.worker(of: "stamp")).pid
     kill(worker, SIGSTOP)
     #expect(try bulkhead.get().status == 503)
-    try bulkhead.wait("another one is ready") { try bulkhead.worker(of: "stamp").map { $0.pid != worker } ?? false }
+    try bulkhead.wait("it is on its way out") {
+      try bulkhead.workers().contains { $0.pid == worker && $0.state == .stopping }
+    }
     #expect(try Self.upgrade(bulkhead).status == 0)
     let front = try #require(try bulkhead.status().upgrade?.oldFronts.first)
     try bulkhead.wait("it is killed") { !ProcessTests.isAlive(worker) }

@@ -236,17 +236,19 @@ extension Supervisor {
   private func previousWorkerEnded(_ id: UInt64, of generation: PreviousGeneration, _ status: ExitStatus) {
     guard let worker = generation.workers.removeValue(forKey: id) else { return }
     loop.cancel(&worker.timer)
-    // One that goes with its front may be seen to end before it.
+    let wasServing = generation.serves
     loop.after(Self.frontEndMargin) { [unowned self] in
-      withExtendedLifetime(worker) { bury(worker, of: generation, status) }
+      // One that goes with its front may be seen to end before it; a front that was told to leave since is none such.
+      let wentAlong = !generation.hasFront && !(wasServing && generation.isLeaving)
+      bury(worker, status, wentAlong: wentAlong)
     }
     forgetIfGone(generation)
   }
 
-  private func bury(_ worker: PreviousGeneration.Worker, of generation: PreviousGeneration, _ status: ExitStatus) {
+  private func bury(_ worker: PreviousGeneration.Worker, _ status: ExitStatus, wentAlong: Bool) {
     let cause = ExitAnalysis.cause(
-      .init(first: worker.cause, end: status, wasReady: true, wasKilled: !generation.hasFront))
-    let isExpected = cause.reason == .requested || !generation.hasFront
+      .init(first: worker.cause, end: status, wasReady: true, wasKilled: wentAlong))
+    let isExpected = cause.reason == .requested || wentAlong
     worker.child.note(
       isExpected ? .debug : .error,
       "ended (\(cause.reason.rawValue)): \(cause.detail); it is of before the upgrade, and is not replaced [\(status)]")
