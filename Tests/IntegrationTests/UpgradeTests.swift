@@ -293,8 +293,11 @@ import Testing
     kill(old.pid, SIGKILL)
     try bulkhead.wait("the new one serves") { try bulkhead.status().upgrade?.state == .done }
     #expect(Self.stamped(try bulkhead.get()) == nil, "faulty fails open")
-    let events = try bulkhead.decode(EventsResponse.self, ControlPaths.events).events
-    #expect(events.contains { $0.kind == .workerCrashed && $0.pid == old.pid })
+    try bulkhead.wait("its end is told") {
+      try bulkhead.decode(EventsResponse.self, ControlPaths.events).events.contains {
+        $0.kind == .workerCrashed && $0.pid == old.pid
+      }
+    }
   }
 
   @Test func whereTheFrontOfBeforeStandsStillTheNewOneTakesOver() throws {
