@@ -67,7 +67,8 @@ import Testing
     }
     let (failures, counts) = load.finish()
     #expect(failures.isEmpty, "FAIL_CLOSE, so that a lost one would show: \(failures) of \(counts)")
-    #expect(try bulkhead.plugin("faulty").lastExit?.reason == .requested)
+    let exit = try bulkhead.plugin("faulty").lastExit
+    #expect(exit?.reason == .requested, "\(String(describing: exit)) in:\n\(bulkhead.logText.suffix(3_000))")
   }
 
   @Test func aSpentBudgetLeavesTheOtherWorkersServingUntilNoneIsLeft() throws {
