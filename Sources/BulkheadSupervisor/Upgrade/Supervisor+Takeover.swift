@@ -150,6 +150,7 @@ extension Supervisor {
       limit(generation)
     }
     storeListeners()
+    updateService()
     upgrade.info?.state = .draining
     upgrade.info?.detail = ""
     note(
@@ -226,6 +227,7 @@ extension Supervisor {
       if wasServing, !upgrade.isPending {
         tellFront(.accept)
         storeListeners()
+        updateService()
         upgrade.info?.state = .draining
         upgrade.info?.detail = "the front of before ended by itself: \(status)"
       }
