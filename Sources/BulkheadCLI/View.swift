@@ -104,10 +104,11 @@ struct View {
       return [
         .init(worker.plugin), .init("\(worker.pid)"),
         .init(worker.state.rawValue, colour: worker.state == .ready ? .green : .yellow),
-        .init(worker.role?.rawValue ?? "-"),
+        .init(worker.oldFront == nil ? worker.role?.rawValue ?? "-" : "old"),
         .init(Self.span(worker.uptimeSeconds)), .init("\(worker.callbacks)"),
         .init(worker.pssBytes.map { "\(ByteCount(bytes: $0))" } ?? "-"),
-        .init("\(holding)/\(worker.isolation.count)", colour: isWhole ? .green : .yellow),
+        worker.oldFront == nil
+          ? .init("\(holding)/\(worker.isolation.count)", colour: isWhole ? .green : .yellow) : .init("-"),
         .init(worker.currentCallback.map(running) ?? "-"),
       ]
     }

@@ -60,7 +60,7 @@ public struct EventInfo: Hashable, Sendable, Codable {
     ]
   }
 
-  /// Counts from 1 in each run of the supervisor, without a gap.
+  /// Counts from 1 in each run of the supervisor, without a gap; an upgrade begins none.
   public var sequence: UInt64
   public var at: Timestamp
   public var kind: Kind

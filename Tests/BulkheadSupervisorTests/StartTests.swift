@@ -8,6 +8,20 @@ import Testing
 
 @testable import BulkheadSupervisor
 
+@Test func aBinaryThatWasPinnedIsExecutedByItsPathUntilThatLeadsToAnother() throws {
+  let path = NSTemporaryDirectory() + "bulkhead-binary-\(UUID().uuidString)"
+  defer { unlink(path) }
+  try Data("a".utf8).write(to: URL(fileURLWithPath: path))
+  let pinned = try Executable(pinning: path)
+  #expect(pinned.image == nil)
+  try Data("b".utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
+  #expect(pinned.image != nil)
+  #expect(Executable(path: path).image == nil)
+  unlink(path)
+  #expect(pinned.image != nil)
+  #expect(throws: SystemError.self) { try Executable(pinning: path) }
+}
+
 @Test(arguments: [
   ("worker", ShippedProfiles.worker), ("compiler", ShippedProfiles.compiler), ("front", ShippedProfiles.front),
 ])

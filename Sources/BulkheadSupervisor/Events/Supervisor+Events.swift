@@ -40,7 +40,7 @@ struct EventJournal {
     weak var plugin: PluginRuntime?
   }
 
-  let since = Timestamp.now
+  var since = Timestamp.now
   var ring = EventRing()
   /// How many there were of each kind.
   private(set) var counts: [EventInfo.Kind: UInt64] = [:]
@@ -53,6 +53,23 @@ struct EventJournal {
   mutating func append(_ event: EventInfo) -> UInt64 {
     counts[event.kind, default: 0] += 1
     return ring.append(event)
+  }
+
+  /// What the next program in this one's place needs to go on.
+  var handover: Handover.Events {
+    let kept = ring.all.map { try? ControlJSON.encode($0) }
+    // Without a gap, as the ring is: an event too large for the handover ends it.
+    let fitting = kept.reversed().prefix { $0.map { $0.count <= Handover.maximumEvent } ?? false }
+    return Handover.Events(
+      since: since.milliseconds, last: ring.last, kept: fitting.reversed().compactMap { $0 })
+  }
+
+  /// Goes on where the program before was. What of it cannot be understood is left out, with what came before.
+  mutating func takeOver(_ events: Handover.Events) {
+    guard events.last > 0 else { return }
+    since = Timestamp(milliseconds: events.since)
+    ring = EventRing(
+      after: events.kept.compactMap { try? ControlJSON.decode(EventInfo.self, from: $0) }, last: events.last)
   }
 }
 

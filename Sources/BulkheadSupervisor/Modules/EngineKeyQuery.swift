@@ -11,7 +11,7 @@ final class EngineKeyQuery {
   /// Fits into the pipe, so that nobody need read before the end.
   private static let maximumAnswer = 4_096
 
-  private let compiler: String
+  private let compiler: Executable
   private let loop: EventLoop
   private let process: SpawnedProcess
   private let output: SharedDescriptor
@@ -23,16 +23,17 @@ final class EngineKeyQuery {
   /// Starts the compiler; the loop does the rest.
   ///
   /// - Throws: `StartError` (unavailable) where it cannot be started.
-  init(compiler: String, loop: EventLoop) throws(StartError) {
+  init(compiler: Executable, loop: EventLoop) throws(StartError) {
     self.compiler = compiler
     self.loop = loop
     do throws(SystemError) {
       let null = try Descriptor.open("/dev/null", .readWrite)
       let pipe = try Pipe(nonBlockingRead: true)
-      process = try ProcessSpawner.spawn(
-        SpawnRequest(
-          executable: compiler, arguments: ["bulkhead-compiler", Self.argument],
-          descriptors: [null.raw, pipe.write.raw, STDERR_FILENO]))
+      var request = SpawnRequest(
+        executable: compiler.path, arguments: ["bulkhead-compiler", Self.argument],
+        descriptors: [null.raw, pipe.write.raw, STDERR_FILENO])
+      request.image = compiler.image
+      process = try ProcessSpawner.spawn(request)
       output = SharedDescriptor(pipe.takeRead())
     } catch {
       throw StartError(ExitCode.unavailable, "\(error)")
@@ -64,7 +65,7 @@ final class EngineKeyQuery {
       end()
       guard !isLate, status == .exited(code: 0) else {
         throw SystemError(
-          operation: "ask for the engine of", subject: compiler, code: ETIMEDOUT,
+          operation: "ask for the engine of", subject: compiler.path, code: ETIMEDOUT,
           advice: "no answer, \(status); is libwasmtime.so installed with it?")
       }
       var answer = [UInt8](repeating: 0, count: Self.maximumAnswer)
@@ -72,7 +73,7 @@ final class EngineKeyQuery {
       let text = String(decoding: answer.prefix(count), as: UTF8.self)
       guard let line = text.split(separator: "\n").first, let key = EngineKey(line) else {
         throw SystemError(
-          operation: "ask for the engine of", subject: compiler, code: EINVAL,
+          operation: "ask for the engine of", subject: compiler.path, code: EINVAL,
           advice: "its answer is no name; the binaries must be of one version")
       }
       result = .success(key)

@@ -9,7 +9,7 @@ import BulkheadWire
 final class ModulePreparation {
   /// What is needed besides the manifests.
   struct Environment {
-    var compiler: String
+    var compiler: Executable
     var seccomp: [UInt8]
     var cache: ModuleCache
     /// What need not be read again.

@@ -79,7 +79,7 @@ final class ChildProcess {
   ///   - confine: adds to the request what only some children get.
   /// - Throws: `SystemError` with the step that failed.
   convenience init(
-    _ identity: Identity, executable: String, name: String, arguments: [String] = [], descriptors: [Int32],
+    _ identity: Identity, executable: Executable, name: String, arguments: [String] = [], descriptors: [Int32],
     namespaces: NamespaceSet, unprivilegedID: UInt32, blockingReport: Bool, bounds: Bounds, loop: EventLoop,
     log: LogWriter, confine: (inout SpawnRequest) -> Void = { _ in }
   ) throws(SystemError) {
@@ -87,8 +87,9 @@ final class ChildProcess {
     let report = try Pipe(nonBlockingRead: true, nonBlockingWrite: !blockingReport)
     let errors = try Pipe(nonBlockingRead: true)
     var request = SpawnRequest(
-      executable: executable, arguments: [name] + arguments,
+      executable: executable.path, arguments: [name] + arguments,
       descriptors: [null.raw, null.raw, errors.write.raw, report.write.raw] + descriptors, namespaces: namespaces)
+    request.image = executable.image
     request.unprivilegedID = unprivilegedID
     confine(&request)
     try self.init(

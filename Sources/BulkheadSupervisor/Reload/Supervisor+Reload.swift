@@ -42,8 +42,15 @@ extension Supervisor {
         .failure(ControlError(code: .conflict, message: "a reload is under way: try again when it is over")))
     }
     guard !upgrade.isUnderWay else {
+      let isStuck = upgrade.check == nil && !upgrade.isExecuting && upgrade.info?.state == .failed
       return answer(
-        .failure(ControlError(code: .conflict, message: "an upgrade is under way: try again when it is over")))
+        .failure(
+          ControlError(
+            code: .conflict,
+            message: isStuck
+              ? "the last upgrade failed and the front of before still serves, so nothing can be reloaded: once the cause "
+                + "(bulkheadctl status) is mended, run: bulkheadctl upgrade, which takes the configuration as it is then"
+              : "an upgrade is under way: try again when it is over")))
     }
     reopenAccessLog()
     let loaded: LoadedConfiguration
@@ -234,10 +241,7 @@ extension Supervisor {
     } catch {
       return abort(reload, "\(error)")
     }
-    let count = reload.fresh.reduce(0) { $0 + $1.policy.workers + $1.policy.standby }
-    let turns = 1 + count / max(maximumStarting, 1)
-    let longest = reload.fresh.map(\.policy.startDeadline).max() ?? .zero
-    let limit = longest * turns + Self.reloadMargin
+    let limit = startTime(of: reload.fresh)
     reload.timer = loop.after(limit) { [unowned self, weak reload] in
       guard let reload else { return }
       reload.timer = nil
@@ -248,9 +252,17 @@ extension Supervisor {
     activateIfReady()
   }
 
-  /// Whether as many workers of it are ready as are to take streams.
-  private static func isReady(_ plugin: PluginRuntime) -> Bool {
-    plugin.workers.count(where: \.serves) >= max(plugin.policy.workers, 1)
+  /// The longest that plugins that start together may take.
+  func startTime(of plugins: [PluginRuntime]) -> Duration {
+    let count = plugins.reduce(0) { $0 + $1.policy.workers + $1.policy.standby }
+    let turns = 1 + count / max(maximumStarting, 1)
+    let longest = plugins.map(\.policy.startDeadline).max() ?? .zero
+    return longest * turns + Self.reloadMargin
+  }
+
+  /// Whether as many workers of it are ready as are to take streams; fewer will do where there were no more before.
+  static func isReady(_ plugin: PluginRuntime, atLeast before: Int = .max) -> Bool {
+    plugin.workers.count(where: \.serves) >= max(min(plugin.policy.workers, before), 1)
   }
 
   /// A plugin's state is another, or a worker of it is ready: it may be what the reload waits for, or its end.
@@ -272,7 +284,7 @@ extension Supervisor {
   }
 
   private func activateIfReady() {
-    guard let reload, reload.stage == .workers, reload.fresh.allSatisfy(Self.isReady) else { return }
+    guard let reload, reload.stage == .workers, reload.fresh.allSatisfy({ Self.isReady($0) }) else { return }
     reload.stage = .activating
     tellFront(.activateChain(generation: reload.generation))
     // The workers had theirs: what is left of it says nothing of the front.

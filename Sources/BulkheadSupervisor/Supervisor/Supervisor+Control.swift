@@ -27,7 +27,7 @@ extension Supervisor {
     case .status: return .success(.status(statusResponse))
     case .plugins: return .success(.plugins(PluginsResponse(plugins: plugins.map(\.info))))
     case .workers:
-      return .success(.workers(WorkersResponse(workers: allPlugins.flatMap { $0.workers.map(info) })))
+      return .success(.workers(WorkersResponse(workers: allPlugins.flatMap { $0.workers.map(info) } + previousWorkers)))
     case .policies: return .success(.policies(policiesResponse))
     case .policy(let name): return policyResponse(name)
     case .policyOf(let name): return policyResponse(ofPlugin: name)

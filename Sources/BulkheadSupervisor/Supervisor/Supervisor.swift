@@ -183,6 +183,7 @@ final class Supervisor {
     startService()
     record(.started, "bulkheadd \(SupervisorOptions.version) started", pid: getpid())
     try prepareModules()
+    startTakeoverTime()
     if outcome == nil {
       if phase == .starting {
         handleFront(.begin)
