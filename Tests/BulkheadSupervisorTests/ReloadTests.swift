@@ -74,12 +74,12 @@ import Testing
     for number in 1...3 as ClosedRange<UInt64> {
       _ = last.machine.handle(.begin, at: .zero)
       _ = last.machine.handle(.exited(1, .trap), at: .zero)
-      last.exits[.trap, default: 0] += 1
-      last.deadlineHits += 1
+      last.counts.exits[.trap, default: 0] += 1
+      last.counts.deadlineHits += 1
       #expect(last.restarts == number && last.info.restarts == number)
       let next = revision()
       next.countOn(from: last)
-      #expect(next.restarts == number && next.exits == [.trap: number] && next.deadlineHits == number)
+      #expect(next.restarts == number && next.counts.exits == [.trap: number] && next.counts.deadlineHits == number)
       last = next
     }
   }

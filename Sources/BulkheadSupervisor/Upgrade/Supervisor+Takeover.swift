@@ -262,7 +262,7 @@ extension Supervisor {
       isExpected ? .debug : .error,
       "ended (\(cause.reason.rawValue)): \(cause.detail); it is of before the upgrade, and is not replaced [\(status)]")
     guard !isExpected else { return }
-    plugins.first { $0.name == worker.plugin }?.exits[cause.reason, default: 0] += 1
+    plugins.first { $0.name == worker.plugin }?.counts.exits[cause.reason, default: 0] += 1
     record(
       .workerCrashed, "\(cause.reason.rawValue): \(cause.detail); it is of before the upgrade, and is not replaced",
       plugin: worker.plugin, pid: worker.child.pid,
