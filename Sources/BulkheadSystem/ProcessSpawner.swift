@@ -77,6 +77,7 @@ public enum ProcessSpawner {
                   score.withCString { score in
                     var raw = bh_spawn()
                     raw.path = path
+                    raw.image = request.image ?? -1
                     raw.argv = arguments
                     raw.envp = environment
                     raw.descriptors = descriptors.baseAddress

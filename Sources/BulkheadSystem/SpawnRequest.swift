@@ -89,6 +89,8 @@ public struct ControlGroupPlacement: Sendable {
 public struct SpawnRequest: Sendable {
   /// The path of the binary.
   public var executable: String
+  /// An open file that is executed instead of what is at that path; it stays the caller's.
+  public var image: Int32?
   /// The whole argument list, the name included.
   public var arguments: [String]
   /// Empty unless said otherwise: children get nothing of ours.

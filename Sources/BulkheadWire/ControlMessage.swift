@@ -32,6 +32,8 @@ public enum FrontCommand: Equatable, Sendable {
   case activateChain(generation: UInt32)
   /// The prepared chain is not wanted any more, nor are its new plugins.
   case discardChain(generation: UInt32)
+  /// Write the access log to the descriptor that comes with it from now on: its file was opened again.
+  case reopenAccessLog
 
   private enum Kind: UInt8 {
     case addWorker = 1
@@ -43,11 +45,14 @@ public enum FrontCommand: Equatable, Sendable {
     /// With `drain` (5), what the supervisor of a later version says to a front of this one: neither ever changes.
     case handOver = 33
     case ping = 50
+    case reopenAccessLog = 60
   }
 
   public func encoded() -> [UInt8] {
     var writer = WireWriter(capacity: 64)
     switch self {
+    case .reopenAccessLog:
+      writer.u8(Kind.reopenAccessLog.rawValue)
     case .accept:
       writer.u8(Kind.accept.rawValue)
     case .handOver(let milliseconds):
@@ -99,6 +104,7 @@ public enum FrontCommand: Equatable, Sendable {
     }
     switch kind {
     case .accept: self = .accept
+    case .reopenAccessLog: self = .reopenAccessLog
     case .handOver:
       self = .handOver(milliseconds: try reader.u32("handOver.milliseconds"))
     case .addWorker:

@@ -113,12 +113,20 @@ static void child_run(struct child child) {
     sources[index] = (int)syscall(SYS_fcntl, request->descriptors[index], F_DUPFD_CLOEXEC, table);
     STEP(BH_SPAWN_DESCRIPTORS, sources[index] >= 0);
   }
+  int image = request->image;
+  if (image >= 0) {
+    image = (int)syscall(SYS_fcntl, image, F_DUPFD_CLOEXEC, table);
+    STEP(BH_SPAWN_DESCRIPTORS, image >= 0);
+  }
   for (int index = 0; index < table; index++) {
     STEP(BH_SPAWN_DESCRIPTORS, syscall(SYS_dup3, sources[index], index, 0) == index);
   }
   // Marked rather than closed, for the failure pipe has to outlive everything but a successful exec.
   STEP(BH_SPAWN_CLOSE, syscall(SYS_close_range, (unsigned)table, ~0U, BH_CLOSE_RANGE_CLOEXEC) == 0);
 
+  if (image >= 0) {
+    STEP(BH_SPAWN_EXEC, syscall(SYS_execveat, image, "", request->argv, request->envp, AT_EMPTY_PATH) == 0);
+  }
   STEP(BH_SPAWN_EXEC, syscall(SYS_execve, request->path, request->argv, request->envp) == 0);
   child_fail(failure_write, BH_SPAWN_EXEC, ENOEXEC);
 #undef STEP

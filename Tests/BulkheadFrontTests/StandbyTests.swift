@@ -37,6 +37,11 @@ import Testing
     let standby = try front.addWorker { _, _ in .goOn() }
     #expect(try front.get().status == 200, "its strategy is FAIL_CLOSE, and nothing waits for admission")
     #expect(standby.seen.first?.flags.contains(.firstOfStream) == true)
+    try front.command(.collectMetrics(number: 1))
+    try front.waitForEvent {
+      guard case .metrics(1, true, let text) = $0 else { return false }
+      return text.contains("\nbulkhead_redispatched_callbacks_total{plugin=\"guard\"} 1\n")
+    }
   }
 
   @Test func aWorkerThatIsStuckIsReplacedByTheStandbyAtItsDeadline() throws {

@@ -20,6 +20,23 @@ import Testing
     #expect(ring.after(0, limit: -1).events.isEmpty)
   }
 
+  @Test func anotherRingGoesOnWhereOneWas() {
+    var ring = EventRing()
+    for number in 1...EventRing.maximumEvents + 9 { ring.append(event("\(number)")) }
+    var next = EventRing(after: Array(ring.all), last: ring.last)
+    #expect(next.last == ring.last)
+    #expect(next.all == ring.all)
+    #expect(next.append(event("new")) == ring.last + 1)
+    #expect(next.after(ring.last, limit: 10).missed == 0)
+    // What comes before a gap is left out; where all does, the numbers go on nevertheless.
+    var gap = Array(ring.all)
+    gap.remove(at: gap.count - 3)
+    #expect(EventRing(after: gap, last: ring.last).all.map(\.message) == gap.suffix(2).map(\.message))
+    var empty = EventRing(after: [event("of no number")], last: 70)
+    #expect(empty.append(event("new")) == 71)
+    #expect(EventRing(after: gap, last: .max).last == 0)
+  }
+
   @Test func theOldestGoBeyondTheBound() {
     var ring = EventRing()
     let count = EventRing.maximumEvents * 3 + 5

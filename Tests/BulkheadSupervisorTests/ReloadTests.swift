@@ -30,6 +30,27 @@ import Testing
     #expect(ConfigurationChange.fixedKeys(Self.configuration(1), new) == [Self.changes[index].1])
   }
 
+  @Test func renewedTLSFilesAreNoObstacleAndAreNamed() {
+    var old = Self.configuration(1)
+    var tls = Configuration.Upstream.TLS()
+    tls.certificate = [1]
+    tls.privateKey = [2]
+    old.upstreams[0].tls = tls
+    var new = old
+    #expect(ConfigurationChange.renewedTLS(old, new) == [])
+    new.upstreams[0].tls?.certificate = [3]
+    #expect(ConfigurationChange.fixedKeys(old, new) == [])
+    #expect(ConfigurationChange.renewedTLS(old, new) == ["app"])
+    for change in [{ $0.serverName = "a" }, { $0.authorities = [1] }, { $0.privateKey = [] }]
+      as [(inout Configuration.Upstream.TLS) -> Void]
+    {
+      var other = tls
+      change(&other)
+      new.upstreams[0].tls = other
+      #expect(ConfigurationChange.fixedKeys(old, new) == ["upstreams"])
+    }
+  }
+
   @Test func anotherPlaceInTheFileAndOtherDirectoriesAreNoObstacle() {
     var new = Self.configuration(7)
     new.pluginsDirectory = "/x"

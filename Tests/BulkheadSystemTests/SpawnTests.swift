@@ -11,6 +11,24 @@ import Testing
     #expect(throws: SystemError.self) { try child.wait() }
   }
 
+  @Test func aFileCanBeExecutedWhateverIsAtItsPathByNow() throws {
+    let shell = try Descriptor.open("/bin/sh", .locate)
+    // More than its own number, which is one of the child's.
+    let null = try Descriptor.open("/dev/null", .readWrite)
+    var request = SpawnRequest(
+      executable: "/nonexistent/sh", arguments: ["sh", "-c", "exit 3"],
+      descriptors: [Int32](repeating: null.raw, count: Int(shell.raw) + 3), namespaces: .all)
+    request.image = shell.raw
+    #expect(try ProcessSpawner.spawn(request).wait() == .exited(code: 3))
+    request.image = null.raw
+    do {
+      _ = try ProcessSpawner.spawn(request)
+      Issue.record("no program was executed")
+    } catch {
+      #expect(error.operation == "execute" && error.code == EACCES, "\(error)")
+    }
+  }
+
   @Test func aChildsSignalIsNamed() throws {
     let child = try Shell.start("kill -TERM $$")
     let status = try child.wait()

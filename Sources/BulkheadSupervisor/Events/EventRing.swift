@@ -17,6 +17,29 @@ struct EventRing {
 
   var count: Int { kept.count - first }
 
+  /// Those that are kept, the oldest first.
+  var all: ArraySlice<EventInfo> { kept[first...] }
+
+  init() {}
+
+  /// Goes on where another ring was.
+  ///
+  /// - Parameters:
+  ///   - events: the last ones of it, the oldest first; what comes before a gap is left out.
+  ///   - last: the sequence of its newest one.
+  init(after events: [EventInfo], last: UInt64) {
+    let count = UInt64(clamping: events.count)
+    guard last < .max - count else { return }
+    var start = events.count
+    while start > 0, events[start - 1].sequence > 0,
+      events[start - 1].sequence == last &- UInt64(clamping: events.count - start)
+    {
+      start -= 1
+    }
+    self.last = last &- UInt64(clamping: events.count - start)
+    for event in events[start...] { append(event) }
+  }
+
   /// Whether one of those that are kept is about that plugin.
   func has(plugin: String) -> Bool { kept[first...].contains { $0.plugin == plugin } }
 

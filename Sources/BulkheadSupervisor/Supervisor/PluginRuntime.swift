@@ -26,10 +26,18 @@ final class PluginRuntime {
   /// Its worker processes, the oldest first.
   var workers: [WorkerRuntime] = []
   var lastExit: PluginInfo.LastExit?
-  /// How often a worker was interrupted since a callback, or its start, took too long.
-  var deadlineHits: UInt64 = 0
-  /// Ends of its workers since the supervisor started.
-  var exits: [ExitReason: UInt64] = [:]
+  /// Since the supervisor started, over all revisions of the plugin.
+  struct Counts {
+    /// Workers that were interrupted since a callback, or their start, took too long.
+    var deadlineHits: UInt64 = 0
+    /// Ends of its workers.
+    var exits: [ExitReason: UInt64] = [:]
+    /// Workers that reached a limit of its policy's recycling.
+    var recycled: UInt64 = 0
+    /// Lines of its workers' log that were dropped, as far as they say themselves.
+    var droppedLines: UInt64 = 0
+  }
+  var counts = Counts()
   /// Of revisions before this one.
   private var restartsBefore: UInt64 = 0
   /// Whether the last worker could not be started since the host was short of something.
@@ -54,8 +62,7 @@ final class PluginRuntime {
 
   /// What was counted of the revision before it goes on.
   func countOn(from before: PluginRuntime) {
-    exits = before.exits
-    deadlineHits = before.deadlineHits
+    counts = before.counts
     restartsBefore = before.restarts
   }
 

@@ -130,6 +130,9 @@ extension Supervisor {
     child.onFlood = { [unowned self, unowned worker] in
       kill(worker, ExitCause(reason: .protocolViolation, detail: "it floods its log: \($0)"))
     }
+    child.onDropped = { [unowned self, unowned worker] lines in
+      counted(worker.plugin).counts.droppedLines &+= lines
+    }
     child.onExit = { [unowned self, unowned worker] in ended(worker, $0) }
     let deadline = plugin.policy.startDeadline
     worker.timer = loop.after(deadline) { [unowned self, unowned worker] in
@@ -189,6 +192,7 @@ extension Supervisor {
     record(.workerReady, time, plugin: worker.plugin.name, pid: worker.child.pid)
     announceGaps(worker)
     tellFront(.workerReady(worker: worker.id))
+    noticeStandbys(worker.plugin)
     handle(.ready(worker.number), worker.plugin)
     reloadNoticed(.ready, worker.plugin)
     armRecycling()
@@ -246,6 +250,7 @@ extension Supervisor {
     }
     guard worker.state == .ready else { return }
     worker.state = .stopping
+    noticeStandbys(worker.plugin)
     loop.cancel(&worker.timer)
     // Ends take their time on a busy machine, and nothing waits for this one.
     let time = worker.plugin.policy.grace + .seconds(1)
@@ -264,7 +269,7 @@ extension Supervisor {
     if worker.cause == nil { worker.cause = cause }
     worker.child.note(.warn, "\(cause.reason.rawValue): \(cause.detail): it is interrupted")
     worker.keepStatus(now: loop.now)
-    if cause.reason == .deadline { counted(worker.plugin).deadlineHits += 1 }
+    if cause.reason == .deadline { counted(worker.plugin).counts.deadlineHits += 1 }
     record(
       .workerInterrupted, "\(cause.reason.rawValue): \(cause.detail)", plugin: worker.plugin.name,
       pid: worker.child.pid)
@@ -275,6 +280,7 @@ extension Supervisor {
   private func grace(_ worker: WorkerRuntime) {
     worker.state = .stopping
     tellFront(.retireWorker(worker: worker.id))
+    noticeStandbys(worker.plugin)
     loop.cancel(&worker.timer)
     let time = worker.plugin.policy.grace
     worker.timer = loop.after(time) { [unowned self, unowned worker] in
@@ -294,6 +300,7 @@ extension Supervisor {
     worker.wasKilled = true
     loop.cancel(&worker.timer)
     worker.child.send(signal: SIGKILL)
+    noticeStandbys(worker.plugin)
   }
 
   /// Lets a worker finish the streams that it has, then ends it; where there is none yet, none comes.
@@ -309,6 +316,7 @@ extension Supervisor {
       return kill(worker, ExitCause(reason: .requested, detail: "asked for"))
     }
     worker.isDraining = true
+    noticeStandbys(plugin)
     awaitIdle(worker, until: loop.now + Self.drainTime, idleLooks: 0)
   }
 
@@ -329,8 +337,23 @@ extension Supervisor {
     }
   }
 
-  /// Where what is counted of a plugin's workers goes on: its present revision.
-  private func counted(_ plugin: PluginRuntime) -> PluginRuntime { plugins.first { $0.name == plugin.name } ?? plugin }
+  /// Says which standby takes streams now, in place of one that is gone or goes.
+  private func noticeStandbys(_ plugin: PluginRuntime) {
+    guard plugin.policy.standby > 0 else { return }
+    // Where all go, none takes another's place.
+    let isWanted = (phase == .starting || phase == .running) && plugins.contains { $0 === plugin }
+    for worker in plugin.workers where worker.shownState == .ready {
+      let isStandby = plugin.role(of: worker) == .standby
+      if worker.isStandby, !isStandby, isWanted {
+        worker.child.note(.debug, "was a standby, takes streams now")
+        record(.standbyServes, "was a standby, takes streams now", plugin: plugin.name, pid: worker.child.pid)
+      }
+      worker.isStandby = isStandby
+    }
+  }
+
+  /// What counts for a plugin: its present revision.
+  func counted(_ plugin: PluginRuntime) -> PluginRuntime { plugins.first { $0.name == plugin.name } ?? plugin }
 
   // MARK: the end of a worker
 
@@ -345,12 +368,13 @@ extension Supervisor {
         wasOutOfMemory: worker.controlGroup.wasOutOfMemory))
     worker.child.note(
       cause.reason == .requested ? .info : .error, "ended (\(cause.reason.rawValue)): \(cause.detail) [\(status)]")
-    counted(plugin).exits[cause.reason, default: 0] += 1
+    counted(plugin).counts.exits[cause.reason, default: 0] += 1
     // Part of it may be a plugin's words, and it ends on an operator's screen.
     let time = Timestamp.now
     plugin.lastExit = .init(
       reason: cause.reason, detail: LogLine.escaped(cause.detail, quoted: false), at: time,
       crash: recordEnd(of: worker, cause, status, at: time))
+    noticeStandbys(plugin)
     if phase == .stopping {
       if workers.isEmpty { outcome = .success(()) }
     } else {

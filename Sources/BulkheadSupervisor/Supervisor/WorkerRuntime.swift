@@ -33,6 +33,8 @@ final class WorkerRuntime {
   var isGone = false
   /// Whether it has reached a limit of its policy's recycling.
   var isWorn = false
+  /// Whether it waited to take the place of another when it was last looked at.
+  var isStandby = false
   /// Whether it was ever ready.
   var wasReady = false
   /// Why it ends, as it was known first.

@@ -73,7 +73,7 @@ extension Supervisor {
       if let problem { return failUpgrade(problem) }
       guard mayUpgrade else { return failUpgrade("the supervisor stops") }
       upgrade.isExecuting = true
-      upgrade.deadline = loop.now + Self.quietTime
+      upgrade.quietDeadline = loop.now + Self.quietTime
       executeWhenQuiet()
     }
   }
@@ -87,7 +87,7 @@ extension Supervisor {
     // Its workers have no front that they could be handed over with.
     if upgrade.isPending, front == nil { killOwn() }
     guard isQuiet else {
-      guard loop.now < upgrade.deadline else {
+      guard loop.now < upgrade.quietDeadline else {
         upgrade.isExecuting = false
         return failUpgrade(
           "for \(Self.quietTime.text) a worker was starting or the front was not serving: try again when all is well")
@@ -130,12 +130,13 @@ extension Supervisor {
           workers: workers.sorted { $0.key < $1.key }.map {
             .init(
               id: $0.key, plugin: $0.value.plugin.name, wasReady: $0.value.serves,
-              child: $0.value.child.handover)
+              startedNanoseconds: $0.value.startedAt.wholeNanoseconds, child: $0.value.child.handover)
           }))
     }
     return Handover(
       number: upgrade.info?.number ?? 1, version: SupervisorOptions.version, failure: failure, nextWorker: nextWorker,
-      listeners: listeners.handover(configuration.listeners), generations: generations)
+      listeners: listeners.handover(configuration.listeners), generations: generations,
+      events: journal.handover)
   }
 
   /// Kills this program's own front and workers.

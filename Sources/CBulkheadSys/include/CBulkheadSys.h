@@ -133,6 +133,8 @@ enum bh_spawn_step {
 
 struct bh_spawn {
   const char *path;
+  /// Open file that is executed instead of what is at `path`; -1: none.
+  int image;
   char *const *argv;
   char *const *envp;
   /// `descriptors[i]` becomes descriptor i of the child; everything else is closed.
