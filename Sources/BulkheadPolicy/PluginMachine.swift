@@ -299,6 +299,11 @@ public struct PluginMachine: Sendable {
   }
 
   private mutating func fill() {
+    defer {
+      owed = min(owed, max(target - live, 0))
+      // An attempt that is not needed any more is none for a failure that comes later.
+      if owed == 0 { isAttempt = false }
+    }
     while live < target, workers.count <= target {
       if !workers.contains(where: \.isReady) {
         // Without failures, those that take streams start together, and the standbys follow the first of them. After one,
@@ -321,8 +326,6 @@ public struct PluginMachine: Sendable {
       }
       start(isRestart: isRestart)
     }
-    owed = min(owed, max(target - live, 0))
-    if owed == 0 { isAttempt = false }
   }
 
   /// Whether the budget has one more restart.

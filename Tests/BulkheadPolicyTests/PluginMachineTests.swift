@@ -341,6 +341,22 @@ import Testing
     #expect(machine.isExhausted)
   }
 
+  @Test func anAttemptThatWasForgivenIsNoneForALaterFailure() {
+    let machine = Self.run(
+      [
+        .init(0, .begin, Self.start(1)),
+        .init(1, .ready(1), Self.start(2) + [.report(.ready)]),
+        .init(2, .ready(2), []),
+        .init(3, .exited(2, .trap), [.budgetSpent, Self.timer(30_003)]),
+        .init(4, .exited(1, .requested), Self.start(3) + [.report(.starting)]),
+        .init(30_003, .timer, []),
+        .init(30_004, .restart, []),
+        .init(30_005, .exited(3, .trap), Self.start(4) + [Self.timer(60_005)]),
+        .init(30_006, .ready(4), [.report(.ready)]),
+      ], Self.policy(standby: 1, restarts: 0))
+    #expect(machine.isExhausted)
+  }
+
   @Test func aWaitKeepsNoPlaceEmptyThatNoFailedWorkerLeft() {
     Self.run(
       [
