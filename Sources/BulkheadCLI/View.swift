@@ -87,7 +87,8 @@ struct View {
       "  \($0.0): \($0.1.map(Table.printable).joined(separator: ", "))"
     }
     let order = response.isReordered ? ["  unchanged plugins stand in another order"] : []
-    return (["reloaded in \(Self.tenths(response.milliseconds)) ms"] + lines + order).joined(separator: "\n")
+    let warnings = response.warnings.map { "  warning: \(Table.printable($0))" }
+    return (["reloaded in \(Self.tenths(response.milliseconds)) ms"] + lines + order + warnings).joined(separator: "\n")
   }
 
   func show(_ response: WorkersResponse) throws(ControlFailure) -> String {

@@ -221,10 +221,10 @@ static long clone_process(uint64_t namespaces, int cgroup, int *pidfd, int *in_c
 /// Puts the child where its memory and its processor time are counted; 0 or the negated errno.
 static int64_t place(const struct bh_spawn *request, int pid, int in_cgroup) {
   if (request->fail_step == BH_SPAWN_CGROUP) return -request->fail_error;
-  if (in_cgroup) return 0;
   char text[16];
   snprintf(text, sizeof(text), "%d", pid);
-  for (size_t index = 0; index < request->cgroup_file_count; index++) {
+  // Other hierarchies know nothing of where the child was born.
+  for (size_t index = in_cgroup ? request->cgroup_own_files : 0; index < request->cgroup_file_count; index++) {
     int64_t outcome = write_whole(request->cgroup_files[index], text);
     if (outcome < 0) return outcome;
   }

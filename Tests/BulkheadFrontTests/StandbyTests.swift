@@ -99,6 +99,7 @@ import Testing
     client.abort()
     client.halfClose()
     try front.waitForEvent { $0 == .workerIdle(worker: old.number) }
+    #expect(old.seen.contains { $0.kind == .streamDone }, "it was told of their end, and has dealt with that")
   }
 
   private func until(_ what: String, _ holds: () -> Bool) throws {

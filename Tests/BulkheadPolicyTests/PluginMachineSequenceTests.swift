@@ -32,6 +32,8 @@ import Testing
     var starts: [Duration] = []
     /// Starts that no budget pays for: what was granted, with the time.
     var grants: [Duration] = []
+    /// Places that no failed worker left, and that may be filled yet: a spent budget does not keep them empty.
+    var emptied = 0
     var problems: [String] = []
 
     init(policy: CrashPolicy, seed: UInt64) {
@@ -49,18 +51,24 @@ import Testing
       case .exited(let number, let reason):
         if let worker = workers.removeValue(forKey: number), worker.stopping || reason == .requested {
           grants.append(now)
+          emptied += 1
         }
       case .ready(let number): workers[number]?.ready = true
-      case .begin: grants += Array(repeating: now, count: target)
+      case .begin:
+        grants += Array(repeating: now, count: target)
+        emptied = target
       case .timer:
         timer = nil
         // The attempt.
         if wasExhausted { grants.append(now) }
       case .worn: grants.append(now)
-      case .restart: grants += Array(repeating: now, count: 2 * target + 1)
+      case .restart:
+        grants += Array(repeating: now, count: 2 * target + 1)
+        emptied = target
       case .reset, .configurationChanged:
         starts = []
         grants = Array(repeating: now, count: 3 * target + 2)
+        emptied = 3 * target
       case .end: hasEnded = true
       }
       if case .configurationChanged(let policy) = event { self.policy = policy }
@@ -72,10 +80,12 @@ import Testing
           if hasEnded { problems.append("\(number) was started after the end") }
           if wasExhausted, event != .reset, event != .timer {
             if case .configurationChanged = event {
-            } else if machine.isExhausted {
+            } else if machine.isExhausted, emptied == 0 {
               problems.append("\(number) was started on a spent budget by \(event)")
             }
           }
+          // The attempt fills the place of one that failed.
+          if wasExhausted, machine.isExhausted, event != .timer { emptied -= 1 }
           workers[number] = (false, false)
           starts.append(now)
         case .stopWorker(let number):

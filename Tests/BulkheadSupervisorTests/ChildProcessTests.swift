@@ -32,6 +32,7 @@ private final class ScriptedChild {
         namespaces: [], unprivilegedID: 65_534, blockingReport: true,
         bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: linesPerSecond), loop: loop, log: writer)
     }
+    #expect(OwnChildren.mayInclude(child.pid), "until its end was collected")
     child.onFrame = { [unowned self] in frames.append($0) }
     child.onBrokenReport = { [unowned self] in broken.append($0) }
     child.onExit = { [unowned self] in status = $0 }

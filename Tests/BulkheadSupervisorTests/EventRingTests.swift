@@ -68,6 +68,31 @@ import Testing
     #expect(ring.after(0, limit: 1).events.first.map { $0.message.utf8.count <= EventRing.longestMessage + 3 } == true)
   }
 
+  @Test func aLongTextOfLargeCharactersIsCutToItsBytes() {
+    var ring = EventRing()
+    ring.append(event("x" + String(repeating: "\u{301}", count: 10_000)))
+    ring.append(event(String(repeating: "\u{1F600}", count: 2_000)))
+    for event in ring.after(0, limit: 2).events {
+      #expect((EventRing.longestMessage...EventRing.longestMessage + 6).contains(event.message.utf8.count))
+    }
+  }
+
+  /// Nothing that a plugin's words went into is kept longer than it is shown.
+  @Test func whatIsGoneIsNotKept() {
+    var ring = EventRing()
+    for _ in 0..<100 {
+      var info = event("")
+      info.crash = CrashInfo(reason: .trap, status: "", uptimeSeconds: 0)
+      info.crash?.backtrace = Array(repeating: String(repeating: "x", count: 1_000), count: 64)
+      ring.append(info)
+    }
+    var held = 0
+    for child in Mirror(reflecting: ring).children {
+      held += (child.value as? [EventInfo] ?? []).count { $0.crash != nil }
+    }
+    #expect(held == ring.count && held < 20)
+  }
+
   @Test func oneThatIsKeptCanBeAmendedAndKeepsItsNumber() {
     var ring = EventRing()
     ring.append(event("a"))

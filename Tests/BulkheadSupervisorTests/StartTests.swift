@@ -261,6 +261,32 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
     ])
 }
 
+@Test(arguments: [
+  (#"{"names": ["close", "write", "exit_group"], "action": "SCMP_ACT_ALLOW"}"#, nil),
+  (
+    #"{"names": ["close", "exit_group"], "action": "SCMP_ACT_ERRNO"}, {"names": ["write"], "action": "SCMP_ACT_LOG"}"#,
+    nil
+  ),
+  (#"{"names": ["write", "exit_group"], "action": "SCMP_ACT_ALLOW"}"#, "close with 7"),
+  (#"{"names": ["close", "write"], "action": "SCMP_ACT_ALLOW"}"#, "exit_group"),
+  (
+    #"{"names": ["close", "exit_group"], "action": "SCMP_ACT_ALLOW"}, {"names": ["write"], "action": "SCMP_ACT_ALLOW", "#
+      + #""args": [{"index": 0, "value": 4, "op": "SCMP_CMP_GE"}]}"#, "write with 3"
+  ),
+  (
+    #"{"names": ["write", "exit_group"], "action": "SCMP_ACT_ALLOW"}, {"names": ["close"], "action": "SCMP_ACT_ALLOW", "#
+      + #""args": [{"index": 0, "value": 6, "valueTwo": 6, "op": "SCMP_CMP_MASKED_EQ"}]}"#, nil
+  ),
+])
+func aProfileThatKillsAWorkerForItsEndIsRefused(_ rules: String, _ missing: String?) throws {
+  let text = #"{"defaultAction": "SCMP_ACT_KILL_PROCESS", "syscalls": [\#(rules)]}"#
+  let profile = try SeccompProfile.parse(contents: text, file: "own.json")
+  var reason: String?
+  do throws(SeccompError) { try profile.requireWorkersEnd() } catch { reason = error.description }
+  #expect((reason == nil) == (missing == nil))
+  if let missing { #expect(reason?.contains("own.json: syscalls: allow \(missing)") == true, "\(reason ?? "")") }
+}
+
 @Test func aPluginIsCalledForItsTypeAndWhatItsPolicyAllowsAlone() {
   let exports: CallbackSet = [
     .requestHeaders, .responseBody, .newConnection, .downstreamData, .log, .tick, .contextCreate,

@@ -4,9 +4,11 @@ import BulkheadControl
 struct EventRing {
   static let maximumEvents = 1_024
   static let maximumBytes = 1 << 20
-  /// The longest text of one event, in characters.
+  /// The longest text of one event, in bytes.
   static let longestMessage = 2_048
 
+  /// Takes the place of one that is gone, until room is made at the beginning.
+  private static let nothing = EventInfo(at: Timestamp(milliseconds: 0), kind: .started, message: "")
   private var kept: [EventInfo] = []
   private var first = 0
   private var bytes = 0
@@ -50,12 +52,13 @@ struct EventRing {
     var event = event
     event.sequence = last
     if event.message.utf8.count > Self.longestMessage {
-      event.message = String(event.message.prefix(Self.longestMessage)) + "..."
+      event.message = String(decoding: event.message.utf8.prefix(Self.longestMessage), as: UTF8.self) + "..."
     }
     kept.append(event)
     bytes += Self.size(event)
     while count > Self.maximumEvents || (bytes > Self.maximumBytes && count > 1) {
       bytes -= Self.size(kept[first])
+      kept[first] = Self.nothing
       first += 1
     }
     if first > Self.maximumEvents {
@@ -89,8 +92,11 @@ struct EventRing {
     return sequence < oldest ? first : first + Int(clamping: sequence - oldest) + 1
   }
 
+  /// What it takes in memory: the texts, each with what goes with it.
   private static func size(_ event: EventInfo) -> Int {
-    256 + event.message.utf8.count + (event.plugin?.utf8.count ?? 0)
-      + (event.crash?.backtrace.reduce(0) { $0 + $1.utf8.count + 16 } ?? 0)
+    var size = 512 + event.message.utf8.count + (event.plugin?.utf8.count ?? 0)
+    guard let crash = event.crash else { return size }
+    size += crash.status.utf8.count + (crash.callback?.utf8.count ?? 0) + (crash.requestID?.utf8.count ?? 0)
+    return crash.backtrace.reduce(size) { $0 + $1.utf8.count + 48 }
   }
 }

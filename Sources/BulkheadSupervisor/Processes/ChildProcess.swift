@@ -132,6 +132,7 @@ final class ChildProcess {
     assembler = FrameAssembler(limit: bounds.frame)
     lineLimiter = LineLimiter(
       perSecond: bounds.linesPerSecond, burst: bounds.linesPerSecond.multipliedReportingOverflow(by: 2).partialValue)
+    OwnChildren.add(pid)
     watchPipes()
     do throws(SystemError) {
       exitWatch = try loop.poller.add(self.process.pidfd.raw) { [weak self] _ in self?.collect() }
@@ -139,6 +140,7 @@ final class ChildProcess {
       // A child whose end would go unseen must not live.
       try? self.process.send(signal: 9)
       _ = try? self.process.wait()
+      OwnChildren.remove(pid)
       unwatchPipes()
       throw error
     }
@@ -287,6 +289,7 @@ final class ChildProcess {
       ended = .exited(code: ExitCode.software)
     }
     guard let status = ended else { return }
+    OwnChildren.remove(pid)
     unwatch(&exitWatch)
     unwatchPipes()
     loop.cancel(&resumeTimer)

@@ -95,7 +95,7 @@ extension Supervisor {
       [Sample([("result", "taken")], reloads.taken), Sample([("result", "refused")], reloads.refused)])
     let states: [(WorkerRuntime.State, String)] = [(.starting, "starting"), (.ready, "ready"), (.stopping, "stopping")]
     var counts: [String: [WorkerRuntime.State: Int]] = [:]
-    for worker in workers.values { counts[worker.plugin.name, default: [:]][worker.state, default: 0] += 1 }
+    for worker in workers.values { counts[worker.plugin.name, default: [:]][worker.shownState, default: 0] += 1 }
     text.family(
       "bulkhead_workers", "gauge", help: "Worker processes, by plugin and state.",
       plugins.flatMap { plugin in
@@ -103,7 +103,7 @@ extension Supervisor {
       })
     text.family(
       "bulkhead_restarts_total", "counter", help: "Workers started after a plugin's first ones.",
-      plugins.map { Sample([("plugin", $0.name)], $0.machine.restarts) })
+      plugins.map { Sample([("plugin", $0.name)], $0.restarts) })
     text.family(
       "bulkhead_exits_total", "counter", help: "Ends of workers, by plugin and reason.",
       plugins.flatMap { plugin in
@@ -112,7 +112,8 @@ extension Supervisor {
         }
       })
     text.family(
-      "bulkhead_quarantined", "gauge", help: "Whether a plugin's crash budget is spent.",
+      "bulkhead_quarantined", "gauge",
+      help: "Whether a plugin is quarantined: its crash budget is spent, and none of its workers is left.",
       plugins.map { Sample([("plugin", $0.name)], $0.machine.state == .quarantined ? 1 : 0) })
     text.family(
       "bulkhead_deadline_hits_total", "counter",
@@ -121,9 +122,7 @@ extension Supervisor {
     text.family(
       "bulkhead_worker_resident_bytes", "gauge", help: "Resident memory of a plugin's workers, shared pages included.",
       plugins.compactMap { plugin in
-        let sizes = workers.values.compactMap { worker in
-          worker.plugin === plugin ? try? ProcessMemory.residentSize(of: worker.child.pid) : nil
-        }
+        let sizes = plugin.workers.compactMap { try? ProcessMemory.residentSize(of: $0.child.pid) }
         return sizes.isEmpty ? nil : Sample([("plugin", plugin.name)], sizes.reduce(0) { $0 &+ $1 })
       })
     text.family(

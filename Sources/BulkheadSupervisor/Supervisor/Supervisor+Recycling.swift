@@ -14,12 +14,12 @@ extension Supervisor {
     else { return }
     recyclingTimer = loop.after(Self.recyclingLook) { [unowned self] in
       recyclingTimer = nil
-      for worker in workers.values.sorted(by: { $0.id < $1.id }) where worker.state == .ready {
+      for worker in workers.values.sorted(by: { $0.id < $1.id }) where worker.serves {
         guard let why = wear(of: worker), !worker.isWorn else { continue }
         worker.isWorn = true
         worker.child.note(.info, "to be replaced by a fresh one: \(why)")
       }
-      for worker in workers.values.sorted(by: { $0.id < $1.id }) where worker.isWorn && worker.state == .ready {
+      for worker in workers.values.sorted(by: { $0.id < $1.id }) where worker.isWorn && worker.serves {
         handle(.worn(worker.number), worker.plugin)
       }
       armRecycling()

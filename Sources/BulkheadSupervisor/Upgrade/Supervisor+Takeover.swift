@@ -27,6 +27,13 @@ extension Supervisor {
         upgrade.previous.append(try adopt(generation))
       } catch {
         note(.error, "the front of before, pid \(generation.front.pid), cannot be kept: \(error)")
+        // They end with its lifeline: each is to be collected.
+        for worker in generation.workers {
+          let child = try? ChildProcess(
+            .init(process: "worker", plugin: worker.plugin), adopting: worker.child,
+            bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: 200), loop: loop, log: log)
+          if let child { discard(child) }
+        }
       }
     }
     note(
@@ -52,7 +59,7 @@ extension Supervisor {
         heard(generation, $0)
       }
     } catch {
-      child.send(signal: SIGKILL)
+      discard(child)
       throw error
     }
     // Answers to what the program before asked are still on their way.

@@ -84,6 +84,8 @@ extension Supervisor {
       upgrade.isExecuting = false
       return failUpgrade("the supervisor stops")
     }
+    // Its workers have no front that they could be handed over with.
+    if upgrade.isPending, front == nil { killOwn() }
     guard isQuiet else {
       guard loop.now < upgrade.quietDeadline else {
         upgrade.isExecuting = false
@@ -110,7 +112,7 @@ extension Supervisor {
   private var isQuiet: Bool {
     upgrade.previous.allSatisfy { $0.hasFront && !$0.front.hasWaiting }
       && (upgrade.isPending || (front?.isServing == true && !workers.values.contains { $0.state == .starting }))
-      && front?.hasWaiting != true && reload == nil
+      && front?.hasWaiting != true && (front != nil || workers.isEmpty) && discarded.isEmpty && reload == nil
   }
 
   /// What the next program needs.
@@ -127,7 +129,7 @@ extension Supervisor {
           control: front.control.raw, lifeline: lifeline.write.raw,
           workers: workers.sorted { $0.key < $1.key }.map {
             .init(
-              id: $0.key, plugin: $0.value.plugin.name, wasReady: $0.value.state == .ready,
+              id: $0.key, plugin: $0.value.plugin.name, wasReady: $0.value.serves,
               startedNanoseconds: $0.value.startedAt.wholeNanoseconds, child: $0.value.child.handover)
           }))
     }
@@ -140,6 +142,8 @@ extension Supervisor {
   /// Kills this program's own front and workers.
   func killOwn() {
     front?.child.send(signal: SIGKILL)
-    for worker in workers.values { worker.child.send(signal: SIGKILL) }
+    for worker in workers.values {
+      kill(worker, ExitCause(reason: .requested, detail: "another program takes this one's place"))
+    }
   }
 }
