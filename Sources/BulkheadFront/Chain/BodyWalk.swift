@@ -69,7 +69,7 @@ final class BodyWalk {
   var isAdvancing = false
   /// What comes out is not taken fast enough.
   var isHeldBack = false
-  var redispatches = 0
+  var redispatches = Redispatches()
 
   init(isResponse: Bool) { self.isResponse = isResponse }
 
@@ -92,7 +92,7 @@ final class BodyWalk {
     hasChangedLength = false
     isAdvancing = false
     isHeldBack = false
-    redispatches = 0
+    redispatches = Redispatches()
   }
 
   // MARK: In

@@ -272,7 +272,7 @@ extension Exchange {
     else { return true }
     let bound = chain.hosts[place].settings.bufferBytes
     walk.outstanding = .nothing
-    walk.redispatches = 0
+    walk.redispatches = Redispatches()
     walk.seen(index, bound: bound)
     guard edit(outcome, of: place, in: walk.isResponse), spliceAll(outcome, place, in: walk) else {
       if case .goOn = fail(place, "its worker broke the protocol") { advance(walk) }
@@ -404,8 +404,7 @@ extension Exchange {
       walk.stages[index].role.place == place
     else { return }
     walk.outstanding = .nothing
-    walk.redispatches += 1
-    if fate == .redispatch, walk.redispatches <= 2 {
+    if walk.redispatches.allows(fate, within: chain.hosts[place].settings.admissionWait) {
       walk.takeBack(index)
       // Its other callback may have met another worker by now.
       if plugins[place].link === link { plugins[place] = PluginState() }

@@ -69,7 +69,7 @@ extension Exchange {
   /// The plugin at `position` has said its word on the headers.
   func goOn() {
     awaiting = .nothing
-    redispatches = 0
+    redispatches = Redispatches()
     admissionUntil = 0
     let stream = streamID
     switch phase {
@@ -338,8 +338,7 @@ extension Exchange {
     guard case .callback(let awaited, let number) = awaiting, awaited === link, number == sequence, place == position
     else { return }
     awaiting = .nothing
-    redispatches += 1
-    if fate == .redispatch, redispatches <= 2 {
+    if redispatches.allows(fate, within: chain.hosts[place].settings.admissionWait) {
       if plugins[place].link === link { plugins[place] = PluginState() }
       callAgain()
     } else {
@@ -385,7 +384,7 @@ extension Exchange {
     }
     switch host.strategy {
     case .failOpen where !holdsWhatIsLost(place):
-      redispatches = 0
+      redispatches = Redispatches()
       return .goOn
     case .failOpen, .failClose, .failReload:
       // The response callbacks of the plugins behind this one in the walk still run.

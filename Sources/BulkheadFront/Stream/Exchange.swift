@@ -69,7 +69,7 @@ final class Exchange: PluginStream {
   var plugins: [PluginState]
   /// Whether any of `plugins` was met.
   var hasMetPlugins = false
-  var redispatches = 0
+  var redispatches = Redispatches()
 
   let request = HeaderMap()
   let response = HeaderMap()
@@ -183,7 +183,7 @@ final class Exchange: PluginStream {
       pluginPropertyBytes = 0
       propertyVersion = 0
     }
-    redispatches = 0
+    redispatches = Redispatches()
     admissionUntil = 0
     position = 0
     awaiting = .nothing
