@@ -17,21 +17,42 @@ import Testing
     }
   }
 
-  /// A host that does what the machine says, and keeps a record of its own.
+  /// A host that does what the machine says, and keeps a record of its own: of each start it knows what it is for.
   struct Host {
+    struct Worker {
+      var readySince: Duration?
+      var isStopping = false
+      /// A fresh one is to take its place.
+      var isOutdated = false
+      /// The fresh one was started.
+      var isLeaving = false
+
+      var isReady: Bool { readySince != nil && !isStopping }
+      var isLive: Bool { !isStopping && !isLeaving }
+    }
+
     var machine: PluginMachine
     var random: Random
     var now = Duration.zero
     var policy: CrashPolicy
-    /// Workers by number: whether they are ready, and whether they were told to stop.
-    var workers: [UInt64: (ready: Bool, stopping: Bool)] = [:]
+    var workers: [UInt64: Worker] = [:]
     var timer: Duration?
     var state = PluginState.starting
+    var hasBegun = false
     var hasEnded = false
-    /// Starts since the failures were forgotten for the last time, with their times.
-    var starts: [Duration] = []
-    /// Starts that no budget pays for: what was granted, with the time.
-    var grants: [Duration] = []
+    /// Failed workers that nothing was started for yet.
+    var owed = 0
+    /// Failures since the last worker that was stable.
+    var row = 0
+    /// The next start is the one attempt after a spent budget.
+    var mayAttempt = false
+    /// When the restarts took place that the budget pays for, since the failures were forgotten for the last time.
+    var paid: [Duration] = []
+    var attempts = 0
+    /// Starts that no failure is the reason of, and how many there were reasons for.
+    var unpaid = 0
+    var reasons = 0
+    var recycledAt: Duration?
     var problems: [String] = []
 
     init(policy: CrashPolicy, seed: UInt64) {
@@ -41,48 +62,120 @@ import Testing
     }
 
     var target: Int { policy.workers + policy.standby }
+    var live: Int { workers.values.count(where: \.isLive) }
+    var isRunning: Bool { hasBegun && !hasEnded }
+
+    /// What the event means for the record.
+    ///
+    /// - Returns: for a failure that a start is owed for, how long that has to wait where no other wait runs.
+    mutating func note(_ event: PluginMachine.Event, wasExhausted: Bool, due: Duration?) -> Duration? {
+      switch event {
+      case .begin where !hasBegun:
+        hasBegun = true
+        reasons += target
+      case .ready(let number): if workers[number]?.readySince == nil { workers[number]?.readySince = now }
+      case .exited(let number, let reason):
+        guard let worker = workers.removeValue(forKey: number), isRunning, !worker.isStopping else { return nil }
+        guard reason != .requested else {
+          if worker.isLive { reasons += 1 }
+          return nil
+        }
+        if let since = worker.readySince, now - since >= policy.stability { row = 0 }
+        defer { row += 1 }
+        guard worker.isLive else { return nil }
+        owed += 1
+        return policy.backoff.wait(before: row)
+      case .timer:
+        timer = nil
+        if wasExhausted, let due, due <= now { mayAttempt = true }
+      case .worn(let number):
+        guard let worker = workers[number], worker.isReady, !worker.isOutdated else { return nil }
+        if let recycledAt, now - recycledAt < PluginMachine.recyclingPause { return nil }
+        recycledAt = now
+        workers[number]?.isOutdated = true
+        reasons += 1
+      case .restart where isRunning && !wasExhausted: forgive()
+      case .reset where isRunning:
+        forgive()
+        (row, paid, mayAttempt) = (0, [], false)
+      case .configurationChanged(let policy) where !hasEnded:
+        let before = target
+        self.policy = policy
+        reasons += max(target - before, 0) + workers.values.count { $0.isLive && $0.readySince == nil }
+        forgive()
+        (row, paid, mayAttempt) = (0, [], false)
+      case .end: hasEnded = true
+      case .begin, .restart, .reset, .configurationChanged: break
+      }
+      return nil
+    }
+
+    /// What an operator does to failures so far: what is missing is started, and what is there is replaced once.
+    private mutating func forgive() {
+      reasons += owed
+      owed = 0
+    }
+
+    mutating func markOutdated() {
+      for (number, worker) in workers where worker.isReady && !worker.isOutdated {
+        workers[number]?.isOutdated = true
+        reasons += 1
+      }
+    }
+
+    mutating func noteStart(_ event: PluginMachine.Event, waiting: Duration?) {
+      if row > 0, live > 0, !workers.values.contains(where: \.isReady) {
+        problems.append("two start at once after a failure, though nothing shows yet that one is worth it")
+      }
+      if live >= target {
+        // In place of one that has not failed.
+        let oldest = workers.filter { $0.value.isLive && $0.value.isOutdated }.keys.min()
+        guard owed == 0, let oldest else { return problems.append("a start after \(event), though all are there") }
+        workers[oldest]?.isLeaving = true
+        unpaid += 1
+      } else if owed == 0 {
+        unpaid += 1
+      } else if mayAttempt {
+        (owed, mayAttempt, attempts) = (owed - 1, false, attempts + 1)
+      } else {
+        owed -= 1
+        paid.append(now)
+        if let waiting, waiting > now { problems.append("a restart after \(event), before the wait is over") }
+      }
+    }
 
     mutating func send(_ event: PluginMachine.Event) {
       let wasExhausted = machine.isExhausted
-      let before = workers
+      let due = machine.nextStart
+      let waiting = wasExhausted ? nil : due
+      let before = workers.count
+      // The attempt ends the exhaustion; what the budget has by then may follow, and exhaust it again.
+      let isEndOfExhaustion = event == .timer && due.map { $0 <= now } == true
+      let paidBefore = paid.count
+      let wasForgiven = paid
+      let actions = machine.handle(event, at: now)
+      let wait = note(event, wasExhausted: wasExhausted, due: due)
       switch event {
-      case .exited(let number, let reason):
-        if let worker = workers.removeValue(forKey: number), worker.stopping || reason == .requested {
-          grants.append(now)
-        }
-      case .ready(let number): workers[number]?.ready = true
-      case .begin: grants += Array(repeating: now, count: target)
-      case .timer:
-        timer = nil
-        // The attempt.
-        if wasExhausted { grants.append(now) }
-      case .worn: grants.append(now)
-      case .restart: grants += Array(repeating: now, count: 2 * target + 1)
-      case .reset, .configurationChanged:
-        starts = []
-        grants = Array(repeating: now, count: 3 * target + 2)
-      case .end: hasEnded = true
+      case .restart where isRunning && !wasExhausted: markOutdated()
+      case .configurationChanged where !hasEnded: markOutdated()
+      default: break
       }
-      if case .configurationChanged(let policy) = event { self.policy = policy }
-      let bound = max(target, before.count) + (before.count > target ? 0 : 1)
-      for action in machine.handle(event, at: now) {
+      let isForgiven = event == .restart || paid.count < wasForgiven.count
+      for action in actions {
         switch action {
         case .startWorker(let number):
           if workers[number] != nil { problems.append("\(number) was started twice") }
-          if hasEnded { problems.append("\(number) was started after the end") }
-          if wasExhausted, event != .reset, event != .timer {
-            if case .configurationChanged = event {
-            } else if machine.isExhausted {
-              problems.append("\(number) was started on a spent budget by \(event)")
-            }
+          if !isRunning { problems.append("\(number) was started before the beginning or after the end") }
+          if machine.isExhausted, wasExhausted, !isEndOfExhaustion {
+            problems.append("\(number) was started on a spent budget by \(event)")
           }
-          workers[number] = (false, false)
-          starts.append(now)
+          noteStart(event, waiting: isForgiven ? nil : waiting)
+          workers[number] = Worker()
         case .stopWorker(let number):
-          if workers[number] == nil || workers[number]?.stopping == true {
+          if workers[number] == nil || workers[number]?.isStopping == true {
             problems.append("\(number) was stopped, which is not there")
           }
-          workers[number]?.stopping = true
+          workers[number]?.isStopping = true
         case .armTimer(let time):
           if time < now { problems.append("the timer is armed for the past") }
           timer = time
@@ -93,7 +186,23 @@ import Testing
           self.state = state
         }
       }
-      check(event, bound: bound)
+      owed = min(owed, max(target - live, 0))
+      if owed == 0 { mayAttempt = false }
+      if let wait, !wasExhausted, !machine.isExhausted, (waiting ?? .zero) <= now {
+        checkWait(wait, paidNow: paid.count - paidBefore)
+      }
+      check(event, bound: max(target + 1, before))
+    }
+
+    /// After a failure while nothing waited: the restart comes no earlier than the backoff says, nor much later.
+    mutating func checkWait(_ wait: Duration, paidNow: Int) {
+      let shortest = wait * (100 - policy.backoff.jitter) / 100
+      let longest = wait * (100 + policy.backoff.jitter) / 100
+      guard shortest > .zero else { return }
+      if paidNow > 0 { problems.append("a restart at once, after \(row) failures in a row") }
+      guard let next = machine.nextStart, (now + shortest...now + longest).contains(next) else {
+        return problems.append("a wait until \(String(describing: machine.nextStart)) where \(wait) is due at \(now)")
+      }
     }
 
     mutating func check(_ event: PluginMachine.Event, bound: Int) {
@@ -101,29 +210,28 @@ import Testing
       if Set(machine.numbers) != Set(workers.keys) { problems.append("it counts other workers than there are") }
       guard !hasEnded else { return }
       if machine.state != state { problems.append("\(machine.state) was not reported") }
-      let isServed = workers.values.contains { $0.ready && !$0.stopping }
+      let isServed = workers.values.contains(where: \.isReady)
       if isServed, state != .ready { problems.append("\(state) though a worker is ready") }
-      // A failure after which nothing is ready is followed by one start at a time.
       if machine.nextStart != timer { problems.append("the timer is not for the next start") }
       // Somebody is on his way, or a time is set, or it takes an operator.
       let isOver = policy.restart == .never || !policy.exhaustion.retries
       if workers.isEmpty, timer == nil, !(isOver && state == .quarantined), event != .begin {
         problems.append("nothing will ever start again after \(event)")
       }
-      let recent = starts.count { now - $0 < policy.budget.interval }
-      let paid = policy.restart == .never ? 0 : policy.budget.restarts
-      // A grant may be used late.
-      if recent > paid + grants.count { problems.append("\(recent) starts with a budget of \(paid)") }
+      let recent = paid.count { now - $0 < policy.budget.interval }
+      let budget = policy.restart == .never ? 0 : policy.budget.restarts
+      if recent > budget { problems.append("\(recent) restarts within an interval, with a budget of \(budget)") }
+      if unpaid > reasons { problems.append("\(unpaid) starts without a failure, for \(reasons) reasons") }
     }
 
     /// One event that may come now.
     mutating func step() {
       let number = workers.keys.sorted().randomElement(using: &random) ?? 0
       switch Int.random(in: 0..<100, using: &random) {
-      case 0..<30: if workers[number]?.stopping == false { send(.ready(number)) }
+      case 0..<30: if workers[number]?.isStopping == false { send(.ready(number)) }
       case 30..<62:
         let reasons: [ExitReason] = [.trap, .deadline, .signal, .configure, .memory]
-        let isStopping = workers[number]?.stopping == true
+        let isStopping = workers[number]?.isStopping == true
         send(.exited(number, isStopping ? .requested : reasons.randomElement(using: &random) ?? .trap))
       case 62..<66: send(.exited(number, .requested))
       case 66..<84:
@@ -152,6 +260,7 @@ import Testing
         stability: .milliseconds(Int.random(in: 0..<30_000, using: &random)))
       policy.workers = Int.random(in: 1..<5, using: &random)
       policy.standby = Int.random(in: 0..<3, using: &random)
+      policy.backoff.initial = .milliseconds(Int.random(in: 0..<200, using: &random))
       policy.backoff.jitter = Int.random(in: 0...100, using: &random)
       policy.restart = Int.random(in: 0..<8, using: &random) == 0 ? .never : .always
       policy.exhaustion.retries = Int.random(in: 0..<4, using: &random) != 0
@@ -190,10 +299,11 @@ import Testing
       }
     }
     #expect(host.state == .quarantined, "seed \(seed)")
-    #expect(host.starts.count <= host.target + policy.budget.restarts)
+    #expect(host.paid.count == (policy.restart == .never ? 0 : policy.budget.restarts), "the whole budget was used")
+    #expect(host.attempts == 0)
     if host.timer == nil { host.send(.reset) }
-    for _ in 0..<200 where host.workers.values.count(where: \.ready) < host.target {
-      if let number = host.workers.filter({ !$0.value.ready }).keys.min() {
+    for _ in 0..<200 where host.workers.values.count(where: \.isReady) < host.target {
+      if let number = host.workers.filter({ !$0.value.isReady }).keys.min() {
         host.send(.ready(number))
       } else if let timer = host.timer {
         host.now = max(host.now, timer)
