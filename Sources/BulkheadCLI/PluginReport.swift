@@ -9,13 +9,17 @@ struct PluginReport: Encodable {
   /// Over the time between two looks; null where they cannot be compared.
   var callbacksPerSecond: Double?
   var failedStreamsPerSecond: Double?
+  /// How the last worker that is gone came to its end; null where none has.
+  var lastExit: PluginInfo.LastExit?
 
   /// - Parameters:
   ///   - before: of the same front, so many seconds earlier.
   init(
-    workers: [WorkerInfo], statistics: StatisticsResponse.Plugin?, before: StatisticsResponse.Plugin?, seconds: Double
+    workers: [WorkerInfo], lastExit: PluginInfo.LastExit?, statistics: StatisticsResponse.Plugin?,
+    before: StatisticsResponse.Plugin?, seconds: Double
   ) {
     self.workers = workers
+    self.lastExit = lastExit
     self.statistics = statistics
     guard let statistics, let before else { return }
     callbacksPerSecond = Self.rate(before.callbacks, statistics.callbacks, seconds)
@@ -38,6 +42,10 @@ extension View {
         ("configure", deadlines.configure), ("start", deadlines.start),
       ]
       parts.append("deadlines: " + named.map { "\($0.0) \(Reading.time($0.1 / 1_000))" }.joined(separator: ", "))
+    }
+    if let exit = report.lastExit {
+      let head = "last end, \(exit.at): \(exit.reason.rawValue): \(exit.detail)"
+      parts.append(([Table.printable(head)] + (exit.crash.map(core) ?? []).map { "    \($0)" }).joined(separator: "\n"))
     }
     guard let statistics = report.statistics else {
       return (parts + ["no front serves: nothing is measured"]).joined(separator: "\n\n")

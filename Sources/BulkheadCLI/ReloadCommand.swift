@@ -11,6 +11,11 @@ struct ReloadCommand: FormattedSubcommand {
   @OptionGroup var output: OutputOptions
 
   func answer(_ client: ControlClient, _ view: View) async throws(ControlFailure) -> String {
-    try view.show(await client.post(ReloadResponse.self, ControlPaths.reload))
+    var response = try await client.post(ReloadResponse.self, ControlPaths.reload)
+    // Modules may take minutes to compile; each of these waits for as long as a request may.
+    while response.isUnderWay {
+      response = try await client.get(ReloadResponse.self, "\(ControlPaths.reload)/\(response.number)")
+    }
+    return try view.show(response)
   }
 }

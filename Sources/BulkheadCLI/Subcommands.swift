@@ -83,21 +83,17 @@ struct WorkersCommand: FormattedSubcommand {
 
   func answer(_ client: ControlClient, _ view: View) async throws(ControlFailure) -> String {
     var response = try await client.get(WorkersResponse.self, ControlPaths.workers)
-    if let plugin {
-      response.workers.removeAll { $0.plugin != plugin }
-      if response.workers.isEmpty {
-        let plugins = try await client.get(PluginsResponse.self, ControlPaths.plugins).plugins
-        guard plugins.contains(where: { $0.name == plugin }) else {
-          throw ControlFailure(exitCode: ExitCode.dataError, message: "there is no plugin '\(plugin)'")
-        }
-      }
-    }
     guard let plugin else { return try view.show(response) }
+    response.workers.removeAll { $0.plugin != plugin }
+    let info = try await client.get(PluginsResponse.self, ControlPaths.plugins).plugins.first { $0.name == plugin }
+    guard info != nil || !response.workers.isEmpty else {
+      throw ControlFailure(exitCode: ExitCode.dataError, message: "there is no plugin '\(plugin)'")
+    }
     let before = try await client.get(StatisticsResponse.self, ControlPaths.statistics)
     try? await Task.sleep(for: Self.span)
     let after = try await client.get(StatisticsResponse.self, ControlPaths.statistics)
     let report = PluginReport(
-      workers: response.workers, statistics: after.plugins.first { $0.plugin == plugin },
+      workers: response.workers, lastExit: info?.lastExit, statistics: after.plugins.first { $0.plugin == plugin },
       before: before.frontPid == after.frontPid ? before.plugins.first { $0.plugin == plugin } : nil,
       seconds: Double(Self.span.components.seconds))
     return try view.show(report)

@@ -23,8 +23,8 @@ extension View {
 
   private func colour(_ kind: EventInfo.Kind) -> Table.Colour? {
     switch kind {
-    case .workerReady, .frontReady, .reloaded, .upgraded: .green
-    case .workerCrashed, .workerFailed, .quarantined, .frontEnded, .upgradeFailed, .reloadRefused: .red
+    case .workerReady, .frontReady, .standbyServes, .reloaded, .upgraded: .green
+    case .workerCrashed, .workerFailed, .budgetSpent, .quarantined, .frontEnded, .upgradeFailed, .reloadRefused: .red
     case .workerInterrupted, .workerKilled, .backoff: .yellow
     default: nil
     }

@@ -87,7 +87,8 @@ struct View {
       "  \($0.0): \($0.1.map(Table.printable).joined(separator: ", "))"
     }
     let order = response.isReordered ? ["  unchanged plugins stand in another order"] : []
-    return (["reloaded in \(Self.tenths(response.milliseconds)) ms"] + lines + order).joined(separator: "\n")
+    let warnings = response.warnings.map { "  warning: \(Table.printable($0))" }
+    return (["reloaded in \(Self.tenths(response.milliseconds)) ms"] + lines + order + warnings).joined(separator: "\n")
   }
 
   func show(_ response: WorkersResponse) throws(ControlFailure) -> String {
@@ -103,10 +104,11 @@ struct View {
       return [
         .init(worker.plugin), .init("\(worker.pid)"),
         .init(worker.state.rawValue, colour: worker.state == .ready ? .green : .yellow),
-        .init(worker.role?.rawValue ?? "-"),
+        .init(worker.oldFront == nil ? worker.role?.rawValue ?? "-" : "old"),
         .init(Self.span(worker.uptimeSeconds)), .init("\(worker.callbacks)"),
         .init(worker.pssBytes.map { "\(ByteCount(bytes: $0))" } ?? "-"),
-        .init("\(holding)/\(worker.isolation.count)", colour: isWhole ? .green : .yellow),
+        worker.oldFront == nil
+          ? .init("\(holding)/\(worker.isolation.count)", colour: isWhole ? .green : .yellow) : .init("-"),
         .init(worker.currentCallback.map(running) ?? "-"),
       ]
     }

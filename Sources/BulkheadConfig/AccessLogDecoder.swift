@@ -6,11 +6,12 @@ struct AccessLogDecoder {
     "bytes_out", "duration_us", "upstream", "endpoint", "flags", "details",
   ]
   static let maximumFields = 64
+  static let keys = ["path", "fields"]
 
   let source: Source
 
   func decode(_ field: Field) -> Configuration.AccessLog? {
-    guard let section = field.section(["path", "fields"]) else { return nil }
+    guard let section = field.section(Self.keys) else { return nil }
     let target = section.required("path", "a file to append to, or stdout").flatMap(target)
     let fields = section["fields"].map(fields) ?? []
     return target.map { Configuration.AccessLog(target: $0, fields: fields, location: field.location) }

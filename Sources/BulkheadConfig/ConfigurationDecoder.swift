@@ -14,6 +14,13 @@ struct ConfigurationDecoder {
     "listeners", "upstreams", "plugins", "policies", "cache", "control", "runtime", "limits", "timeouts",
     "accessLog",
   ]
+  static let listenerKeys = ["name", "address", "upstream", "protocol"]
+  static let upstreamKeys = ["name", "endpoints", "builtin", "protocol", "tls"]
+  static let boundKeys = [
+    "headerBytes", "headerCount", "bodyBytes", "connections", "upstreamConnections", "sharedBytes", "sharedEntries",
+    "queues", "metrics",
+  ]
+  static let timeoutKeys = ["headerRead", "idle", "upstreamConnect", "upstreamResponse"]
 
   let source: Source
 
@@ -46,7 +53,7 @@ struct ConfigurationDecoder {
     var addresses: [SocketAddress: String] = [:]
     var listeners: [Configuration.Listener] = []
     for field in fields.prefix(Limits.maximumListeners) {
-      guard let section = field.section(["name", "address", "upstream", "protocol"]) else { continue }
+      guard let section = field.section(Self.listenerKeys) else { continue }
       let name = decodeName(of: section, what: "listener", seen: &names)
       let place = section.required("address", "host:port to listen on")
       let address = place.flatMap { decodeAddress($0, ports: 0...65_535) }
@@ -99,7 +106,7 @@ struct ConfigurationDecoder {
   }
 
   private func decodeUpstream(_ field: Field, seen: inout [String: SourceLocation]) -> Configuration.Upstream? {
-    guard let section = field.section(["name", "endpoints", "builtin", "protocol", "tls"]) else { return nil }
+    guard let section = field.section(Self.upstreamKeys) else { return nil }
     let name = decodeName(of: section, what: "upstream", seen: &seen)
     let kind: Configuration.Upstream.Kind?
     switch (section["endpoints"], section["builtin"]) {
@@ -188,11 +195,7 @@ struct ConfigurationDecoder {
 
   private func decodeBounds(_ section: Section) -> Configuration.Bounds {
     var bounds = Configuration.Bounds()
-    let keys = [
-      "headerBytes", "headerCount", "bodyBytes", "connections", "upstreamConnections", "sharedBytes", "sharedEntries",
-      "queues", "metrics",
-    ]
-    guard let section = section["limits"]?.section(keys) else { return bounds }
+    guard let section = section["limits"]?.section(Self.boundKeys) else { return bounds }
     if let bytes = section["headerBytes"]?.byteCount(1_024...65_536) { bounds.headerBytes = bytes }
     if let count = section["headerCount"]?.integer(1...1_000) { bounds.headerCount = count }
     if let bytes = section["bodyBytes"]?.byteCount(0...(1 << 50)) { bounds.bodyBytes = bytes }
@@ -207,8 +210,7 @@ struct ConfigurationDecoder {
 
   private func decodeTimeouts(_ section: Section) -> Configuration.Timeouts {
     var timeouts = Configuration.Timeouts()
-    let keys = ["headerRead", "idle", "upstreamConnect", "upstreamResponse"]
-    guard let section = section["timeouts"]?.section(keys) else { return timeouts }
+    guard let section = section["timeouts"]?.section(Self.timeoutKeys) else { return timeouts }
     let range = Duration.milliseconds(1)...Duration.seconds(86_400)
     if let time = section["headerRead"]?.duration(range) { timeouts.headerRead = time }
     if let time = section["idle"]?.duration(range) { timeouts.idle = time }

@@ -3,7 +3,7 @@ import BulkheadCore
 /// Reads one `WasmPlugin` document (Istio `extensions.istio.io/v1alpha1`).
 struct PluginManifestDecoder {
   /// Fields of the spec that mean nothing here yet: to pass over them would be to do something else than was asked for.
-  private static let unsupported: [(key: String, why: String)] = [
+  static let unsupported: [(key: String, why: String)] = [
     ("selector", "a plugin runs for every listener"),
     ("targetRef", "a plugin runs for every listener"),
     ("targetRefs", "a plugin runs for every listener"),
@@ -12,7 +12,7 @@ struct PluginManifestDecoder {
     ("verificationKey", "signatures are not checked; use 'sha256'"),
   ]
 
-  private static let specKeys =
+  static let specKeys =
     [
       "url", "sha256", "imagePullPolicy", "phase", "priority", "failStrategy", "pluginName", "pluginConfig", "vmConfig",
       "type",
@@ -100,7 +100,7 @@ struct PluginManifestDecoder {
   }
 
   private static let overridesKey = "bulkhead/policy-overrides"
-  private static let known = ["bulkhead/policy", overridesKey, "bulkhead/vm-id"]
+  static let known = ["bulkhead/policy", overridesKey, "bulkhead/vm-id"]
 
   /// The annotations; ours that there are not are reported.
   private func annotations(_ metadata: Section) -> Section? {

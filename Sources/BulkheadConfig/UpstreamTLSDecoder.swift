@@ -1,9 +1,10 @@
 /// Reads `tls` of an upstream, and the files that it names.
 struct UpstreamTLSDecoder {
+  static let keys = ["serverName", "caFile", "certFile", "keyFile"]
   let source: Source
 
   func decode(_ field: Field) -> Configuration.Upstream.TLS? {
-    guard let section = field.section(["serverName", "caFile", "certFile", "keyFile"]) else { return nil }
+    guard let section = field.section(Self.keys) else { return nil }
     var tls = Configuration.Upstream.TLS()
     if let name = section["serverName"] { tls.serverName = serverName(name) ?? "" }
     if let file = section["caFile"] { tls.authorities = read(file, "CERTIFICATE") }

@@ -31,7 +31,8 @@ public enum ControlPaths {
   public static let metrics = "/v1/metrics"
   public static let metricsContentType = "text/plain; version=0.0.4; charset=utf-8"
 
-  /// `POST`: `ReloadResponse`, once the configuration was read again and holds.
+  /// `POST`: `ReloadResponse`, once the configuration was read again and holds; with status 202 where that takes longer.
+  /// Then `GET` with `/NUMBER` behind it waits for the same.
   public static let reload = "/v1/reload"
 
   /// `POST`: `PluginInfo`, after the restart was asked for. The name is percent-encoded as a path segment.

@@ -34,9 +34,14 @@ public struct EventInfo: Hashable, Sendable, Codable {
     public static let workerKilled = Kind(rawValue: "worker_killed")
     /// A worker ended otherwise; `crash` says what it was doing.
     public static let workerCrashed = Kind(rawValue: "worker_crashed")
-    /// What the crash policy decided: the next worker waits for its time; the crash budget is spent.
+    /// What the crash policy decided: the next worker waits for its time; the crash budget is spent, while other workers
+    /// serve on, or with the last one; a worker has reached a limit of recycling and is to be replaced; a standby takes
+    /// streams now.
     public static let backoff = Kind(rawValue: "backoff")
+    public static let budgetSpent = Kind(rawValue: "budget_spent")
     public static let quarantined = Kind(rawValue: "quarantined")
+    public static let recycled = Kind(rawValue: "recycled")
+    public static let standbyServes = Kind(rawValue: "standby_serves")
     /// An operator asked for a fresh worker, forgave the failures so far.
     public static let restart = Kind(rawValue: "restart")
     public static let reset = Kind(rawValue: "reset")
@@ -46,9 +51,16 @@ public struct EventInfo: Hashable, Sendable, Codable {
     /// The program was replaced by a newly installed one, or was not.
     public static let upgraded = Kind(rawValue: "upgraded")
     public static let upgradeFailed = Kind(rawValue: "upgrade_failed")
+
+    /// All that this version knows.
+    public static let all: [Kind] = [
+      .started, .stopping, .frontStarted, .frontReady, .frontEnded, .workerStarted, .workerReady, .workerEnded,
+      .workerFailed, .workerInterrupted, .workerKilled, .workerCrashed, .backoff, .budgetSpent, .quarantined, .recycled,
+      .standbyServes, .restart, .reset, .reloaded, .reloadRefused, .upgraded, .upgradeFailed,
+    ]
   }
 
-  /// Counts from 1 in each run of the supervisor, without a gap.
+  /// Counts from 1 in each run of the supervisor, without a gap; an upgrade begins none.
   public var sequence: UInt64
   public var at: Timestamp
   public var kind: Kind

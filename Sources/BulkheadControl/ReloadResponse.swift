@@ -1,5 +1,9 @@
-/// The answer to `POST /v1/reload`, once the new configuration holds. Names are in the order of the chain.
+/// The answer to `POST /v1/reload`, once the new configuration holds, or after a while. Names are in the order of the chain.
 public struct ReloadResponse: Hashable, Sendable, Codable {
+  /// Which reload it is; counted from 1.
+  public var number: UInt32 = 0
+  /// It takes longer than a request may: `GET /v1/reload/NUMBER` waits on, and answers as this one would have.
+  public var isUnderWay = false
   /// Counts the chains that the supervisor has had: it stays where nothing changed.
   public var generation: UInt32 = 0
   public var added: [String] = []
@@ -11,6 +15,8 @@ public struct ReloadResponse: Hashable, Sendable, Codable {
   /// Whether unchanged plugins stand in another order.
   public var isReordered = false
   public var milliseconds: Double = 0
+  /// What changed and was not taken over, with what to do; for people.
+  public var warnings: [String] = []
 
   public init() {}
 }

@@ -89,12 +89,15 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
   public var memoryBytes: UInt64?
   /// How long what it runs may take.
   public var deadlines: Deadlines?
+  /// The front that it works for where that is one of before an upgrade: little is known of it then, and it is not replaced.
+  public var oldFront: Int32?
 
   public init(
     plugin: String, pid: Int32, state: State, uptimeSeconds: Double, callbacks: UInt64,
     currentCallback: CurrentCallback?, pssBytes: UInt64?, isolation: [Isolation], role: Role? = nil,
-    memoryBytes: UInt64? = nil, deadlines: Deadlines? = nil
+    memoryBytes: UInt64? = nil, deadlines: Deadlines? = nil, oldFront: Int32? = nil
   ) {
+    self.oldFront = oldFront
     self.memoryBytes = memoryBytes
     self.deadlines = deadlines
     self.plugin = plugin
@@ -121,5 +124,6 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
     try container.encode(memoryBytes, forKey: .memoryBytes)
     try container.encode(deadlines, forKey: .deadlines)
     try container.encode(role, forKey: .role)
+    try container.encode(oldFront, forKey: .oldFront)
   }
 }

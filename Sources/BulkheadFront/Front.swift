@@ -136,6 +136,9 @@ public final class Front: Sendable {
       onDrain: { [self] milliseconds in drain(milliseconds: milliseconds) },
       onAccept: { [self] in accept() },
       onHandOver: { [self] milliseconds in handOver(milliseconds: milliseconds) },
+      onAccessLog: { [accessLog] descriptor in
+        if let accessLog { accessLog.go(to: descriptor) } else { RawDescriptor.close(descriptor) }
+      },
       onEnd: { [self] in stop(code: ExitCode.unavailable) })
     // No thread, no commands: as if the supervisor were gone.
     if !DetachedThread.run({ link.run() }) { stop(code: ExitCode.unavailable) }

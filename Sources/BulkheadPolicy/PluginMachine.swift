@@ -16,7 +16,8 @@ import BulkheadCore
 ///   operator asks for, replacements of workers that did not fail, and the one attempt after a spent budget are not
 ///   counted; `reset` and a new configuration begin afresh;
 /// - as long as no worker is ready after a failure, one start at a time;
-/// - a spent budget does not touch workers that still run; the plugin is quarantined once none is left;
+/// - a spent budget does not touch workers that still run, and one of those that goes without having failed is replaced; the
+///   plugin is quarantined once none is left;
 /// - a spent budget ends: by `reset`, by a new configuration, or (`exhaustion.retries`) after `stability` with one
 ///   attempt.
 ///
@@ -239,6 +240,8 @@ public struct PluginMachine: Sendable {
   private mutating func restart() {
     guard phase == .running, exhaustion == .none else { return }
     owed = 0
+    // With nothing owed there is nothing to attempt: a later failure pays for its start.
+    isAttempt = false
     waitUntil = .zero
     markOutdated()
   }
@@ -305,8 +308,9 @@ public struct PluginMachine: Sendable {
         let most = failures == 0 ? max(policy.workers, 1) : 1
         guard live < most else { return }
       }
-      var isRestart = false
-      if owed > 0 {
+      // Places of workers that did not fail owe nothing: neither a wait nor a spent budget keeps them empty.
+      let isRestart = live + owed >= target
+      if isRestart {
         guard exhaustion == .none else { return }
         if isAttempt {
           isAttempt = false
@@ -316,7 +320,6 @@ public struct PluginMachine: Sendable {
           counted.append(now)
         }
         owed -= 1
-        isRestart = true
       }
       start(isRestart: isRestart)
     }

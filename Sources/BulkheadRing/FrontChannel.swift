@@ -89,6 +89,11 @@ public final class FrontChannel {
     return true
   }
 
+  /// Whether the worker has taken every answer.
+  ///
+  /// - Throws: `RingError` where its cursor cannot be.
+  public func answersAreTaken() throws(RingError) -> Bool { try answers.consumed() == answers.position }
+
   /// Wakes the worker where it sleeps.
   @inline(__always)
   public func wakeWorker() {

@@ -34,7 +34,8 @@ public enum FrontSandbox {
     "/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager", "/run/connman", "/run/nscd",
     "/sys/devices/system/cpu",
     // libdispatch, on whose threads names are resolved, looks at the states of its threads in /proc/TID/stat, and ends the
-    // process where it cannot.
+    // process where it cannot. Which numbers they will have nobody knows, so it is all of it; what is in other processes the
+    // kernel keeps from a process that Landlock restricts, whosever they are.
     "/proc",
   ]
 
@@ -59,7 +60,7 @@ public enum FrontSandbox {
         case ..<6: ", binding TCP denied; this kernel's Landlock knows no signals"
         default: ", binding TCP, abstract sockets and signals denied"
         }
-      return "ABI \(abi): no file but for reading, of /etc and of name resolution\(more)"
+      return "ABI \(abi): no file but for reading, of /etc, of /proc and of name resolution\(more)"
     }
   }
 

@@ -78,6 +78,8 @@ public struct Descriptor: ~Copyable, Sendable {
     case createNew(mode: UInt32)
     /// For writing at its end, made where it is not there; never waits for the reader of a FIFO.
     case append(mode: UInt32)
+    /// Neither: only to say which file is meant (`O_PATH`).
+    case locate
   }
 
   /// Opens a file; symbolic links are followed, the descriptor is closed on exec.
@@ -91,6 +93,7 @@ public struct Descriptor: ~Copyable, Sendable {
       case .write: (1, 0)
       case .createNew(let mode): (1 | 0o100 | 0o200, mode)
       case .append(let mode): (1 | 0o100 | 0o2000 | 0o4000, mode)
+      case .locate: (0o10000000, 0)
       }
     return Descriptor(
       owning: try Funnel.descriptor("open", on: path, advice: advice) { bh_open(path, flags, mode) })

@@ -64,7 +64,7 @@ public enum ProcessSpawner {
     let gidMap = isRoot ? "0 0 1\n1 \(request.unprivilegedID) 1\n" : "0 \(getegid()) 1\n"
     let environment = request.environment.map { "\($0.name)=\($0.value)" }
     let group = request.controlGroup
-    let files = group?.processFiles ?? []
+    let files = (group?.processFiles ?? []) + (group?.legacyProcessFiles ?? [])
     let score = request.oomScore.map { "\(max($0, ownScore))" } ?? ""
     var spawned = bh_spawned()
     let outcome = withCStrings(request.arguments) { arguments in
@@ -77,6 +77,7 @@ public enum ProcessSpawner {
                   score.withCString { score in
                     var raw = bh_spawn()
                     raw.path = path
+                    raw.image = request.image ?? -1
                     raw.argv = arguments
                     raw.envp = environment
                     raw.descriptors = descriptors.baseAddress
@@ -90,6 +91,7 @@ public enum ProcessSpawner {
                     raw.cgroup = group?.directory ?? -1
                     raw.cgroup_files = files.baseAddress
                     raw.cgroup_file_count = files.count
+                    raw.cgroup_own_files = group?.processFiles.count ?? 0
                     raw.oom_score = request.oomScore == nil ? nil : score
                     raw.cgroup_required = request.required.contains(.cgroup) ? 1 : 0
                     raw.oom_score_required = request.required.contains(.oomScore) ? 1 : 0

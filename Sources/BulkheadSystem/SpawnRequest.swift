@@ -65,16 +65,21 @@ public enum SpawnStep: Int32, Sendable, CaseIterable {
 public struct ControlGroupPlacement: Sendable {
   /// An open directory of the unified hierarchy (cgroup v2), or nil.
   public var directory: Int32?
-  /// `cgroup.procs` of each group that it has to be in, open for writing; used where the child cannot be born there.
+  /// `cgroup.procs` of that directory, open for writing: used where the child cannot be born there.
   public var processFiles: [Int32]
+  /// The same of each group of the other hierarchies (cgroup v1).
+  public var legacyProcessFiles: [Int32]
   /// Whether all that was asked for is bounded there.
   public var isWhole: Bool
   /// What the group bounds, or what it does not, and why.
   public var why: String
 
-  public init(directory: Int32? = nil, processFiles: [Int32] = [], isWhole: Bool, why: String) {
+  public init(
+    directory: Int32? = nil, processFiles: [Int32] = [], legacyProcessFiles: [Int32] = [], isWhole: Bool, why: String
+  ) {
     self.directory = directory
     self.processFiles = processFiles
+    self.legacyProcessFiles = legacyProcessFiles
     self.isWhole = isWhole
     self.why = why
   }
@@ -84,6 +89,8 @@ public struct ControlGroupPlacement: Sendable {
 public struct SpawnRequest: Sendable {
   /// The path of the binary.
   public var executable: String
+  /// An open file that is executed instead of what is at that path; it stays the caller's.
+  public var image: Int32?
   /// The whole argument list, the name included.
   public var arguments: [String]
   /// Empty unless said otherwise: children get nothing of ours.

@@ -32,6 +32,8 @@ public enum FrontCommand: Equatable, Sendable {
   case activateChain(generation: UInt32)
   /// The prepared chain is not wanted any more, nor are its new plugins.
   case discardChain(generation: UInt32)
+  /// Write the access log to the descriptor that comes with it from now on: its file was opened again.
+  case reopenAccessLog
 
   private enum Kind: UInt8 {
     case addWorker = 1
@@ -43,11 +45,14 @@ public enum FrontCommand: Equatable, Sendable {
     /// With `drain` (5), what the supervisor of a later version says to a front of this one: neither ever changes.
     case handOver = 33
     case ping = 50
+    case reopenAccessLog = 60
   }
 
   public func encoded() -> [UInt8] {
     var writer = WireWriter(capacity: 64)
     switch self {
+    case .reopenAccessLog:
+      writer.u8(Kind.reopenAccessLog.rawValue)
     case .accept:
       writer.u8(Kind.accept.rawValue)
     case .handOver(let milliseconds):
@@ -99,6 +104,7 @@ public enum FrontCommand: Equatable, Sendable {
     }
     switch kind {
     case .accept: self = .accept
+    case .reopenAccessLog: self = .reopenAccessLog
     case .handOver:
       self = .handOver(milliseconds: try reader.u32("handOver.milliseconds"))
     case .addWorker:
@@ -150,7 +156,7 @@ public enum FrontEvent: Equatable, Sendable {
   /// The worker was lost, or given up, in that callback (`CallbackKind`), which had run for so long. `requestID` is that
   /// of the stream, "" where it has none.
   case callbackLost(worker: UInt64, kind: UInt16, stream: UInt32, requestID: String, milliseconds: UInt32)
-  /// A worker that was retired has no stream any more.
+  /// A worker that was retired has no stream any more, and has dealt with all that it was sent.
   case workerIdle(worker: UInt64)
   /// Every event loop gives new streams the chain of that generation.
   case chainActivated(generation: UInt32)

@@ -113,12 +113,20 @@ static void child_run(struct child child) {
     sources[index] = (int)syscall(SYS_fcntl, request->descriptors[index], F_DUPFD_CLOEXEC, table);
     STEP(BH_SPAWN_DESCRIPTORS, sources[index] >= 0);
   }
+  int image = request->image;
+  if (image >= 0) {
+    image = (int)syscall(SYS_fcntl, image, F_DUPFD_CLOEXEC, table);
+    STEP(BH_SPAWN_DESCRIPTORS, image >= 0);
+  }
   for (int index = 0; index < table; index++) {
     STEP(BH_SPAWN_DESCRIPTORS, syscall(SYS_dup3, sources[index], index, 0) == index);
   }
   // Marked rather than closed, for the failure pipe has to outlive everything but a successful exec.
   STEP(BH_SPAWN_CLOSE, syscall(SYS_close_range, (unsigned)table, ~0U, BH_CLOSE_RANGE_CLOEXEC) == 0);
 
+  if (image >= 0) {
+    STEP(BH_SPAWN_EXEC, syscall(SYS_execveat, image, "", request->argv, request->envp, AT_EMPTY_PATH) == 0);
+  }
   STEP(BH_SPAWN_EXEC, syscall(SYS_execve, request->path, request->argv, request->envp) == 0);
   child_fail(failure_write, BH_SPAWN_EXEC, ENOEXEC);
 #undef STEP
@@ -213,10 +221,10 @@ static long clone_process(uint64_t namespaces, int cgroup, int *pidfd, int *in_c
 /// Puts the child where its memory and its processor time are counted; 0 or the negated errno.
 static int64_t place(const struct bh_spawn *request, int pid, int in_cgroup) {
   if (request->fail_step == BH_SPAWN_CGROUP) return -request->fail_error;
-  if (in_cgroup) return 0;
   char text[16];
   snprintf(text, sizeof(text), "%d", pid);
-  for (size_t index = 0; index < request->cgroup_file_count; index++) {
+  // Other hierarchies know nothing of where the child was born.
+  for (size_t index = in_cgroup ? request->cgroup_own_files : 0; index < request->cgroup_file_count; index++) {
     int64_t outcome = write_whole(request->cgroup_files[index], text);
     if (outcome < 0) return outcome;
   }

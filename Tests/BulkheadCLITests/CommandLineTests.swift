@@ -47,7 +47,34 @@ import Testing
     #expect((try Self.parse("policy show --policy geo") as? PolicyShowCommand)?.isPolicy == true)
   }
 
+  static let events: [(String, plugin: String?, isFollowing: Bool, last: Int?, isJSON: Bool)] = [
+    ("events", nil, false, nil, false), ("events geo", "geo", false, nil, false),
+    ("events -f geo", "geo", true, nil, false), ("events --follow --last 0", nil, true, 0, false),
+    ("events -l 5 --json", nil, false, 5, true), ("events -o json", nil, false, nil, true),
+  ]
+
+  @Test(arguments: events) func eventsTakesWhatItIsGiven(
+    _ line: String, _ plugin: String?, _ isFollowing: Bool, _ last: Int?, _ isJSON: Bool
+  ) throws {
+    let root = try BulkheadControlCommand.parseAsRoot(line.split(separator: " ").map(String.init))
+    let command = try #require(root as? EventsCommand)
+    #expect(command.plugin == plugin && command.follow == isFollowing && command.last == last)
+    #expect((command.json || command.output.output == .json) == isJSON)
+  }
+
+  @Test(
+    arguments: [
+      ("top", 2.0, nil), ("top -d 0.2 -n 1", 0.2, 1), ("top --interval 3600 --count 5", 3_600, 5),
+    ] as [(String, Double, Int?)])
+  func topTakesWhatItIsGiven(_ line: String, _ interval: Double, _ count: Int?) throws {
+    let root = try BulkheadControlCommand.parseAsRoot(line.split(separator: " ").map(String.init))
+    let command = try #require(root as? TopCommand)
+    #expect(command.interval == interval && command.count == count)
+  }
+
   @Test(arguments: [
+    "events a b", "events --last", "events --last -1", "events --last x", "events -o xml", "top geo", "top -d 0.1",
+    "top -d 3601", "top -d nan", "top -d x", "top -n 0", "top -n -1", "top -o json",
     "restart", "reset", "status geo", "workers a b", "plugins -o xml", "statu", "--socket", "status --sockett /a",
     "metrics -o json",
     "metrics geo", "policy show", "policy show a b", "policy show --plugin --policy a", "policy list a",

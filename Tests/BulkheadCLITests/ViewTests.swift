@@ -151,12 +151,14 @@ import Testing
     response.unchanged = ["stamp"]
     response.isReordered = true
     response.milliseconds = 41.26
+    response.warnings = ["upstream app: its TLS files changed"]
     #expect(
       try Self.table.show(response) == """
         reloaded in 41.3 ms
           changed: geo, timing
           unchanged: stamp
           unchanged plugins stand in another order
+          warning: upstream app: its TLS files changed
         """)
     #expect(try View(now: Self.now, coloured: false, format: .json).show(response).contains("isReordered"))
   }

@@ -16,6 +16,12 @@ private final class LogPipe {
   /// For a front, which closes it.
   func descriptor() throws -> Int32 { try pipe.write.duplicate().release() }
 
+  /// Whether something has come.
+  var isReadable: Bool {
+    var look = pollfd(fd: pipe.read.raw, events: Int16(POLLIN), revents: 0)
+    return poll(&look, 1, 0) == 1
+  }
+
   /// Reads until so many lines have come; at most ten seconds for each read.
   func lines(_ count: Int) throws -> [String] {
     while text.utf8.count(where: { $0 == 0x0A }) < count {
@@ -104,6 +110,19 @@ private final class LogPipe {
     // The queue takes 8 MiB; the rest is dropped, at once.
     for _ in 0..<20_000 { writer.append(piece, lines: 1) }
     #expect(try log.lines(1_000).allSatisfy { $0.utf8.count == 1_023 })
+  }
+
+  @Test func anotherFileTakesTheLinesFromNowOn() throws {
+    let (before, after) = (try LogPipe(), try LogPipe())
+    let front = try TestFront(accessLog: before.descriptor()) { $0.accessLog = .init() }
+    defer { front.stop() }
+    #expect(try front.get("/1").status == 200)
+    #expect(try before.lines(1).count == 1)
+    let descriptor = try after.descriptor()
+    try front.command(.reopenAccessLog, descriptors: [descriptor])
+    RawDescriptor.close(descriptor)
+    while !after.isReadable { #expect(try front.get("/2").status == 200) }
+    #expect(try after.lines(1).first?.contains("\"path\":\"/2\"") == true)
   }
 
   static let times: [(UInt64, String)] = [

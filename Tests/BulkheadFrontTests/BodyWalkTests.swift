@@ -122,4 +122,57 @@ import Testing
     #expect(pieces == 1)
     #expect(capacity <= 32_768)
   }
+
+  @Test func bytesThatArePutBeforeAllOneByOneCostLittleMoreThanTheirSize() {
+    var queue = ByteQueue()
+    queue.append(ByteBuffer(string: "end"))
+    var expected = Array("end".utf8)
+    var values: [[UInt8]] = []
+    for index in 0..<100_000 { values.append([UInt8(truncatingIfNeeded: index)]) }
+    for value in values { value.withUnsafeBytes { queue.splice(start: 0, length: 0, $0) } }
+    expected = values.reversed().flatMap { $0 } + expected
+    #expect(queue.byteCount == 100_003)
+    #expect(queue.capacity < 400_000)
+    #expect(queue.bytes == expected)
+    // It is a queue like any other.
+    var front = ByteQueue()
+    queue.move(atMost: 70_001, to: &front)
+    Array("<".utf8).withUnsafeBytes { queue.splice(start: 0, length: 0, $0) }
+    queue.keep(ByteBuffer(string: "!"))
+    #expect(front.bytes == Array(expected[..<70_001]))
+    #expect(queue.bytes == Array("<".utf8) + expected[70_001...] + Array("!".utf8))
+  }
+
+  /// Against an array, with values small and large.
+  @Test(arguments: 0..<20) func splicesInAnyOrderAreThoseOfAnArray(seed: Int) {
+    var state = UInt64(seed) &* 0x9E37_79B9_7F4A_7C15 | 1
+    func random(_ below: Int) -> Int {
+      state ^= state << 13
+      state ^= state >> 7
+      state ^= state << 17
+      return Int(truncatingIfNeeded: state >> 16) % below
+    }
+    var queue = ByteQueue()
+    var array: [UInt8] = []
+    for step in 0..<300 {
+      let value = [UInt8](repeating: UInt8(truncatingIfNeeded: step), count: random(random(8) == 0 ? 20_000 : 40))
+      switch random(5) {
+      case 0:
+        queue.keep(ByteBuffer(bytes: value))
+        array += value
+      case 1:
+        let start = random(array.count + 1)
+        let length = min(random(30), array.count - start)
+        value.withUnsafeBytes { queue.splice(start: start, length: length, $0) }
+        array.replaceSubrange(start..<(start + length), with: value)
+      case 2:
+        if let piece = queue.popFirst() { array.removeFirst(piece.readableBytes) }
+      default:
+        value.withUnsafeBytes { queue.splice(start: 0, length: 0, $0) }
+        array = value + array
+      }
+    }
+    #expect(queue.byteCount == array.count)
+    #expect(queue.bytes == array)
+  }
 }

@@ -104,6 +104,20 @@ import Testing
     #expect(TestResponse(client.readToEnd()).status == 200)
   }
 
+  /// It has the time of its grace, and could keep the loop busy with it.
+  @Test func theDoorbellOfALostWorkerIsNotListenedTo() throws {
+    let front = try TestFront(plugins: [.test("guard", .failClose, deadline: 50)])
+    defer { front.stop() }
+    let worker = try front.addWorker { _, _ in .hang }
+    #expect(try front.get().status == 503)
+    _ = try front.fault(of: worker)
+    worker.ring()
+    // The loop has looked at its sockets since, and left the ring where it is.
+    let loop = try #require(front.front.loops.first)
+    for _ in 0..<3 { try loop.eventLoop.submit {}.wait() }
+    #expect(worker.hasUnheardRing)
+  }
+
   @Test func aWorkerThatAlwaysClaimsToBeElsewhereIsNotBelievedForEver() throws {
     let front = try TestFront(plugins: [.test("guard", .failClose, deadline: 50)])
     defer { front.stop() }

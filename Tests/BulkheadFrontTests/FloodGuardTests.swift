@@ -31,6 +31,48 @@ import Testing
     #expect(taken > 50_000)
   }
 
+  @Test func repliesThatHaveMuchLookedThroughAreAFloodOnlyWhereTheyAreMany() {
+    var guarded = FloodGuard()
+    var taken = 0
+    while taken < 1_000,
+      guarded.takesLooks(FloodGuard.looksPerReply, now: 100 * Self.second &+ UInt64(taken) &* 1_000_000)
+    {
+      taken += 1
+    }
+    #expect((10..<1_000).contains(taken))
+    // One of a thousand entries, ten thousand times a second.
+    guarded = FloodGuard()
+    for index in 0..<100_000 as Range<UInt64> {
+      let isTaken = guarded.takesLooks(1_000, now: 200 * Self.second &+ index &* 100_000)
+      #expect(isTaken)
+      if !isTaken { break }
+    }
+  }
+
+  /// Two microseconds each, and 32 KiB in forty.
+  @Test(arguments: [(100, 2_000), (32 << 10, 40_000)] as [(Int, UInt64)])
+  func hostcallsOneAfterTheOtherAreNone(bytes: Int, step: UInt64) {
+    var guarded = FloodGuard()
+    for index in 0..<2_000_000 as Range<UInt64> {
+      guard guarded.takesQuestion(bytes: bytes, now: 100 * Self.second &+ index &* step) else {
+        Issue.record("hostcall \(index)")
+        return
+      }
+    }
+  }
+
+  @Test(arguments: [100, 64 << 10]) func hostcallsWithoutAWaitAreAFlood(bytes: Int) {
+    var guarded = FloodGuard()
+    var taken = 0
+    while taken < 10_000_000,
+      guarded.takesQuestion(bytes: bytes, now: 100 * Self.second &+ UInt64(taken) &* 200)
+    {
+      taken += 1
+    }
+    #expect(taken < 10_000_000)
+    #expect(taken &* (1 &+ bytes / 1_024) >= FloodGuard.questionUnits)
+  }
+
   @Test func aSteadyTrickleIsNone() {
     var guarded = FloodGuard()
     for index in 0..<3_000_000 {

@@ -84,6 +84,7 @@ private func lines(_ map: HeaderMap) -> [String] { map.strings.map { "\($0)=\($1
   private func apply(
     _ edits: [Edit], to request: HeaderMap, response: HeaderMap? = nil, maximumBytes: Int = 100_000
   ) throws -> HeaderEdits.Result {
+    var looked = 0
     var writer = WireWriter()
     let at = writer.replyHead(.callbackDone, stream: 1, sequence: 1)
     for edit in edits {
@@ -97,8 +98,30 @@ private func lines(_ map: HeaderMap) -> [String] { map.strings.map { "\($0)=\($1
       var reply = try ReplyRecord(buffer)
       let outcome = try PluginOutcome(&reply)
       return HeaderEdits.apply(
-        outcome, to: HeaderEdits.Maps(request: request, response: response), maximumBytes: maximumBytes)
+        outcome, to: HeaderEdits.Maps(request: request, response: response), maximumBytes: maximumBytes,
+        looked: &looked)
     }
+  }
+
+  private static let large = start.prefix(4) + (0..<1_012).map { ("k\($0)", "v") }
+
+  @Test func eachHeaderOfTheLargestMapMayBeEdited() throws {
+    let request = map(Array(Self.large))
+    let edits = (0..<1_012).map { Edit(operation: .replace, key: "k\($0)", value: "w") }
+    #expect(try apply(edits, to: request) == .applied(dropped: 0))
+    #expect(lines(request).dropFirst(4).allSatisfy { $0.hasSuffix("=w") })
+    #expect(request.entries.count == 1_016)
+  }
+
+  @Test(arguments: [ReplyOperation.Code.replace, .remove])
+  func editsThatLookThroughTooMuchAreRefusedAsAWhole(_ operation: ReplyOperation.Code) throws {
+    let request = map(Array(Self.large))
+    let key = operation == .replace ? "k1011" : "none"
+    let edits =
+      [Edit(operation: .remove, key: "k0")]
+      + Array(repeating: Edit(operation: operation, key: key, value: operation == .replace ? "w" : ""), count: 4_095)
+    #expect(try apply(edits, to: request) == .tooMuchWork)
+    #expect(lines(request) == lines(map(Array(Self.large))))
   }
 
   private static let start = [

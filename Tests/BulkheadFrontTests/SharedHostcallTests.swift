@@ -69,7 +69,7 @@ import Testing
   }
 
   @Test func aWorkerIsToldOfManyMessagesAFewAtATime() throws {
-    let front = try TestFront(plugins: [plugin("a")])
+    let front = try TestFront(plugins: [plugin("a", vm: "x"), plugin("b", vm: "x")])
     defer { front.stop() }
     let isOpen = Counter()
     let worker = try front.addWorker { callback, _ in
@@ -77,10 +77,8 @@ import Testing
       return .goOn()
     }
     let token = try worker.ask(.registerQueue, key: "q").number
-    for index in 0..<100 {
-      worker.act(FakeWorker.question(.enqueue, sequence: UInt64(1_000 + index), number: token))
-    }
-    try worker.waitForSeen(0)
+    let writer = try front.addWorker(plugin: 1) { _, _ in .goOn() }
+    for _ in 0..<100 { #expect(try writer.ask(.enqueue, number: token).status == 0) }
     isOpen.add(1)
     try worker.waitForSeen(100) { $0.kind == .queueReady }
   }
@@ -138,7 +136,7 @@ import Testing
     }
     let fault = try front.fault(of: worker)
     #expect(fault.reason == .protocolViolation)
-    #expect(fault.detail.contains("without taking the answers"))
+    #expect(fault.detail.contains("before the answer to its question was taken"))
   }
 
   // MARK: Signatures

@@ -49,6 +49,11 @@ import Testing
     #expect(try front.post("hello").status == 200)
     #expect(standby.seen.first?.kind == kind, "filtered, not let through")
     #expect(standby.seen.first?.flags.contains(.firstOfStream) == true)
+    try front.command(.collectMetrics(number: 1))
+    try front.waitForEvent {
+      guard case .metrics(1, true, let text) = $0 else { return false }
+      return text.contains("\nbulkhead_redispatched_callbacks_total{plugin=\"guard\"} 1\n")
+    }
   }
 
   @Test func aWorkerThatIsStuckIsReplacedByTheStandbyAtItsDeadline() throws {
@@ -111,6 +116,7 @@ import Testing
     client.abort()
     client.halfClose()
     try front.waitForEvent { $0 == .workerIdle(worker: old.number) }
+    #expect(old.seen.contains { $0.kind == .streamDone }, "it was told of their end, and has dealt with that")
   }
 
   private func until(_ what: String, _ holds: () -> Bool) throws {

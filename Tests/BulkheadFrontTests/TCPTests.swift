@@ -436,6 +436,36 @@ func bracketUpstream() throws -> TestUpstream {
     #expect(client.read(until: "held") == "held")
   }
 
+  @Test func failOpenGivesBackWhatCameAndNotWhatThePluginMadeOfIt() throws {
+    let front = try TestFront.tcp(plugins: [.network("p", .failOpen)])
+    defer { front.stop() }
+    let worker = try front.addWorker { callback, _ in
+      callback.kind == .downstreamData ? .pausing(.text(.downstreamData, 0, 3, "made of it")) : .goOn()
+    }
+    let client = try front.connect()
+    client.send("held ")
+    try worker.waitForSeen(1) { $0.kind == .downstreamData }
+    client.send("back")
+    try worker.waitForSeen(2) { $0.kind == .downstreamData }
+    worker.die()
+    #expect(client.read(until: "back") == "held back")
+  }
+
+  @Test func failOpenClosesWhereMoreThanIsKeptOfWhatCameWasTakenApart() throws {
+    let front = try TestFront.tcp(plugins: [.network("p", .failOpen, buffer: 10)])
+    defer { front.stop() }
+    let worker = try front.addWorker { callback, _ in
+      callback.kind == .downstreamData ? .pausing(.text(.downstreamData, 0, 99, "")) : .goOn()
+    }
+    let client = try front.connect()
+    client.send("0123456")
+    try worker.waitForSeen(1) { $0.kind == .downstreamData }
+    client.send("789ab")
+    try worker.waitForSeen(2) { $0.kind == .downstreamData }
+    worker.die()
+    #expect(client.readToEnd() == "")
+  }
+
   @Test(arguments: [FailStrategy.failClose, .failReload])
   func failCloseClosesTheConnection(_ strategy: FailStrategy) throws {
     let front = try TestFront.tcp(plugins: [.network("p", strategy)])

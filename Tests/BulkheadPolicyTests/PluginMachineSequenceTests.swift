@@ -133,7 +133,8 @@ import Testing
         guard owed == 0, let oldest else { return problems.append("a start after \(event), though all are there") }
         workers[oldest]?.isLeaving = true
         unpaid += 1
-      } else if owed == 0 {
+      } else if live + owed < target {
+        // The place of one that did not fail.
         unpaid += 1
       } else if mayAttempt {
         (owed, mayAttempt, attempts) = (owed - 1, false, attempts + 1)
@@ -166,7 +167,7 @@ import Testing
         case .startWorker(let number):
           if workers[number] != nil { problems.append("\(number) was started twice") }
           if !isRunning { problems.append("\(number) was started before the beginning or after the end") }
-          if machine.isExhausted, wasExhausted, !isEndOfExhaustion {
+          if machine.isExhausted, wasExhausted, !isEndOfExhaustion, live + owed >= target {
             problems.append("\(number) was started on a spent budget by \(event)")
           }
           noteStart(event, waiting: isForgiven ? nil : waiting)

@@ -321,6 +321,40 @@ import Testing
     #expect(!machine.isExhausted)
   }
 
+  /// As when the front dies, and the workers that serve with it.
+  @Test func aSpentBudgetKeepsNoPlaceEmptyThatNoFailedWorkerLeft() {
+    let machine = Self.run(
+      [
+        .init(0, .begin, Self.start(1, 2, 3)),
+        .init(1, .ready(1), [.report(.ready)]),
+        .init(1, .ready(2), []),
+        .init(1, .ready(3), []),
+        .init(2, .exited(1, .trap), [.budgetSpent]),
+        .init(3, .exited(2, .requested), Self.start(4)),
+        .init(4, .exited(3, .requested), [.report(.starting)]),
+        .init(5, .ready(4), Self.start(5) + [.report(.ready)]),
+        .init(6, .ready(5), []),
+        .init(7, .exited(5, .trap), []),
+        .init(8, .exited(4, .trap), [.report(.quarantined)]),
+      ],
+      Self.policy(workers: 3, restarts: 0) { $0.exhaustion.retries = false })
+    #expect(machine.isExhausted)
+  }
+
+  @Test func aWaitKeepsNoPlaceEmptyThatNoFailedWorkerLeft() {
+    Self.run(
+      [
+        .init(0, .begin, Self.start(1, 2)),
+        .init(1, .ready(1), [.report(.ready)]),
+        .init(1, .ready(2), []),
+        .init(2, .exited(1, .trap), Self.start(3)),
+        .init(3, .exited(3, .configure), [Self.timer(53)]),
+        .init(4, .exited(2, .requested), Self.start(4) + [.report(.starting)]),
+        .init(5, .ready(4), [.report(.ready)]),
+        .init(53, .timer, Self.start(5)),
+      ], Self.policy(workers: 2))
+  }
+
   @Test func aRestartReplacesOneWorkerAfterTheOther() {
     Self.run(
       [

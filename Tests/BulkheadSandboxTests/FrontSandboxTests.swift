@@ -85,6 +85,11 @@ import Testing
     for path in ["/etc", "/proc", "/usr/bin/env", "/root", "/tmp"] {
       #expect(outcome["read\(path)"] == "\(-EACCES)", "\(path)")
     }
+    // Its supervisor is a process as any other, also where both are one user: what is in it is not seen.
+    #expect(outcome["supervisor-cmdline"] == "0")
+    for file in ["environ", "mem", "maps", "auxv", "fd", "fd/0", "cwd", "root"] {
+      #expect(["\(-EACCES)", "\(-EPERM)"].contains(outcome["supervisor-\(file)"] ?? ""), "\(file)")
+    }
     #expect(outcome["write"] == "\(-ENOSYS)")
     #expect(["\(-EACCES)", "0"].contains(outcome["bind-tcp"] ?? ""))
     #expect(outcome["thread"] == "0")

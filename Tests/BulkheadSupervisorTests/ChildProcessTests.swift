@@ -26,10 +26,13 @@ private final class ScriptedChild {
     defer { unlink(output) }
     let writer = LogWriter(format: .text, minimumLevel: .debug, descriptor: file.raw)
     let loop = try EventLoop()
-    let child = try ChildProcess(
-      .init(process: "worker", plugin: "geo"), executable: path, name: "script", descriptors: [], namespaces: [],
-      unprivilegedID: 65_534, blockingReport: true,
-      bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: linesPerSecond), loop: loop, log: writer)
+    let child = try retryingWhileBusy {
+      try ChildProcess(
+        .init(process: "worker", plugin: "geo"), executable: Executable(path: path), name: "script", descriptors: [],
+        namespaces: [], unprivilegedID: 65_534, blockingReport: true,
+        bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: linesPerSecond), loop: loop, log: writer)
+    }
+    #expect(OwnChildren.mayInclude(child.pid), "until its end was collected")
     child.onFrame = { [unowned self] in frames.append($0) }
     child.onBrokenReport = { [unowned self] in broken.append($0) }
     child.onExit = { [unowned self] in status = $0 }
@@ -39,6 +42,13 @@ private final class ScriptedChild {
   }
 
   var lines: [Substring] { log.split(separator: "\n") }
+}
+
+/// A child that another test began meanwhile has the script open for writing, until it executes its own: ETXTBSY.
+private func retryingWhileBusy(_ start: () throws -> ChildProcess) throws -> ChildProcess {
+  while true {
+    do { return try start() } catch let error as SystemError where error.code == ETXTBSY { sched_yield() }
+  }
 }
 
 /// `printf` arguments that write the frame.
@@ -96,7 +106,8 @@ private func printf(_ frame: ReportFrame) -> String {
   let writer = LogWriter(format: .text, minimumLevel: .critical)
   let error = #expect(throws: SystemError.self) {
     _ = try ChildProcess(
-      .init(process: "worker", plugin: nil), executable: "/nonexistent/worker", name: "worker", descriptors: [],
+      .init(process: "worker", plugin: nil), executable: Executable(path: "/nonexistent/worker"), name: "worker",
+      descriptors: [],
       namespaces: [], unprivilegedID: 65_534, blockingReport: false, bounds: .init(frame: 4_096, linesPerSecond: 1),
       loop: loop, log: writer)
   }

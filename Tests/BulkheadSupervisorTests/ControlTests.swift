@@ -25,6 +25,7 @@ import Testing
   ("GET", "/v1/policies/a%2Fb", .policy("a/b")),
   ("GET", "/v1/plugins/geo/policy", .policyOf(plugin: "geo")),
   ("POST", "/v1/reload", .reload),
+  ("GET", "/v1/reload/7", .reloadOutcome(7)),
   ("POST", "/v1/plugins/geo/restart", .restart(plugin: "geo")),
   ("POST", "/v1/plugins/a%2Fb%20c/reset", .reset(plugin: "a/b c")),
 ])
@@ -33,6 +34,7 @@ func aRequestIsRead(method: String, target: String, route: ControlRoute) {
 }
 
 @Test(arguments: [
+  "/v1/reload/", "/v1/reload/x", "/v1/reload/-1", "/v1/reload/99999999999",
   "", "/", "v1/status", "/v2/status", "/v1", "/v1/", "/v1/status/", "/v1//plugins", "/v1/plugins/geo",
   "/v1/plugins//restart", "/v1/plugins/geo/restart/x", "/v1/plugins/%/restart", "/v1/plugins/%zz/restart",
   "/v1/plugins/%ff/restart", "/v1/policies/", "/v1/policies/a/b", "/v1/plugins//policy", "/v1/policies/%",
@@ -71,6 +73,7 @@ func anotherMethodIsRefusedWithTheOneThatIsTaken(method: String, target: String,
 private struct TestServer: Sendable {
   let directory = NSTemporaryDirectory() + "bh-\(UUID().uuidString.prefix(8))"
   var path: String { directory + "/c.sock" }
+  var isChild: @Sendable (Int32) -> Bool = { OwnChildren.mayInclude($0) }
 
   func run(_ body: @Sendable @escaping (String) async throws -> Void) async throws {
     try FileSystem.makeDirectories(directory, mode: 0o700)
@@ -85,7 +88,8 @@ private struct TestServer: Sendable {
           listeners: [],
           counts: .init(plugins: 0, ready: 0, starting: 0, backoff: 0, quarantined: 0, workers: 0)))
     }
-    let server = ControlServer(backend: backend, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+    let server = ControlServer(
+      backend: backend, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, isChild: isChild)
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     let (bound, bell) = AsyncStream.makeStream(of: Void.self)
     let path = path
@@ -139,6 +143,20 @@ private func exchange(_ path: String, _ request: String) async throws -> String 
     #expect(method.hasPrefix("HTTP/1.1 405"))
     #expect(method.lowercased().contains("allow: get"))
   }
+}
+
+@Test(.timeLimit(.minutes(1))) func aChildIsRefusedThoughItIsOfTheSameUser() async throws {
+  try await TestServer(isChild: { $0 == getpid() }).run { path in
+    let answer = try await exchange(path, "POST /v1/upgrade HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    #expect(answer.hasPrefix("HTTP/1.1 403"))
+    #expect(answer.contains("processes that bulkheadd has started"))
+  }
+}
+
+@Test func whoIsGoneMayHaveBeenAChildAndWhoIsOutsideOfThePidNamespaceIsNone() {
+  #expect(OwnChildren.mayInclude(.max))
+  #expect(!OwnChildren.mayInclude(0))
+  #expect(!OwnChildren.mayInclude(getpid()))
 }
 
 // MARK: the socket's place

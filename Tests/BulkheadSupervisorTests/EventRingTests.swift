@@ -20,6 +20,23 @@ import Testing
     #expect(ring.after(0, limit: -1).events.isEmpty)
   }
 
+  @Test func anotherRingGoesOnWhereOneWas() {
+    var ring = EventRing()
+    for number in 1...EventRing.maximumEvents + 9 { ring.append(event("\(number)")) }
+    var next = EventRing(after: Array(ring.all), last: ring.last)
+    #expect(next.last == ring.last)
+    #expect(next.all == ring.all)
+    #expect(next.append(event("new")) == ring.last + 1)
+    #expect(next.after(ring.last, limit: 10).missed == 0)
+    // What comes before a gap is left out; where all does, the numbers go on nevertheless.
+    var gap = Array(ring.all)
+    gap.remove(at: gap.count - 3)
+    #expect(EventRing(after: gap, last: ring.last).all.map(\.message) == gap.suffix(2).map(\.message))
+    var empty = EventRing(after: [event("of no number")], last: 70)
+    #expect(empty.append(event("new")) == 71)
+    #expect(EventRing(after: gap, last: .max).last == 0)
+  }
+
   @Test func theOldestGoBeyondTheBound() {
     var ring = EventRing()
     let count = EventRing.maximumEvents * 3 + 5
@@ -49,6 +66,31 @@ import Testing
     #expect(ring.count < 40)
     #expect(ring.count > 20)
     #expect(ring.after(0, limit: 1).events.first.map { $0.message.utf8.count <= EventRing.longestMessage + 3 } == true)
+  }
+
+  @Test func aLongTextOfLargeCharactersIsCutToItsBytes() {
+    var ring = EventRing()
+    ring.append(event("x" + String(repeating: "\u{301}", count: 10_000)))
+    ring.append(event(String(repeating: "\u{1F600}", count: 2_000)))
+    for event in ring.after(0, limit: 2).events {
+      #expect((EventRing.longestMessage...EventRing.longestMessage + 6).contains(event.message.utf8.count))
+    }
+  }
+
+  /// Nothing that a plugin's words went into is kept longer than it is shown.
+  @Test func whatIsGoneIsNotKept() {
+    var ring = EventRing()
+    for _ in 0..<100 {
+      var info = event("")
+      info.crash = CrashInfo(reason: .trap, status: "", uptimeSeconds: 0)
+      info.crash?.backtrace = Array(repeating: String(repeating: "x", count: 1_000), count: 64)
+      ring.append(info)
+    }
+    var held = 0
+    for child in Mirror(reflecting: ring).children {
+      held += (child.value as? [EventInfo] ?? []).count { $0.crash != nil }
+    }
+    #expect(held == ring.count && held < 20)
   }
 
   @Test func oneThatIsKeptCanBeAmendedAndKeepsItsNumber() {

@@ -16,7 +16,9 @@ import Testing
   static func handover(_ open: [Int32]) -> Handover {
     Handover(
       number: 3, version: "1.2.3", failure: "why", nextWorker: 77,
-      listeners: [.init(name: "edge", host: "127.0.0.1", port: 0, address: "127.0.0.1:4711", socket: open[0])],
+      listeners: [
+        .init(name: "edge", host: "127.0.0.1", port: 0, address: "127.0.0.1:4711", isStorable: true, socket: open[0])
+      ],
       generations: [
         .init(
           version: "1.2.2", isLeaving: true,
@@ -24,10 +26,10 @@ import Testing
           control: open[4], lifeline: open[5],
           workers: [
             .init(
-              id: 12, plugin: "stamp", wasReady: true,
+              id: 12, plugin: "stamp", wasReady: true, startedNanoseconds: 1_234,
               child: .init(pid: 11, pidfd: open[6], report: open[7], errors: open[8]))
           ])
-      ])
+      ], events: .init(since: -5, last: 7, kept: [[1, 2], []]))
   }
 
   static func decode(_ bytes: [UInt8]) -> Result<Handover, WireError> {
@@ -41,6 +43,14 @@ import Testing
     let handover = Self.handover(open.numbers)
     #expect(try Self.decode(handover.encoded()).get() == handover)
     #expect(Set(handover.descriptors) == Set(open.numbers))
+  }
+
+  @Test func aFailureWithoutEndIsCutSoThatTheNextProgramCanReadIt() throws {
+    let open = Open(9)
+    var handover = Self.handover(open.numbers)
+    handover.failure = String(repeating: "ü", count: 1 << 20)
+    let read = try Self.decode(handover.encoded()).get().failure
+    #expect(handover.failure.hasPrefix(read) && read.utf8.count == Handover.maximumFailure)
   }
 
   @Test func everyTruncationAndWhatFollowsItIsRefused() {

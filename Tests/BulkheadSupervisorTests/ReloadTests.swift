@@ -1,5 +1,6 @@
 import BulkheadConfig
 import BulkheadCore
+import BulkheadPolicy
 import Testing
 
 @testable import BulkheadSupervisor
@@ -29,6 +30,27 @@ import Testing
     #expect(ConfigurationChange.fixedKeys(Self.configuration(1), new) == [Self.changes[index].1])
   }
 
+  @Test func renewedTLSFilesAreNoObstacleAndAreNamed() {
+    var old = Self.configuration(1)
+    var tls = Configuration.Upstream.TLS()
+    tls.certificate = [1]
+    tls.privateKey = [2]
+    old.upstreams[0].tls = tls
+    var new = old
+    #expect(ConfigurationChange.renewedTLS(old, new) == [])
+    new.upstreams[0].tls?.certificate = [3]
+    #expect(ConfigurationChange.fixedKeys(old, new) == [])
+    #expect(ConfigurationChange.renewedTLS(old, new) == ["app"])
+    for change in [{ $0.serverName = "a" }, { $0.authorities = [1] }, { $0.privateKey = [] }]
+      as [(inout Configuration.Upstream.TLS) -> Void]
+    {
+      var other = tls
+      change(&other)
+      new.upstreams[0].tls = other
+      #expect(ConfigurationChange.fixedKeys(old, new) == ["upstreams"])
+    }
+  }
+
   @Test func anotherPlaceInTheFileAndOtherDirectoriesAreNoObstacle() {
     var new = Self.configuration(7)
     new.pluginsDirectory = "/x"
@@ -43,6 +65,24 @@ import Testing
     { $0.failStrategy = .failOpen }, { $0.pluginConfiguration = [1] }, { $0.pluginName = "x" }, { $0.vmID = "x" },
     { $0.environment = [.init(name: "a", value: "b")] }, { $0.policy = "auth" }, { $0.type = .network },
   ]
+
+  @Test func whatIsCountedOfAPluginGoesOnInItsNextRevision() {
+    func revision() -> PluginRuntime {
+      PluginRuntime(index: 0, manifest: Self.manifest, policy: CrashPolicy(), hostID: 0, seccompProgram: [])
+    }
+    var last = revision()
+    for number in 1...3 as ClosedRange<UInt64> {
+      _ = last.machine.handle(.begin, at: .zero)
+      _ = last.machine.handle(.exited(1, .trap), at: .zero)
+      last.exits[.trap, default: 0] += 1
+      last.deadlineHits += 1
+      #expect(last.restarts == number && last.info.restarts == number)
+      let next = revision()
+      next.countOn(from: last)
+      #expect(next.restarts == number && next.exits == [.trap: number] && next.deadlineHits == number)
+      last = next
+    }
+  }
 
   @Test(arguments: others.indices) func aManifestThatSaysSomethingElseIsAnotherRevision(_ index: Int) {
     var new = Self.manifest

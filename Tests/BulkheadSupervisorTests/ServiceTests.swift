@@ -140,6 +140,53 @@ private func inherited(_ name: String, _ host: String = "127.0.0.1") throws -> I
   // A socket unit holds its own anyway.
   #expect(sockets.storable.map(\.listener) == ["old", "new"])
   #expect(sockets.leftovers.map(\.name) == [stale.name])
+  #expect(sockets.forgettable == [stale.name])
+}
+
+@Test func aListenerThatMovedIsForgottenAtItsOldPlaceAndStoredAtItsNewOne() throws {
+  let stored = try inherited(InheritedSockets.storedName(of: "edge"))
+  let sockets = try ListenerSockets([listener("edge", "127.0.0.2", port: 0)], inherited: InheritedSockets([stored]))
+  #expect(sockets.raw != [stored.descriptor.raw])
+  #expect(sockets.forgettable == [stored.name])
+  #expect(sockets.storable.map(\.listener) == ["edge"])
+  #expect(sockets.storable.map(\.descriptor.raw) == sockets.raw, "the new one")
+}
+
+@Test func aListenerThatWasRenamedIsStoredUnderItsNewNameAlone() throws {
+  let stored = try inherited(InheritedSockets.storedName(of: "edge"))
+  let sockets = try ListenerSockets(
+    [listener("front", port: stored.address.port)], inherited: InheritedSockets([stored]))
+  #expect(sockets.forgettable == [stored.name])
+  #expect(sockets.storable.map(\.listener) == ["front"])
+}
+
+@Test func anUpgradeForgetsWhatMovedOrWentAndStoresTheRest() throws {
+  let open = [try inherited("a"), try inherited("b"), try inherited("c"), try inherited("d")]
+  func handedOver(_ name: String, _ index: Int, isStorable: Bool = true) -> Handover.Listener {
+    .init(
+      name: name, host: "127.0.0.1", port: open[index].address.port, address: "\(open[index].address)",
+      isStorable: isStorable, socket: open[index].descriptor.raw)
+  }
+  let sockets = try ListenerSockets(
+    [
+      listener("stays", port: open[0].address.port), listener("moves", port: 0),
+      listener("renamed", port: open[2].address.port), listener("unit", port: open[3].address.port),
+    ],
+    handedOver: [
+      handedOver("stays", 0), handedOver("moves", 1), handedOver("was", 2), handedOver("unit", 3, isStorable: false),
+    ])
+  #expect(Set(sockets.forgettable) == ["listener-moves", "listener-was"])
+  #expect(sockets.storable.map(\.listener) == ["stays", "moves", "renamed"])
+  let listeners = [
+    listener("stays", port: open[0].address.port), listener("moves", port: 0),
+    listener("renamed", port: open[2].address.port), listener("unit", port: open[3].address.port),
+  ]
+  // Until the front of before leaves, its sockets are there for a way back.
+  let next = sockets.handover(listeners)
+  #expect(next.map(\.name) == ["stays", "moves", "renamed", "unit", "moves"])
+  #expect(next.map(\.isStorable) == [true, true, true, false, true])
+  sockets.letGoOfFormer()
+  #expect(sockets.handover(listeners).count == 4)
 }
 
 // MARK: the manager

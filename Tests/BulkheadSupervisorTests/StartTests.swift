@@ -8,6 +8,20 @@ import Testing
 
 @testable import BulkheadSupervisor
 
+@Test func aBinaryThatWasPinnedIsExecutedByItsPathUntilThatLeadsToAnother() throws {
+  let path = NSTemporaryDirectory() + "bulkhead-binary-\(UUID().uuidString)"
+  defer { unlink(path) }
+  try Data("a".utf8).write(to: URL(fileURLWithPath: path))
+  let pinned = try Executable(pinning: path)
+  #expect(pinned.image == nil)
+  try Data("b".utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
+  #expect(pinned.image != nil)
+  #expect(Executable(path: path).image == nil)
+  unlink(path)
+  #expect(pinned.image != nil)
+  #expect(throws: SystemError.self) { try Executable(pinning: path) }
+}
+
 @Test(arguments: [
   ("worker", ShippedProfiles.worker), ("compiler", ShippedProfiles.compiler), ("front", ShippedProfiles.front),
 ])
@@ -245,6 +259,32 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
     error?.lines == [
       "/p/a.yaml:7: isolation.seccomp: there is no profile 'none': neither \(directory)/seccomp/none.json is there"
     ])
+}
+
+@Test(arguments: [
+  (#"{"names": ["close", "write", "exit_group"], "action": "SCMP_ACT_ALLOW"}"#, nil),
+  (
+    #"{"names": ["close", "exit_group"], "action": "SCMP_ACT_ERRNO"}, {"names": ["write"], "action": "SCMP_ACT_LOG"}"#,
+    nil
+  ),
+  (#"{"names": ["write", "exit_group"], "action": "SCMP_ACT_ALLOW"}"#, "close with 7"),
+  (#"{"names": ["close", "write"], "action": "SCMP_ACT_ALLOW"}"#, "exit_group"),
+  (
+    #"{"names": ["close", "exit_group"], "action": "SCMP_ACT_ALLOW"}, {"names": ["write"], "action": "SCMP_ACT_ALLOW", "#
+      + #""args": [{"index": 0, "value": 4, "op": "SCMP_CMP_GE"}]}"#, "write with 3"
+  ),
+  (
+    #"{"names": ["write", "exit_group"], "action": "SCMP_ACT_ALLOW"}, {"names": ["close"], "action": "SCMP_ACT_ALLOW", "#
+      + #""args": [{"index": 0, "value": 6, "valueTwo": 6, "op": "SCMP_CMP_MASKED_EQ"}]}"#, nil
+  ),
+])
+func aProfileThatKillsAWorkerForItsEndIsRefused(_ rules: String, _ missing: String?) throws {
+  let text = #"{"defaultAction": "SCMP_ACT_KILL_PROCESS", "syscalls": [\#(rules)]}"#
+  let profile = try SeccompProfile.parse(contents: text, file: "own.json")
+  var reason: String?
+  do throws(SeccompError) { try profile.requireWorkersEnd() } catch { reason = error.description }
+  #expect((reason == nil) == (missing == nil))
+  if let missing { #expect(reason?.contains("own.json: syscalls: allow \(missing)") == true, "\(reason ?? "")") }
 }
 
 @Test func aPluginIsCalledForItsTypeAndWhatItsPolicyAllowsAlone() {

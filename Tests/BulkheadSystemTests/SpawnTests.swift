@@ -11,6 +11,24 @@ import Testing
     #expect(throws: SystemError.self) { try child.wait() }
   }
 
+  @Test func aFileCanBeExecutedWhateverIsAtItsPathByNow() throws {
+    let shell = try Descriptor.open("/bin/sh", .locate)
+    // More than its own number, which is one of the child's.
+    let null = try Descriptor.open("/dev/null", .readWrite)
+    var request = SpawnRequest(
+      executable: "/nonexistent/sh", arguments: ["sh", "-c", "exit 3"],
+      descriptors: [Int32](repeating: null.raw, count: Int(shell.raw) + 3), namespaces: .all)
+    request.image = shell.raw
+    #expect(try ProcessSpawner.spawn(request).wait() == .exited(code: 3))
+    request.image = null.raw
+    do {
+      _ = try ProcessSpawner.spawn(request)
+      Issue.record("no program was executed")
+    } catch {
+      #expect(error.operation == "execute" && error.code == EACCES, "\(error)")
+    }
+  }
+
   @Test func aChildsSignalIsNamed() throws {
     let child = try Shell.start("kill -TERM $$")
     let status = try child.wait()
@@ -56,6 +74,31 @@ import Testing
     #expect(report.why.contains("map of /bin/sh: operation not permitted (EPERM)"))
     let mount = try #require(child.layers.first { $0.layer == .mountNamespace })
     #expect(mount.holds == (geteuid() == 0))
+  }
+
+  /// Version 1 for one controller and version 2 for another: the birth into a group of the one says nothing to the other.
+  @Test func aChildThatIsBornIntoItsGroupIsPlacedInThoseOfOtherHierarchiesToo() throws {
+    let unified = try Pipe(nonBlockingRead: true)
+    let legacy = try Pipe(nonBlockingRead: true)
+    // The root of version 2, where it is mounted and this process may use it; elsewhere the child is written to both.
+    let directory = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].lazy
+      .filter { access("\($0)/cgroup.controllers", F_OK) == 0 }.compactMap { try? Descriptor.open($0, .read).release() }
+      .first
+    defer { if let directory { close(directory) } }
+    var request = Shell.request("exit 0")
+    request.controlGroup = ControlGroupPlacement(
+      directory: directory, processFiles: [unified.write.raw], legacyProcessFiles: [legacy.write.raw], isWhole: true,
+      why: "memory 1 MiB (v1)")
+    request.required = [.cgroup]
+    let child = try ProcessSpawner.spawn(request)
+    #expect(try child.wait() == .exited(code: 0))
+    func text(_ pipe: borrowing Pipe) throws -> String {
+      var bytes = [UInt8](repeating: 0, count: 32)
+      let count = try bytes.withUnsafeMutableBytes { try pipe.read.read(into: $0) } ?? 0
+      return String(decoding: bytes.prefix(count), as: UTF8.self)
+    }
+    #expect(try text(legacy) == "\(child.pid)")
+    #expect(["", "\(child.pid)"].contains(try text(unified)))
   }
 
   @Test(arguments: [(SpawnStep.controlGroup, IsolationLayer.cgroup), (.oomScore, .oomScore)])

@@ -119,7 +119,7 @@ import Testing
     .addWorker(worker: 1, plugin: 2), .workerReady(worker: 3), .retireWorker(worker: 4),
     .pluginState(plugin: 5, state: .quarantined), .drain(milliseconds: 10_000),
     .ping(number: 9), .collectMetrics(number: 7), .prepareChain(generation: 8), .activateChain(generation: 9),
-    .discardChain(generation: 10), .collectStatistics(number: 11),
+    .discardChain(generation: 10), .collectStatistics(number: 11), .reopenAccessLog,
   ]
   static let events: [FrontEvent] = [
     .serving, .workerFault(worker: 1, reason: .protocolViolation, detail: "x"), .workerGone(worker: 2),

@@ -45,6 +45,15 @@ extension Act {
       writer.replyCounts(at: at, flags: [], operations: 4_096)
       while true { channel.send(writer.array, loop) }
     },
+    // Always one more word of a stream that it holds, so that its ring is never empty.
+    "talk": Act { channel in
+      let (record, loop) = channel.next()
+      channel.begin(record, loop)
+      channel.answer(record, loop, flags: .pause)
+      channel.end(loop)
+      let idle = action(stream: record.stream)
+      while true { channel.send(idle, loop) }
+    },
     "doorbell-flood": Act { channel in
       while true { channel.worker.ring(loop: 0) }
     },
@@ -56,6 +65,19 @@ extension Act {
         var writer = WireWriter()
         Array("key".utf8).withUnsafeBytes { writer.hostcall(.getSharedData, sequence: sequence, key: $0) }
         channel.send(writer.array)
+      }
+    },
+    // Questions without a wait; what there is of answers is taken.
+    "hostcall-batch": Act { channel in
+      var sequence: UInt64 = 0
+      while true {
+        sequence += 1
+        var writer = WireWriter()
+        Array("queue \(sequence % 100)".utf8).withUnsafeBytes {
+          writer.hostcall(.registerQueue, sequence: sequence, key: $0)
+        }
+        channel.send(writer.array)
+        while let answer = try? channel.worker.nextAnswer(loop: 0), !answer.isEmpty {}
       }
     },
     // Questions one by one, and large ones.

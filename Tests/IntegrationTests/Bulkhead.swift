@@ -73,7 +73,7 @@ final class Bulkhead: @unchecked Sendable {
   init(
     plugins: [TestPlugin], upstream: String = "{name: up, builtin: echo}", extra: String = "", eventLoops: Int = 1,
     waitForReady: Bool = true, executable: String = Build.binary("bulkheadd"), arguments: [String] = [],
-    files others: [String: String] = [:]
+    files others: [String: String] = [:], environment: [String: String] = [:]
   ) throws {
     directory = FileManager.default.temporaryDirectory.appending(path: "bulkhead-\(UUID().uuidString.prefix(8))")
     let files = FileManager.default
@@ -107,6 +107,7 @@ final class Bulkhead: @unchecked Sendable {
     process = Process()
     process.executableURL = URL(filePath: executable)
     process.arguments = ["--config", directory.appending(path: "bulkhead.yaml").path] + arguments
+    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
     process.standardError = try FileHandle(forWritingTo: log)
     process.standardOutput = FileHandle.nullDevice
     try process.run()

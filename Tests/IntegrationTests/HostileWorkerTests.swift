@@ -28,13 +28,14 @@ import Testing
     Row("callback-cursor", .protocolViolation, .deadline), Row("scribble", .protocolViolation),
     Row("noise", .protocolViolation), Row("twice", .protocolViolation, answers: [200, 503]),
     Row("wrong-sequence", .protocolViolation),
-    Row("foreign-stream", .protocolViolation), Row("foreign-action", .protocolViolation),
+    Row("foreign-stream", .protocolViolation), Row("foreign-action", .protocolViolation, .deadline),
     Row("many-edits", .protocolViolation), Row("large-edit", .protocolViolation),
-    Row("unheld-body", .protocolViolation), Row("reply-flood", .protocolViolation, answers: [200, 503]),
+    Row("unheld-body", .protocolViolation), Row("reply-flood", .protocolViolation, .deadline, answers: [200, 503]),
     Row("root-flood", .protocolViolation, isProvoked: false),
     Row("stray-flood", .protocolViolation, isProvoked: false), Row("edit-flood", .protocolViolation, .deadline),
     Row("doorbell-flood", .protocolViolation, isProvoked: false),
     Row("hostcall-flood", .protocolViolation, isProvoked: false),
+    Row("hostcall-batch", .protocolViolation, isProvoked: false),
     Row("log-flood", .protocolViolation, isProvoked: false),
     Row("frame-flood", .protocolViolation, isProvoked: false),
     Row("stderr-flood", .protocolViolation, isProvoked: false),
@@ -90,13 +91,15 @@ import Testing
     #expect(bulkhead.logText.count < 4 << 20, "what it says is bounded too")
   }
 
-  /// Questions that an honest worker may ask too, and edits that are refused: the worker lives, the front is not hurt.
-  @Test(arguments: ["hostcall-chain", "shared-flood", "smuggle"])
+  /// Questions that an honest worker may ask too, words without end, and edits that are refused: the front is not hurt.
+  @Test(arguments: ["hostcall-chain", "shared-flood", "smuggle", "talk"])
   func whatAnHonestWorkerMayDoTooIsBounded(_ act: String) throws {
     let hostile = try HostileWorker(act)
     defer { hostile.remove() }
     let bulkhead = hostile.bulkhead
     let before = try hostile.frontMemory()
+    let held = try bulkhead.connection()
+    if act == "talk" { try held.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody") }
     let load = Load(port: bulkhead.port, connections: 4) { answer in
       answer.status == 200 && answer.header("x-bench-response") != nil ? nil : "\(answer)"
     }

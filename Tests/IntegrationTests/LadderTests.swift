@@ -1,3 +1,4 @@
+import BulkheadControl
 import BulkheadCore
 import Foundation
 import Testing
@@ -80,6 +81,28 @@ import Testing
     let log = bulkhead.logText
     #expect(log.contains("stuck_for_ever"), "the backtrace: \(log)")
     #expect(!log.contains("it is killed"), "it heeded the interrupt: \(log)")
+  }
+
+  @Test func aCallbackInAWorkerThatIsBeingReplacedMeetsItsDeadlineToo() throws {
+    let bulkhead = try Bulkhead(
+      plugins: [TestPlugin(name: "stuck", module: "stuck", policy: "ladder")],
+      files: ["policies/ladder.yaml": Self.policy("headers").replacing("150ms", with: "2s")])
+    let old = try #require(try bulkhead.worker(of: "stuck"))
+    let connection = try bulkhead.connection()
+    try connection.send("GET / HTTP/1.1\r\nhost: a\r\nx-stuck: request_headers\r\nconnection: close\r\n\r\n")
+    try bulkhead.wait("it is stuck") {
+      try bulkhead.workers().contains { $0.pid == old.pid && $0.currentCallback?.name == "proxy_on_request_headers" }
+    }
+    _ = try bulkhead.control("POST", ControlPaths.restart(plugin: "stuck"))
+    try bulkhead.wait("another one takes its place") {
+      try bulkhead.workers().contains { $0.pid != old.pid && $0.state == .ready }
+    }
+    #expect(try connection.receive().status == 503)
+    try bulkhead.wait("it is gone") { try !bulkhead.workers().contains { $0.pid == old.pid } }
+    let exit = try #require(try bulkhead.plugin("stuck").lastExit)
+    #expect(exit.reason == .deadline, "\(exit)")
+    #expect(exit.detail.contains("proxy_on_request_headers ran longer than 2000 ms"), "\(exit)")
+    #expect(bulkhead.logText.contains("stuck_for_ever"), "the backtrace")
   }
 
   @Test func aWorkerThatDoesNotHeedTheInterruptIsKilledAfterTheGraceTime() throws {

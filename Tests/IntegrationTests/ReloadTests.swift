@@ -41,6 +41,9 @@ import Testing
       try bulkhead.wait("the old worker is gone") { kill(before, 0) != 0 }
     }
     #expect(try bulkhead.worker(of: "stamp")?.pid == stamp)
+    let last = try bulkhead.decode(ReloadResponse.self, "\(ControlPaths.reload)/5")
+    #expect(last.generation == 5 && last.changed == ["revision"] && !last.isUnderWay, "\(last)")
+    #expect(try bulkhead.control("GET", "\(ControlPaths.reload)/6").status == 404)
     #expect(try bulkhead.workers().count == 2)
     let before = load.total
     try bulkhead.wait("load went on") { load.total > before + 100 }
@@ -110,7 +113,7 @@ import Testing
     // What a reload cannot take over.
     let file = try String(contentsOf: bulkhead.directory.appending(path: "bulkhead.yaml"), encoding: .utf8)
     try bulkhead.write("bulkhead.yaml", file.replacingOccurrences(of: "eventLoops: 1", with: "eventLoops: 2"))
-    try refused("eventLoops changed", "restart")
+    try refused("eventLoops changed", "bulkheadctl upgrade", "restart")
     try bulkhead.write("bulkhead.yaml", file)
 
     try bulkhead.write(Self.revision(2))
@@ -119,6 +122,26 @@ import Testing
     let (failures, counts) = load.finish()
     #expect(failures.isEmpty, "\(failures) of \(counts)")
     #expect(counts.keys.sorted() == [200])
+  }
+
+  @Test func profilesOfWorkersAreTakenOverAndThatOfTheFrontIsNot() throws {
+    let bulkhead = try Bulkhead(plugins: [Self.revision(1)], files: ["policies/seccomp/README": "Profiles.\n"])
+    let shipped = Build.root.appending(path: "policies/seccomp")
+    func edit(_ name: String) throws {
+      // Allowed to nobody, so that it changes nothing but the program.
+      let text = try String(contentsOf: shipped.appending(path: name), encoding: .utf8)
+      let call = #"{"names": ["sync"], "action": "SCMP_ACT_ERRNO"}, "#
+      let start = try #require(text.range(of: #""syscalls": ["#)?.upperBound)
+      try bulkhead.write("policies/seccomp/\(name)", text[..<start] + call + text[start...])
+    }
+    try edit("worker.json")
+    #expect(try Self.reload(bulkhead).changed == ["revision"])
+    let front = try #require(try bulkhead.status().front.pid)
+    try edit("front.json")
+    let response = try Self.reload(bulkhead)
+    #expect(response.unchanged == ["revision"])
+    #expect(response.warnings.contains { $0.contains("front.json") && $0.contains("upgrade") }, "\(response)")
+    #expect(try bulkhead.status().front.pid == front)
   }
 
   @Test func sighupReloadsToo() throws {
@@ -130,6 +153,41 @@ import Testing
     kill(bulkhead.pid, SIGHUP)
     try bulkhead.wait("the log says why not") { bulkhead.logText.contains("broken.yaml:2") }
     #expect(try bulkhead.get().header("x-revision") == "2")
+  }
+
+  @Test func theAccessLogIsOpenedAgain() throws {
+    let bulkhead = try Bulkhead(plugins: [], extra: "accessLog: {path: access.log}")
+    func text(_ name: String) -> String {
+      (try? String(contentsOf: bulkhead.directory.appending(path: name), encoding: .utf8)) ?? ""
+    }
+    #expect(try bulkhead.get("/before").status == 200)
+    try bulkhead.wait("its line is there") { text("access.log").contains("/before") }
+    try FileManager.default.moveItem(
+      at: bulkhead.directory.appending(path: "access.log"), to: bulkhead.directory.appending(path: "access.log.1"))
+    // As logrotate does; one that is wrong otherwise must not keep the file open.
+    try bulkhead.write("plugins.d/broken.yaml", "kind: [")
+    kill(bulkhead.pid, SIGHUP)
+    try bulkhead.wait("lines go to the new file") {
+      _ = try bulkhead.get("/after")
+      return text("access.log").contains("/after")
+    }
+    let renamed = text("access.log.1")
+    #expect(try bulkhead.get("/last").status == 200)
+    try bulkhead.wait("its line is there") { text("access.log").contains("/last") }
+    #expect(text("access.log.1") == renamed)
+  }
+
+  @Test func aSighupThatComesWhileTheFrontIsReplacedIsFollowed() throws {
+    let bulkhead = try Bulkhead(plugins: [Self.revision(1)])
+    try bulkhead.write(Self.revision(2))
+    let front = try #require(try bulkhead.status().front.pid)
+    // It stands still, so that the reload has to wait for its end.
+    kill(front, SIGSTOP)
+    kill(bulkhead.pid, SIGHUP)
+    try bulkhead.wait("the reload is under way") { bulkhead.logText.contains("SIGHUP: reading") }
+    kill(front, SIGKILL)
+    kill(bulkhead.pid, SIGHUP)
+    try bulkhead.wait("the new revision serves") { (try? bulkhead.get().header("x-revision")) == "2" }
   }
 
   @Test func aRequestUnderWayEndsInItsOwnChainAndAFrontThatDiesTakesNothingBack() throws {

@@ -40,7 +40,7 @@ import Testing
     #expect(lines.contains { $0.hasPrefix("bulkhead_plugin_sizes_count{plugin=\"other\"} ") })
     #expect(lines.contains { $0.hasPrefix("bulkhead_requests_total{listener=\"edge\",code=\"5xx\"} 1") })
     #expect(lines.contains { $0.hasPrefix("bulkhead_exits_total{plugin=") && $0.hasSuffix("reason=\"trap\"} 1") })
-    #expect(lines.contains("bulkhead_workers{plugin=\"shared\",state=\"ready\"} 1"))
+    #expect(lines.contains("bulkhead_workers{plugin=\"shared\",state=\"ready\",role=\"serving\"} 1"))
     #expect(lines.contains("bulkhead_front_up 1"))
   }
 

@@ -33,6 +33,8 @@ import Testing
       try bulkhead.wait("the standby serves") {
         try Self.workers(bulkhead, .serving).map(\.pid) == [standby.pid]
       }
+      let events = try bulkhead.decode(EventsResponse.self, ControlPaths.events(after: 0, wait: 0)).events
+      #expect(events.count { $0.kind == .standbyServes && $0.pid == standby.pid } == 1, "\(events)")
     }
   }
 
@@ -114,6 +116,12 @@ import Testing
     let bulkhead = try Self.instance("recycling: {requests: 100}\n" + Self.ample)
     let load = FailureTests.load(bulkhead)
     try bulkhead.wait("a worker was recycled") { try bulkhead.plugin("faulty").restarts >= 1 }
+    let events = try bulkhead.decode(EventsResponse.self, ControlPaths.events(after: 0, wait: 0)).events
+    #expect(events.first { $0.kind == .recycled }?.message.contains("policy's limit is 100") == true, "\(events)")
+    #expect(!events.contains { $0.kind == .standbyServes }, "there is none")
+    let metrics = try bulkhead.control("GET", ControlPaths.metrics).text
+    #expect(metrics.contains("\nbulkhead_recycled_workers_total{plugin=\"faulty\"} "), "\(metrics)")
+    #expect(!metrics.contains("\nbulkhead_recycled_workers_total{plugin=\"faulty\"} 0\n"), "\(metrics)")
     for _ in 1...3 {
       let old = try #require(try Self.workers(bulkhead, .serving).first)
       #expect(try bulkhead.control("POST", "/v1/plugins/faulty/restart").status / 100 == 2)
@@ -123,7 +131,8 @@ import Testing
     }
     let (failures, counts) = load.finish()
     #expect(failures.isEmpty, "FAIL_CLOSE, so that a lost one would show: \(failures) of \(counts)")
-    #expect(try bulkhead.plugin("faulty").lastExit?.reason == .requested)
+    let exit = try bulkhead.plugin("faulty").lastExit
+    #expect(exit?.reason == .requested, "\(String(describing: exit)) in:\n\(bulkhead.logText.suffix(3_000))")
   }
 
   @Test func aSpentBudgetLeavesTheOtherWorkersServingUntilNoneIsLeft() throws {
@@ -139,6 +148,8 @@ import Testing
     #expect(try bulkhead.control("POST", "/v1/plugins/faulty/restart").status == 409)
     #expect(try bulkhead.get("/", [("x-fault", "trap")]).status == 503)
     try bulkhead.wait("it is quarantined") { try bulkhead.plugin("faulty").state == .quarantined }
+    let kinds = try bulkhead.decode(EventsResponse.self, ControlPaths.events(after: 0, wait: 0)).events.map(\.kind)
+    #expect(kinds.filter { [.budgetSpent, .quarantined].contains($0) } == [.budgetSpent, .quarantined], "\(kinds)")
     #expect(try bulkhead.control("POST", "/v1/plugins/faulty/reset").status / 100 == 2)
     try bulkhead.wait("both serve again") { try Self.workers(bulkhead, .serving).count == 2 }
     #expect(try bulkhead.get().status == 200)

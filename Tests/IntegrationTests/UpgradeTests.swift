@@ -19,6 +19,33 @@ import Testing
 
     func path(_ name: String) -> String { directory.appending(path: name).path }
 
+    /// Installs copies, as files of their own.
+    func copy() throws {
+      // By another process: children of other tests would hold them open for writing for a moment.
+      let copy = try Process.run(
+        URL(filePath: "/bin/cp"),
+        arguments: ["--remove-destination", "-t", directory.path] + Self.names.map(UpgradeTests.binary))
+      copy.waitUntilExit()
+      try #require(copy.terminationStatus == 0)
+      // The engine is found beside them.
+      let engine = Build.products.appending(path: "../../deps/lib/libwasmtime.so").path
+      if FileManager.default.fileExists(atPath: engine), !FileManager.default.fileExists(atPath: path("libwasmtime.so"))
+      {
+        try FileManager.default.createSymbolicLink(atPath: path("libwasmtime.so"), withDestinationPath: engine)
+      }
+    }
+
+    /// The file of a binary.
+    func file(_ name: String) -> UInt64? { Self.file(path(name)) }
+
+    /// The file that a process executes.
+    static func file(of pid: Int32) -> UInt64? { file("/proc/\(pid)/exe") }
+
+    private static func file(_ path: String) -> UInt64? {
+      var status = stat()
+      return stat(path, &status) == 0 ? UInt64(status.st_ino) : nil
+    }
+
     func mend(_ name: String) throws {
       try? FileManager.default.removeItem(atPath: path(name))
       try FileManager.default.createSymbolicLink(
@@ -173,6 +200,169 @@ import Testing
     try bulkhead.wait("the next attempt works") { try bulkhead.status().upgrade?.state == .done }
     #expect(!ProcessTests.isAlive(front))
     #expect(Self.stamped(try bulkhead.get()) == nil)
+  }
+
+  /// What every process of a Bulkhead executes.
+  static func executed(_ bulkhead: Bulkhead) throws -> [UInt64?] {
+    let front = try #require(try bulkhead.status().front.pid)
+    return ([bulkhead.pid, front] + (try bulkhead.workers().map(\.pid))).map { Installed.file(of: $0) }
+  }
+
+  @Test func whatRunsAfterAnUpgradeIsWhatWasInstalledAndEventsGoOn() throws {
+    let installed = try Installed()
+    try installed.copy()
+    let bulkhead = try Bulkhead(
+      plugins: Self.stamp(), executable: installed.path("bulkheadd"),
+      arguments: ["--libexec", installed.directory.path])
+    let binaries = { ["bulkheadd", "bulkhead-front", "bulkhead-worker", "bulkhead-worker"].map { installed.file($0) } }
+    let before = binaries()
+    #expect(try Self.executed(bulkhead) == before)
+    let first = try bulkhead.decode(EventsResponse.self, ControlPaths.events)
+    try installed.copy()
+    #expect(zip(binaries(), before).allSatisfy { $0 != nil && $0 != $1 })
+    // Until the upgrade whatever is started anew is of the version that runs.
+    let family = Set(try bulkhead.workers().map(\.pid))
+    kill(try #require(try bulkhead.status().front.pid), SIGKILL)
+    try bulkhead.wait("front and workers are back") {
+      try bulkhead.workers().count { $0.state == .ready && !family.contains($0.pid) } == 2
+    }
+    #expect(try Self.executed(bulkhead) == before)
+    #expect(Self.stamped(try bulkhead.get()) == nil)
+    #expect(try Self.upgrade(bulkhead).status == 0, "\(bulkhead.logText.suffix(3_000))")
+    try bulkhead.wait("the old ones are gone") { try bulkhead.status().upgrade?.state == .done }
+    #expect(try Self.executed(bulkhead) == binaries())
+    #expect(Self.stamped(try bulkhead.get()) == nil)
+    let events = try bulkhead.decode(EventsResponse.self, ControlPaths.events)
+    #expect(events.since == first.since)
+    #expect(Array(events.events.prefix(first.events.count)) == first.events)
+    #expect(events.events.map(\.sequence) == Array(1...events.last))
+    #expect(events.events.contains { $0.kind == .upgraded })
+  }
+
+  @Test func theTrafficMovesToAsManyWorkersAsThereWere() throws {
+    var plugins = Self.stamp()
+    plugins[0].policy = "many"
+    let bulkhead = try Bulkhead(plugins: plugins, files: ["policies/many.yaml": "name: many\nworkers: 4\n"])
+    try bulkhead.wait("all are ready") { try bulkhead.workers().count { $0.state == .ready } == 5 }
+    let idle = try bulkhead.connection()
+    #expect(try idle.request().status == 200)
+    let old = Set(try bulkhead.workers().map(\.pid))
+    #expect(try Self.upgrade(bulkhead).status == 0)
+    let workers = try bulkhead.workers()
+    #expect(workers.count { $0.oldFront == nil && $0.role == .serving } == 5, "\(workers)")
+    #expect(Set(workers.lazy.filter { $0.oldFront != nil }.map(\.pid)) == old)
+    #expect(workers.allSatisfy { $0.uptimeSeconds < 600 })
+  }
+
+  @Test func aWorkerThatWasOnItsWayOutDoesNotStayWithTheFrontOfBefore() throws {
+    var plugins = Self.stamp()
+    plugins[0].policy = "lenient"
+    let policy = "name: lenient\ncallbackDeadline: 100ms\ngrace: 60s\nbackoff: {initial: 1ms, max: 5ms}\n"
+    let bulkhead = try Bulkhead(plugins: plugins, files: ["policies/lenient.yaml": policy])
+    let idle = try bulkhead.connection()
+    #expect(try idle.request().status == 200)
+    let worker = try #require(try bulkhead.worker(of: "stamp")).pid
+    kill(worker, SIGSTOP)
+    #expect(try bulkhead.get().status == 503)
+    try bulkhead.wait("it is on its way out") {
+      try bulkhead.workers().contains { $0.pid == worker && $0.state == .stopping }
+    }
+    #expect(try Self.upgrade(bulkhead).status == 0)
+    let front = try #require(try bulkhead.status().upgrade?.oldFronts.first)
+    try bulkhead.wait("it is killed") { !ProcessTests.isAlive(worker) }
+    #expect(ProcessTests.isAlive(front))
+  }
+
+  /// One whose new version is refused, beside one that is well.
+  static func failing() throws -> Bulkhead {
+    var plugins = stamp()
+    for index in plugins.indices { plugins[index].policy = "two-tries" }
+    // The front's loops have two seconds to answer.
+    let bulkhead = try Bulkhead(plugins: plugins, environment: ["WATCHDOG_USEC": "4000000"])
+    plugins[1].module = "configure-fails"
+    try bulkhead.write(plugins[1])
+    let run = try upgrade(bulkhead)
+    #expect(run.status == ExitCode.unavailable && run.errors.contains("faulty"), "\(run)")
+    #expect(try bulkhead.status().upgrade?.state == .failed)
+    return bulkhead
+  }
+
+  @Test func whereTheFrontOfBeforeLosesAPluginTheNewOneTakesOver() throws {
+    let bulkhead = try Self.failing()
+    let reload = try bulkhead.control("POST", ControlPaths.reload)
+    #expect(reload.status == 409 && reload.text.contains("bulkheadctl upgrade"), "\(reload)")
+    let old = try #require(try bulkhead.workers().first { $0.plugin == "stamp" && $0.oldFront != nil })
+    kill(old.pid, SIGKILL)
+    try bulkhead.wait("the new one serves") { try bulkhead.status().upgrade?.state == .done }
+    #expect(Self.stamped(try bulkhead.get()) == nil, "faulty fails open")
+    try bulkhead.wait("its end is told") {
+      try bulkhead.decode(EventsResponse.self, ControlPaths.events).events.contains {
+        $0.kind == .workerCrashed && $0.pid == old.pid
+      }
+    }
+  }
+
+  @Test func whereTheFrontOfBeforeStandsStillTheNewOneTakesOver() throws {
+    let bulkhead = try Self.failing()
+    let front = try #require(try bulkhead.status().upgrade?.oldFronts.first)
+    kill(front, SIGSTOP)
+    try bulkhead.wait("it is killed") { !ProcessTests.isAlive(front) }
+    try bulkhead.wait("the new one serves") { try bulkhead.status().upgrade?.state == .done }
+    #expect(Self.stamped(try bulkhead.get()) == nil)
+  }
+
+  /// One whose new version does not start, for a reason that no check sees.
+  static func held(_ installed: Installed? = nil, upstream: String = "{name: up, builtin: echo}") throws -> Bulkhead {
+    let bulkhead = try Bulkhead(
+      plugins: stamp(), upstream: upstream, executable: installed?.path("bulkheadd") ?? binary("bulkheadd"),
+      arguments: ["--libexec", Build.products.path])
+    chmod(bulkhead.directory.path, 0o777)
+    #expect(try bulkhead.control("POST", ControlPaths.upgrade).status == 200)
+    try bulkhead.wait("the new one gives up") { bulkhead.logText.contains("the front of before serves on") }
+    return bulkhead
+  }
+
+  @Test func aVersionThatDoesNotStartEndsWithTheLastFrontThatServes() throws {
+    let bulkhead = try Self.held()
+    let front = try #require(ProcessTests.descendants(of: bulkhead.pid).first { Self.name($0) == "bulkhead-front" })
+    kill(front, SIGKILL)
+    bulkhead.process.waitUntilExit()
+    #expect(bulkhead.process.terminationStatus != 0)
+    #expect(bulkhead.logText.contains("has ended, and this version does not start"))
+  }
+
+  @Test func aVersionThatDoesNotStartDrainsTheFrontOfBeforeWhenItIsStopped() throws {
+    let slow = try ScriptedUpstream { connection in
+      guard ((try? connection.readHead()) ?? nil) != nil else { return }
+      try? connection.write("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nslow")
+      usleep(1_500_000)
+      try? connection.write("slow")
+    }
+    let bulkhead = try Self.held(upstream: "{name: up, endpoints: [\"127.0.0.1:\(slow.port)\"]}")
+    let busy = try bulkhead.connection()
+    try busy.send("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n")
+    try slow.waitForRequest()
+    bulkhead.process.terminate()
+    #expect(try busy.receive().text == "slowslow")
+    bulkhead.process.waitUntilExit()
+    #expect(bulkhead.process.terminationStatus == 0, "\(bulkhead.logText.suffix(2_000))")
+  }
+
+  @Test func aProgramThatCannotTakeOverIsNotExecutedForOneThatDoesNotStart() throws {
+    let installed = try Installed()
+    let bulkhead = try Self.held(installed)
+    try installed.replace("bulkheadd", by: "exit 64")
+    try bulkhead.wait("it is tried") { bulkhead.logText.contains("restart bulkheadd instead") }
+    #expect(Self.stamped(try bulkhead.get()) == nil)
+    try installed.mend("bulkheadd")
+    chmod(bulkhead.directory.path, 0o700)
+    try bulkhead.wait("the next attempt works") { try bulkhead.status().upgrade?.state == .done }
+    #expect(Self.stamped(try bulkhead.get()) == nil)
+  }
+
+  static func name(_ pid: Int32) -> String {
+    let text = (try? String(contentsOfFile: "/proc/\(pid)/cmdline", encoding: .utf8)) ?? ""
+    return text.split(separator: "\0").first.map(String.init) ?? ""
   }
 
   @Test func aSupervisorKilledDuringAnUpgradeLeavesNothing() throws {

@@ -12,6 +12,7 @@ enum FrontProbe {
     }
     Act.prepare()
     let program = Probe.seccompProgram()
+    let parent = getppid()
     let layers: [LayerReport]
     do {
       layers = try FrontSandbox.enter(unprivilegedID: 65_534, seccomp: program)
@@ -19,13 +20,13 @@ enum FrontProbe {
       Probe.fail("\(error)")
     }
     Probe.say("confined")
-    if name == "layers" { look(layers) }
+    if name == "layers" { look(layers, parent) }
     let outcome = Act.all[name]?() ?? 0
     Probe.say("survived \(outcome)")
     _exit(0)
   }
 
-  private static func look(_ layers: [LayerReport]) -> Never {
+  private static func look(_ layers: [LayerReport], _ parent: Int32) -> Never {
     for layer in layers { Probe.say("layer \(layer.layer.rawValue) \(layer.holds) \(layer.why)") }
     Probe.say("uid \(getuid()) \(geteuid())")
     Probe.say("groups \(bh_group_count())")
@@ -34,6 +35,10 @@ enum FrontProbe {
     }
     // What libdispatch reads of its threads.
     Probe.say("thread-state \(open("/proc/\(getpid())/stat", Int32(O_RDONLY)))")
+    // What the kernel tells everybody of a process, and what it guards.
+    for file in ["cmdline", "environ", "mem", "maps", "auxv", "fd", "fd/0", "cwd", "root"] {
+      Probe.say("supervisor-\(file) \(open("/proc/\(parent)/\(file)", Int32(O_RDONLY)))")
+    }
     Probe.say("write \(open("/tmp/bulkhead-front-probe", Int32(O_WRONLY | O_CREAT)))")
     Probe.say("resolved \(resolves("localhost"))")
     Probe.say("bind-tcp \(bindTCP())")

@@ -12,12 +12,13 @@ final class AccessLogWriter: Sendable {
     var bytes = 0
     var droppedLines: UInt64 = 0
     var isClosed = false
+    /// Where lines go from now on, until the thread has it.
+    var next: Int32?
   }
 
   /// The most that waits, in bytes.
   static let maximumWaiting = 8 << 20
 
-  private let descriptor: Int32
   private let log: FrontLog
   private let state = NIOLockedValueBox(State())
   /// Its value says whether there is something to do: pieces, or the end.
@@ -26,9 +27,8 @@ final class AccessLogWriter: Sendable {
 
   /// - Parameter descriptor: of a file opened for appending; taken over.
   init(descriptor: Int32, log: FrontLog) {
-    self.descriptor = descriptor
     self.log = log
-    let isStarted = DetachedThread.run { [self] in run() }
+    let isStarted = DetachedThread.run { [self] in run(descriptor) }
     if !isStarted {
       log.write(.error, "the access log has no thread to write it: its lines are dropped")
       state.withLockedValue { $0.isClosed = true }
@@ -52,6 +52,19 @@ final class AccessLogWriter: Sendable {
     work.unlock(withValue: true)
   }
 
+  /// Has the lines that are handed over from now on go to another descriptor, which is taken over; the one before is
+  /// closed after what waits.
+  func go(to descriptor: Int32) {
+    let unused: Int32? = state.withLockedValue { state in
+      guard !state.isClosed else { return descriptor }
+      defer { state.next = descriptor }
+      return state.next
+    }
+    if let unused { RawDescriptor.close(unused) }
+    work.lock()
+    work.unlock(withValue: true)
+  }
+
   /// Writes what waits and closes the file; waits for that at most two seconds.
   func close() {
     state.withLockedValue { $0.isClosed = true }
@@ -60,24 +73,26 @@ final class AccessLogWriter: Sendable {
     if ended.lock(whenValue: true, timeoutSeconds: 2) { ended.unlock() }
   }
 
-  private func run() {
+  private func run(_ first: Int32) {
+    var descriptor = first
     var failures = LineLimiter()
     while true {
       work.lock(whenValue: true)
       work.unlock(withValue: false)
-      let (pieces, dropped, isClosed) = state.withLockedValue { state in
+      let (pieces, dropped, next, isClosed) = state.withLockedValue { state in
         defer {
           state.pieces = []
           state.bytes = 0
           state.droppedLines = 0
+          state.next = nil
         }
-        return (state.pieces, state.droppedLines, state.isClosed)
+        return (state.pieces, state.droppedLines, state.next, state.isClosed)
       }
       var lost = dropped
       var reason = "the file does not take them fast enough"
       for piece in pieces {
         do throws(SystemError) {
-          try write(piece.bytes)
+          try write(piece.bytes, to: descriptor)
         } catch {
           lost &+= UInt64(clamping: piece.lines)
           reason = "\(error)"
@@ -86,6 +101,10 @@ final class AccessLogWriter: Sendable {
       if lost > 0, failures.admit(now: Clock.monotonicNanoseconds) != nil {
         log.write(.warn, "\(lost) lines of the access log are lost: \(reason)")
       }
+      if let next {
+        RawDescriptor.close(descriptor)
+        descriptor = next
+      }
       if isClosed { break }
     }
     RawDescriptor.close(descriptor)
@@ -93,7 +112,7 @@ final class AccessLogWriter: Sendable {
     ended.unlock(withValue: true)
   }
 
-  private func write(_ bytes: [UInt8]) throws(SystemError) {
+  private func write(_ bytes: [UInt8], to descriptor: Int32) throws(SystemError) {
     var done = 0
     var result: Result<Int?, SystemError> = .success(nil)
     while done < bytes.count {

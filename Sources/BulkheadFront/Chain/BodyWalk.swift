@@ -25,6 +25,8 @@ final class BodyWalk {
     fileprivate(set) var inFlight = ByteQueue()
     /// What the plugin has seen and holds back.
     fileprivate(set) var kept = ByteQueue()
+    /// How much came of what is in `kept`: the rest the plugin made.
+    fileprivate(set) var came = 0
     /// What of `kept` came from the stages before it, where the plugin changed it and the stream would go on without it.
     fileprivate(set) var original: ByteQueue?
     /// There was more of that than may be kept.
@@ -202,6 +204,7 @@ final class BodyWalk {
       original.take(&copy)
       keepOriginal(index, original, bound: bound)
     }
+    stages[index].came &+= inFlight.byteCount
     stages[index].kept.take(&inFlight)
   }
 
@@ -231,6 +234,7 @@ final class BodyWalk {
     stages[index].isPaused = false
     stages[index].original = nil
     stages[index].originalIsLost = false
+    stages[index].came = 0
     var kept = ByteQueue()
     swap(&kept, &stages[index].kept)
     push(&kept, from: index)

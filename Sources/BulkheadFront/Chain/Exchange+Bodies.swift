@@ -188,31 +188,38 @@ extension Exchange {
     case .dead: return .goOn
     case .open:
       guard let link = plugins[place].link, link.isAlive else { return fail(place, "its worker died") }
-      guard work == .trailers || link.hasBodyRoom(own: plugins[place].held) else {
-        return wait(walk, index, "its worker keeps as much of bodies as it may")
+      // The end alone adds nothing, and may be what the plugin lets go of the body for.
+      guard
+        work == .trailers || walk.stages[index].inbox.isEmpty || link.hasBodyRoom(own: plugins[place].held)
+      else {
+        return wait(walk, index, for: .body(link.worker), "its worker keeps as much of bodies as it may")
       }
       return send(walk, index, work, to: link, isFirst: false)
     case .unseen:
-      if let link = host.current { return send(walk, index, work, to: link, isFirst: true) }
+      if let link = host.current(for: heldForHeaders) { return send(walk, index, work, to: link, isFirst: true) }
       if host.isQuarantined { return fail(place, "it is quarantined after repeated crashes") }
-      return wait(walk, index, "too many requests wait for a worker")
+      return wait(walk, index, for: .worker, "too many requests wait for a worker")
     }
   }
 
-  private func wait(_ walk: BodyWalk, _ index: Int, _ otherwise: String) -> Step {
+  private func wait(
+    _ walk: BodyWalk, _ index: Int, for need: AdmissionQueue.Need, _ otherwise: String
+  ) -> Step {
     let place = walk.stages[index].role.place
-    guard chain.hosts[place].wait(self, at: place) else { return fail(place, otherwise) }
+    let part = walk.isResponse ? AdmissionQueue.Part.responseBody : .requestBody
+    guard chain.hosts[place].wait(self, at: place, part, for: need) else { return fail(place, otherwise) }
     walk.outstanding = .admission(stage: index)
     return .waits
   }
 
   private func send(
-    _ walk: BodyWalk, _ index: Int, _ work: BodyWalk.Work, to link: WorkerLink, isFirst: Bool
+    _ walk: BodyWalk, _ index: Int, _ work: BodyWalk.Work, to link: WorkerLink, isFirst: Bool,
+    since start: WorkerLink? = nil
   ) -> Step {
     let place = walk.stages[index].role.place
     let held = heldForHeaders
     if isFirst, !link.hasRoom(for: held) {
-      return wait(walk, index, "as many streams are open in it as its worker may keep")
+      return wait(walk, index, for: .worker, "as many streams are open in it as its worker may keep")
     }
     let kind: CallbackKind =
       switch work {
@@ -221,7 +228,7 @@ extension Exchange {
       }
     var flags: CallbackRecord.Flags = isFirst ? .firstOfStream : []
     writeRecord(kind, flags: flags, sequence: link.nextSequence, place: place, isFirst: isFirst)
-    let start = loop.writer.beginBlob()
+    let payload = loop.writer.beginBlob()
     switch work {
     case .body:
       let room = min(Self.recordBytes, link.maximumRecord &- loop.writer.count)
@@ -233,7 +240,7 @@ extension Exchange {
       walk.saysTrailers(index)
     }
     let tail = walk.stages[index].inFlight.byteCount
-    loop.writer.endBlob(start, tail: tail)
+    loop.writer.endBlob(payload, tail: tail)
     let run = walk.run
     let sent = link.send(
       kind: kind, stream: streamID, plugin: place, hasState: plugins[place].hasState, tail: tail
@@ -244,11 +251,13 @@ extension Exchange {
       walk.outstanding = .callback(stage: index, link: link, sequence: sequence)
       if isFirst { meet(place, link, holding: held) }
       noteSent(kind, to: place)
-      admissionUntil = 0
       return .waits
     case .ringIsFull:
       walk.takeBack(index)
-      return wait(walk, index, "its ring is full")
+      if isFirst, let other = chain.hosts[place].next(after: link, since: start ?? link, for: held) {
+        return send(walk, index, work, to: other, isFirst: true, since: start ?? link)
+      }
+      return wait(walk, index, for: isFirst ? .worker : .ring(link.worker), "its ring is full")
     case .neverFits:
       walk.takeBack(index)
       return fail(place, "the trailers are larger than its ring")
@@ -287,9 +296,8 @@ extension Exchange {
     if outcome.flags.contains(.pause), !outcome.flags.contains(resumes) {
       walk.pause(index)
       if overflows(place, walk) { return true }
-    } else {
-      walk.release(index)
-      account(walk, index)
+    } else if !release(walk, index) {
+      return true
     }
     let stream = streamID
     advance(walk)
@@ -318,9 +326,25 @@ extension Exchange {
   /// The plugin lets go of what it paused.
   func resume(_ place: Int, _ walk: BodyWalk?) {
     guard let walk, isPausing(place, walk), let index = walk.index(of: place) else { return }
+    if release(walk, index) { advance(walk) }
+  }
+
+  /// What the plugin holds goes on.
+  ///
+  /// - Returns: false where it has made more of it than it may; the stream took another way.
+  private func release(_ walk: BodyWalk, _ index: Int) -> Bool {
+    let place = walk.stages[index].role.place
+    let made = walk.stages[index].kept.byteCount &- walk.stages[index].came
+    let isCounted =
+      walk.isResponse
+      ? connection.made.charge(chain.hosts[place], made) : madeOfRequest.charge(chain.hosts[place], made)
+    guard isCounted else {
+      madeTooMuch(place)
+      return false
+    }
     walk.release(index)
     account(walk, index)
-    advance(walk)
+    return true
   }
 
   func isPausing(_ place: Int, _ walk: BodyWalk?) -> Bool {
@@ -405,6 +429,7 @@ extension Exchange {
     else { return }
     walk.outstanding = .nothing
     if walk.redispatches.allows(fate, within: chain.hosts[place].settings.admissionWait) {
+      link.host.counters.redispatched &+= 1
       walk.takeBack(index)
       // Its other callback may have met another worker by now.
       if plugins[place].link === link { plugins[place] = PluginState() }

@@ -70,7 +70,6 @@ extension Exchange {
   func goOn() {
     awaiting = .nothing
     redispatches = Redispatches()
-    admissionUntil = 0
     let stream = streamID
     switch phase {
     case .requestChain:
@@ -97,24 +96,25 @@ extension Exchange {
       guard let link = plugins[position].link, link.isAlive else { return fail(position, "its worker died") }
       return send(kind, to: link, isFirst: false)
     case .unseen:
-      if let link = host.current { return send(kind, to: link, isFirst: true) }
+      if let link = host.current(for: heldForHeaders) { return send(kind, to: link, isFirst: true) }
       if host.isQuarantined { return fail(position, "it is quarantined after repeated crashes") }
-      return wait(host, "too many requests wait for a worker")
+      return wait(host, for: .worker, "too many requests wait for a worker")
     }
   }
 
   /// Waits for a worker, or for room on its ring, up to the admission wait.
-  private func wait(_ host: PluginHost, _ otherwise: String) -> Step {
-    guard host.wait(self, at: position) else { return fail(position, otherwise) }
+  private func wait(_ host: PluginHost, for need: AdmissionQueue.Need, _ otherwise: String) -> Step {
+    guard host.wait(self, at: position, .headers, for: need) else { return fail(position, otherwise) }
     awaiting = .admission
     deadline = 0
     return .waits
   }
 
-  private func send(_ kind: CallbackKind, to link: WorkerLink, isFirst: Bool) -> Step {
+  /// - Parameter start: the worker that was asked first, where its ring was full.
+  private func send(_ kind: CallbackKind, to link: WorkerLink, isFirst: Bool, since start: WorkerLink? = nil) -> Step {
     let held = heldForHeaders
     if isFirst, !link.hasRoom(for: held) {
-      return wait(chain.hosts[position], "as many streams are open in it as its worker may keep")
+      return wait(chain.hosts[position], for: .worker, "as many streams are open in it as its worker may keep")
     }
     var flags: CallbackRecord.Flags = isFirst ? .firstOfStream : []
     if (kind == .requestHeaders ? requestFraming : responseFraming) == .none { flags.insert(.endOfStream) }
@@ -127,10 +127,12 @@ extension Exchange {
       if isFirst { meet(place, link, holding: held) }
       noteSent(kind, to: place)
       deadline = 0
-      admissionUntil = 0
       return .waits
     case .ringIsFull:
-      return wait(chain.hosts[place], "its ring is full")
+      if isFirst, let other = chain.hosts[place].next(after: link, since: start ?? link, for: held) {
+        return send(kind, to: other, isFirst: true, since: start ?? link)
+      }
+      return wait(chain.hosts[place], for: isFirst ? .worker : .ring(link.worker), "its ring is full")
     case .neverFits:
       return fail(place, "the headers are larger than its ring")
     case .lost:
@@ -218,7 +220,7 @@ extension Exchange {
       return true
     }
     guard let local = outcome.localResponse else { return false }
-    answer(local)
+    answer(local, of: place)
     return true
   }
 
@@ -267,7 +269,8 @@ extension Exchange {
     }
     defer { countHeaders(place) }
     guard
-      case .applied(let dropped) = HeaderEdits.apply(outcome, to: maps, maximumBytes: loop.settings.maximumMapBytes)
+      case .applied(let dropped) = HeaderEdits.apply(
+        outcome, to: maps, maximumBytes: loop.settings.maximumMapBytes, looked: &loop.looked)
     else { return false }
     if dropped > 0, let suppressed = loop.editLines.admit(now: Clock.monotonicNanoseconds) {
       let name = chain.hosts[place].settings.name
@@ -281,9 +284,12 @@ extension Exchange {
 
   // MARK: Admission and failure
 
-  func waitsForAdmission(_ place: Int) -> Bool {
-    headersWait(place) || (requestWalk?.waitsForAdmission(place) ?? false)
-      || (responseWalk?.waitsForAdmission(place) ?? false)
+  func waitsForAdmission(_ place: Int, _ part: AdmissionQueue.Part) -> Bool {
+    switch part {
+    case .headers: headersWait(place)
+    case .requestBody: requestWalk?.waitsForAdmission(place) ?? false
+    case .responseBody: responseWalk?.waitsForAdmission(place) ?? false
+    }
   }
 
   private func headersWait(_ place: Int) -> Bool {
@@ -292,16 +298,12 @@ extension Exchange {
   }
 
   /// A worker is ready for a stream that waited for it.
-  func admitted(_ place: Int) {
-    let stream = streamID
-    if headersWait(place) {
-      callAgain()
-      guard streamID == stream else { return }
-    }
-    for case let walk? in [requestWalk, responseWalk] where streamID == stream && walk.waitsForAdmission(place) {
-      walk.outstanding = .nothing
-      advance(walk)
-    }
+  func admitted(_ place: Int, _ part: AdmissionQueue.Part) {
+    guard waitsForAdmission(place, part) else { return }
+    if part == .headers { return callAgain() }
+    guard let walk = part == .requestBody ? requestWalk : responseWalk else { return }
+    walk.outstanding = .nothing
+    advance(walk)
   }
 
   /// No worker came.
@@ -339,6 +341,7 @@ extension Exchange {
     else { return }
     awaiting = .nothing
     if redispatches.allows(fate, within: chain.hosts[place].settings.admissionWait) {
+      link.host.counters.redispatched &+= 1
       if plugins[place].link === link { plugins[place] = PluginState() }
       callAgain()
     } else {
@@ -373,8 +376,8 @@ extension Exchange {
   func fail(_ place: Int, _ why: String) -> Step {
     let host = chain.hosts[place]
     plugins[place].meeting = .dead
-    // The next plugin's wait begins with itself.
-    admissionUntil = 0
+    // For this stream alone, whether it was met or not: the connection's next one begins with it again.
+    hasMetPlugins = true
     host.counters.failures &+= 1
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(

@@ -148,8 +148,9 @@ extension Exchange {
     defer { if knewAll { plugins[place].propertyVersion = propertyVersion } }
     outcome.forEachOperation { operation in
       switch operation.code {
-      case .setProperty: keepProperty(operation.key, operation.value, of: place)
-      case .overrideHost: choose(operation.value, of: place)
+      case .setProperty:
+        if loop.looks(through: pluginProperties.count) { keepProperty(operation.key, operation.value, of: place) }
+      case .overrideHost: if loop.looks(through: pool.endpointCount) { choose(operation.value, of: place) }
       case .add, .replace, .remove, .set, .splice, .httpCall, .grpcStart, .grpcSend, .grpcClose, .grpcCancel,
         .incrementMetric, .recordMetric:
         break

@@ -36,10 +36,16 @@ enum HeaderEdits {
     case applied(dropped: Int)
     /// The map would have more entries or bytes than a header map may.
     case outOfBounds
+    /// The edits would look through more entries than one reply may.
+    case tooMuchWork
   }
 
-  /// - Parameter maximumBytes: of one map's names and values.
-  static func apply(_ outcome: PluginOutcome, to maps: Maps, maximumBytes: Int) -> Result {
+  /// - Parameters:
+  ///   - maximumBytes: of one map's names and values.
+  ///   - looked: counts the entries that were looked through for the reply, up to `FloodGuard.looksPerReply`.
+  static func apply(
+    _ outcome: PluginOutcome, to maps: Maps, maximumBytes: Int, looked: inout Int
+  ) -> Result {
     guard outcome.editCount > 0 else { return .applied(dropped: 0) }
     // Where the edits could leave the bounds, the maps are kept as they are, to go on with them if they do.
     let bytes = outcome.editBytes
@@ -47,6 +53,7 @@ enum HeaderEdits {
     maps.each { map in
       if map.byteCount &+ bytes > maximumBytes
         || map.entries.count &+ bytes / 8 &+ outcome.editCount > Limits.maximumPairs
+        || looked &+ (map.entries.count &+ outcome.editCount) &* outcome.editCount > FloodGuard.looksPerReply
       {
         isSafe = false
       }
@@ -55,14 +62,22 @@ enum HeaderEdits {
     if !isSafe { maps.each { before.append(($0, $0.snapshot(), $0.lengthWasRemoved)) } }
     var dropped = 0
     var inBounds = true
+    var work = looked
     outcome.forEachOperation { edit in
       guard inBounds, let target = edit.map, let map = maps[target] else { return }
       let (entries, bytes) = (map.entries.count, map.byteCount)
+      // Whatever is not put at the end is looked for.
+      work &+= edit.code == .add ? 1 : entries
+      guard work <= FloodGuard.looksPerReply else {
+        inBounds = false
+        return
+      }
       if !apply(edit, to: map, target) { dropped += 1 }
       // What makes a map no larger may be done to one of any size: it came so.
       inBounds =
         map.entries.count <= max(Limits.maximumPairs, entries) && map.byteCount <= max(maximumBytes, bytes)
     }
+    looked = work
     if inBounds {
       maps.each { $0.squeeze() }
       return .applied(dropped: dropped)
@@ -71,7 +86,7 @@ enum HeaderEdits {
       map.restore(kept)
       map.lengthWasRemoved = lengthWasRemoved
     }
-    return .outOfBounds
+    return work <= FloodGuard.looksPerReply ? .outOfBounds : .tooMuchWork
   }
 
   /// - Returns: false where the edit is not one that may be done.
@@ -109,17 +124,7 @@ enum HeaderEdits {
       if name.isFraming { return true }
       if name.isPseudo { return setPseudo(name, value, of: map, target) }
       guard ASCII.isToken(key), ASCII.isFieldValue(value) else { return false }
-      guard replacing, let first = map.firstIndex(key) else {
-        map.append(key, value, name: name)
-        return true
-      }
-      map.setValue(at: first, value)
-      var seen = false
-      map.removeAll { entry in
-        guard map.key(entry).equals(key) else { return false }
-        defer { seen = true }
-        return seen
-      }
+      if !replacing || !map.replace(key, value) { map.append(key, value, name: name) }
       return true
     }
   }

@@ -234,6 +234,23 @@ final class HeaderMap {
     entries.firstIndex { self.key($0).equals(key) }
   }
 
+  /// Gives the first entry of that name, in lower case, another value, and takes the others of the name away.
+  ///
+  /// - Returns: false where there is none.
+  func replace(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Bool {
+    guard let first = firstIndex(key) else { return false }
+    setValue(at: first, value)
+    // Mostly there are none: one look at each entry, and nothing is moved.
+    if entries[(first + 1)...].contains(where: { self.key($0).equals(key) }) {
+      var index = -1
+      removeAll { entry in
+        index += 1
+        return index > first && self.key(entry).equals(key)
+      }
+    }
+    return true
+  }
+
   /// Removes the entries that `matches` says.
   func removeAll(where matches: (Entry) -> Bool) {
     let before = entries.count

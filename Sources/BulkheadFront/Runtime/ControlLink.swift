@@ -13,6 +13,7 @@ final class ControlLink: Sendable {
   private let onDrain: @Sendable (UInt32) -> Void
   private let onAccept: @Sendable () -> Void
   private let onHandOver: @Sendable (UInt32) -> Void
+  private let onAccessLog: @Sendable (Int32) -> Void
   private let onEnd: @Sendable () -> Void
 
   /// - Parameters:
@@ -21,11 +22,13 @@ final class ControlLink: Sendable {
   ///   - onAccept: the listeners may accept, where they were held back. Called on the control thread.
   ///   - onHandOver: another front takes the listeners; this one ends within that many milliseconds. Called on the
   ///     control thread.
+  ///   - onAccessLog: the access log goes to that descriptor, which is taken over. Called on the control thread.
   ///   - onEnd: the supervisor is gone, or speaks another language. Called on the control thread, once.
   init(
     descriptor: Int32, group: FrontGroup, log: FrontLog, events: EventSink,
     onDrain: @escaping @Sendable (UInt32) -> Void, onAccept: @escaping @Sendable () -> Void,
-    onHandOver: @escaping @Sendable (UInt32) -> Void, onEnd: @escaping @Sendable () -> Void
+    onHandOver: @escaping @Sendable (UInt32) -> Void, onAccessLog: @escaping @Sendable (Int32) -> Void,
+    onEnd: @escaping @Sendable () -> Void
   ) {
     self.descriptor = descriptor
     self.group = group
@@ -34,6 +37,7 @@ final class ControlLink: Sendable {
     self.onDrain = onDrain
     self.onAccept = onAccept
     self.onHandOver = onHandOver
+    self.onAccessLog = onAccessLog
     self.onEnd = onEnd
   }
 
@@ -84,8 +88,8 @@ final class ControlLink: Sendable {
       do throws(SystemError) {
         try group.addWorker(worker, plugin: plugin, layout: layout, descriptors: &descriptors)
       } catch {
+        // No fault of the worker, which has done nothing with it yet.
         log.write(.error, "worker \(worker) is refused: \(error)")
-        events.send(.workerFault(worker: worker, reason: .protocolViolation, detail: "\(error)"))
         events.send(.workerGone(worker: worker))
       }
     case .success(.workerReady(let worker)): group.workerReady(worker)
@@ -94,6 +98,8 @@ final class ControlLink: Sendable {
     case .success(.drain(let milliseconds)): onDrain(milliseconds)
     case .success(.accept): onAccept()
     case .success(.handOver(let milliseconds)): onHandOver(milliseconds)
+    case .success(.reopenAccessLog):
+      if let file = descriptors.takeFirst() { onAccessLog(file.release()) }
     case .success(.collectMetrics(let number)): MetricsCollection.start(number: number, group: group)
     case .success(.ping(let number)): group.ping(number)
     case .success(.collectStatistics(let number)): MetricsCollection.startStatistics(number: number, group: group)

@@ -45,6 +45,10 @@ final class FrontLoop: @unchecked Sendable {
   private var pollIsScheduled = false
   private var isPolling = false
   private var isInScheduledPoll = false
+  /// Links that a whole round of replies was taken from and that have more, since the last scheduled look began.
+  private var backlogs = 0
+  /// What workers said that no callback asked for, since then.
+  var unasked = 0
   private var polls = PollChain()
   private var spin: SpinBudget
   private var spinUntil: UInt64 = 0
@@ -67,6 +71,8 @@ final class FrontLoop: @unchecked Sendable {
   var answerWriter = WireWriter(capacity: 1 << 10)
   /// Reused for every head: taken, written, and cleared.
   var scratch = ByteBufferAllocator().buffer(capacity: 32 << 10)
+  /// What was looked through for the reply at hand: entries of header maps, properties, endpoints.
+  var looked = 0
   var random = RandomIDs()
   var editLines = LineLimiter()
   var failureLines = LineLimiter()
@@ -255,7 +261,8 @@ final class FrontLoop: @unchecked Sendable {
   /// Reads the replies that are there, without waiting; called whenever the loop is at work anyway.
   @inline(__always)
   func pollActive() {
-    if !active.isEmpty { poll() }
+    // Behind a backlog the scheduled look goes on: else one worker would have a round for each socket's event.
+    if !active.isEmpty, backlogs == 0 { poll() }
   }
 
   private func poll() {
@@ -275,14 +282,29 @@ final class FrontLoop: @unchecked Sendable {
   /// - Parameter hasBacklog: a whole round of replies was taken, and there are more.
   @inline(__always)
   func schedulePoll(hasBacklog: Bool = false) {
+    if hasBacklog { backlogs &+= 1 }
     guard !pollIsScheduled else { return }
     pollIsScheduled = true
-    guard polls.mayGoOn(isNext: isInScheduledPoll, hasBacklog: hasBacklog) else { return pollAfterSockets() }
+    // The look that is under way says at its end when the next one is.
+    if isInScheduledPoll { return }
+    polls.begin()
     eventLoop.execute { [unowned self] in self.scheduledPoll() }
   }
 
-  /// What is given to the event loop for at once is done before it looks at its sockets again: a worker that always has
-  /// one more reply would keep it from them for ever. After a timer it looks.
+  /// The last act of a look that asked for another one.
+  ///
+  /// What is given to the event loop for at once is done before it looks at its sockets again, and so is a timer whose
+  /// time has come by then: a worker that always has one more reply would keep it from them for ever. Nothing of the look
+  /// may come behind the timer.
+  @inline(__always)
+  private func scheduleNextPoll() {
+    if polls.mayGoOn(backlogs: backlogs, unasked: unasked) {
+      eventLoop.execute { [unowned self] in self.scheduledPoll() }
+    } else {
+      pollAfterSockets()
+    }
+  }
+
   @inline(never)
   private func pollAfterSockets() {
     eventLoop.assumeIsolated().scheduleTask(in: .microseconds(20)) { [unowned self] in self.scheduledPoll() }
@@ -330,14 +352,22 @@ final class FrontLoop: @unchecked Sendable {
   private func scheduledPoll() {
     pollIsScheduled = false
     isInScheduledPoll = true
-    defer { isInScheduledPoll = false }
+    backlogs = 0
+    unasked = 0
+    look()
+    isInScheduledPoll = false
+    if pollIsScheduled { scheduleNextPoll() }
+  }
+
+  private func look() {
     wakeWorkers()
     guard !active.isEmpty else { return }
     let before = active.count
     poll()
     wakeWorkers()
     if spinUntil > 0, active.count < before { spin.hit() }
-    guard !active.isEmpty else {
+    // Behind a backlog the next look comes before the loop sleeps.
+    guard !active.isEmpty, backlogs == 0 else {
       spinUntil = 0
       return
     }
@@ -383,7 +413,7 @@ final class FrontLoop: @unchecked Sendable {
     let now = Clock.monotonicNanoseconds
     armedFor = .max
     // Replies that are there already are in time.
-    pollActive()
+    if !active.isEmpty { poll() }
     var next = UInt64.max
     var index = watched.count - 1
     while index >= 0 {
@@ -427,6 +457,14 @@ final class FrontLoop: @unchecked Sendable {
     }
   }
 
+  /// Something of the reply at hand has to be looked for among that many.
+  ///
+  /// - Returns: false where that is more than one reply may: it is left out, and the worker is lost.
+  func looks(through count: Int) -> Bool {
+    looked &+= count
+    return looked <= FloodGuard.looksPerReply
+  }
+
   func activate(_ link: WorkerLink) {
     guard link.activeAt < 0 else { return }
     link.activeAt = active.count
@@ -466,17 +504,25 @@ enum StreamID {
 struct PollChain {
   /// More than those that one time of looking takes.
   static let longest = 256
-  /// What a look counts that left replies behind: it took all the time of a round.
+  /// What a worker counts that a look left with replies: it took all the time of a round.
   static let backlog = 128
+  /// What an action counts that no callback asked for: a worker that stops short of a backlog may have as many.
+  static let unasked = 2
   private var length = 0
 
+  /// A look begins that none before it asked for.
+  @inline(__always)
+  mutating func begin() { length = 0 }
+
+  /// A look asks for another one.
+  ///
   /// - Parameters:
-  ///   - isNext: the look was asked for by the one before it.
-  ///   - hasBacklog: that one left replies behind.
+  ///   - backlogs: the workers that it left with replies.
+  ///   - unasked: actions that it took and that no callback asked for.
   /// - Returns: false where the sockets come first.
   @inline(__always)
-  mutating func mayGoOn(isNext: Bool, hasBacklog: Bool) -> Bool {
-    length = isNext ? length &+ (hasBacklog ? Self.backlog : 1) : 0
+  mutating func mayGoOn(backlogs: Int, unasked: Int = 0) -> Bool {
+    length &+= max(backlogs &* Self.backlog &+ unasked &* Self.unasked, 1)
     if length < Self.longest { return true }
     length = 0
     return false

@@ -60,6 +60,10 @@ struct FrontSettings: Sendable {
   /// process may have beside the guest's memory, and below the streams that a worker takes.
   static let heldBytes = 64 << 20
   static let heldStreams = 60_000
+  /// The most that one plugin may have made itself and that waits for clients and upstreams to take it: over all event
+  /// loops, but for each loop that of some large answers.
+  static let madeBytes = 64 << 20
+  static let madeBytesOfLoop = 16 << 20
   /// Bytes of a body that are held while the other side does not take them.
   static let bodyHighWater = 512 << 10
   /// How much is read at once: as little as comes, but a body in large pieces.

@@ -4,8 +4,9 @@ import BulkheadWire
 struct PluginCounters: Sendable {
   /// Streams that it failed.
   var failures: UInt64 = 0
-  /// Callbacks sent to its workers.
+  /// Callbacks sent to its workers, and those that were sent again since their worker was lost before it began with them.
   var callbacks: UInt64 = 0
+  var redispatched: UInt64 = 0
   /// Hostcalls that its workers asked the front for.
   var hostcalls: UInt64 = 0
   /// Calls out, and those that ended without an answer.
@@ -20,6 +21,7 @@ struct PluginCounters: Sendable {
   mutating func add(_ other: PluginCounters) {
     failures &+= other.failures
     callbacks &+= other.callbacks
+    redispatched &+= other.redispatched
     hostcalls &+= other.hostcalls
     calls &+= other.calls
     failedCalls &+= other.failedCalls

@@ -58,6 +58,10 @@ enum MetricsText {
       "bulkhead_callbacks_total", "counter", help: "Callbacks sent to the workers of a plugin.",
       by("plugin", plugins, counters.plugins.map(\.callbacks)))
     text.family(
+      "bulkhead_redispatched_callbacks_total", "counter",
+      help: "Callbacks that go to another worker of a plugin, since theirs was lost before it began with them.",
+      by("plugin", plugins, counters.plugins.map(\.redispatched)))
+    text.family(
       "bulkhead_hostcalls_total", "counter",
       help: "Hostcalls of a plugin that the front answered: shared data, queues, metrics read back, signatures.",
       by("plugin", plugins, counters.plugins.map(\.hostcalls)))

@@ -1,4 +1,5 @@
 import CCrypto
+import Synchronization
 
 /// A key of OpenSSL, from a plugin's bytes: RSA or EC, and such that its use takes a bounded time.
 ///
@@ -32,39 +33,82 @@ struct SignatureKey: ~Copyable {
   /// What a text in PEM may have before its key, other parts included.
   private static let maximumParts = 8
 
+  /// OpenSSL 3.0 sometimes finds no decoder where two threads look for one at the same time. A front has one thread that
+  /// signs: nobody waits here but several fronts in one process.
+  private static let isReading = Mutex<Void>(())
+
   private static func read(_ bytes: [UInt8], selection: Int32, structure: String?) -> OpaquePointer? {
-    for kind in ["RSA", "EC"] {
-      if let key = read(bytes, kind, selection, structure) { return key }
+    bytes.withUnsafeBytes { bytes in
+      // DER begins with a SEQUENCE; PEM may have any text before its first line.
+      if bytes.first == 0x30 { return decode(bytes, selection, structure) }
+      // The library's own decoder of PEM stops, or does not, at a part that is no key: by the order in which it happens
+      // to find the kinds.
+      guard let text = BIO_new_mem_buf(bytes.baseAddress, Int32(clamping: bytes.count)) else { return nil }
+      defer { BIO_free(text) }
+      for _ in 0..<maximumParts {
+        guard let part = PEMPart(next: text) else { return nil }
+        // A file of an EC key may begin with the curve alone.
+        if part.isKey, let key = decode(part.bytes, selection, structure) { return key }
+      }
+      return nil
     }
-    return nil
   }
 
-  private static func read(
-    _ bytes: [UInt8], _ kind: String, _ selection: Int32, _ structure: String?
+  private static func decode(
+    _ bytes: UnsafeRawBufferPointer, _ selection: Int32, _ structure: String?
   ) -> OpaquePointer? {
-    // DER begins with a SEQUENCE; PEM may have any text before its first line.
-    let form = bytes.first == 0x30 ? "DER" : "PEM"
+    let address: UInt? = isReading.withLock { _ in
+      for kind in ["RSA", "EC"] {
+        if let key = decode(bytes, kind, selection, structure) { return UInt(bitPattern: key) }
+      }
+      return nil
+    }
+    return address.flatMap { OpaquePointer(bitPattern: $0) }
+  }
+
+  private static func decode(
+    _ bytes: UnsafeRawBufferPointer, _ kind: String, _ selection: Int32, _ structure: String?
+  ) -> OpaquePointer? {
     var key: OpaquePointer?
     return withUnsafeMutablePointer(to: &key) { key in
       // It keeps the place of the key. Nobody is asked for a password: there is none.
-      guard let decoder = OSSL_DECODER_CTX_new_for_pkey(key, form, structure, kind, selection, nil, nil) else {
+      guard let decoder = OSSL_DECODER_CTX_new_for_pkey(key, "DER", structure, kind, selection, nil, nil) else {
         return nil
       }
       defer { OSSL_DECODER_CTX_free(decoder) }
-      return bytes.withUnsafeBytes { buffer in
-        guard let bio = BIO_new_mem_buf(buffer.baseAddress, Int32(clamping: buffer.count)) else { return nil }
-        defer { BIO_free(bio) }
-        // A file of an EC key may begin with the curve alone.
-        for _ in 0..<(form == "PEM" ? maximumParts : 1) {
-          let left = BIO_ctrl_pending(bio)
-          if left == 0 { break }
-          if OSSL_DECODER_from_bio(decoder, bio) == 1, let found = key.pointee { return found }
-          if BIO_ctrl_pending(bio) >= left { break }
-        }
-        if let found = key.pointee { EVP_PKEY_free(found) }
-        return nil
-      }
+      var next = bytes.bindMemory(to: UInt8.self).baseAddress
+      var left = bytes.count
+      if OSSL_DECODER_from_data(decoder, &next, &left) == 1, let found = key.pointee { return found }
+      if let found = key.pointee { EVP_PKEY_free(found) }
+      return nil
     }
+  }
+
+  /// One part of a text in PEM, from its BEGIN to its END, and what comes before it.
+  private struct PEMPart: ~Copyable {
+    private var name: UnsafeMutablePointer<CChar>?
+    private var header: UnsafeMutablePointer<CChar>?
+    private var data: UnsafeMutablePointer<UInt8>?
+    private var length = 0
+
+    init?(next text: OpaquePointer) {
+      guard PEM_read_bio(text, &name, &header, &data, &length) == 1 else { return nil }
+    }
+
+    deinit {
+      CRYPTO_free(name, #file, #line)
+      CRYPTO_free(header, #file, #line)
+      CRYPTO_clear_free(data, max(length, 0), #file, #line)
+    }
+
+    /// Whether it is a key that no password protects.
+    var isKey: Bool {
+      guard let name, header.map({ $0.pointee == 0 }) ?? true else { return false }
+      let text = String(cString: name)
+      return text.hasSuffix(" KEY") && text != "ENCRYPTED PRIVATE KEY"
+    }
+
+    var bytes: UnsafeRawBufferPointer { .init(start: data, count: max(length, 0)) }
   }
 
   // MARK: Bounds

@@ -6,10 +6,17 @@ import NIOCore
 // The questions of a worker about what is shared: each is answered at once, but for signatures.
 extension WorkerLink {
   /// A hostcall that the worker waits for.
-  func serve(_ reply: inout ReplyRecord) throws(WireError) {
+  func serve(_ reply: inout ReplyRecord, bytes: Int, now: UInt64) throws(WireError) {
     let request = try HostcallRequest(&reply.rest)
-    guard signature == nil else {
-      lose(.protocolViolation, "it asked on before the answer to its question", failHead: true)
+    // One question at a time: it is the wait for the answer that keeps a worker from having this loop for itself.
+    guard signature == nil, hasTakenAnswers else {
+      lose(.protocolViolation, "it asked on before the answer to its question was taken", failHead: true)
+      return
+    }
+    guard flood.takesQuestion(bytes: bytes, now: now) else {
+      lose(
+        .protocolViolation,
+        "it floods its ring with hostcalls: more than \(FloodGuard.questionUnits) of them, or of KiB, in a second")
       return
     }
     host.counters.hostcalls &+= 1
@@ -27,9 +34,10 @@ extension WorkerLink {
       }
       entry.value.withUnsafeBytes { answer(sequence, .ok, number: UInt64(entry.cas), payload: $0) }
     case .registerQueue:
-      settle(sequence, shared.register([UInt8](request.key), plugin: plugin).map { UInt64($0) })
+      let queue = shared.register([UInt8](request.key), plugin: plugin)
+      settle(sequence, queue.map { UInt64($0) })
       // Messages that came before anybody was there to be told.
-      host.notifyOfQueues()
+      if case .success(let token) = queue { host.notify(ofQueue: token) }
     case .resolveQueue:
       guard let token = shared.resolve(vm: [UInt8](request.key), [UInt8](request.value), plugin: plugin) else {
         return answer(sequence, .notFound)
@@ -51,10 +59,14 @@ extension WorkerLink {
       settle(sequence, run { () throws(SharedStore.Refusal) in try plugin.metrics.value(of: request.number) })
     case .sign, .verifySignature: askHelper(sequence, request)
     case .upstreamHosts:
-      guard request.key.count <= Limits.maximumUpstreamName else { return answer(sequence, .notFound) }
-      answerUpstreamHosts(sequence, [UInt8](request.key))
+      guard let pool = loop.pools.first(where: { $0.nameBytes.withUnsafeBytes { $0.equals(request.key) } }) else {
+        return answer(sequence, .notFound)
+      }
+      pool.hosts.withUnsafeBytes { answer(sequence, .ok, payload: $0) }
     }
   }
+
+  private var hasTakenAnswers: Bool { (try? channel.answersAreTaken()) ?? false }
 
   private func run<Value>(_ body: () throws(SharedStore.Refusal) -> Value) -> SharedState.Outcome<Value> {
     do throws(SharedStore.Refusal) { return .success(try body()) } catch { return .failure(error) }
@@ -133,19 +145,6 @@ extension WorkerLink {
     case .done(let signature): signature.withUnsafeBytes { answer(sequence, .ok, payload: $0) }
     case .failed(let why): Array(why.utf8).withUnsafeBytes { answer(sequence, .badArgument, payload: $0) }
     }
-  }
-
-  // MARK: Upstreams
-
-  private func answerUpstreamHosts(_ sequence: UInt64, _ name: [UInt8]) {
-    let name = String(decoding: name, as: UTF8.self)
-    guard let upstream = loop.settings.bootstrap.upstreams.first(where: { $0.name == name }) else {
-      return answer(sequence, .notFound)
-    }
-    var pairs = WireWriter(capacity: 1_024)
-    // Nothing here looks after the health of endpoints: all of them are used.
-    pairs.pairs(upstream.endpoints.prefix(Limits.maximumPairs).map { ($0, #"{"health_status":"Healthy"}"#) })
-    answer(sequence, .ok, payload: pairs.bytes)
   }
 
   // MARK: Metrics

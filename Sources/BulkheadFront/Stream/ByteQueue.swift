@@ -7,6 +7,8 @@ struct ByteQueue {
   private(set) var byteCount = 0
   /// The last buffer was made here, to copy small pieces into.
   private var tailIsOwn = false
+  /// The first buffer was made here, with room before its bytes.
+  private var headIsOwn = false
 
   var isEmpty: Bool { first == buffers.count }
 
@@ -42,6 +44,7 @@ struct ByteQueue {
     var buffer = ByteBuffer()
     swap(&buffer, &buffers[first])
     first += 1
+    headIsOwn = false
     byteCount &-= buffer.readableBytes
     if first == buffers.count {
       buffers.removeAll(keepingCapacity: true)
@@ -57,17 +60,41 @@ struct ByteQueue {
     first = 0
     byteCount = 0
     tailIsOwn = false
+    headIsOwn = false
   }
 
   /// Puts a piece before all others.
   mutating func prepend(_ buffer: ByteBuffer) {
     byteCount &+= buffer.readableBytes
+    headIsOwn = false
     if first > 0 {
       first -= 1
       buffers[first] = buffer
     } else {
       buffers.insert(buffer, at: 0)
     }
+  }
+
+  /// Puts bytes before all others. Small ones gather in one buffer: each by itself would cost many times its size.
+  private mutating func prepend(_ bytes: UnsafeRawBufferPointer) {
+    guard bytes.count > 0 else { return }
+    let old = headIsOwn ? buffers[first].readableBytes : 0
+    guard bytes.count < Self.small, old < 64 << 10 else { return prepend(ByteBuffer(bytes: bytes)) }
+    if !headIsOwn { prepend(ByteBuffer()) }
+    byteCount &+= bytes.count
+    if !headIsOwn || buffers[first].readerIndex < bytes.count {
+      // Twice what there is, so that not every byte moves those before it.
+      let count = old &+ bytes.count
+      var grown = ByteBufferAllocator().buffer(capacity: max(2 &* count, 256))
+      grown.moveWriterIndex(to: grown.capacity)
+      grown.moveReaderIndex(to: grown.capacity &- old)
+      buffers[first].withUnsafeReadableBytes { _ = grown.setBytes($0, at: grown.readerIndex) }
+      buffers[first] = grown
+      headIsOwn = true
+    }
+    let start = buffers[first].readerIndex &- bytes.count
+    buffers[first].setBytes(bytes, at: start)
+    buffers[first].moveReaderIndex(to: start)
   }
 
   /// Moves all of the other queue behind what is here.
@@ -133,7 +160,7 @@ struct ByteQueue {
       removeAll()
       keep(ByteBuffer(bytes: value))
     } else if start == 0, length == 0 {
-      if value.count > 0 { prepend(ByteBuffer(bytes: value)) }
+      prepend(value)
     } else {
       var whole = ByteBufferAllocator().buffer(capacity: byteCount - length + value.count)
       var tail = ByteQueue()
@@ -164,6 +191,9 @@ struct ByteQueue {
       offset &+= count
     }
   }
+
+  /// The memory of all buffers; for tests.
+  var capacity: Int { buffers[first...].reduce(0) { $0 + $1.capacity } }
 
   /// All bytes in one array; for tests.
   var bytes: [UInt8] { buffers[first...].flatMap { Array($0.readableBytesView) } }

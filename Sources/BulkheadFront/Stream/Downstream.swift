@@ -28,6 +28,8 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   private var state = State.open
   private var address: [UInt8] = []
   private var propertyBlock = WireWriter(capacity: 256)
+  /// What plugins made for this client and it has not taken.
+  var made = MadeBytes()
 
   /// What came and was not taken yet: the beginning of a head, or a later request while one is under way.
   private var input = ByteBuffer()
@@ -86,6 +88,7 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   func channelInactive(context: ChannelHandlerContext) {
     guard state != .closed else { return }
     state = .closed
+    made.settle()
     if let exchange {
       if exchange.phase != .idle {
         exchange.flags |= ResponseFlags.downstreamReset
@@ -222,12 +225,16 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
     guard let exchange else { return }
     if exchange.phase == .responding {
       if context.channel.isWritable {
-        if exchange.hasRoom(exchange.responseWalk) { exchange.upstream?.resumeReads() }
+        if exchange.hasRoom(exchange.responseWalk) {
+          made.settle()
+          exchange.upstream?.resumeReads()
+        }
         exchange.unblock(exchange.responseWalk)
       } else {
         exchange.upstream?.suspendReads()
       }
     } else if exchange.phase == .idle, context.channel.isWritable {
+      made.settle()
       takeInput()
     }
   }
@@ -277,6 +284,7 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   func responseIsSent(_ exchange: Exchange) {
     let closes = exchange.closeAfter || loop.isDraining || !exchange.requestEnded
     exchange.end()
+    if !made.isEmpty, isWritable { made.settle() }
     if closes {
       linger()
     } else {

@@ -295,7 +295,10 @@ extension Exchange {
       return
     }
     if let walk = requestWalk, walk.isActive {
-      if hasRoom(walk) { connection.resumeReads() }
+      if hasRoom(walk) {
+        madeOfRequest.settle()
+        connection.resumeReads()
+      }
       unblock(walk)
     } else {
       connection.resumeReads()

@@ -170,13 +170,14 @@ extension Exchange {
     finishAnswer(body, from: from)
   }
 
-  /// Answers as a plugin asked (proxy-wasm.md 11).
-  func answer(_ local: LocalResponse) {
+  /// Answers as the plugin at `place` asked (proxy-wasm.md 11).
+  func answer(_ local: LocalResponse, of place: Int) {
     details = "local_response"
     guard !responseHeadSent, phase != .responding else {
       reset()
       return
     }
+    guard connection.made.charge(chain.hosts[place], local.body.count) else { return madeTooMuch(place) }
     // Those whose response callback has run, or runs, are done, the sender's own included.
     let from = wayBack
     let isGRPC = GRPCLocalResponse.isWanted(request)
@@ -212,6 +213,17 @@ extension Exchange {
       response.append("content-type", "text/plain" as StaticString)
     }
     finishAnswer(body, from: from)
+  }
+
+  /// The plugin has made as much as it may that nobody has taken yet.
+  func madeTooMuch(_ place: Int) {
+    let text = chain.hosts[place].madeTooMuch
+    if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
+      loop.log.write(
+        .warn, stream: requestID,
+        text + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+    }
+    answer(503, text, from: wayBack, details: "plugin_made_too_much")
   }
 
   /// Gives up what was under way and begins a response of our own.
@@ -336,7 +348,10 @@ extension Exchange {
     if isWhole {
       connection.responseIsSent(self)
     } else if connection.isWritable {
-      if hasRoom(responseWalk) { upstream?.resumeReads() }
+      if hasRoom(responseWalk) {
+        connection.made.settle()
+        upstream?.resumeReads()
+      }
       unblock(responseWalk)
     } else {
       upstream?.suspendReads()

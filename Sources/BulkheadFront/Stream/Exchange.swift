@@ -58,7 +58,6 @@ final class Exchange: PluginStream {
   /// Strong: the connection lets go of its exchange when it closes.
   let connection: Downstream
   private(set) var streamID = StreamID.none
-  var admissionUntil: UInt64 = 0
 
   var phase = Phase.idle
   var awaiting = Awaiting.nothing
@@ -67,7 +66,7 @@ final class Exchange: PluginStream {
   /// The chain that the stream began with, or the connection's last one did.
   private(set) var chain: Chain
   var plugins: [PluginState]
-  /// Whether any of `plugins` was met.
+  /// Whether any of `plugins` is not as a stream begins: it was met, or it failed the stream unmet.
   var hasMetPlugins = false
   var redispatches = Redispatches()
 
@@ -102,6 +101,9 @@ final class Exchange: PluginStream {
   var startedAt: UInt64 = 0
   /// ns, the monotonic clock.
   var startedMonotonic: UInt64 = 0
+
+  /// What plugins added to the request's body and the upstream has not taken.
+  var madeOfRequest = MadeBytes()
 
   // The upstream
   let pool: UpstreamPool
@@ -151,10 +153,11 @@ final class Exchange: PluginStream {
     plugins = Array(repeating: PluginState(), count: loop.chain.hosts.count)
   }
 
-  /// The connection's next stream takes the newest chain.
+  /// The connection's next stream takes the newest chain, and knows of no plugin.
   @inline(never)
   private func changeChain() {
     chain = loop.chain
+    hasMetPlugins = false
     plugins = Array(repeating: PluginState(), count: chain.hosts.count)
   }
 
@@ -167,7 +170,8 @@ final class Exchange: PluginStream {
   func startAnew(slot: Int) {
     streamID = StreamID.make(slot: slot, generation: loop.nextGeneration(slot: slot))
     phase = .requestChain
-    if chain !== loop.chain { changeChain() }
+    // `end` has reset `plugins`; one that is still marked as failed would be passed over, a FAIL_CLOSE one too.
+    if chain !== loop.chain || hasMetPlugins { changeChain() }
     chain.streamBegan()
     isHead = false
     isVersion10 = false
@@ -184,7 +188,6 @@ final class Exchange: PluginStream {
       propertyVersion = 0
     }
     redispatches = Redispatches()
-    admissionUntil = 0
     position = 0
     awaiting = .nothing
     requestEnded = false
@@ -226,6 +229,7 @@ final class Exchange: PluginStream {
     stopWalks()
     requestQueue.removeAll()
     responseQueue.removeAll()
+    madeOfRequest.settle()
     echoBytes = 0
     if echoBody.readableBytes > 0 { echoBody.clear() }
     if hasMetPlugins {

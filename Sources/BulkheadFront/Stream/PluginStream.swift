@@ -8,8 +8,6 @@ protocol PluginStream: AnyObject {
   var streamID: UInt32 { get }
   /// What log lines call it: the `x-request-id` of a request.
   var label: String { get }
-  /// How long it may wait for a plugin to take its callback: CLOCK_MONOTONIC, ns; 0 where it does not wait.
-  var admissionUntil: UInt64 { get set }
 
   /// The place in its chain of the plugin that has it by that worker; nil where none has.
   func place(of link: WorkerLink) -> Int?
@@ -26,11 +24,11 @@ protocol PluginStream: AnyObject {
   /// - Returns: false where it breaks the bounds; the stream is failed by then.
   func streamAction(_ place: Int, _ outcome: PluginOutcome) -> Bool
 
-  /// Whether it waits for a worker of the plugin at `place`, or for room on its ring.
-  func waitsForAdmission(_ place: Int) -> Bool
+  /// Whether that part of it waits for a worker of the plugin at `place`, or for room there.
+  func waitsForAdmission(_ place: Int, _ part: AdmissionQueue.Part) -> Bool
 
-  /// A worker is ready for it, or there is room again.
-  func admitted(_ place: Int)
+  /// There may be a worker for that part of it, or room: it tries again.
+  func admitted(_ place: Int, _ part: AdmissionQueue.Part)
 
   /// No worker came in time, or none will.
   func admissionFailed(_ place: Int, _ why: String)

@@ -43,6 +43,12 @@ final class TCPStage {
     /// What it has seen and holds back.
     var held = ByteBuffer()
     var heldEnd = false
+    /// How much of that came: the rest the plugin made.
+    var came = 0
+    /// What of `held` came, where the plugin changed it and the connection would go on without it.
+    private var original: ByteBuffer?
+    /// There was more of that than may be kept.
+    private(set) var originalIsLost = false
     /// The last data callback paused: `held` waits, even where it is empty.
     var isPaused = false
     /// The outstanding callback's sequence; 0 for none.
@@ -66,6 +72,48 @@ final class TCPStage {
       return (piece, end)
     }
 
+    /// The plugin has looked: what was shown to it is behind what it holds.
+    mutating func seen(bound: Int) {
+      came &+= sent.readableBytes
+      if var all = original {
+        original = nil
+        all.take(sent)
+        keepOriginal(all, bound: bound)
+      }
+      held.take(sent)
+      heldEnd = heldEnd || sentEnd
+      sent = ByteBuffer()
+      sentEnd = false
+      isPaused = true
+    }
+
+    /// Does one edit of what the plugin holds.
+    ///
+    /// - Parameter keepsOriginal: the connection would go on with what was there before.
+    mutating func splice(
+      start: Int, length: Int, _ bytes: UnsafeRawBufferPointer, keepsOriginal: Bool, bound: Int
+    ) {
+      if keepsOriginal, original == nil, !originalIsLost { keepOriginal(held, bound: bound) }
+      held.splice(start: start, length: length, bytes)
+    }
+
+    private mutating func keepOriginal(_ bytes: ByteBuffer, bound: Int) {
+      originalIsLost = bytes.readableBytes > bound
+      original = originalIsLost ? nil : bytes
+    }
+
+    /// What the plugin lets go of.
+    mutating func release() -> (bytes: ByteBuffer, end: Bool) {
+      let held = (held, heldEnd)
+      self.held = ByteBuffer()
+      heldEnd = false
+      came = 0
+      original = nil
+      originalIsLost = false
+      isPaused = false
+      return held
+    }
+
     /// What it was shown is as if it had not been.
     mutating func takeBack() {
       sequence = 0
@@ -78,9 +126,9 @@ final class TCPStage {
       sentEnd = false
     }
 
-    /// All that is here, in order: the plugin has no more say in it.
+    /// All that is here, in order and as it came: the plugin has no more say in it.
     mutating func takeAll() -> (bytes: ByteBuffer, end: Bool) {
-      var all = held
+      var all = original ?? held
       all.take(sent)
       all.take(pending)
       let end = heldEnd || sentEnd || pendingEnd

@@ -99,8 +99,18 @@ extension TCPStream {
     guard phase == .open else { return }
     // Before it is connected, the upstream's writability is that of the queue, which one read can fill.
     let full = FrontSettings.bodyHighWater
-    if sinkTakes(.downstream), buffered(.downstream) < full { client?.resumeReads() } else { client?.suspendReads() }
-    if sinkTakes(.upstream), buffered(.upstream) < full { upstream?.resumeReads() } else { upstream?.suspendReads() }
+    if sinkTakes(.downstream), buffered(.downstream) < full {
+      madeForUpstream.settle()
+      client?.resumeReads()
+    } else {
+      client?.suspendReads()
+    }
+    if sinkTakes(.upstream), buffered(.upstream) < full {
+      madeForClient.settle()
+      upstream?.resumeReads()
+    } else {
+      upstream?.suspendReads()
+    }
   }
 
   /// Moves on whatever can move. Called again by what it does: the outer call goes on.

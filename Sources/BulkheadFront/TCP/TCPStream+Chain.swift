@@ -113,28 +113,37 @@ extension TCPStream {
     case .dead: return .failed("it has failed the connection before")
     case .open:
       guard let link = stage.link, link.isAlive else { return .failed("its worker died") }
-      guard kind == .newConnection || link.hasBodyRoom(own: stage.held) else {
-        return host.wait(self, at: stage.place) ? .waits : .failed("its worker keeps as much of open streams as it may")
+      // The end alone adds nothing, and may be what the plugin lets go of all for.
+      guard
+        kind == .newConnection || stage[direction].sent.readableBytes == 0 || link.hasBodyRoom(own: stage.held)
+      else {
+        return wait(host, stage, .body(link.worker), "its worker keeps as much of open streams as it may")
       }
       return send(index, kind, direction, to: link, isFirst: false)
     case .unseen:
-      if let link = host.current { return send(index, kind, direction, to: link, isFirst: true) }
+      if let link = host.current(for: Self.contextBytes) {
+        return send(index, kind, direction, to: link, isFirst: true)
+      }
       if host.isQuarantined { return .failed("it is quarantined after repeated crashes") }
-      return host.wait(self, at: stage.place) ? .waits : .failed("too many streams wait for a worker")
+      return wait(host, stage, .worker, "too many streams wait for a worker")
     }
+  }
+
+  private func wait(_ host: PluginHost, _ stage: TCPStage, _ need: AdmissionQueue.Need, _ otherwise: String) -> Step {
+    host.wait(self, at: stage.place, .headers, for: need) ? .waits : .failed(otherwise)
   }
 
   /// What a worker keeps for a connection beside the bytes that its plugin holds back.
   private static let contextBytes = 4_096
 
   private func send(
-    _ index: Int, _ kind: CallbackKind, _ direction: TCPDirection, to link: WorkerLink, isFirst: Bool
+    _ index: Int, _ kind: CallbackKind, _ direction: TCPDirection, to link: WorkerLink, isFirst: Bool,
+    since start: WorkerLink? = nil
   ) -> Step {
     let stage = stages[index]
     let host = chain.hosts[stage.place]
     if isFirst, !link.hasRoom(for: Self.contextBytes) {
-      return host.wait(self, at: stage.place)
-        ? .waits : .failed("as many streams are open in it as its worker may keep")
+      return wait(host, stage, .worker, "as many streams are open in it as its worker may keep")
     }
     writeRecord(kind, stage, direction, sequence: link.nextSequence, isFirst: isFirst)
     switch link.send(kind: kind, stream: streamID, plugin: stage.place, hasState: stage.hasState) {
@@ -143,13 +152,16 @@ extension TCPStream {
       stage.meeting = .open
       stage.link = link
       stage.propertyVersion = propertyVersion
-      admissionUntil = 0
       if isFirst {
         stage.held = Self.contextBytes
         link.hold(Self.contextBytes)
       }
       return .sent
-    case .ringIsFull: return host.wait(self, at: stage.place) ? .waits : .failed("its ring is full")
+    case .ringIsFull:
+      if isFirst, let other = host.next(after: link, since: start ?? link, for: Self.contextBytes) {
+        return send(index, kind, direction, to: other, isFirst: true, since: start ?? link)
+      }
+      return wait(host, stage, isFirst ? .worker : .ring(link.worker), "its ring is full")
     case .neverFits: return .failed("the bytes are larger than its ring")
     case .lost: return .failed("its worker broke the protocol")
     }
@@ -181,16 +193,12 @@ extension TCPStream {
     // What the callback was about is what the plugin holds from here on: its edits and its word are about all of it.
     let isData = kind != .newConnection
     if isData {
-      let sent = stage[direction].sent
-      stage[direction].held.take(sent)
-      stage[direction].heldEnd = stage[direction].heldEnd || stage[direction].sentEnd
-      stage[direction].sent = ByteBuffer()
-      stage[direction].sentEnd = false
-      stage[direction].isPaused = true
+      stage[direction].seen(bound: stage.bufferBytes)
     } else {
       stage.opening = .paused
     }
-    act(index, outcome)
+    // What goes on at once is not held when the plugin fails.
+    act(index, outcome, letsPass: isData && !outcome.flags.contains(.pause) ? direction : nil)
     guard phase == .open else { return true }
     if !outcome.flags.contains(.pause) {
       if direction == .downstream { letPass(index) }
@@ -203,6 +211,7 @@ extension TCPStream {
 
   /// Counts what the plugin holds back, and ends the connection where that is more than it may.
   private func judge(_ index: Int) {
+    guard phase == .open else { return }
     account(index)
     for direction in [TCPDirection.downstream, .upstream]
     where stages[index][direction].held.readableBytes > stages[index].bufferBytes {
@@ -220,15 +229,19 @@ extension TCPStream {
   }
 
   /// Does what a reply asks for beside the outcome of its callback.
-  private func act(_ index: Int, _ outcome: PluginOutcome) {
+  ///
+  /// - Parameter direction: of the callback that lets pass what it was about.
+  private func act(_ index: Int, _ outcome: PluginOutcome, letsPass direction: TCPDirection? = nil) {
     let stage = stages[index]
+    let isOpen = chain.hosts[stage.place].settings.strategy == .failOpen
     if !outcome.contents.isDisjoint(with: [.splices, .properties, .overrides]) {
       var moved = 0
       outcome.forEachOperation { operation in
         switch operation.code {
-        case .splice: splice(stage, operation, &moved)
-        case .setProperty: keepProperty(operation, of: stage)
-        case .overrideHost: choose(operation.value, of: stage)
+        case .splice: splice(stage, operation, &moved, keepsOriginal: { isOpen && $0 != direction })
+        case .setProperty:
+          if loop.looks(through: pluginProperties.count &* 2) { keepProperty(operation, of: stage) }
+        case .overrideHost: if loop.looks(through: pool.endpointCount) { choose(operation.value, of: stage) }
         default: break
         }
       }
@@ -250,7 +263,9 @@ extension TCPStream {
     if outcome.flags.contains(.continueUpstream) { release(index, .upstream) }
   }
 
-  private func splice(_ stage: TCPStage, _ operation: ReplyOperation, _ moved: inout Int) {
+  private func splice(
+    _ stage: TCPStage, _ operation: ReplyOperation, _ moved: inout Int, keepsOriginal: (TCPDirection) -> Bool
+  ) {
     guard let range = try? operation.range(), let buffer = operation.buffer else { return }
     let direction: TCPDirection
     switch buffer {
@@ -265,20 +280,39 @@ extension TCPStream {
       of: stage[direction].held.readableBytes, start: Int(range.start), length: Int(range.length),
       value: operation.value.count)
     guard moved <= Limits.maximumMovedBytes else { return }
-    stage[direction].held.splice(start: Int(range.start), length: Int(range.length), operation.value)
+    stage[direction].splice(
+      start: Int(range.start), length: Int(range.length), operation.value, keepsOriginal: keepsOriginal(direction),
+      bound: stage.bufferBytes)
   }
 
   /// Hands on what the plugin has held back.
   private func release(_ index: Int, _ direction: TCPDirection) {
     let stage = stages[index]
-    guard stage[direction].isPaused else { return }
-    let bytes = stage[direction].held
-    let end = stage[direction].heldEnd
-    stage[direction].held = ByteBuffer()
-    stage[direction].heldEnd = false
-    stage[direction].isPaused = false
+    guard phase == .open, stage[direction].isPaused else { return }
+    guard count(stage[direction].held.readableBytes &- stage[direction].came, of: chain.hosts[stage.place], direction)
+    else {
+      return madeTooMuch(index)
+    }
+    let (bytes, end) = stage[direction].release()
     pumpAgain = true
     pass(bytes, end: end, from: index, direction)
+  }
+
+  private func count(_ made: Int, of host: PluginHost, _ direction: TCPDirection) -> Bool {
+    direction == .downstream ? madeForUpstream.charge(host, made) : madeForClient.charge(host, made)
+  }
+
+  /// The plugin has made as much as it may that nobody has taken yet.
+  private func madeTooMuch(_ index: Int) {
+    if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
+      loop.log.write(
+        .warn, stream: label,
+        chain.hosts[stages[index].place].madeTooMuch + ": the connection is closed"
+          + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+    }
+    flags |= ResponseFlags.localReset
+    details = "plugin_made_too_much"
+    finish(.byUs)
   }
 
   /// Counts what the worker keeps for the connection.

@@ -5,21 +5,19 @@ import NIOCore
 
 // Admission to workers, and what happens when they fail.
 extension TCPStream {
-  func waitsForAdmission(_ place: Int) -> Bool {
+  func waitsForAdmission(_ place: Int, _ part: AdmissionQueue.Part) -> Bool {
     phase == .open && (index(of: place).map { stages[$0].waits } ?? false)
   }
 
-  func admitted(_ place: Int) {
-    guard waitsForAdmission(place), let index = index(of: place) else { return }
+  func admitted(_ place: Int, _ part: AdmissionQueue.Part) {
+    guard waitsForAdmission(place, part), let index = index(of: place) else { return }
     stages[index].waits = false
     pump()
   }
 
   func admissionFailed(_ place: Int, _ why: String) {
-    guard waitsForAdmission(place), let index = index(of: place) else { return }
+    guard waitsForAdmission(place, .headers), let index = index(of: place) else { return }
     stages[index].waits = false
-    // The next plugin's wait begins with itself.
-    admissionUntil = 0
     fail(index, why)
     pump()
   }
@@ -33,6 +31,7 @@ extension TCPStream {
     guard stage.meeting == .open, isAwaited else { return }
     let wait = chain.hosts[stage.place].settings.admissionWait
     if !stage.hasState, stage.redispatches.allows(fate, within: wait) {
+      link.host.counters.redispatched &+= 1
       if stage.held > 0 { link.letGo(stage.held) }
       stage.held = 0
       stage.link = nil
@@ -70,14 +69,17 @@ extension TCPStream {
     stage.meeting = .dead
     host.counters.failures &+= 1
     stage.waits = false
+    let isLost = stage[.downstream].originalIsLost || stage[.upstream].originalIsLost
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, stream: label,
         "plugin \(settings.name) failed the connection (\(strategy.rawValue)): \(why)"
+          + (isLost
+            ? "; it is closed, since the plugin took apart more than bufferLimit (\(stage.bufferBytes) bytes)" : "")
           + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
     }
     switch strategy {
-    case .failOpen:
+    case .failOpen where !isLost:
       // As if the plugin were not there: what it was shown or holds goes on as it came.
       for direction in [TCPDirection.downstream, .upstream] {
         let (bytes, end) = stage[direction].takeAll()
@@ -86,7 +88,7 @@ extension TCPStream {
       }
       if [.toBeCalled, .calling, .paused].contains(stage.opening) { stage.opening = .toBeCalled }
       pumpAgain = true
-    case .failClose, .failReload:
+    case .failOpen, .failClose, .failReload:
       flags |= ResponseFlags.localReset
       details = "plugin_unavailable"
       finish(.byUs)

@@ -32,7 +32,6 @@ final class TCPStream: PluginStream, ClientConnection {
   var place = -1
   var slot = -1
   private(set) var streamID = StreamID.none
-  var admissionUntil: UInt64 = 0
   private(set) var phase = Phase.idle
 
   private(set) var client: TCPEnd?
@@ -65,6 +64,10 @@ final class TCPStream: PluginStream, ClientConnection {
 
   var isPumping = false
   var pumpAgain = false
+
+  /// What plugins made and the upstream, or the client, has not taken.
+  var madeForUpstream = MadeBytes()
+  var madeForClient = MadeBytes()
 
   var bytesFromClient: UInt64 = 0
   var bytesToClient: UInt64 = 0
@@ -244,6 +247,8 @@ final class TCPStream: PluginStream, ClientConnection {
   private func leaveIfClosed() {
     guard phase == .closing || phase == .idle, !(client?.isOpen ?? false), !(upstream?.isOpen ?? false) else { return }
     phase = .closed
+    madeForUpstream.settle()
+    madeForClient.settle()
     client = nil
     upstream = nil
     if place >= 0 {

@@ -30,7 +30,10 @@ extension Exchange {
       }
     }
     guard requestIsWhole else {
-      if hasRoom(requestWalk) { connection.resumeReads() }
+      if hasRoom(requestWalk) {
+        madeOfRequest.settle()
+        connection.resumeReads()
+      }
       unblock(requestWalk)
       return
     }

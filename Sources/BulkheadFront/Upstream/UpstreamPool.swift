@@ -1,3 +1,4 @@
+import BulkheadCore
 import BulkheadSystem
 import BulkheadWire
 import NIOCore
@@ -12,6 +13,13 @@ final class UpstreamPool {
   let nameBytes: [UInt8]
   let isEcho: Bool
   private let endpoints: [Endpoint]
+  /// What a plugin is told that asks for the endpoints, as pairs; made once.
+  private(set) lazy var hosts: [UInt8] = {
+    var pairs = WireWriter(capacity: 1_024)
+    // Nothing here looks after the health of endpoints: all of them are used.
+    pairs.pairs(endpoints.prefix(Limits.maximumPairs).map { ($0.text, #"{"health_status":"Healthy"}"#) })
+    return pairs.array
+  }()
   private let maximum: Int
   private var idle: [[UpstreamConnection]]
   private var connections = 0

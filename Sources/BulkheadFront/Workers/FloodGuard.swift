@@ -3,9 +3,32 @@
 ///
 /// Pure: the clock is its caller's, and is read only where there is reason to.
 struct FloodGuard {
+  /// What somebody may use up at once, and gets back second by second.
+  private struct Budget {
+    private var used: UInt64 = 0
+    private var since: UInt64 = 0
+
+    @inline(__always)
+    mutating func takes(_ amount: Int, burst: UInt64, perSecond: UInt64, now: UInt64) -> Bool {
+      used &+= UInt64(clamping: amount)
+      return used <= burst || drain(burst: burst, perSecond: perSecond, now: now)
+    }
+
+    @inline(never)
+    private mutating func drain(burst: UInt64, perSecond: UInt64, now: UInt64) -> Bool {
+      let elapsed = now > since ? now &- since : 0
+      // Seconds first, so that nothing overflows however long ago that was.
+      let drained = elapsed >= 60 * FloodGuard.second ? used : elapsed &* perSecond / FloodGuard.second
+      used &-= min(used, drained)
+      since = now
+      return used <= burst
+    }
+  }
+
   /// Work beyond answers: each operation is one, an action on a stream one more, and one for nobody's stream sixteen.
-  private var work: UInt64 = 0
-  private var workSince: UInt64 = 0
+  private var work = Budget()
+  /// Hostcalls: each is one, and each 1,024 bytes of it.
+  private var questions = Budget()
   /// Rings of the doorbell that brought nothing.
   private var emptyRings: UInt64 = 0
   private var ringsSince: UInt64 = 0
@@ -15,6 +38,14 @@ struct FloodGuard {
   static let workBurst: UInt64 = 1_000_000
   static let workPerSecond: UInt64 = 250_000
   static let strangerWeight = 16
+  /// Entries of header maps, properties and endpoints that one reply may have looked through: enough for an edit of each
+  /// entry of the largest map.
+  static let looksPerReply = 1 << 20
+  /// So many cost an answer nothing: dozens of edits of the largest map.
+  static let freeLooks = 1 << 16
+  /// At once, and a second: an honest worker, which waits for each answer, does not come to a million, and the bytes are
+  /// a GiB.
+  static let questionUnits: UInt64 = 1_000_000
   /// A second, beside one for each reply: a reply may be found by a look before its ring comes.
   static let emptyRingsPerSecond: UInt64 = 100
 
@@ -24,14 +55,23 @@ struct FloodGuard {
   ///
   /// - Returns: false where it is too much.
   mutating func takesAction(operations: Int, bytes: Int, ofKnownStream: Bool, now: UInt64) -> Bool {
-    work &+= UInt64(clamping: operations &+ bytes / 256 &+ (ofKnownStream ? 1 : Self.strangerWeight))
-    guard work > Self.workBurst else { return true }
-    let elapsed = now > workSince ? now &- workSince : 0
-    // Seconds first, so that nothing overflows however long ago that was.
-    let drained = elapsed >= 60 * Self.second ? work : elapsed &* Self.workPerSecond / Self.second
-    work &-= min(work, drained)
-    workSince = now
-    return work <= Self.workBurst
+    work.takes(
+      operations &+ bytes / 256 &+ (ofKnownStream ? 1 : Self.strangerWeight), burst: Self.workBurst,
+      perSecond: Self.workPerSecond, now: now)
+  }
+
+  /// What a reply had looked through: 64 are as much work as an operation.
+  ///
+  /// - Returns: false where it is too much.
+  mutating func takesLooks(_ looks: Int, now: UInt64) -> Bool {
+    work.takes(max(looks, 0) / 64, burst: Self.workBurst, perSecond: Self.workPerSecond, now: now)
+  }
+
+  /// A hostcall that the worker waits for.
+  ///
+  /// - Returns: false where it is too much.
+  mutating func takesQuestion(bytes: Int, now: UInt64) -> Bool {
+    questions.takes(1 &+ bytes / 1_024, burst: Self.questionUnits, perSecond: Self.questionUnits, now: now)
   }
 
   /// The doorbell rang and there was no reply.

@@ -22,26 +22,22 @@ final class PluginHost {
   /// The oldest of them: it is told what one worker of the plugin has to know.
   private(set) var first: WorkerLink?
   private var isSpread = false
-  private var waiters: [Waiter] = []
-  private var firstWaiter = 0
+  private var waiting = AdmissionQueue()
+  /// Who is being tried just now.
+  private var tried: (waiter: AdmissionQueue.Waiter, need: AdmissionQueue.Need)?
   /// It is in the loop's list of hosts with waiters; it stays there until the timer finds none.
   var isWatched = false
 
   /// Messages of shared queues of which no worker could be told yet, since enough notifications were under way.
   var hasQueueBacklog = false
+  /// What it made itself and that waits to be taken.
+  var madeBytes = 0
+  let maximumMadeBytes: Int
   var metricCache = MetricCache()
   var counters = PluginCounters()
 
   /// How often the waiting are looked after where nothing else does: ns.
   static let lookAgain: UInt64 = 10_000_000
-
-  private struct Waiter {
-    var stream: UInt32
-    /// In the stream's chain.
-    var place: Int
-    /// CLOCK_MONOTONIC, ns.
-    var until: UInt64
-  }
 
   init(loop: FrontLoop, place: Int, _ entry: ChainSettings.Entry) {
     self.loop = loop
@@ -49,34 +45,55 @@ final class PluginHost {
     number = entry.number
     settings = entry.settings
     shared = entry.shared
+    let loops = max(Int(loop.settings.bootstrap.eventLoops), 1)
+    maximumMadeBytes = max(FrontSettings.madeBytes / loops, FrontSettings.madeBytesOfLoop)
   }
 
   var isQuarantined: Bool { state == .quarantined }
   /// What a stream that the plugin fails now sees.
   var strategy: FailStrategy { isQuarantined ? settings.quarantineStrategy : settings.strategy }
-  var hasWaiters: Bool { firstWaiter < waiters.count }
+  var hasWaiters: Bool { waiting.count > 0 }
 
   /// What it has counted, and how things stand now.
   var measured: PluginCounters {
     var counters = self.counters
-    counters.waiting = UInt64(waiters.count - firstWaiter)
+    counters.waiting = UInt64(waiting.count)
     for link in links where link.state != .lost { counters.channels[link.worker] = link.use }
     return counters
   }
 
   /// The worker that takes the next stream that is new to the plugin.
+  ///
+  /// - Parameter bytes: what a worker keeps of the stream from its beginning.
   @inline(__always)
-  var current: WorkerLink? { isSpread ? leastBusy : first }
+  func current(for bytes: @autoclosure () -> Int) -> WorkerLink? { isSpread ? leastBusy(for: bytes()) : first }
 
-  /// The serving worker with the fewest callbacks outstanding here, then with the fewest streams. Where all are idle, each
-  /// event loop begins with another one.
-  private var leastBusy: WorkerLink? {
+  /// Of the serving workers with room for the stream the one with the fewest callbacks outstanding here, then with the
+  /// fewest streams; any where none has room. Where all are idle, each event loop begins with another one.
+  private func leastBusy(for bytes: Int) -> WorkerLink? {
     var best: WorkerLink?
     var load = (callbacks: Int.max, streams: Int.max)
     let start = loop.index % max(serving.count, 1)
-    for link in serving[start...] where link.load < load { (best, load) = (link, link.load) }
-    for link in serving[..<start] where link.load < load { (best, load) = (link, link.load) }
-    return best
+    for link in serving[start...] where link.load < load && link.hasRoom(for: bytes) {
+      (best, load) = (link, link.load)
+    }
+    for link in serving[..<start] where link.load < load && link.hasRoom(for: bytes) {
+      (best, load) = (link, link.load)
+    }
+    return best ?? first
+  }
+
+  /// Another worker for a stream that is new to the plugin, where the ring of `link` is full: the next one in order.
+  ///
+  /// - Parameter start: the one that was asked first; the search ends before it.
+  func next(after link: WorkerLink, since start: WorkerLink, for bytes: Int) -> WorkerLink? {
+    guard isSpread, let place = serving.firstIndex(where: { $0 === link }) else { return nil }
+    for step in 1..<serving.count {
+      let next = serving[(place + step) % serving.count]
+      if next === start { return nil }
+      if next.hasRoom(for: bytes) { return next }
+    }
+    return nil
   }
 
   func attach(_ link: WorkerLink) {
@@ -98,59 +115,59 @@ final class PluginHost {
     first = serving.first
     isSpread = serving.count > 1
     admitWaiters()
+    // It may be in quarantine before the last worker's death is known here.
+    if isQuarantined, first == nil { failThoseWithoutWorker() }
     // What is in the plugin's queues is news to another worker.
     if first !== before { notifyOfQueues() }
   }
 
   func setState(_ new: PluginState) {
     state = new
-    guard new == .quarantined, first == nil else { return }
-    // Nobody comes: whoever waits is told at once.
-    while let (exchange, place) = nextWaiter() {
-      exchange.admissionFailed(place, "it is quarantined after repeated crashes")
-    }
+    if new == .quarantined, first == nil { failThoseWithoutWorker() }
   }
 
-  /// Lets the stream, which has the plugin at `place`, wait for a worker.
+  /// Nobody comes: whoever waits for a worker is told at once.
+  private func failThoseWithoutWorker() {
+    waiting.beginRound()
+    while let (waiter, _) = waiting.next({ $0 == .worker }) { fail(waiter, "it is quarantined after repeated crashes") }
+  }
+
+  /// Lets the stream, which has the plugin at `place`, wait.
   ///
   /// - Returns: false where too many wait already.
-  func wait(_ exchange: any PluginStream, at place: Int) -> Bool {
-    guard waiters.count - firstWaiter < FrontSettings.maximumWaiters else { return false }
+  func wait(
+    _ exchange: any PluginStream, at place: Int, _ part: AdmissionQueue.Part, for need: AdmissionQueue.Need
+  ) -> Bool {
     let now = Clock.monotonicNanoseconds
-    // One that came back, since the ring was full again, has no more time than it had.
-    if exchange.admissionUntil == 0 { exchange.admissionUntil = now &+ settings.admissionWait }
-    let until = exchange.admissionUntil
+    var waiter = AdmissionQueue.Waiter(
+      stream: exchange.streamID, place: place, part: part, until: now &+ settings.admissionWait)
+    if let tried, tried.waiter.stream == waiter.stream, tried.waiter.place == place, tried.waiter.part == part {
+      // One that comes back has no more time than it had.
+      waiter.until = tried.waiter.until
+      self.tried = nil
+      if need == tried.need { waiting.putBack(waiter, for: need) } else { waiting.append(waiter, for: need) }
+    } else {
+      guard waiting.count < FrontSettings.maximumWaiters else { return false }
+      waiting.append(waiter, for: need)
+    }
     if !isWatched {
       isWatched = true
       loop.waitingHosts.append(self)
     }
-    waiters.append(Waiter(stream: exchange.streamID, place: place, until: until))
-    loop.arm(for: min(until, now &+ Self.lookAgain), now: now)
+    loop.arm(for: min(waiter.until, now &+ Self.lookAgain), now: now)
     return true
   }
 
-  private func popWaiter() -> Waiter? {
-    guard firstWaiter < waiters.count else { return nil }
-    let waiter = waiters[firstWaiter]
-    firstWaiter += 1
-    if firstWaiter == waiters.count {
-      waiters.removeAll(keepingCapacity: true)
-      firstWaiter = 0
-    } else if firstWaiter > 256, firstWaiter > waiters.count / 2 {
-      waiters.removeFirst(firstWaiter)
-      firstWaiter = 0
+  /// The waiter's stream, where it still waits.
+  private func stream(of waiter: AdmissionQueue.Waiter) -> (any PluginStream)? {
+    guard let exchange = loop.exchange(waiter.stream), exchange.waitsForAdmission(waiter.place, waiter.part) else {
+      return nil
     }
-    return waiter
+    return exchange
   }
 
-  /// The stream that has waited longest and still waits.
-  private func nextWaiter() -> (any PluginStream, place: Int)? {
-    while let waiter = popWaiter() {
-      if let exchange = loop.exchange(waiter.stream), exchange.waitsForAdmission(waiter.place) {
-        return (exchange, waiter.place)
-      }
-    }
-    return nil
+  private func fail(_ waiter: AdmissionQueue.Waiter, _ why: String) {
+    if let exchange = stream(of: waiter) { exchange.admissionFailed(waiter.place, why) }
   }
 
   /// The worker has dealt with records: those that waited for room on its ring may go on.
@@ -161,41 +178,39 @@ final class PluginHost {
 
   private func admitWaiters() {
     // Only those that wait now: one whose callback fails at once may come to wait again.
-    var left = waiters.count - firstWaiter
-    while left > 0, first != nil, let waiter = popWaiter() {
+    var left = waiting.count
+    waiting.beginRound()
+    while left > 0 {
       left -= 1
-      guard let exchange = loop.exchange(waiter.stream), exchange.waitsForAdmission(waiter.place) else {
-        continue
-      }
-      exchange.admitted(waiter.place)
-      guard exchange.streamID == waiter.stream, exchange.waitsForAdmission(waiter.place),
-        waiters.last?.stream == waiter.stream
-      else { continue }
-      // The ring is full again: it stays the first one, once, though both of its directions may wait, and nobody behind
-      // it fits either.
-      while waiters.count > firstWaiter, waiters.last?.stream == waiter.stream { waiters.removeLast() }
-      if firstWaiter == waiters.count {
-        waiters.removeAll(keepingCapacity: true)
-        firstWaiter = 0
-      }
-      waiters.insert(waiter, at: firstWaiter)
-      return
+      let takesNew = takesNew
+      guard let (waiter, need) = waiting.next({ $0 != .worker || takesNew }) else { return }
+      guard let exchange = stream(of: waiter) else { continue }
+      // What it does may lead back here.
+      let outer = tried
+      tried = (waiter, need)
+      exchange.admitted(waiter.place, waiter.part)
+      tried = outer
     }
   }
+
+  /// A stream that is new to the plugin does not take the room that those wait for which a worker has already.
+  private var takesNew: Bool { serving.contains { !waiting.isBlocked(.ring($0.worker)) } }
 
   /// Fails the streams that have waited long enough.
   ///
   /// - Returns: when to look again, `UInt64.max` for not at all.
   func checkWaiters(now: UInt64) -> UInt64 {
-    while firstWaiter < waiters.count {
-      let waiter = waiters[firstWaiter]
-      if waiter.until > now { return waiter.until }
-      _ = popWaiter()
-      if let exchange = loop.exchange(waiter.stream), exchange.waitsForAdmission(waiter.place) {
-        exchange.admissionFailed(
-          waiter.place, "no worker became ready within \(settings.admissionWait / 1_000_000) ms")
-      }
+    while let (waiter, need) = waiting.expired(now: now) {
+      let limit = "\(settings.admissionWait / 1_000_000) ms"
+      let why =
+        switch need {
+        case .worker where first == nil: "no worker became ready within \(limit)"
+        case .worker: "none of its workers had room for one more stream within \(limit)"
+        case .ring: "its worker's ring had no room within \(limit)"
+        case .body: "its worker kept as much of bodies as it may for \(limit)"
+        }
+      fail(waiter, why)
     }
-    return .max
+    return waiting.nextUntil
   }
 }

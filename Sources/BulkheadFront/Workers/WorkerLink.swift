@@ -71,19 +71,37 @@ final class WorkerLink {
   func letGo(_ bytes: Int) {
     heldStreams &-= 1
     heldBytes &-= bytes
-    if state == .retired { sayIdle() }
+    // Its `streamDone` is yet to be sent.
+    if state == .retired { lookWhetherIdleLater() }
   }
 
   /// How much it has to do for this loop.
   var load: (callbacks: Int, streams: Int) { (ledger.awaited, heldStreams) }
 
   private var saidIdle = false
+  private var looksWhetherIdle = false
+  /// How often a retired worker without streams is looked at, until it owes nothing.
+  private static let idleLook = TimeAmount.milliseconds(10)
 
-  /// Says that a retired worker has no stream of this loop any more, once: it gets no new one.
-  private func sayIdle() {
-    guard heldStreams <= 0, !saidIdle else { return }
+  /// Says that a retired worker has no stream of this loop any more and has dealt with all that it was sent, `streamDone`
+  /// of its last streams included; once, since it gets no new one.
+  private func lookWhetherIdle() {
+    guard state == .retired, heldStreams <= 0, !saidIdle else { return }
+    guard owesNothing() else { return lookWhetherIdleLater() }
+    // It may be lost by that look.
+    guard state == .retired else { return }
     saidIdle = true
     loop.group.isIdle(mapping)
+  }
+
+  private func lookWhetherIdleLater() {
+    guard heldStreams <= 0, !saidIdle, !looksWhetherIdle else { return }
+    looksWhetherIdle = true
+    let bound = NIOLoopBound(self, eventLoop: loop.eventLoop)
+    loop.eventLoop.scheduleTask(in: Self.idleLook) {
+      bound.value.looksWhetherIdle = false
+      bound.value.lookWhetherIdle()
+    }
   }
 
   /// A stream that is counted has the worker keep that many bytes more, or fewer where it is below 0.
@@ -95,7 +113,7 @@ final class WorkerLink {
     heldBytes &- own <= FrontSettings.heldBytes / max(Int(loop.settings.bootstrap.eventLoops), 1)
   }
 
-  private var flood = FloodGuard()
+  var flood = FloodGuard()
   /// Replies that were taken.
   private var replies: UInt64 = 0
 
@@ -163,7 +181,7 @@ final class WorkerLink {
     guard state == .attached || state == .ready else { return }
     state = .retired
     host.reconsider()
-    sayIdle()
+    lookWhetherIdle()
   }
 
   // MARK: Sending
@@ -433,7 +451,7 @@ final class WorkerLink {
   private func take(_ bytes: UnsafeRawBufferPointer, now: UInt64) {
     do throws(WireError) {
       var reply = try ReplyRecord(bytes)
-      if reply.kind == .hostcall { return try serve(&reply) }
+      if reply.kind == .hostcall { return try serve(&reply, bytes: bytes.count, now: now) }
       let outcome = try PluginOutcome(&reply)
       switch reply.kind {
       case .callbackDone:
@@ -452,9 +470,11 @@ final class WorkerLink {
         if !outcome.contents.isDisjoint(with: [.calls, .metrics]) { perform(outcome) }
         // The stream may be over, or may have been answered by another plugin: then nobody cares.
         guard let exchange = loop.exchange(entry.stream) else { return }
-        if !exchange.callbackAnswered(
+        loop.looked = 0
+        let isTaken = exchange.callbackAnswered(
           Int(entry.plugin), of: self, kind: entry.kind, sequence: entry.sequence, outcome)
-        {
+        if loop.looked > FloodGuard.freeLooks { judge(looks: loop.looked, free: FloodGuard.freeLooks, now: now) }
+        if !isTaken {
           lose(
             .protocolViolation,
             "its edits of stream \(entry.stream) leave the bounds of a header map, or edit what its plugin does not hold"
@@ -462,6 +482,7 @@ final class WorkerLink {
         }
       case .streamAction:
         guard reply.sequence == 0 else { throw WireError(.unknownValue, "reply.sequence") }
+        loop.unasked &+= 1
         editsSince &+= outcome.editCount
         guard editsSince <= Self.maximumEdits else {
           lose(.protocolViolation, "it edited its streams \(editsSince) times without answering anything")
@@ -490,7 +511,10 @@ final class WorkerLink {
           lose(.protocolViolation, "it acted on stream \(reply.stream), which is not one of its own")
           return
         }
-        if !exchange.streamAction(place, outcome) {
+        loop.looked = 0
+        let isTaken = exchange.streamAction(place, outcome)
+        if loop.looked > 0 { judge(looks: loop.looked, free: 0, now: now) }
+        if !isTaken {
           lose(
             .protocolViolation,
             "its edits of stream \(reply.stream) leave the bounds of a header map, or edit what its plugin does not hold"
@@ -500,6 +524,17 @@ final class WorkerLink {
       }
     } catch {
       lose(.protocolViolation, "a reply: \(error)", failHead: true)
+    }
+  }
+
+  /// Judges how much had to be looked through for a reply.
+  private func judge(looks: Int, free: Int, now: UInt64) {
+    if looks > FloodGuard.looksPerReply {
+      lose(
+        .protocolViolation,
+        "one reply has more than \(FloodGuard.looksPerReply) headers, properties and endpoints looked through")
+    } else if !flood.takesLooks(looks &- free, now: now) {
+      lose(.protocolViolation, "its replies have headers, properties and endpoints looked through without end")
     }
   }
 
@@ -619,6 +654,9 @@ final class WorkerLink {
     if let head = ledger.head, head.sequence == running { sayLost(head) }
     let wasRetired = state == .retired
     state = .lost
+    // It may live on for its grace, and ring all the time.
+    doorbell?.close(promise: nil)
+    doorbell = nil
     owed = []
     owedRootBytes = 0
     signature?.end()
@@ -693,7 +731,7 @@ final class WorkerLink {
   private var isGone = false
 
   private func opened(doorbell channel: any Channel) {
-    if isGone { channel.close(promise: nil) } else { doorbell = channel }
+    if state == .lost { channel.close(promise: nil) } else { doorbell = channel }
   }
 
   private func opened(liveness channel: any Channel) {
@@ -717,9 +755,7 @@ final class WorkerLink {
     guard !isGone else { return }
     isGone = true
     condemn(nil)
-    doorbell?.close(promise: nil)
     liveness?.close(promise: nil)
-    doorbell = nil
     liveness = nil
     host.detach(self)
     // Streams that go on without it must not hold its memory.

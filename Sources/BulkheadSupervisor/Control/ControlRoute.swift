@@ -12,6 +12,8 @@ enum ControlRoute: Equatable, Sendable {
   case policy(String)
   case policyOf(plugin: String)
   case reload
+  /// How that reload ended, once it has.
+  case reloadOutcome(UInt32)
   case upgrade
   case restart(plugin: String)
   case reset(plugin: String)
@@ -26,7 +28,11 @@ enum ControlRoute: Equatable, Sendable {
 
   /// How long the answer may take beyond the usual.
   var wait: Duration {
-    if case .events(let query) = self { .seconds(Int64(query.wait)) } else { .zero }
+    switch self {
+    case .events(let query): .seconds(Int64(query.wait))
+    case .reload, .reloadOutcome: Supervisor.reloadAnswerTime
+    default: .zero
+    }
   }
 
   /// Reads method and target of a request; a query is passed over where the path takes none.
@@ -54,6 +60,10 @@ enum ControlRoute: Equatable, Sendable {
       default: return .failure(.notFound)
       }
       allowed = route == .reload || route == .upgrade ? "POST" : "GET"
+    case 2 where rest[0] == "reload":
+      guard let number = UInt32(rest[1]) else { return .failure(.notFound) }
+      route = .reloadOutcome(number)
+      allowed = "GET"
     case 2 where rest[0] == "policies":
       guard let name = decoded(rest[1]), !name.isEmpty else { return .failure(.notFound) }
       route = .policy(name)

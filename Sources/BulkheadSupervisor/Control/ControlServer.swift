@@ -46,6 +46,8 @@ struct ControlServer: Sendable {
 
   var backend: ControlBackend
   var logger: Logger
+  /// Whether a process of this pid may not ask.
+  var isChild: @Sendable (Int32) -> Bool = { OwnChildren.mayInclude($0) }
 
   /// Serves until the task is cancelled.
   ///
@@ -59,7 +61,7 @@ struct ControlServer: Sendable {
     decoder.maxHeaderListSize = 32 << 10
     decoder.maxHeaderFieldCount = 100
     let application = Application(
-      responder: ControlResponder(backend: backend, uid: geteuid()),
+      responder: ControlResponder(backend: backend, uid: geteuid(), isChild: isChild),
       server: .http1(
         configuration: .init(idleTimeout: Self.idleTimeout, httpDecoderConfiguration: decoder)),
       configuration: ApplicationConfiguration(
@@ -88,6 +90,8 @@ struct ControlResponder: HTTPResponder {
   let backend: ControlBackend
   /// Who may ask, besides root.
   let uid: UInt32
+  /// Whether a pid is that of a process which may not ask, whoever it is.
+  var isChild: @Sendable (Int32) -> Bool = { OwnChildren.mayInclude($0) }
 
   /// `struct ucred` of the kernel.
   private struct Credentials: Sendable {
@@ -97,9 +101,13 @@ struct ControlResponder: HTTPResponder {
   }
 
   func respond(to request: Request, context: ControlContext) async throws -> Response {
-    guard await isAllowed(context.channel) else {
+    guard let peer = await credentials(context.channel), peer.uid == uid || peer.uid == 0 else {
       return Self.failure(
         .forbidden, .forbidden, "only uid \(uid) and root may use this socket; run the command as one of them")
+    }
+    // The front, which speaks with the network, may be of the same user, and this socket on a path that it reaches.
+    guard !isChild(peer.pid) else {
+      return Self.failure(.forbidden, .forbidden, "processes that bulkheadd has started may not use this socket")
     }
     switch ControlRoute.parse(method: request.method.rawValue, target: request.head.path ?? "") {
     case .failure(.notFound):
@@ -107,6 +115,7 @@ struct ControlResponder: HTTPResponder {
         .notFound, .notFound,
         "no such path; there are \(ControlPaths.status), \(ControlPaths.plugins), \(ControlPaths.workers), "
           + "\(ControlPaths.metrics), \(ControlPaths.statistics), \(ControlPaths.events), \(ControlPaths.reload), "
+          + "\(ControlPaths.reload)/NUMBER, "
           + "\(ControlPaths.upgrade), \(ControlPaths.policies), \(ControlPaths.policies)/NAME, "
           + "\(ControlPaths.plugins)/NAME/policy, \(ControlPaths.plugins)/NAME/restart and "
           + "\(ControlPaths.plugins)/NAME/reset")
@@ -127,7 +136,8 @@ struct ControlResponder: HTTPResponder {
         case .events(let body): return try Self.success(body)
         case .policies(let body): return try Self.success(body)
         case .policy(let body): return try Self.success(body)
-        case .reload(let body): return try Self.success(body)
+        case .reload(let body):
+          return Self.response(body.isUnderWay ? .accepted : .ok, try ControlJSON.encode(body))
         case .upgrade(let body): return try Self.success(body)
         case .metrics(let text):
           var response = Response(status: .ok)
@@ -143,13 +153,12 @@ struct ControlResponder: HTTPResponder {
     }
   }
 
-  /// Whether the peer is this process's user or root.
-  private func isAllowed(_ channel: any Channel) async -> Bool {
-    guard let provider = channel as? any SocketOptionProvider else { return false }
+  /// Who the peer was when it connected.
+  private func credentials(_ channel: any Channel) async -> Credentials? {
+    guard let provider = channel as? any SocketOptionProvider else { return nil }
     let answer: EventLoopFuture<Credentials> = provider.unsafeGetSocketOption(
       level: .socket, name: NIOBSDSocket.Option(rawValue: SO_PEERCRED))
-    guard let credentials = try? await answer.get() else { return false }
-    return credentials.uid == uid || credentials.uid == 0
+    return try? await answer.get()
   }
 
   private static func status(of code: ErrorResponse.Code) -> HTTPResponse.Status {

@@ -11,7 +11,8 @@ final class WorkerControlGroup {
   private var bounds: [String] = []
   var gaps: [String] = []
   private var memoryDirectory: (path: String, isUnified: Bool)?
-  private var opened: [SharedDescriptor] = []
+  /// Their `cgroup.procs`.
+  private var opened: [(file: SharedDescriptor, isUnified: Bool)] = []
   private var unified: SharedDescriptor?
 
   init(files: ControlGroupFiles) { self.files = files }
@@ -24,7 +25,8 @@ final class WorkerControlGroup {
   /// For the spawn of the worker.
   var placement: ControlGroupPlacement {
     ControlGroupPlacement(
-      directory: unified?.raw, processFiles: opened.map(\.raw), isWhole: gaps.isEmpty,
+      directory: unified?.raw, processFiles: opened.filter(\.isUnified).map(\.file.raw),
+      legacyProcessFiles: opened.filter { !$0.isUnified }.map(\.file.raw), isWhole: gaps.isEmpty,
       why: (bounds + gaps).joined(separator: "; "))
   }
 
@@ -62,7 +64,8 @@ final class WorkerControlGroup {
     for directory in directories {
       do throws(SystemError) {
         if directory.isUnified { unified = SharedDescriptor(try Descriptor.open(directory.path, .read)) }
-        opened.append(SharedDescriptor(try Descriptor.open("\(directory.path)/cgroup.procs", .write)))
+        let file = SharedDescriptor(try Descriptor.open("\(directory.path)/cgroup.procs", .write))
+        opened.append((file, directory.isUnified))
       } catch {
         gaps.append("\(error)")
       }

@@ -40,12 +40,37 @@ struct EventJournal {
     weak var plugin: PluginRuntime?
   }
 
-  let since = Timestamp.now
+  var since = Timestamp.now
   var ring = EventRing()
+  /// How many there were of each kind.
+  private(set) var counts: [EventInfo.Kind: UInt64] = [:]
   var waiters: [Waiter] = []
   var nextWaiter: UInt64 = 0
   var isTelling = false
   var graves: [Grave] = []
+
+  /// Keeps one more, and counts it.
+  mutating func append(_ event: EventInfo) -> UInt64 {
+    counts[event.kind, default: 0] += 1
+    return ring.append(event)
+  }
+
+  /// What the next program in this one's place needs to go on.
+  var handover: Handover.Events {
+    let kept = ring.all.map { try? ControlJSON.encode($0) }
+    // Without a gap, as the ring is: an event too large for the handover ends it.
+    let fitting = kept.reversed().prefix { $0.map { $0.count <= Handover.maximumEvent } ?? false }
+    return Handover.Events(
+      since: since.milliseconds, last: ring.last, kept: fitting.reversed().compactMap { $0 })
+  }
+
+  /// Goes on where the program before was. What of it cannot be understood is left out, with what came before.
+  mutating func takeOver(_ events: Handover.Events) {
+    guard events.last > 0 else { return }
+    since = Timestamp(milliseconds: events.since)
+    ring = EventRing(
+      after: events.kept.compactMap { try? ControlJSON.decode(EventInfo.self, from: $0) }, last: events.last)
+  }
 }
 
 extension Supervisor {
@@ -55,7 +80,7 @@ extension Supervisor {
     _ kind: EventInfo.Kind, _ message: String, plugin: String? = nil, pid: Int32? = nil, at time: Timestamp = .now,
     crash: CrashInfo? = nil
   ) -> UInt64 {
-    let sequence = journal.ring.append(
+    let sequence = journal.append(
       EventInfo(
         at: time, kind: kind, plugin: plugin, pid: pid, message: LogLine.escaped(message, quoted: false), crash: crash))
     if !journal.isTelling, !journal.waiters.isEmpty {

@@ -35,7 +35,7 @@ final class Compilation {
   ///   - onEnd: called once, when the compiler is gone.
   /// - Throws: `SystemError` where it cannot be started.
   init(
-    plugin: String, source: ModuleSource, executable: String, seccomp: [UInt8], loop: EventLoop, log: LogWriter,
+    plugin: String, source: ModuleSource, executable: Executable, seccomp: [UInt8], loop: EventLoop, log: LogWriter,
     onEnd: @escaping (Outcome) -> Void
   ) throws(SystemError) {
     let output = try OutputMemory(name: "compiled-module")

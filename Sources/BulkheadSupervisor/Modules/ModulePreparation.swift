@@ -4,13 +4,18 @@ import BulkheadSystem
 import BulkheadWire
 
 /// Brings every plugin's module to the point where workers can be given it: from the cache, else through a compiler. At
-/// most so many compilers run at a time.
+/// most so many compilers run at a time. Modules and cache are read and written aside, one file at a time, so that the
+/// loop goes on.
 final class ModulePreparation {
   /// What is needed besides the manifests.
   struct Environment {
-    var compiler: String
+    var compiler: Executable
     var seccomp: [UInt8]
     var cache: ModuleCache
+    /// What need not be read again.
+    var memory = ModuleMemory()
+    /// Modules that workers run already: what they were given is as good as the cache.
+    var known: [Digest256: CompiledArtifact] = [:]
     var parallel: Int
     var loop: EventLoop
     var log: LogWriter
@@ -23,7 +28,21 @@ final class ModulePreparation {
     var plugins: [PluginManifest]
   }
 
+  /// What came of looking at one module.
+  private struct Look: Sendable {
+    var result: Result<Digest256, SystemError>
+    var entry: ModuleMemory.Entry?
+    /// Nil where it is to be compiled, and where it was known beforehand.
+    var artifact: CompiledArtifact?
+    var problems: [String] = []
+  }
+
   private let environment: Environment
+  private let files: BackgroundWork
+  private var unlooked: [PluginManifest]
+  /// Sources that are being read for a compiler.
+  private var reading = 0
+  private var isCancelled = false
   private var jobs: [Job] = []
   private var running: [Digest256: Compilation] = [:]
   /// Compilations that are over: each is let go only after its last closure has returned.
@@ -40,13 +59,18 @@ final class ModulePreparation {
   private(set) var artifacts: [String: CompiledArtifact] = [:]
 
   /// Whether nothing is under way any more.
-  var isDone: Bool { jobs.isEmpty && running.isEmpty }
+  var isDone: Bool { files.isIdle && unlooked.isEmpty && jobs.isEmpty && running.isEmpty }
 
-  /// Looks at all modules and starts the first compilers; the loop does the rest.
-  init(_ plugins: [PluginManifest], _ environment: Environment) {
+  /// Begins to look at all modules; the loop does the rest.
+  ///
+  /// - Throws: `SystemError` where the process has no descriptors left.
+  init(_ plugins: [PluginManifest], _ environment: Environment) throws(SystemError) {
     self.environment = environment
-    for plugin in plugins { look(at: plugin) }
-    startNext()
+    files = try BackgroundWork(environment.loop)
+    found = environment.known
+    environment.memory.keep(Set(plugins.map(\.modulePath)))
+    unlooked = plugins
+    lookAtNext()
   }
 
   /// What came out, by plugin name.
@@ -59,17 +83,45 @@ final class ModulePreparation {
 
   /// Kills what runs and forgets what waits.
   func cancel() {
+    isCancelled = true
+    unlooked = []
     jobs = []
+    files.cancel()
     for compilation in running.values { compilation.kill() }
   }
 
-  private func look(at plugin: PluginManifest) {
-    let digest: Digest256
-    do throws(SystemError) {
-      digest = try ModuleSource.digest(path: plugin.modulePath)
-    } catch {
-      return problem(plugin, "\(error)")
+  private func lookAtNext() {
+    // All are known before the first compiler starts: plugins of one module share it.
+    guard let plugin = unlooked.first else { return settle() }
+    let path = plugin.modulePath
+    let (cache, entry) = (environment.cache, environment.memory[path])
+    let known = Set(found.keys).union(jobs.map(\.digest))
+    files.run {
+      Self.look(at: path, entry, cache, known)
+    } then: { [unowned self] look in
+      unlooked.removeFirst()
+      looked(at: plugin, look)
+      lookAtNext()
     }
+  }
+
+  private static func look(
+    at path: String, _ entry: ModuleMemory.Entry?, _ cache: ModuleCache, _ known: Set<Digest256>
+  ) -> Look {
+    do throws(SystemError) {
+      let (digest, entry) = try ModuleSource.look(at: path, known: entry)
+      var look = Look(result: .success(digest), entry: entry)
+      if !known.contains(digest) { look.artifact = cache.find(digest) { look.problems.append($0) } }
+      return look
+    } catch {
+      return Look(result: .failure(error))
+    }
+  }
+
+  private func looked(at plugin: PluginManifest, _ look: Look) {
+    let digest: Digest256
+    do throws(SystemError) { digest = try look.result.get() } catch { return problem(plugin, "\(error)") }
+    environment.memory[plugin.modulePath] = look.entry
     digests[plugin.name] = digest
     if let wanted = plugin.sha256, wanted != digest.hexadecimal {
       return problem(
@@ -77,10 +129,11 @@ final class ModulePreparation {
     }
     if let index = jobs.firstIndex(where: { $0.digest == digest }) {
       jobs[index].plugins.append(plugin)
-    } else if let artifact = found[digest] ?? environment.cache.find(digest, problem: { environment.note(.warn, $0) }) {
+    } else if let artifact = found[digest] ?? look.artifact {
       found[digest] = artifact
       artifacts[plugin.name] = artifact
     } else {
+      for problem in look.problems { environment.note(.warn, problem) }
       jobs.append(Job(digest: digest, plugins: [plugin]))
     }
   }
@@ -89,16 +142,36 @@ final class ModulePreparation {
     problems.append("\(plugin.location): plugin '\(plugin.name)': \(text)")
   }
 
-  private func startNext() {
-    finished = []
-    while running.count < environment.parallel, !jobs.isEmpty { start(jobs.removeFirst()) }
+  /// Goes on, once what is happening now is over.
+  private func settle() {
+    environment.loop.after(.zero) { [weak self] in
+      guard let self else { return }
+      finished = []
+      while running.count + reading < environment.parallel, !jobs.isEmpty { start(jobs.removeFirst()) }
+      guard isDone else { return }
+      let done = whenDone
+      whenDone = {}
+      done()
+    }
   }
 
   private func start(_ job: Job) {
+    guard let path = job.plugins.first?.modulePath else { return }
+    reading += 1
+    files.run {
+      Result { () throws(SystemError) in try ModuleSource(path: path) }
+    } then: { [unowned self] source in
+      reading -= 1
+      compile(job, source)
+      settle()
+    }
+  }
+
+  private func compile(_ job: Job, _ source: Result<ModuleSource, SystemError>) {
     guard let plugin = job.plugins.first else { return }
     let path = plugin.modulePath
     do throws(SystemError) {
-      let source = try ModuleSource(path: path)
+      let source = try source.get()
       guard source.digest == job.digest else {
         return problem(plugin, "\(path) changed while it was looked at: start again when it is complete")
       }
@@ -116,26 +189,34 @@ final class ModulePreparation {
   private func ended(_ job: Job, _ outcome: Compilation.Outcome) {
     if let compilation = running.removeValue(forKey: job.digest) { finished.append(compilation) }
     switch outcome {
-    case .compiled(let native, let metadata):
-      do throws(SystemError) {
-        let artifact = try environment.cache.keep(native, of: job.digest, metadata: metadata) {
-          environment.note(.warn, $0)
-        }
-        for plugin in job.plugins { artifacts[plugin.name] = artifact }
-      } catch {
-        code = ExitCode.software
-        for plugin in job.plugins { problem(plugin, "\(error)") }
-      }
+    case .compiled(let native, let metadata): if !isCancelled { keep(native, metadata, job) }
     case .refused(let why):
       for plugin in job.plugins { problem(plugin, "the module \(plugin.modulePath) is refused: \(why)") }
     case .failed(let why):
       code = ExitCode.software
       for plugin in job.plugins { problem(plugin, "the module \(plugin.modulePath) cannot be compiled: \(why)") }
     }
-    environment.loop.after(.zero) { [weak self] in
-      guard let self else { return }
-      startNext()
-      if isDone { whenDone() }
+    settle()
+  }
+
+  private func keep(_ native: SharedDescriptor, _ metadata: ReportFrame.CompiledModule, _ job: Job) {
+    let cache = environment.cache
+    files.run { () -> (Result<CompiledArtifact, SystemError>, [String]) in
+      var problems: [String] = []
+      let result = Result { () throws(SystemError) in
+        try cache.keep(native, of: job.digest, metadata: metadata) { problems.append($0) }
+      }
+      return (result, problems)
+    } then: { [unowned self] result, problems in
+      for problem in problems { environment.note(.warn, problem) }
+      do throws(SystemError) {
+        let artifact = try result.get()
+        for plugin in job.plugins { artifacts[plugin.name] = artifact }
+      } catch {
+        code = ExitCode.software
+        for plugin in job.plugins { problem(plugin, "\(error)") }
+      }
+      settle()
     }
   }
 }

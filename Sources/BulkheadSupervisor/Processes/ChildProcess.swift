@@ -65,6 +65,8 @@ final class ChildProcess {
   var onBrokenReport: (WireError) -> Void = { _ in }
   /// Takes each line that it writes to its standard error, before bounds and log.
   var onErrorLine: (String) -> Void = { _ in }
+  /// Told how many lines of its log were dropped, here or by itself: those it says itself are its word.
+  var onDropped: (UInt64) -> Void = { _ in }
   /// Called once where it says more than any honest child does; for people.
   var onFlood: (String) -> Void = { _ in }
   /// Called once, when it is gone and collected, and all that it had written was taken.
@@ -77,7 +79,7 @@ final class ChildProcess {
   ///   - confine: adds to the request what only some children get.
   /// - Throws: `SystemError` with the step that failed.
   convenience init(
-    _ identity: Identity, executable: String, name: String, arguments: [String] = [], descriptors: [Int32],
+    _ identity: Identity, executable: Executable, name: String, arguments: [String] = [], descriptors: [Int32],
     namespaces: NamespaceSet, unprivilegedID: UInt32, blockingReport: Bool, bounds: Bounds, loop: EventLoop,
     log: LogWriter, confine: (inout SpawnRequest) -> Void = { _ in }
   ) throws(SystemError) {
@@ -85,8 +87,9 @@ final class ChildProcess {
     let report = try Pipe(nonBlockingRead: true, nonBlockingWrite: !blockingReport)
     let errors = try Pipe(nonBlockingRead: true)
     var request = SpawnRequest(
-      executable: executable, arguments: [name] + arguments,
+      executable: executable.path, arguments: [name] + arguments,
       descriptors: [null.raw, null.raw, errors.write.raw, report.write.raw] + descriptors, namespaces: namespaces)
+    request.image = executable.image
     request.unprivilegedID = unprivilegedID
     confine(&request)
     try self.init(
@@ -131,6 +134,7 @@ final class ChildProcess {
     assembler = FrameAssembler(limit: bounds.frame)
     lineLimiter = LineLimiter(
       perSecond: bounds.linesPerSecond, burst: bounds.linesPerSecond.multipliedReportingOverflow(by: 2).partialValue)
+    OwnChildren.add(pid)
     watchPipes()
     do throws(SystemError) {
       exitWatch = try loop.poller.add(self.process.pidfd.raw) { [weak self] _ in self?.collect() }
@@ -138,6 +142,7 @@ final class ChildProcess {
       // A child whose end would go unseen must not live.
       try? self.process.send(signal: 9)
       _ = try? self.process.wait()
+      OwnChildren.remove(pid)
       unwatchPipes()
       throw error
     }
@@ -242,7 +247,9 @@ final class ChildProcess {
     switch frame {
     case .log(let level, let stream, let message):
       takeLine(level, stream: stream.isEmpty ? nil : stream, message)
-    case .dropped(let lines): takeLine(.warn, stream: nil, "\(lines) lines of log were dropped by the process itself")
+    case .dropped(let lines):
+      onDropped(lines)
+      takeLine(.warn, stream: nil, "\(lines) lines of log were dropped by the process itself")
     default: onFrame(frame)
     }
   }
@@ -272,7 +279,9 @@ final class ChildProcess {
 
   private func sayDropped() {
     let dropped = lineLimiter.takeDropped()
-    if dropped > 0 { note(.warn, "\(dropped) lines dropped: more than \(Int(lineLimiter.rate)) a second came") }
+    guard dropped > 0 else { return }
+    onDropped(dropped)
+    note(.warn, "\(dropped) lines dropped: more than \(Int(lineLimiter.rate)) a second came")
   }
 
   // MARK: the end
@@ -286,6 +295,7 @@ final class ChildProcess {
       ended = .exited(code: ExitCode.software)
     }
     guard let status = ended else { return }
+    OwnChildren.remove(pid)
     unwatch(&exitWatch)
     unwatchPipes()
     loop.cancel(&resumeTimer)

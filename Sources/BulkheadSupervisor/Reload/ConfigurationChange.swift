@@ -3,7 +3,7 @@ import BulkheadPolicy
 
 /// What a configuration has that the one before has not.
 enum ConfigurationChange {
-  /// The keys that cannot change while the front runs, each with what to do; in the order of the file.
+  /// The keys that cannot change while the front runs, in the order of the file.
   static func fixedKeys(_ old: Configuration, _ new: Configuration) -> [String] {
     var keys: [String] = []
     func compare(_ key: String, _ isSame: Bool) { if !isSame { keys.append(key) } }
@@ -29,7 +29,19 @@ enum ConfigurationChange {
   private static func withoutLocation(_ upstream: Configuration.Upstream) -> Configuration.Upstream {
     var upstream = upstream
     upstream.location = nowhere
+    // Certificates are renewed all the time: their contents are no change of the configuration.
+    if let tls = upstream.tls {
+      upstream.tls?.authorities = tls.authorities.isEmpty ? [] : [0]
+      upstream.tls?.certificate = tls.certificate.isEmpty ? [] : [0]
+      upstream.tls?.privateKey = tls.privateKey.isEmpty ? [] : [0]
+    }
     return upstream
+  }
+
+  /// The upstreams whose TLS files have other contents.
+  static func renewedTLS(_ old: Configuration, _ new: Configuration) -> [String] {
+    let before = Dictionary(old.upstreams.map { ($0.name, $0.tls) }, uniquingKeysWith: { first, _ in first })
+    return new.upstreams.filter { before[$0.name] != .some($0.tls) }.map(\.name)
   }
 
   private static func withoutLocation(_ log: Configuration.AccessLog) -> Configuration.AccessLog {

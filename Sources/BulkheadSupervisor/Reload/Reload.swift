@@ -38,6 +38,9 @@ final class Reload {
     self.programs = programs
     self.startedAt = startedAt
   }
+
+  /// Has the answer say what is not taken over.
+  func warn(_ text: String) { response.warnings.append(text) }
 }
 
 /// A plugin, or a revision of one, that takes no new streams: it stays until the streams that have it are over.

@@ -17,6 +17,15 @@ extension Supervisor {
   static let maximumRetiringChains = 4
   /// What workers may take beyond their start deadline, since they start in turns.
   private static let reloadMargin = Duration.seconds(5)
+  /// The longest that the front may take to give new streams another chain.
+  private static let activationTime = Duration.seconds(10)
+  /// The longest that one request waits for a reload: with what answers take at most, shorter than an idle connection
+  /// lives. Modules may have to be compiled, which takes longer.
+  static let reloadAnswerTime = Duration.seconds(20)
+  /// How many reloads that are over can be asked for.
+  private static let maximumOutcomes = 16
+  /// Between two looks whether a SIGHUP can be followed.
+  private static let signalLook = Duration.milliseconds(50)
 
   /// Every plugin that has, or may have, workers.
   var allPlugins: [PluginRuntime] { plugins + (reload?.fresh ?? []) + retiring.map(\.plugin) }
@@ -33,9 +42,17 @@ extension Supervisor {
         .failure(ControlError(code: .conflict, message: "a reload is under way: try again when it is over")))
     }
     guard !upgrade.isUnderWay else {
+      let isStuck = upgrade.check == nil && !upgrade.isExecuting && upgrade.info?.state == .failed
       return answer(
-        .failure(ControlError(code: .conflict, message: "an upgrade is under way: try again when it is over")))
+        .failure(
+          ControlError(
+            code: .conflict,
+            message: isStuck
+              ? "the last upgrade failed and the front of before still serves, so nothing can be reloaded: once the cause "
+                + "(bulkheadctl status) is mended, run: bulkheadctl upgrade, which takes the configuration as it is then"
+              : "an upgrade is under way: try again when it is over")))
     }
+    reopenAccessLog()
     let loaded: LoadedConfiguration
     do throws(ConfigurationErrors) {
       loaded = try ConfigurationLoader.load(path: configuration.file)
@@ -45,11 +62,12 @@ extension Supervisor {
     let fixed = ConfigurationChange.fixedKeys(configuration, loaded.configuration)
     guard fixed.isEmpty else {
       let lines = fixed.map {
-        "\(loaded.configuration.file): \($0) changed, which a reload does not take over: restart bulkheadd to apply it"
+        "\(loaded.configuration.file): \($0) changed, which a reload does not take over: to apply it without downtime, "
+          + "run bulkheadctl upgrade, else restart bulkheadd"
       }
       return answer(.failure(refused("the configuration cannot be reloaded", lines)))
     }
-    let programs: SeccompPrograms
+    var programs: SeccompPrograms
     do throws(StartError) {
       programs = try SeccompPrograms.load(
         policyDirectories: [loaded.configuration.policiesDirectory, setup.installation.shippedPolicies],
@@ -57,11 +75,65 @@ extension Supervisor {
     } catch {
       return answer(.failure(refused("a seccomp profile is wrong", error.lines)))
     }
+    let isFrontProfileChanged = programs.front != setup.programs.front
+    programs.front = setup.programs.front
+    reloads.begun &+= 1
     let reload = Reload(generation: generation &+ 1, loaded: loaded, programs: programs, startedAt: loop.now)
+    if isFrontProfileChanged {
+      // A front that is replaced after a crash is no moment to try another filter.
+      reload.warn("seccomp/front.json changed, which a reload does not take over: run bulkheadctl upgrade, or restart")
+    }
     reload.waiters.append(answer)
+    reload.response.number = reloads.begun
+    for upstream in ConfigurationChange.renewedTLS(configuration, loaded.configuration) {
+      reload.warn("upstream \(upstream): its TLS files changed: the next front takes them, now: bulkheadctl upgrade")
+    }
     self.reload = reload
     announceReload()
     prepareModules(reload)
+  }
+
+  /// Tells how a reload ended, once it has.
+  func reloadOutcome(_ number: UInt32, _ answer: @escaping (Result<ReloadResponse, ControlError>) -> Void) {
+    if let reload, reload.response.number == number { return reload.waiters.append(answer) }
+    if let outcome = reloadOutcomes.first(where: { $0.number == number }) { return answer(outcome.result) }
+    answer(.failure(ControlError(code: .notFound, message: "there was no reload \(number) of late")))
+  }
+
+  /// An answer that says that the reload is under way where its end does not come in time.
+  func inTime(
+    _ answer: @escaping (Result<ReloadResponse, ControlError>) -> Void
+  ) -> (Result<ReloadResponse, ControlError>) -> Void {
+    var isAnswered = false
+    var timer: TimerQueue.Token?
+    let once = { [unowned self] (result: Result<ReloadResponse, ControlError>) in
+      guard !isAnswered else { return }
+      isAnswered = true
+      loop.cancel(&timer)
+      answer(result)
+    }
+    timer = loop.after(Self.reloadAnswerTime) { [unowned self] in
+      timer = nil
+      guard var response = reload?.response else { return }
+      response.isUnderWay = true
+      once(.success(response))
+    }
+    return once
+  }
+
+  /// Opens the access log's file anew, as it may have been renamed, whatever becomes of the reload.
+  private func reopenAccessLog() {
+    // What is no file is not rotated, and a pipe without a reader would hold the loop up.
+    guard let log = configuration.accessLog, case .file(let path) = log.target, !FileSystem.isSpecial(path) else {
+      return
+    }
+    do throws(StartError) {
+      let file = try AccessLogFile.open(log)
+      accessLog = file
+      tellFront(.reopenAccessLog, [file])
+    } catch {
+      note(.error, "reload: \(error.description); the access log goes on where it went")
+    }
   }
 
   private func refused(_ what: String, _ lines: [String]) -> ControlError {
@@ -79,16 +151,23 @@ extension Supervisor {
   private func prepareModules(_ reload: Reload) {
     guard let engineKey else { return abort(reload, "the supervisor has not prepared its modules yet") }
     let cache = ModuleCache(directory: configuration.cacheDirectory, engine: engineKey, isWritable: true)
-    let preparation = ModulePreparation(
-      reload.loaded.plugins,
-      .init(
-        compiler: setup.installation.compiler, seccomp: reload.programs.compiler, cache: cache,
-        parallel: setup.processors, loop: loop, log: log, note: { [unowned self] in note($0, $1) }))
+    var known: [Digest256: CompiledArtifact] = [:]
+    for plugin in plugins { if let digest = plugin.digest { known[digest] = plugin.artifact } }
+    let preparation: ModulePreparation
+    do throws(SystemError) {
+      preparation = try ModulePreparation(
+        reload.loaded.plugins,
+        .init(
+          compiler: setup.installation.compiler, seccomp: reload.programs.compiler, cache: cache,
+          memory: moduleMemory, known: known, parallel: setup.processors, loop: loop, log: log,
+          note: { [unowned self] in note($0, $1) }))
+    } catch {
+      return abort(reload, "\(error)")
+    }
     reload.preparation = preparation
     preparation.whenDone = { [unowned self, weak reload] in
       if let reload, self.reload === reload { modulesAreDone(reload) }
     }
-    if preparation.isDone { modulesAreDone(reload) }
   }
 
   private func modulesAreDone(_ reload: Reload) {
@@ -162,18 +241,10 @@ extension Supervisor {
     } catch {
       return abort(reload, "\(error)")
     }
-    let count = reload.fresh.reduce(0) { $0 + $1.policy.workers + $1.policy.standby }
-    let turns = 1 + count / max(maximumStarting, 1)
-    let longest = reload.fresh.map(\.policy.startDeadline).max() ?? .zero
-    let limit = longest * turns + Self.reloadMargin
+    let limit = startTime(of: reload.fresh)
     reload.timer = loop.after(limit) { [unowned self, weak reload] in
       guard let reload else { return }
       reload.timer = nil
-      if reload.stage == .activating, let front {
-        // It may yet take the chain: only a new one surely has the chain of before. Its end is the reload's.
-        return kill(
-          front, ExitCause(reason: .deadline, detail: "it did not take a new chain within \(limit.text)"))
-      }
       let late = reload.fresh.filter { !Self.isReady($0) }.map(\.name).joined(separator: ", ")
       abort(reload, "within \(limit.text) no worker was ready of: \(late)")
     }
@@ -181,9 +252,17 @@ extension Supervisor {
     activateIfReady()
   }
 
-  /// Whether as many workers of it are ready as are to take streams.
-  private static func isReady(_ plugin: PluginRuntime) -> Bool {
-    plugin.workers.count { $0.state == .ready } >= max(plugin.policy.workers, 1)
+  /// The longest that plugins that start together may take.
+  func startTime(of plugins: [PluginRuntime]) -> Duration {
+    let count = plugins.reduce(0) { $0 + $1.policy.workers + $1.policy.standby }
+    let turns = 1 + count / max(maximumStarting, 1)
+    let longest = plugins.map(\.policy.startDeadline).max() ?? .zero
+    return longest * turns + Self.reloadMargin
+  }
+
+  /// Whether as many workers of it are ready as are to take streams; fewer will do where there were no more before.
+  static func isReady(_ plugin: PluginRuntime, atLeast before: Int = .max) -> Bool {
+    plugin.workers.count(where: \.serves) >= max(min(plugin.policy.workers, before), 1)
   }
 
   /// A plugin's state is another, or a worker of it is ready: it may be what the reload waits for, or its end.
@@ -205,9 +284,19 @@ extension Supervisor {
   }
 
   private func activateIfReady() {
-    guard let reload, reload.stage == .workers, reload.fresh.allSatisfy(Self.isReady) else { return }
+    guard let reload, reload.stage == .workers, reload.fresh.allSatisfy({ Self.isReady($0) }) else { return }
     reload.stage = .activating
     tellFront(.activateChain(generation: reload.generation))
+    // The workers had theirs: what is left of it says nothing of the front.
+    loop.cancel(&reload.timer)
+    reload.timer = loop.after(Self.activationTime) { [unowned self, weak reload] in
+      guard let reload, let front else { return }
+      reload.timer = nil
+      // It may yet take the chain: only a new one surely has the chain of before. Its end is the reload's.
+      kill(
+        front,
+        ExitCause(reason: .deadline, detail: "it did not take a new chain within \(Self.activationTime.text)"))
+    }
   }
 
   // MARK: the front's word
@@ -218,7 +307,7 @@ extension Supervisor {
     let staying = Set(reload.plugins.map(\.index))
     let gone = plugins.filter { !staying.contains($0.index) }
     for plugin in reload.fresh {
-      if let before = plugins.first(where: { $0.name == plugin.name }) { plugin.exits = before.exits }
+      if let before = plugins.first(where: { $0.name == plugin.name }) { plugin.countOn(from: before) }
     }
     self.generation = generation
     plugins = reload.plugins
@@ -287,7 +376,9 @@ extension Supervisor {
   // MARK: the end
 
   /// Nothing changes: what was started for it goes.
-  func abort(_ reload: Reload, _ why: String, _ lines: [String] = []) {
+  func abort(
+    _ reload: Reload, _ why: String, _ lines: [String] = [], code: ErrorResponse.Code = .invalidConfiguration
+  ) {
     guard self.reload === reload else { return }
     reload.preparation?.cancel()
     if reload.stage != .modules { tellFront(.discardChain(generation: reload.generation)) }
@@ -295,7 +386,9 @@ extension Supervisor {
     reload.fresh = []
     // It may have got so far that the front knows its number.
     generation = reload.generation
-    end(reload, .failure(refused(why, lines)))
+    var error = refused(why, lines)
+    error.code = code
+    end(reload, .failure(error))
     for plugin in fresh {
       retiring.append(RetiringPlugin(plugin: plugin, generation: reload.generation))
       endRetiring(plugin)
@@ -310,16 +403,14 @@ extension Supervisor {
     var result = result
     if case .success(var response) = result {
       reloads.taken += 1
+      for warning in response.warnings { note(.warn, "reload: \(warning)") }
       response.milliseconds = (loop.now - reload.startedAt).inSeconds * 1_000
       result = .success(response)
       note(.info, "reload: \(Self.summary(response))")
       record(.reloaded, Self.summary(response))
     }
+    reloadOutcomes = (reloadOutcomes + [(reload.response.number, result)]).suffix(Self.maximumOutcomes)
     for waiter in reload.waiters { waiter(result) }
-    if reloadIsWanted {
-      reloadIsWanted = false
-      loop.after(.zero) { [unowned self] in reloadBySignal() }
-    }
   }
 
   /// Compilers that were killed have not ended yet, and the closure that ends the last one may be the present one.
@@ -334,19 +425,32 @@ extension Supervisor {
 
   /// The front is gone, or the whole goes: the reload ends, and nobody has streams of what was replaced.
   func endReloads(because why: String) {
-    if let reload { abort(reload, why) }
+    if let reload { abort(reload, why, code: .unavailable) }
     for entry in retiring { endRetiring(entry.plugin) }
   }
 
-  /// SIGHUP: one that comes during a reload has another one follow.
-  func reloadBySignal() {
-    guard reload == nil else {
-      reloadIsWanted = true
-      return
+  /// SIGHUP: one that cannot be followed just now is followed as soon as it can be; nobody would repeat it.
+  ///
+  /// - Parameter again: whether it is followed for the second time, since the front ended in the first.
+  func reloadBySignal(again: Bool = false) {
+    guard phase == .starting || phase == .running else { return }
+    guard phase == .running, front?.isServing == true, reload == nil, !upgrade.isUnderWay else {
+      return followSignal(again: again)
     }
     startReload { [unowned self] result in
-      guard case .failure(let error) = result, error.details.isEmpty else { return }
-      note(.error, "SIGHUP: \(error.message)")
+      guard case .failure(let error) = result else { return }
+      // The reload itself may be what the front does not survive: it is not tried for ever.
+      if error.code == .unavailable, !again { return followSignal(again: true) }
+      if error.details.isEmpty { note(.error, "SIGHUP: \(error.message)") }
+    }
+  }
+
+  /// Looks before long whether a signal can be followed.
+  private func followSignal(again: Bool) {
+    guard signalTimer == nil else { return }
+    signalTimer = loop.after(Self.signalLook) { [unowned self] in
+      signalTimer = nil
+      reloadBySignal(again: again)
     }
   }
 

@@ -44,7 +44,7 @@ public enum Bulkhead {
           try serve(options, log, shared, program, inheritance, environment, inherited)
         } catch {
           guard let handover = inheritance.afterFailure(error) else { throw error }
-          return hold(handover, error, program, environment, log, shared)
+          return hold(handover, error, program, environment, log, shared, inheritance)
         }
       }
       return ExitCode.ok

@@ -28,13 +28,21 @@ struct Check {
       policyDirectories: [loaded.configuration.policiesDirectory, installation.shippedPolicies],
       policies: loaded.plugins.map { loaded.effectivePolicy(of: $0) }, note: note)
     let directory = loaded.configuration.cacheDirectory
+    let loop: EventLoop
+    do throws(SystemError) { loop = try EventLoop() } catch { throw StartError(ExitCode.software, "\(error)") }
+    let query = try EngineKeyQuery(compiler: installation.compiler, loop: loop)
+    do throws(SystemError) {
+      try loop.run(until: { query.result != nil }, afterEachRound: {})
+    } catch {
+      throw StartError(ExitCode.software, "\(error)")
+    }
+    guard let engine = try query.result?.get() else { return }
     let cache = ModuleCache(
-      directory: directory, engine: try EngineKeyQuery.run(compiler: installation.compiler),
+      directory: directory, engine: engine,
       isWritable: FileSystem.isWritable(directory) && (try? FileSystem.requirePrivate(directory: directory)) != nil)
     let preparation: ModulePreparation
     do throws(SystemError) {
-      let loop = try EventLoop()
-      preparation = ModulePreparation(
+      preparation = try ModulePreparation(
         loaded.plugins,
         .init(
           compiler: installation.compiler, seccomp: programs.compiler, cache: cache,

@@ -59,6 +59,12 @@ enum FileSystem {
     return lstat(path, &status) == 0
   }
 
+  /// Whether something is there that is no regular file.
+  static func isSpecial(_ path: String) -> Bool {
+    var status = stat()
+    return stat(path, &status) == 0 && status.st_mode & S_IFMT != S_IFREG
+  }
+
   /// Whether this process may write there.
   static func isWritable(_ path: String) -> Bool { access(path, W_OK) == 0 }
 

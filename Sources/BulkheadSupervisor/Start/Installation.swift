@@ -1,10 +1,11 @@
 import BulkheadCore
+import BulkheadSystem
 
 /// Where the other binaries and the shipped files are.
-struct Installation: Equatable, Sendable {
-  var front: String
-  var worker: String
-  var compiler: String
+struct Installation: Sendable {
+  var front: Executable
+  var worker: Executable
+  var compiler: Executable
   /// Where shipped policies are looked for; it need not be there.
   var shippedPolicies: String
 
@@ -32,9 +33,15 @@ struct Installation: Equatable, Sendable {
     for candidate in candidates where names.allSatisfy({ FileSystem.isExecutable("\(candidate)/\($0)") }) {
       // Children start in another directory.
       let candidate = FileSystem.absolute(candidate)
-      return Installation(
-        front: "\(candidate)/bulkhead-front", worker: "\(candidate)/bulkhead-worker",
-        compiler: "\(candidate)/bulkhead-compiler", shippedPolicies: "\(directory)/../share/bulkhead/policies")
+      do throws(SystemError) {
+        return Installation(
+          front: try Executable(pinning: "\(candidate)/bulkhead-front"),
+          worker: try Executable(pinning: "\(candidate)/bulkhead-worker"),
+          compiler: try Executable(pinning: "\(candidate)/bulkhead-compiler"),
+          shippedPolicies: "\(directory)/../share/bulkhead/policies")
+      } catch {
+        throw StartError(ExitCode.unavailable, "\(error)")
+      }
     }
     throw StartError(
       ExitCode.unavailable,

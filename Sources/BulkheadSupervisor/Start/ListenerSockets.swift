@@ -11,7 +11,15 @@ final class ListenerSockets {
   private var sockets: [SharedDescriptor] = []
   /// Those that no socket unit holds, with their listeners' names: to be stored by the service manager.
   private(set) var storable: [(listener: String, descriptor: SharedDescriptor)] = []
-  /// What was handed over and is no listener's.
+  /// Which of the sockets no socket unit holds.
+  private var areStorable: [Bool] = []
+  /// What the program before this one left and is no listener's any more. They stay open, and go on to the next program,
+  /// for as long as a front of before serves there.
+  private var former: [(listener: Handover.Listener, descriptor: SharedDescriptor)] = []
+  /// Names under which the service manager keeps sockets that are no listener's, or another one's now. They are to be
+  /// forgotten before anything is stored: what is forgotten is all of a name.
+  private(set) var forgettable: [String] = []
+  /// What came with the start and is no listener's.
   var leftovers: [InheritedSockets.Socket]
 
   /// Takes over what was handed over, and binds the rest.
@@ -28,7 +36,9 @@ final class ListenerSockets {
     var handedOver = handedOver
     var inherited = inherited
     var storable: [(listener: String, descriptor: SharedDescriptor)] = []
+    var forgettable: [String] = []
     var sockets: [SharedDescriptor] = []
+    var areStorable: [Bool] = []
     var descriptions: [StatusResponse.Listener] = []
     var problems: [String] = []
     var code = ExitCode.unavailable
@@ -36,7 +46,11 @@ final class ListenerSockets {
       if let socket = inherited.take(for: listener) {
         note(.info, "listener \(listener.name): takes over the socket '\(socket.name)' on \(socket.address)")
         sockets.append(socket.descriptor)
-        if socket.isStored { storable.append((listener.name, socket.descriptor)) }
+        areStorable.append(socket.isStored)
+        if socket.isStored {
+          storable.append((listener.name, socket.descriptor))
+          if socket.name != InheritedSockets.storedName(of: listener.name) { forgettable.append(socket.name) }
+        }
         descriptions.append(
           .init(name: listener.name, address: socket.address.description, upstream: listener.upstream))
         continue
@@ -44,8 +58,14 @@ final class ListenerSockets {
       do throws(SystemError) {
         if let index = Self.index(of: listener, in: handedOver) {
           let old = handedOver.remove(at: index)
-          // Where it was stored, it still is.
-          sockets.append(SharedDescriptor(try RawDescriptor.duplicate(old.socket)))
+          let descriptor = SharedDescriptor(try RawDescriptor.duplicate(old.socket))
+          sockets.append(descriptor)
+          areStorable.append(old.isStorable)
+          // Where it is stored already, that changes nothing.
+          if old.isStorable { storable.append((listener.name, descriptor)) }
+          if old.isStorable, old.name != listener.name {
+            forgettable.append(InheritedSockets.storedName(of: old.name))
+          }
           descriptions.append(.init(name: listener.name, address: old.address, upstream: listener.upstream))
           continue
         }
@@ -53,6 +73,7 @@ final class ListenerSockets {
         let address = socket.address.description
         let descriptor = SharedDescriptor(socket.takeDescriptor())
         sockets.append(descriptor)
+        areStorable.append(true)
         storable.append((listener.name, descriptor))
         descriptions.append(.init(name: listener.name, address: address, upstream: listener.upstream))
       } catch {
@@ -60,10 +81,21 @@ final class ListenerSockets {
         if error.code == Errno.accessDenied || error.code == Errno.notPermitted { code = ExitCode.noPermission }
       }
     }
+    do throws(SystemError) {
+      for old in handedOver {
+        former.append((old, SharedDescriptor(try RawDescriptor.duplicate(old.socket))))
+        if old.isStorable { forgettable.append(InheritedSockets.storedName(of: old.name)) }
+      }
+    } catch {
+      problems.append("the listening sockets of before cannot be kept: \(error)")
+    }
     guard problems.isEmpty else { throw StartError(code, problems) }
     self.sockets = sockets
+    self.areStorable = areStorable
     self.storable = storable
     leftovers = inherited.sockets
+    forgettable += leftovers.lazy.filter(\.isStored).map(\.name)
+    self.forgettable = forgettable
     self.descriptions = descriptions
   }
 
@@ -75,11 +107,20 @@ final class ListenerSockets {
 
   /// What the next program in this one's place needs.
   func handover(_ listeners: [Configuration.Listener]) -> [Handover.Listener] {
-    zip(zip(listeners, descriptions), sockets).map { pair, socket in
+    zip(zip(listeners, descriptions), zip(sockets, areStorable)).map { pair, socket in
       .init(
-        name: pair.0.name, host: pair.0.host, port: pair.0.port, address: pair.1.address, socket: socket.raw)
+        name: pair.0.name, host: pair.0.host, port: pair.0.port, address: pair.1.address, isStorable: socket.1,
+        socket: socket.0.raw)
     }
+      + former.prefix(Handover.maximumListeners - min(sockets.count, Handover.maximumListeners)).map { former in
+        var listener = former.listener
+        listener.socket = former.descriptor.raw
+        return listener
+      }
   }
+
+  /// No front of before serves any more: connections are not to wait where nobody accepts.
+  func letGoOfFormer() { former = [] }
 
   /// The numbers, in the order of the configuration; none once closed.
   var raw: [Int32] { sockets.map(\.raw) }
@@ -87,6 +128,8 @@ final class ListenerSockets {
   /// Gives up the supervisor's own copies: when the front's are closed too, connections are refused.
   func close() {
     sockets = []
+    areStorable = []
+    former = []
     storable = []
   }
 }

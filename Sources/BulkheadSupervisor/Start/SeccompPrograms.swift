@@ -27,7 +27,7 @@ struct SeccompPrograms: Equatable, Sendable {
     policyDirectories: [String], policies: [EffectivePolicy], note: (LogLevel, String) -> Void
   ) throws(StartError) -> SeccompPrograms {
     var programs = SeccompPrograms(
-      worker: try load("worker.json", ShippedProfiles.worker, policyDirectories, note),
+      worker: try load("worker.json", ShippedProfiles.worker, policyDirectories, ofWorkers: true, note),
       compiler: try load("compiler.json", ShippedProfiles.compiler, policyDirectories, note),
       front: try load("front.json", ShippedProfiles.front, policyDirectories, note))
     for policy in policies {
@@ -39,13 +39,14 @@ struct SeccompPrograms: Equatable, Sendable {
         let files = policyDirectories.map { "\($0)/seccomp/\(name).json" }.joined(separator: " nor ")
         throw StartError(ExitCode.configuration, "\(place): there is no profile '\(name)': neither \(files) is there")
       }
-      programs.others[name] = try load("\(name).json", "", policyDirectories, note)
+      programs.others[name] = try load("\(name).json", "", policyDirectories, ofWorkers: true, note)
     }
     return programs
   }
 
   private static func load(
-    _ name: String, _ shipped: String, _ directories: [String], _ note: (LogLevel, String) -> Void
+    _ name: String, _ shipped: String, _ directories: [String], ofWorkers: Bool = false,
+    _ note: (LogLevel, String) -> Void
   ) throws(StartError) -> [UInt8] {
     var file = "built-in profile \(name)"
     var text = shipped
@@ -64,7 +65,9 @@ struct SeccompPrograms: Equatable, Sendable {
       break
     }
     do throws(SeccompError) {
-      let program = try SeccompCompiler.compile(try SeccompProfile.parse(contents: text, file: file))
+      let profile = try SeccompProfile.parse(contents: text, file: file)
+      if ofWorkers { try profile.requireWorkersEnd() }
+      let program = try SeccompCompiler.compile(profile)
       note(.debug, "seccomp filter from \(file): \(program.bytes.count / 8) instructions")
       if !program.skippedNames.isEmpty {
         note(.debug, "\(file): not on this architecture: \(program.skippedNames.joined(separator: ", "))")

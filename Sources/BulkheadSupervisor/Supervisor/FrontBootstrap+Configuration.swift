@@ -115,6 +115,14 @@ extension Duration {
     return UInt32(clamping: seconds * 1_000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000)
   }
 
+  /// Whole nanoseconds, within what is representable.
+  var wholeNanoseconds: UInt64 {
+    let (seconds, attoseconds) = components
+    guard seconds >= 0, attoseconds >= 0 else { return 0 }
+    guard seconds < Int64.max / 1_000_000_000 else { return .max }
+    return UInt64(clamping: seconds * 1_000_000_000 + attoseconds / 1_000_000_000)
+  }
+
   /// In seconds, for people and machines.
   var inSeconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
 

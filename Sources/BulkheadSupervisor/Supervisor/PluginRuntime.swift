@@ -26,10 +26,22 @@ final class PluginRuntime {
   /// Its worker processes, the oldest first.
   var workers: [WorkerRuntime] = []
   var lastExit: PluginInfo.LastExit?
-  /// How often a worker was interrupted since a callback, or its start, took too long.
-  var deadlineHits: UInt64 = 0
-  /// Ends of its workers since the supervisor started.
-  var exits: [ExitReason: UInt64] = [:]
+  /// Since the supervisor started, over all revisions of the plugin.
+  struct Counts {
+    /// Workers that were interrupted since a callback, or their start, took too long.
+    var deadlineHits: UInt64 = 0
+    /// Ends of its workers.
+    var exits: [ExitReason: UInt64] = [:]
+    /// Workers that reached a limit of its policy's recycling.
+    var recycled: UInt64 = 0
+    /// Lines of its workers' log that were dropped, as far as they say themselves.
+    var droppedLines: UInt64 = 0
+  }
+  var counts = Counts()
+  /// Of revisions before this one.
+  private var restartsBefore: UInt64 = 0
+  /// Whether the last worker could not be started since the host was short of something.
+  var lacksHost = false
   /// Which missing layers were said already, so that a plugin that is restarted often does not repeat them.
   var announcedGaps: Set<[IsolationLayer]> = []
 
@@ -45,12 +57,21 @@ final class PluginRuntime {
     machine = PluginMachine(policy: policy, seed: UInt64.random(in: .min ... .max))
   }
 
+  /// Workers started after the first ones, since the supervisor started.
+  var restarts: UInt64 { restartsBefore &+ machine.restarts }
+
+  /// What was counted of the revision before it goes on.
+  func countOn(from before: PluginRuntime) {
+    counts = before.counts
+    restartsBefore = before.restarts
+  }
+
   /// The worker that the machine knows by that number.
   func worker(_ number: UInt64) -> WorkerRuntime? { workers.first { $0.number == number } }
 
   /// What a ready worker is there for: as the front chooses, the oldest ones take streams.
   func role(of worker: WorkerRuntime) -> WorkerInfo.Role? {
-    guard let place = workers.filter({ $0.state == .ready }).firstIndex(where: { $0 === worker }) else { return nil }
+    guard let place = workers.filter(\.serves).firstIndex(where: { $0 === worker }) else { return nil }
     return place < policy.workers ? .serving : .standby
   }
 
@@ -58,7 +79,7 @@ final class PluginRuntime {
   var info: PluginInfo {
     PluginInfo(
       name: name, type: manifest.type.name, state: machine.state, failStrategy: manifest.failStrategy,
-      restarts: machine.restarts,
+      restarts: restarts,
       lastExit: lastExit, workers: workers.map(\.child.pid), policy: manifest.policy,
       phase: manifest.phase.name, priority: Int(manifest.priority), module: manifest.modulePath)
   }

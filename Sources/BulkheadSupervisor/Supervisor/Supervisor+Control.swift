@@ -14,19 +14,20 @@ extension Supervisor {
     case .metrics: collectMetrics { reply(.success(.metrics($0))) }
     case .statistics: collectStatistics { reply(.success(.statistics($0))) }
     case .events(let query): answerEvents(query, reply)
-    case .reload: startReload { reply($0.map { .reload($0) }) }
+    case .reload: startReload(inTime { reply($0.map { .reload($0) }) })
+    case .reloadOutcome(let number): reloadOutcome(number, inTime { reply($0.map { .reload($0) }) })
     default: reply(answer(route))
     }
   }
 
   private func answer(_ route: ControlRoute) -> Result<ControlAnswer, ControlError> {
     switch route {
-    case .metrics, .statistics, .events, .reload:
+    case .metrics, .statistics, .events, .reload, .reloadOutcome:
       return .failure(ControlError(code: .internal, message: "\(route) is not answered at once"))
     case .status: return .success(.status(statusResponse))
     case .plugins: return .success(.plugins(PluginsResponse(plugins: plugins.map(\.info))))
     case .workers:
-      return .success(.workers(WorkersResponse(workers: allPlugins.flatMap { $0.workers.map(info) })))
+      return .success(.workers(WorkersResponse(workers: allPlugins.flatMap { $0.workers.map(info) } + previousWorkers)))
     case .policies: return .success(.policies(policiesResponse))
     case .policy(let name): return policyResponse(name)
     case .policyOf(let name): return policyResponse(ofPlugin: name)
@@ -99,7 +100,7 @@ extension Supervisor {
     let status = worker.status()
     return WorkerInfo(
       plugin: worker.plugin.name, pid: worker.child.pid,
-      state: worker.state == .starting ? .starting : worker.state == .ready ? .ready : .stopping,
+      state: worker.shownState == .starting ? .starting : worker.shownState == .ready ? .ready : .stopping,
       uptimeSeconds: (loop.now - worker.startedAt).inSeconds, callbacks: status?.callbacks ?? 0,
       currentCallback: status.flatMap { Self.currentCallback($0, now: loop.now) },
       // Asked for on the control server's thread: the kernel takes its time over it.
@@ -120,14 +121,9 @@ extension Supervisor {
 }
 
 extension ControlBackend {
-  /// The longest that a client waits for a reload: shorter than an idle connection lives.
-  static let reloadTimeout = Duration.seconds(25)
-
   /// A backend that has the supervisor's loop answer, and gives up after a while.
   init(_ inbox: Inbox, timeout: Duration = .seconds(5)) {
     answer = { route in
-      // Modules may have to be compiled.
-      let timeout = route == .reload ? ControlBackend.reloadTimeout : timeout
       let answer = try await withCheckedThrowingContinuation { continuation in
         let once = OneAnswer(continuation)
         let limit = route.wait + timeout
@@ -137,9 +133,7 @@ extension ControlBackend {
             .failure(
               ControlError(
                 code: .unavailable,
-                message: route == .reload
-                  ? "the reload is not over after \(limit.text); it goes on, and the log says how it ends"
-                  : "the supervisor did not answer within \(limit.text)")))
+                message: "the supervisor did not answer within \(limit.text)")))
         }
         inbox.post { supervisor in
           supervisor.answer(route) { result in

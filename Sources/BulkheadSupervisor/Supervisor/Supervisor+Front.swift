@@ -83,7 +83,7 @@ extension Supervisor {
     do throws(SystemError) {
       front.watch = try loop.poller.add(ours.raw) { [unowned self, unowned front] in heard(front, $0) }
     } catch {
-      child.send(signal: SIGKILL)
+      discard(child)
       throw error
     }
     front.startTimer = loop.after(Self.frontStartDeadline) { [unowned self, unowned front] in
@@ -129,6 +129,19 @@ extension Supervisor {
   func kill(_ front: FrontRuntime, _ cause: ExitCause) {
     if front.cause == nil { front.cause = cause }
     front.child.send(signal: SIGKILL)
+  }
+
+  /// Kills a child that cannot be used, and keeps it until it is collected.
+  func discard(_ child: ChildProcess) {
+    child.onFrame = { _ in }
+    child.onBrokenReport = { _ in }
+    let pid = child.pid
+    child.onExit = { [unowned self] _ in
+      // Not now: it is what calls.
+      loop.after(.zero) { [unowned self] in discarded.removeAll { $0.pid == pid } }
+    }
+    discarded.append(child)
+    child.send(signal: SIGKILL)
   }
 
   // MARK: hearing

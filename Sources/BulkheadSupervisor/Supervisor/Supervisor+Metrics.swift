@@ -1,3 +1,4 @@
+import BulkheadControl
 import BulkheadCore
 import BulkheadPolicy
 import BulkheadSystem
@@ -72,11 +73,12 @@ extension Supervisor {
     return clean.isEmpty || clean.utf8.last == UInt8(ascii: "\n") ? clean : clean + "\n"
   }
 
+  private typealias Sample = PrometheusText.Sample
+
   /// What this process knows.
   ///
   /// - Parameter why: why the front's part is missing; nil where it is there.
   func ownMetrics(without why: String?) -> String {
-    typealias Sample = PrometheusText.Sample
     var text = PrometheusText(maximumBytes: MetricsCollection.maximumBytes)
     if let why { text.comment("the metrics of the front and of the plugins are missing: \(why)") }
     text.family(
@@ -93,53 +95,112 @@ extension Supervisor {
       "bulkhead_reloads_total", "counter",
       help: "Configurations read again, by whether they were taken over or refused.",
       [Sample([("result", "taken")], reloads.taken), Sample([("result", "refused")], reloads.refused)])
-    let states: [(WorkerRuntime.State, String)] = [(.starting, "starting"), (.ready, "ready"), (.stopping, "stopping")]
-    var counts: [String: [WorkerRuntime.State: Int]] = [:]
-    for worker in workers.values { counts[worker.plugin.name, default: [:]][worker.state, default: 0] += 1 }
     text.family(
-      "bulkhead_workers", "gauge", help: "Worker processes, by plugin and state.",
-      plugins.flatMap { plugin in
-        states.map { Sample([("plugin", plugin.name), ("state", $0.1)], counts[plugin.name]?[$0.0] ?? 0) }
-      })
+      "bulkhead_upgrades_total", "counter",
+      help: "Upgrades of this process: the one that brought it, once that is done, and those that failed.",
+      [
+        Sample([("result", "done")], journal.counts[.upgraded] ?? 0),
+        Sample([("result", "failed")], journal.counts[.upgradeFailed] ?? 0),
+      ])
+    writeWorkers(&text)
+    writePlugins(&text)
     text.family(
-      "bulkhead_restarts_total", "counter", help: "Workers started after a plugin's first ones.",
-      plugins.map { Sample([("plugin", $0.name)], $0.machine.restarts) })
-    text.family(
-      "bulkhead_exits_total", "counter", help: "Ends of workers, by plugin and reason.",
-      plugins.flatMap { plugin in
-        ExitReason.allCases.map {
-          Sample([("plugin", plugin.name), ("reason", $0.rawValue)], plugin.exits[$0] ?? 0)
-        }
-      })
-    text.family(
-      "bulkhead_quarantined", "gauge", help: "Whether a plugin's crash budget is spent.",
-      plugins.map { Sample([("plugin", $0.name)], $0.machine.state == .quarantined ? 1 : 0) })
-    text.family(
-      "bulkhead_deadline_hits_total", "counter",
-      help: "Workers of a plugin that were interrupted since a callback, or their start, took too long.",
-      plugins.map { Sample([("plugin", $0.name)], $0.deadlineHits) })
-    text.family(
-      "bulkhead_worker_resident_bytes", "gauge", help: "Resident memory of a plugin's workers, shared pages included.",
-      plugins.compactMap { plugin in
-        let sizes = workers.values.compactMap { worker in
-          worker.plugin === plugin ? try? ProcessMemory.residentSize(of: worker.child.pid) : nil
-        }
-        return sizes.isEmpty ? nil : Sample([("plugin", plugin.name)], sizes.reduce(0) { $0 &+ $1 })
-      })
-    text.family(
-      "bulkhead_events_total", "counter", help: "Events that were recorded; the last ones are kept.",
-      [Sample([], journal.ring.last)])
-    text.family(
-      "bulkhead_guest_memory_bytes", "gauge", help: "Linear memory of a plugin's guests, as its workers say.",
-      plugins.compactMap { plugin in
-        let sizes = plugin.workers.compactMap { $0.status()?.memoryBytes }
-        return sizes.isEmpty ? nil : Sample([("plugin", plugin.name)], sizes.reduce(0, &+))
-      })
+      "bulkhead_events_total", "counter", help: "Events that were recorded, by kind; the last ones are kept.",
+      EventInfo.Kind.all.map { Sample([("kind", $0.rawValue)], journal.counts[$0] ?? 0) })
     text.family(
       "bulkhead_log_lines_dropped_total", "counter",
       help: "Lines of log that were dropped because standard error is not read fast enough.",
       [Sample([], log.droppedLines)])
     text.finish()
     return text.lines.reduce(into: "") { $0 += $1 + "\n" }
+  }
+
+  private func writeWorkers(_ text: inout PrometheusText) {
+    var counts: [String: [String: Int]] = [:]
+    for plugin in allPlugins {
+      for worker in plugin.workers {
+        let state =
+          switch worker.shownState {
+          case .starting: "starting"
+          case .ready: plugin.role(of: worker) == .standby ? "standby" : "serving"
+          case .stopping: "stopping"
+          }
+        counts[plugin.name, default: [:]][state, default: 0] += 1
+      }
+    }
+    let states = [("starting", ""), ("ready", "serving"), ("ready", "standby"), ("stopping", "")]
+    text.family(
+      "bulkhead_workers", "gauge", help: "Worker processes, by plugin, state, and role of those that are ready.",
+      plugins.flatMap { plugin in
+        states.map { state, role in
+          // A label that is not there is the same as an empty one.
+          Sample(
+            [("plugin", plugin.name), ("state", state)] + (role.isEmpty ? [] : [("role", role)]),
+            counts[plugin.name]?[role.isEmpty ? state : role] ?? 0)
+        }
+      })
+    text.family(
+      "bulkhead_worker_layer", "gauge",
+      help: "Whether a layer of the sandbox holds in every ready worker of a plugin.",
+      plugins.flatMap { plugin -> [Sample] in
+        let reports = plugin.workers.filter { $0.state == .ready }.flatMap(\.layers)
+        return IsolationLayer.allCases.compactMap { layer in
+          let holds = reports.filter { $0.layer == layer }.map(\.holds)
+          return holds.isEmpty
+            ? nil
+            : Sample([("plugin", plugin.name), ("layer", layer.rawValue)], holds.contains(false) ? 0 : 1)
+        }
+      })
+    text.family(
+      "bulkhead_front_layer", "gauge", help: "Whether a layer of the front's sandbox holds.",
+      (front?.isolation ?? []).map { Sample([("layer", $0.layer.rawValue)], $0.holds ? 1 : 0) })
+  }
+
+  private func writePlugins(_ text: inout PrometheusText) {
+    text.family(
+      "bulkhead_state", "gauge", help: "Which state a plugin is in: 1 for that one.",
+      plugins.flatMap { plugin in
+        PluginState.allCases.map {
+          Sample([("plugin", plugin.name), ("state", $0.rawValue)], plugin.machine.state == $0 ? 1 : 0)
+        }
+      })
+    text.family(
+      "bulkhead_restarts_total", "counter", help: "Workers started after a plugin's first ones.",
+      plugins.map { Sample([("plugin", $0.name)], $0.restarts) })
+    text.family(
+      "bulkhead_exits_total", "counter", help: "Ends of workers, by plugin and reason.",
+      plugins.flatMap { plugin in
+        ExitReason.allCases.map {
+          Sample([("plugin", plugin.name), ("reason", $0.rawValue)], plugin.counts.exits[$0] ?? 0)
+        }
+      })
+    text.family(
+      "bulkhead_quarantined", "gauge",
+      help: "Whether a plugin is quarantined: its crash budget is spent, and none of its workers is left.",
+      plugins.map { Sample([("plugin", $0.name)], $0.machine.state == .quarantined ? 1 : 0) })
+    text.family(
+      "bulkhead_deadline_hits_total", "counter",
+      help: "Workers of a plugin that were interrupted since a callback, or their start, took too long.",
+      plugins.map { Sample([("plugin", $0.name)], $0.counts.deadlineHits) })
+    text.family(
+      "bulkhead_recycled_workers_total", "counter",
+      help: "Workers of a plugin that are replaced since they reached a limit of its policy's recycling.",
+      plugins.map { Sample([("plugin", $0.name)], $0.counts.recycled) })
+    text.family(
+      "bulkhead_worker_log_lines_dropped_total", "counter",
+      help: "Lines of log of a plugin's workers that were dropped, since more came in a second than its policy allows.",
+      plugins.map { Sample([("plugin", $0.name)], $0.counts.droppedLines) })
+    text.family(
+      "bulkhead_worker_resident_bytes", "gauge", help: "Resident memory of a plugin's workers, shared pages included.",
+      plugins.compactMap { plugin in
+        let sizes = plugin.workers.compactMap { try? ProcessMemory.residentSize(of: $0.child.pid) }
+        return sizes.isEmpty ? nil : Sample([("plugin", plugin.name)], sizes.reduce(0) { $0 &+ $1 })
+      })
+    text.family(
+      "bulkhead_guest_memory_bytes", "gauge", help: "Linear memory of a plugin's guests, as its workers say.",
+      plugins.compactMap { plugin in
+        let sizes = plugin.workers.compactMap { $0.status()?.memoryBytes }
+        return sizes.isEmpty ? nil : Sample([("plugin", plugin.name)], sizes.reduce(0, &+))
+      })
   }
 }

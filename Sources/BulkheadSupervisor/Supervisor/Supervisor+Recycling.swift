@@ -14,12 +14,15 @@ extension Supervisor {
     else { return }
     recyclingTimer = loop.after(Self.recyclingLook) { [unowned self] in
       recyclingTimer = nil
-      for worker in workers.values.sorted(by: { $0.id < $1.id }) where worker.state == .ready {
+      for worker in workers.values.sorted(by: { $0.id < $1.id }) where worker.serves {
         guard let why = wear(of: worker), !worker.isWorn else { continue }
         worker.isWorn = true
-        worker.child.note(.info, "to be replaced by a fresh one: \(why)")
+        counted(worker.plugin).counts.recycled += 1
+        let what = "to be replaced by a fresh one: \(why)"
+        worker.child.note(.info, what)
+        record(.recycled, what, plugin: worker.plugin.name, pid: worker.child.pid)
       }
-      for worker in workers.values.sorted(by: { $0.id < $1.id }) where worker.isWorn && worker.state == .ready {
+      for worker in workers.values.sorted(by: { $0.id < $1.id }) where worker.isWorn && worker.serves {
         handle(.worn(worker.number), worker.plugin)
       }
       armRecycling()

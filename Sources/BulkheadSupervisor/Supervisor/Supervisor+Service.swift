@@ -21,7 +21,8 @@ extension Supervisor {
 
   /// Begins to watch, and to tell.
   func startService() {
-    storeListeners()
+    // A front of before may serve on, on other sockets: then these follow when it leaves.
+    if !upgrade.isPending { storeListeners() }
     serviceTick()
   }
 
@@ -30,26 +31,48 @@ extension Supervisor {
     if service.isThere, !saidReady, phase == .starting {
       service.extendStart(by: Self.startExtension, status: serviceStatus)
     }
-    if watchFront() { service.alive() }
+    if watchFronts() { service.alive() }
     let interval = service.watchdog.map { min($0 / 4, Self.pingInterval) } ?? Self.pingInterval
     serviceTimer = loop.after(max(interval, .milliseconds(10))) { [unowned self] in serviceTick() }
   }
 
-  /// Asks the front whether its loops run; one that does not answer in time is killed, once.
+  /// Asks each front whether its loops run, that of before an upgrade too; one that does not answer in time is killed, once.
   ///
   /// - Returns: whether all is as it should be, or is being seen to.
-  private func watchFront() -> Bool {
-    guard let front, front.isServing else { return true }
+  private func watchFronts() -> Bool {
+    var isWell = true
+    if let front, front.isServing {
+      isWell = watch(front) {
+        tellFront(.ping(number: $0))
+      } late: {
+        kill(front, $0)
+      }
+    }
+    for generation in upgrade.previous where generation.hasFront {
+      let front = generation.front
+      // One that leaves may have closed its end already.
+      guard generation.serves || front.watch != nil else { continue }
+      let previous = watch(front) {
+        tell(generation, .ping(number: $0))
+      } late: { cause in
+        front.child.note(.error, "\(cause.detail): it is killed")
+        kill(front, cause)
+      }
+      isWell = isWell && previous
+    }
+    return isWell
+  }
+
+  private func watch(_ front: FrontRuntime, ask: (UInt32) -> Void, late: (ExitCause) -> Void) -> Bool {
     guard let askedAt = front.pingedAt else {
       front.pings &+= 1
       front.pingedAt = loop.now
-      tellFront(.ping(number: front.pings))
+      ask(front.pings)
       return true
     }
     guard loop.now - askedAt >= pingDeadline else { return true }
     guard front.cause == nil else { return false }
-    kill(
-      front, ExitCause(reason: .deadline, detail: "its event loops did not answer within \(pingDeadline.text)"))
+    late(ExitCause(reason: .deadline, detail: "its event loops did not answer within \(pingDeadline.text)"))
     return true
   }
 
@@ -97,7 +120,8 @@ extension Supervisor {
       let names = plugins.filter { $0.machine.state == .quarantined }.map(\.name)
       parts.append("quarantined: " + names.prefix(5).joined(separator: ", ") + (names.count > 5 ? ", ..." : ""))
     }
-    return (front?.isServing == true ? "Serving; " : "The front is being replaced; ") + parts.joined(separator: ", ")
+    let serving = front?.isServing == true ? "Serving; " : "The front is being replaced; "
+    return (upgrade.isPending ? "The front of before the upgrade serves; " : serving) + parts.joined(separator: ", ")
   }
 
   /// Says that the end has begun.
@@ -106,7 +130,9 @@ extension Supervisor {
   // MARK: the listening sockets
 
   /// Has the service manager keep the sockets that are ours, so that connections wait in them while no supervisor is there.
-  private func storeListeners() {
+  func storeListeners() {
+    listeners.letGoOfFormer()
+    for name in listeners.forgettable { service.forget(name: name) }
     for socket in listeners.storable {
       let name = InheritedSockets.storedName(of: socket.listener)
       guard ServiceMessage.isStorable(name: name) else {
@@ -117,15 +143,11 @@ extension Supervisor {
       }
       service.store(socket.descriptor, name: name)
     }
-    for socket in listeners.leftovers {
-      if socket.isStored {
-        service.forget(name: socket.name)
-      } else {
-        note(
-          .warn,
-          "the socket '\(LogLine.escaped(socket.name, quoted: false))' on \(socket.address) that came with the start is "
-            + "no listener's: give it a listener's name (FileDescriptorName=) or address, or take it out of its unit")
-      }
+    for socket in listeners.leftovers where !socket.isStored {
+      note(
+        .warn,
+        "the socket '\(LogLine.escaped(socket.name, quoted: false))' on \(socket.address) that came with the start is "
+          + "no listener's: give it a listener's name (FileDescriptorName=) or address, or take it out of its unit")
     }
     listeners.leftovers = []
     for problem in setup.inherited.problems { note(.warn, problem) }

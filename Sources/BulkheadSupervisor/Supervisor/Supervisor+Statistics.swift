@@ -37,10 +37,7 @@ extension Supervisor {
     guard statistics.plugins.count + pieces.count <= plugins.count else { return endStatistics() }
     statistics.plugins += pieces
     guard isLast else { return }
-    let ring = RingSizes(policies: plugins.lazy.map(\.policy))
-    finish(
-      StatisticsResponse(
-        frontPid: front?.child.pid, plugins: statistics.plugins.compactMap { described($0, ring) }))
+    finish(StatisticsResponse(frontPid: front?.child.pid, plugins: statistics.plugins.compactMap(described)))
   }
 
   /// The front does not answer any more.
@@ -57,8 +54,10 @@ extension Supervisor {
     for waiter in waiters { waiter(response) }
   }
 
-  private func described(_ told: PluginStatistics, _ ring: RingSizes) -> StatisticsResponse.Plugin? {
+  private func described(_ told: PluginStatistics) -> StatisticsResponse.Plugin? {
     guard let plugin = plugins.first(where: { $0.index == told.plugin }) else { return nil }
+    // A reload leaves the channels of those that it leaves alone as they are.
+    let ring = plugin.ring
     return StatisticsResponse.Plugin(
       plugin: plugin.name, callbacks: told.callbacks, failedStreams: told.failedStreams,
       waitingStreams: told.waitingStreams,

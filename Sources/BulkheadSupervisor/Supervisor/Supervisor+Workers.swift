@@ -19,6 +19,11 @@ extension Supervisor {
   /// A worker that takes longer to start is not waited for by others.
   private static let usualStart = Duration.milliseconds(250)
 
+  /// What the host may be short of for a while: EAGAIN is its limit on processes.
+  static let shortages = [EAGAIN, ENOMEM, EMFILE, ENFILE]
+  /// After that time it is tried again.
+  private static let shortagePause = Duration.seconds(1)
+
   /// So many workers start at the same time: more would only make each later, up to its start deadline.
   var maximumStarting: Int { max(8, 4 * setup.processors) }
 
@@ -44,13 +49,26 @@ extension Supervisor {
   private func start(_ number: UInt64, of plugin: PluginRuntime) {
     do throws(SystemError) {
       try spawnWorker(number, of: plugin)
+      plugin.lacksHost = false
     } catch {
+      if Self.shortages.contains(error.code) { return awaitHost(number, of: plugin, error) }
       note(.error, "its worker cannot be started: \(error)", plugin: plugin.name)
       plugin.lastExit = .init(reason: .configure, detail: "the worker could not be started: \(error)", at: .now)
       record(.workerFailed, "the worker could not be started: \(error)", plugin: plugin.name)
       // Not now: the machine is in the middle of an event.
       loop.after(.zero) { [unowned self] in handle(.exited(number, .configure), plugin) }
     }
+  }
+
+  /// What the host is short of is none of the plugin's doing: it counts against no budget, and is tried again before long.
+  private func awaitHost(_ number: UInt64, of plugin: PluginRuntime, _ error: SystemError) {
+    if !plugin.lacksHost {
+      let what = "its worker cannot be started: \(error); it is tried again every \(Self.shortagePause.text)"
+      note(.error, what, plugin: plugin.name)
+      record(.workerFailed, what, plugin: plugin.name)
+    }
+    plugin.lacksHost = true
+    loop.after(Self.shortagePause) { [unowned self] in handle(.exited(number, .requested), plugin) }
   }
 
   private func spawnWorker(_ number: UInt64, of plugin: PluginRuntime) throws(SystemError) {
@@ -112,6 +130,9 @@ extension Supervisor {
     child.onFlood = { [unowned self, unowned worker] in
       kill(worker, ExitCause(reason: .protocolViolation, detail: "it floods its log: \($0)"))
     }
+    child.onDropped = { [unowned self, unowned worker] lines in
+      counted(worker.plugin).counts.droppedLines &+= lines
+    }
     child.onExit = { [unowned self, unowned worker] in ended(worker, $0) }
     let deadline = plugin.policy.startDeadline
     worker.timer = loop.after(deadline) { [unowned self, unowned worker] in
@@ -171,6 +192,7 @@ extension Supervisor {
     record(.workerReady, time, plugin: worker.plugin.name, pid: worker.child.pid)
     announceGaps(worker)
     tellFront(.workerReady(worker: worker.id))
+    noticeStandbys(worker.plugin)
     handle(.ready(worker.number), worker.plugin)
     reloadNoticed(.ready, worker.plugin)
     armRecycling()
@@ -218,8 +240,18 @@ extension Supervisor {
   /// the liveness pipe to stay without work.
   func isLetGo(_ worker: WorkerRuntime) {
     worker.isGone = true
+    if worker.state == .starting, !worker.isAttached {
+      // The front's own log says why; it is none of the plugin's doing either.
+      loop.cancel(&worker.timer)
+      worker.timer = loop.after(Self.shortagePause) { [unowned self, unowned worker] in
+        worker.timer = nil
+        kill(worker, ExitCause(reason: .requested, detail: "the front could not take up its channel"))
+      }
+    }
     guard worker.state == .ready else { return }
     worker.state = .stopping
+    noticeStandbys(worker.plugin)
+    loop.cancel(&worker.timer)
     // Ends take their time on a busy machine, and nothing waits for this one.
     let time = worker.plugin.policy.grace + .seconds(1)
     worker.timer = loop.after(time) { [unowned self, unowned worker] in
@@ -237,7 +269,7 @@ extension Supervisor {
     if worker.cause == nil { worker.cause = cause }
     worker.child.note(.warn, "\(cause.reason.rawValue): \(cause.detail): it is interrupted")
     worker.keepStatus(now: loop.now)
-    if cause.reason == .deadline { worker.plugin.deadlineHits += 1 }
+    if cause.reason == .deadline { counted(worker.plugin).counts.deadlineHits += 1 }
     record(
       .workerInterrupted, "\(cause.reason.rawValue): \(cause.detail)", plugin: worker.plugin.name,
       pid: worker.child.pid)
@@ -248,6 +280,7 @@ extension Supervisor {
   private func grace(_ worker: WorkerRuntime) {
     worker.state = .stopping
     tellFront(.retireWorker(worker: worker.id))
+    noticeStandbys(worker.plugin)
     loop.cancel(&worker.timer)
     let time = worker.plugin.policy.grace
     worker.timer = loop.after(time) { [unowned self, unowned worker] in
@@ -267,6 +300,7 @@ extension Supervisor {
     worker.wasKilled = true
     loop.cancel(&worker.timer)
     worker.child.send(signal: SIGKILL)
+    noticeStandbys(worker.plugin)
   }
 
   /// Lets a worker finish the streams that it has, then ends it; where there is none yet, none comes.
@@ -276,13 +310,13 @@ extension Supervisor {
       loop.after(.zero) { [unowned self] in handle(.exited(number, .requested), plugin) }
       return
     }
-    guard worker.state != .stopping else { return }
-    let wasServing = worker.state == .ready
-    worker.state = .stopping
-    if worker.cause == nil { worker.cause = ExitCause(reason: .requested, detail: "asked for") }
+    guard worker.state != .stopping, !worker.isDraining else { return }
     tellFront(.retireWorker(worker: worker.id))
-    loop.cancel(&worker.timer)
-    guard wasServing, front != nil else { return kill(worker, ExitCause(reason: .requested, detail: "asked for")) }
+    guard worker.state == .ready, front != nil else {
+      return kill(worker, ExitCause(reason: .requested, detail: "asked for"))
+    }
+    worker.isDraining = true
+    noticeStandbys(plugin)
     awaitIdle(worker, until: loop.now + Self.drainTime, idleLooks: 0)
   }
 
@@ -303,6 +337,24 @@ extension Supervisor {
     }
   }
 
+  /// Says which standby takes streams now, in place of one that is gone or goes.
+  private func noticeStandbys(_ plugin: PluginRuntime) {
+    guard plugin.policy.standby > 0 else { return }
+    // Where all go, none takes another's place.
+    let isWanted = (phase == .starting || phase == .running) && plugins.contains { $0 === plugin }
+    for worker in plugin.workers where worker.shownState == .ready {
+      let isStandby = plugin.role(of: worker) == .standby
+      if worker.isStandby, !isStandby, isWanted {
+        worker.child.note(.debug, "was a standby, takes streams now")
+        record(.standbyServes, "was a standby, takes streams now", plugin: plugin.name, pid: worker.child.pid)
+      }
+      worker.isStandby = isStandby
+    }
+  }
+
+  /// What counts for a plugin: its present revision.
+  func counted(_ plugin: PluginRuntime) -> PluginRuntime { plugins.first { $0.name == plugin.name } ?? plugin }
+
   // MARK: the end of a worker
 
   private func ended(_ worker: WorkerRuntime, _ status: ExitStatus) {
@@ -316,12 +368,13 @@ extension Supervisor {
         wasOutOfMemory: worker.controlGroup.wasOutOfMemory))
     worker.child.note(
       cause.reason == .requested ? .info : .error, "ended (\(cause.reason.rawValue)): \(cause.detail) [\(status)]")
-    (plugins.first { $0.name == plugin.name } ?? plugin).exits[cause.reason, default: 0] += 1
+    counted(plugin).counts.exits[cause.reason, default: 0] += 1
     // Part of it may be a plugin's words, and it ends on an operator's screen.
     let time = Timestamp.now
     plugin.lastExit = .init(
       reason: cause.reason, detail: LogLine.escaped(cause.detail, quoted: false), at: time,
       crash: recordEnd(of: worker, cause, status, at: time))
+    noticeStandbys(plugin)
     if phase == .stopping {
       if workers.isEmpty { outcome = .success(()) }
     } else {

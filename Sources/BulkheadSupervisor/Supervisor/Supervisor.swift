@@ -57,7 +57,7 @@ final class Supervisor {
   /// Who is told how this service is.
   let service: ServiceManager
   /// Held for as long as there may be another front; nil where none is configured.
-  let accessLog: SharedDescriptor?
+  var accessLog: SharedDescriptor?
   let controlGroups: ControlGroups
   /// Whom the front becomes where this process is root.
   let frontID: UInt32
@@ -69,14 +69,19 @@ final class Supervisor {
   var nextPlugin: UInt32
   /// The one that is under way.
   var reload: Reload?
-  /// Those that were taken over, and those that changed nothing since something was wrong.
-  var reloads: (taken: UInt64, refused: UInt64) = (0, 0)
-  /// Another one is to follow.
-  var reloadIsWanted = false
+  /// How the last ones ended.
+  var reloadOutcomes: [(number: UInt32, result: Result<ReloadResponse, ControlError>)] = []
+  /// Those that came as far as the modules, those that were taken over, and those that changed nothing since something
+  /// was wrong.
+  var reloads: (begun: UInt32, taken: UInt64, refused: UInt64) = (0, 0, 0)
+  /// A SIGHUP is to be followed yet.
+  var signalTimer: TimerQueue.Token?
   /// What earlier chains had and the present one has not.
   var retiring: [RetiringPlugin] = []
   /// What compiled modules depend on besides themselves.
   var engineKey: EngineKey?
+  /// Modules that are read already.
+  let moduleMemory = ModuleMemory()
   /// The only writer of the lifeline is this process: workers see its end when it dies.
   let lifeline: (read: SharedDescriptor, write: SharedDescriptor)
   let startedAt: Duration
@@ -90,6 +95,8 @@ final class Supervisor {
   /// Which missing layers of a front were said already.
   var announcedFrontGaps: Set<[IsolationLayer]> = []
   var workers: [UInt64: WorkerRuntime] = [:]
+  /// Processes that could not be used, until they are collected.
+  var discarded: [ChildProcess] = []
   var nextWorker: UInt64 = 1
   /// Workers that wait for their turn, or for a front: their plugins, and their numbers there.
   var startQueue: [(plugin: PluginRuntime, number: UInt64)] = []
@@ -176,6 +183,7 @@ final class Supervisor {
     startService()
     record(.started, "bulkheadd \(SupervisorOptions.version) started", pid: getpid())
     try prepareModules()
+    startTakeoverTime()
     if outcome == nil {
       if phase == .starting {
         handleFront(.begin)
@@ -188,14 +196,22 @@ final class Supervisor {
   }
 
   private func prepareModules() throws(StartError) {
-    let key = try EngineKeyQuery.run(compiler: setup.installation.compiler)
+    let query = try EngineKeyQuery(compiler: setup.installation.compiler, loop: loop)
+    try run(until: { query.result != nil || phase != .starting })
+    guard let key = try query.result?.get() else { return }
     engineKey = key
     let cache = ModuleCache(directory: configuration.cacheDirectory, engine: key, isWritable: true)
-    let preparation = ModulePreparation(
-      plugins.map(\.manifest),
-      .init(
-        compiler: setup.installation.compiler, seccomp: setup.programs.compiler, cache: cache,
-        parallel: setup.processors, loop: loop, log: log, note: { [unowned self] in note($0, $1) }))
+    let preparation: ModulePreparation
+    do throws(SystemError) {
+      preparation = try ModulePreparation(
+        plugins.map(\.manifest),
+        .init(
+          compiler: setup.installation.compiler, seccomp: setup.programs.compiler, cache: cache,
+          memory: moduleMemory, parallel: setup.processors, loop: loop, log: log,
+          note: { [unowned self] in note($0, $1) }))
+    } catch {
+      throw StartError(ExitCode.unavailable, "\(error)")
+    }
     try run(until: { preparation.isDone || phase != .starting })
     guard preparation.isDone else {
       preparation.cancel()
@@ -224,7 +240,9 @@ final class Supervisor {
         }
       case .disarmTimer: loop.cancel(&plugin.timer)
       case .budgetSpent:
-        note(.error, "\(budgetIsSpent(plugin)); workers that are still there go on", plugin: plugin.name)
+        let why = "\(budgetIsSpent(plugin)); workers that are still there go on"
+        note(.error, why, plugin: plugin.name)
+        record(.budgetSpent, why, plugin: plugin.name)
       case .report(let state): report(state, plugin)
       }
     }

@@ -21,6 +21,9 @@ final class WorkerRuntime {
   /// Goes with it, when its process is gone.
   let controlGroup: WorkerControlGroup
   var state = State.starting
+  /// Told to finish what it has: it takes no new streams. What it still runs has its deadlines, and what goes wrong with it
+  /// is told, as before.
+  var isDraining = false
   /// Whether it has reported that it serves, and whether the front has taken up its channel: it is ready with both.
   var saidReady = false
   var isAttached = false
@@ -30,6 +33,8 @@ final class WorkerRuntime {
   var isGone = false
   /// Whether it has reached a limit of its policy's recycling.
   var isWorn = false
+  /// Whether it waited to take the place of another when it was last looked at.
+  var isStandby = false
   /// Whether it was ever ready.
   var wasReady = false
   /// Why it ends, as it was known first.
@@ -53,6 +58,11 @@ final class WorkerRuntime {
   var lostCallback: LostCallback?
   /// The start deadline, then the grace time before a SIGKILL.
   var timer: TimerQueue.Token?
+
+  /// Whether it takes streams, or stands by to do so.
+  var serves: Bool { state == .ready && !isDraining }
+  /// What operators are told.
+  var shownState: State { isDraining ? .stopping : state }
 
   init(
     id: UInt64, number: UInt64, plugin: PluginRuntime, child: ChildProcess, channel: SharedDescriptor,

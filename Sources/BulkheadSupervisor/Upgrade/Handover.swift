@@ -14,6 +14,8 @@ struct Handover: Equatable, Sendable {
     var port: UInt16
     /// Where it is bound.
     var address: String
+    /// No socket unit holds it: the service manager is to keep it.
+    var isStorable: Bool
     var socket: Int32
   }
 
@@ -33,6 +35,8 @@ struct Handover: Equatable, Sendable {
     var id: UInt64
     var plugin: String
     var wasReady: Bool
+    /// On the monotonic clock.
+    var startedNanoseconds: UInt64
     var child: Child
   }
 
@@ -53,11 +57,27 @@ struct Handover: Equatable, Sendable {
     }
   }
 
-  static let format: UInt32 = 1
+  /// The events that are kept, so that who follows them misses none.
+  struct Events: Equatable, Sendable {
+    /// When the supervisor started, in milliseconds since 1970.
+    var since: Int64 = 0
+    /// The sequence of the newest one.
+    var last: UInt64 = 0
+    /// As JSON, the oldest first.
+    var kept: [[UInt8]] = []
+  }
+
+  static let format: UInt32 = 2
   /// More generations at a time are refused: each holds its processes.
   static let maximumGenerations = 4
   static let maximumWorkers = 65_536
+  /// Those of before, on which a front may serve, are among them.
+  static let maximumListeners = 4 * Limits.maximumListeners
   static let maximumBytes = 64 << 20
+  /// The largest event: bytes.
+  static let maximumEvent = 1 << 20
+  /// A longer text of why an attempt failed is cut: bytes.
+  static let maximumFailure = 16 << 10
 
   /// Which upgrade it is, counted from 1.
   var number: UInt32
@@ -71,6 +91,8 @@ struct Handover: Equatable, Sendable {
   /// The oldest one first.
   var generations: [Generation]
 
+  var events = Events()
+
   var descriptors: [Int32] { listeners.map(\.socket) + generations.flatMap(\.descriptors) }
 
   func encoded() -> [UInt8] {
@@ -78,13 +100,14 @@ struct Handover: Equatable, Sendable {
     writer.u32(Self.format)
     writer.u32(number)
     writer.string(version)
-    writer.string(failure)
+    writer.string(String(decoding: failure.utf8.prefix(Self.maximumFailure), as: UTF8.self))
     writer.u64(nextWorker)
     writer.array(listeners) { writer, listener in
       writer.string(listener.name)
       writer.string(listener.host)
       writer.u16(listener.port)
       writer.string(listener.address)
+      writer.bool(listener.isStorable)
       writer.i32(listener.socket)
     }
     writer.array(generations) { writer, generation in
@@ -97,16 +120,21 @@ struct Handover: Equatable, Sendable {
         writer.u64(worker.id)
         writer.string(worker.plugin)
         writer.bool(worker.wasReady)
+        writer.u64(worker.startedNanoseconds)
         worker.child.encode(into: &writer)
       }
     }
+    writer.u64(UInt64(bitPattern: events.since))
+    writer.u64(events.last)
+    writer.array(events.kept) { writer, event in writer.blob(event) }
     return writer.array
   }
 
   init(
     number: UInt32, version: String, failure: String = "", nextWorker: UInt64, listeners: [Listener],
-    generations: [Generation]
+    generations: [Generation], events: Events = Events()
   ) {
+    self.events = events
     self.number = number
     self.version = version
     self.failure = failure
@@ -122,11 +150,11 @@ struct Handover: Equatable, Sendable {
     version = try reader.string("handover.version", atMost: 256)
     failure = try reader.string("handover.failure", atMost: 64 << 10)
     nextWorker = try reader.u64("handover.nextWorker")
-    listeners = try reader.array("handover.listeners", atMost: Limits.maximumListeners) { reader throws(WireError) in
+    listeners = try reader.array("handover.listeners", atMost: Self.maximumListeners) { reader throws(WireError) in
       Listener(
         name: try reader.string("listener.name"), host: try reader.string("listener.host"),
         port: try reader.u16("listener.port"), address: try reader.string("listener.address"),
-        socket: try reader.descriptor("listener.socket"))
+        isStorable: try reader.bool("listener.isStorable"), socket: try reader.descriptor("listener.socket"))
     }
     generations = try reader.array("handover.generations", atMost: Self.maximumGenerations) {
       reader throws(WireError) in
@@ -137,8 +165,14 @@ struct Handover: Equatable, Sendable {
         workers: try reader.array("generation.workers", atMost: Self.maximumWorkers) { reader throws(WireError) in
           Worker(
             id: try reader.u64("worker.id"), plugin: try reader.string("worker.plugin"),
-            wasReady: try reader.bool("worker.wasReady"), child: try Child(&reader))
+            wasReady: try reader.bool("worker.wasReady"),
+            startedNanoseconds: try reader.u64("worker.startedNanoseconds"), child: try Child(&reader))
         })
+    }
+    events.since = Int64(bitPattern: try reader.u64("events.since"))
+    events.last = try reader.u64("events.last")
+    events.kept = try reader.array("events.kept", atMost: EventRing.maximumEvents) { reader throws(WireError) in
+      try reader.bytes("event", atMost: Self.maximumEvent)
     }
     try reader.end("handover")
     // Two owners of one number would close it under each other.

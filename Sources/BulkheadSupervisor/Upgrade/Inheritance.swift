@@ -17,8 +17,15 @@ final class Inheritance {
     self.supervisor = supervisor
     self.handover = nil
     supervisor.adopt(handover)
-    // The supervisor has its own descriptors of those it uses, and the rest are listeners that are gone.
+    // The supervisor has its own descriptors of them.
     for listener in handover.listeners { RawDescriptor.close(listener.socket) }
+  }
+
+  /// Closes this process's listening sockets: nothing is handed over any more.
+  func closeListeners() {
+    for listener in handover?.listeners ?? [] { RawDescriptor.close(listener.socket) }
+    handover?.listeners = []
+    supervisor?.listeners.close()
   }
 
   /// What another attempt needs, where a front of before still serves; nil where there is nothing to be kept.
@@ -34,9 +41,6 @@ final class Inheritance {
 }
 
 extension Bulkhead {
-  /// The time between two attempts to start.
-  private static let attemptInterval: Int32 = 5_000
-
   /// What an upgrade executes.
   static func program(_ options: SupervisorOptions) throws(StartError) -> Upgrade.Program {
     guard let executable = FileSystem.linkTarget("/proc/self/exe") else {
@@ -48,38 +52,18 @@ extension Bulkhead {
       inherited: Reexecution.inheritedDescriptors())
   }
 
-  /// This program cannot start, but a front of before serves, and would end with this process: stays, and executes what is
-  /// installed again and again, until it starts or a signal ends it.
+  /// Keeps what serves, where this program cannot start.
   ///
   /// - Returns: the exit code.
   static func hold(
     _ handover: Handover, _ error: StartError, _ program: Upgrade.Program, _ environment: ServiceEnvironment,
-    _ log: LogWriter, _ signals: SharedSignals
+    _ log: LogWriter, _ signals: SharedSignals, _ inheritance: Inheritance
   ) -> Int32 {
-    let note = { (level: LogLevel, message: String) in
-      log.write(LogLine(at: .now, level: level, process: "supervisor", message: message))
-    }
-    for line in error.lines { note(.critical, line) }
-    var why = "upgrade \(handover.number): this version does not start; the front of before serves on"
-    while true {
-      note(.error, "\(why); the next attempt follows in \(attemptInterval / 1_000) s")
-      log.flush()
-      // A service manager that watches would end all of it.
-      if let socket = environment.notifySocket {
-        for message in [ServiceMessage.status(why), .watchdog] { _ = try? NotifySocket.send(message.bytes, to: socket) }
-      }
-      let interval = min(
-        attemptInterval, environment.watchdog.map { Int32(clamping: ($0 / 3).wholeMilliseconds) } ?? .max)
-      var poll = pollfd(fd: signals.raw, events: Int16(POLLIN), revents: 0)
-      if Glibc.poll(&poll, 1, interval) == 1, let arrival = signals.next(), arrival.signal != SIGHUP {
-        note(.info, "\(Signal.name(arrival.signal)): stopped, with all that was started before")
-        return error.code
-      }
-      do throws(SystemError) {
-        try Reexecution.execute(program, handover)
-      } catch {
-        why = "upgrade \(handover.number): \(error)"
-      }
+    do throws(SystemError) {
+      return try Hold(handover, error, program, environment, log, signals) { inheritance.closeListeners() }.run()
+    } catch {
+      log.write(LogLine(at: .now, level: .critical, process: "supervisor", message: "\(error)"))
+      return ExitCode.software
     }
   }
 }

@@ -7,13 +7,18 @@ import Glibc
 /// Taking over from the program that this process executed before: its front serves until this one's front and workers
 /// do.
 extension Supervisor {
-  /// The time for the new front and workers to come up, beyond a plugin's start deadline, before a failure is said.
+  /// The time for the new front to come up, beyond what workers may take, before a failure is said.
   private static let takeoverTime = Duration.seconds(10)
   private static let look = Duration.milliseconds(10)
+  /// A front that ends is seen to end within that time after its workers.
+  private static let frontEndMargin = Duration.milliseconds(100)
+  /// The most frames of a backtrace that are kept.
+  private static let maximumBacktrace = 64
 
   /// Takes over what the program before left. To be called once, before anything is started.
   func adopt(_ handover: Handover) {
     nextWorker = max(handover.nextWorker, 1)
+    journal.takeOver(handover.events)
     upgrade.info = UpgradeInfo(
       number: handover.number, state: handover.failure.isEmpty ? .starting : .failed, from: handover.version,
       detail: handover.failure)
@@ -22,14 +27,22 @@ extension Supervisor {
         upgrade.previous.append(try adopt(generation))
       } catch {
         note(.error, "the front of before, pid \(generation.front.pid), cannot be kept: \(error)")
+        // They end with its lifeline: each is to be collected.
+        for worker in generation.workers {
+          let child = try? ChildProcess(
+            .init(process: "worker", plugin: worker.plugin), adopting: worker.child,
+            bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: 200), loop: loop, log: log)
+          if let child { discard(child) }
+        }
       }
     }
     note(
       .info, "upgrade \(handover.number): took over from version \(handover.version); its front serves until ours does")
-    let slowest = plugins.map(\.policy.startDeadline).max() ?? .zero
-    upgrade.deadline = loop.now + slowest + Self.takeoverTime
     lookAtTakeover()
   }
+
+  /// The modules are there: from now on plugins have as long to become ready as in a reload.
+  func startTakeoverTime() { upgrade.deadline = loop.now + startTime(of: plugins) + Self.takeoverTime }
 
   private func adopt(_ old: Handover.Generation) throws(SystemError) -> PreviousGeneration {
     let lifeline = SharedDescriptor(Descriptor(owning: old.lifeline))
@@ -46,26 +59,45 @@ extension Supervisor {
         heard(generation, $0)
       }
     } catch {
-      child.send(signal: SIGKILL)
+      discard(child)
       throw error
     }
+    // Answers to what the program before asked are still on their way.
+    generation.front.pings = .random(in: 0 ... .max)
     for worker in old.workers {
       do throws(SystemError) {
-        let child = try ChildProcess(
-          .init(process: "worker", plugin: worker.plugin), adopting: worker.child,
-          bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: 200), loop: loop, log: log)
-        child.onExit = { [unowned self, unowned generation] in
-          generation.workers[worker.id] = nil
-          child.note(generation.hasFront ? .error : .debug, "ended, and is not replaced: its front leaves [\($0)]")
-          forgetIfGone(generation)
-        }
-        generation.workers[worker.id] = .init(plugin: worker.plugin, wasReady: worker.wasReady, child: child)
+        try adopt(worker, in: generation)
       } catch {
         note(.error, "a worker of before, pid \(worker.child.pid), cannot be kept: \(error)", plugin: worker.plugin)
       }
     }
     if generation.isLeaving { limit(generation) }
     return generation
+  }
+
+  private func adopt(_ old: Handover.Worker, in generation: PreviousGeneration) throws(SystemError) {
+    let child = try ChildProcess(
+      .init(process: "worker", plugin: old.plugin), adopting: old.child,
+      bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: 200), loop: loop, log: log)
+    let worker = PreviousGeneration.Worker(old, child: child)
+    child.onExit = { [unowned self, unowned generation] in
+      previousWorkerEnded(old.id, of: generation, $0)
+    }
+    child.onFrame = { [unowned worker] frame in
+      guard case .fault(let reason, let detail, let backtrace) = frame, worker.backtrace.isEmpty else { return }
+      if worker.cause == nil { worker.cause = ExitAnalysis.claim(reason, detail: detail) }
+      worker.backtrace = backtrace.split(separator: "\n").prefix(Self.maximumBacktrace).map {
+        LogLine.escaped(String($0), quoted: false)
+      }
+    }
+    generation.add(old.id, worker)
+    guard !worker.wasReady else { return }
+    // It was interrupted, or finishes its last streams: nobody else ends it where it does not end.
+    worker.timer = loop.after(Self.drainTime) { [unowned worker] in
+      worker.timer = nil
+      if worker.cause == nil { worker.cause = ExitCause(reason: .requested, detail: "asked for") }
+      worker.child.send(signal: SIGKILL)
+    }
   }
 
   // MARK: the moment
@@ -75,10 +107,22 @@ extension Supervisor {
     upgrade.timer = nil
     guard upgrade.isPending, phase == .starting || phase == .running else { return }
     let late = plugins.filter { !isSettled($0) }
-    if let front, front.isServing, late.isEmpty { return takeOver() }
+    let isOver =
+      upgrade.deadline.map { loop.now >= $0 } ?? false || late.contains { $0.machine.state == .quarantined }
+    if let front, front.isServing {
+      if late.isEmpty { return takeOver() }
+      // What the front of before has lost, nobody replaces there.
+      if isOver, let lost = plugins.first(where: { $0.machine.state == .ready && hasLost($0.name) }) {
+        note(
+          .warn,
+          "upgrade \(upgrade.info?.number ?? 0): \(lost.name) has no worker of before left, so the traffic is taken "
+            + "without \(late.map(\.name).joined(separator: ", "))")
+        return takeOver()
+      }
+    }
     // While another one is tried already, this one's failure is said.
     let isDecided = upgrade.info?.state != .starting
-    if !isDecided, loop.now >= upgrade.deadline || late.contains(where: { $0.machine.state == .quarantined }) {
+    if !isDecided, isOver {
       failUpgrade(
         (front?.isServing == true
           ? "not ready, though ready before: "
@@ -93,17 +137,17 @@ extension Supervisor {
     upgrade.timer = loop.after(Self.look) { [unowned self] in lookAtTakeover() }
   }
 
-  /// Whether a plugin is ready, or is not where it was not ready before either.
+  /// Whether a plugin is as ready as a reload wants it, or as it was before.
   private func isSettled(_ plugin: PluginRuntime) -> Bool {
+    let before = upgrade.previous.reduce(0) { $0 + ($1.serves ? $1.ready(plugin.name) : 0) }
     switch plugin.machine.state {
-    case .ready: true
-    case .starting: false
-    case .backoff, .quarantined:
-      !upgrade.previous.contains { generation in
-        generation.serves && generation.workers.values.contains { $0.plugin == plugin.name && $0.wasReady }
-      }
+    case .ready: return Self.isReady(plugin, atLeast: before)
+    case .starting: return false
+    case .backoff, .quarantined: return before == 0
     }
   }
+
+  private func hasLost(_ plugin: String) -> Bool { upgrade.previous.contains { $0.serves && $0.hasLost(plugin) } }
 
   private func takeOver() {
     tellFront(.accept)
@@ -112,6 +156,8 @@ extension Supervisor {
       tell(generation, .handOver(milliseconds: Self.leavingTime.wholeMilliseconds))
       limit(generation)
     }
+    storeListeners()
+    updateService()
     upgrade.info?.state = .draining
     upgrade.info?.detail = ""
     note(
@@ -120,7 +166,8 @@ extension Supervisor {
         + "finishes what it has under way, for at most \(Self.leavingTime.text)")
   }
 
-  private func tell(_ generation: PreviousGeneration, _ command: FrontCommand) {
+  /// Tells a front of before; one that cannot be told is killed.
+  func tell(_ generation: PreviousGeneration, _ command: FrontCommand) {
     do throws(SystemError) {
       try generation.front.send(command)
       if generation.front.hasWaiting, let watch = generation.front.watch {
@@ -160,9 +207,12 @@ extension Supervisor {
         case .message(let message):
           let event = message.bytes.withUnsafeBytes { try? FrontEvent($0) }
           if case .workerFault(let id, let reason, let detail) = event, let worker = generation.workers[id] {
-            worker.child.note(.error, "\(reason.rawValue): \(LogLine.escaped(detail, quoted: false))")
+            let cause = ExitAnalysis.verdict(reason, detail: LogLine.escaped(detail, quoted: false))
+            if worker.cause == nil { worker.cause = cause }
+            worker.child.note(.error, "\(cause.reason.rawValue): \(cause.detail)")
             worker.child.send(signal: SIGKILL)
           }
+          if case .pong(let number) = event { takePong(number, from: front) }
         }
       } catch {
         return stopHearing(front)
@@ -183,10 +233,53 @@ extension Supervisor {
     loop.after(.zero) { [unowned self] in
       if wasServing, !upgrade.isPending {
         tellFront(.accept)
+        storeListeners()
+        updateService()
         upgrade.info?.state = .draining
         upgrade.info?.detail = "the front of before ended by itself: \(status)"
       }
       forgetIfGone(generation)
+    }
+  }
+
+  private func previousWorkerEnded(_ id: UInt64, of generation: PreviousGeneration, _ status: ExitStatus) {
+    guard let worker = generation.workers.removeValue(forKey: id) else { return }
+    loop.cancel(&worker.timer)
+    let wasServing = generation.serves
+    loop.after(Self.frontEndMargin) { [unowned self] in
+      // One that goes with its front may be seen to end before it; a front that was told to leave since is none such.
+      let wentAlong = !generation.hasFront && !(wasServing && generation.isLeaving)
+      bury(worker, status, wentAlong: wentAlong)
+    }
+    forgetIfGone(generation)
+  }
+
+  private func bury(_ worker: PreviousGeneration.Worker, _ status: ExitStatus, wentAlong: Bool) {
+    let cause = ExitAnalysis.cause(
+      .init(first: worker.cause, end: status, wasReady: true, wasKilled: wentAlong))
+    let isExpected = cause.reason == .requested || wentAlong
+    worker.child.note(
+      isExpected ? .debug : .error,
+      "ended (\(cause.reason.rawValue)): \(cause.detail); it is of before the upgrade, and is not replaced [\(status)]")
+    guard !isExpected else { return }
+    plugins.first { $0.name == worker.plugin }?.exits[cause.reason, default: 0] += 1
+    record(
+      .workerCrashed, "\(cause.reason.rawValue): \(cause.detail); it is of before the upgrade, and is not replaced",
+      plugin: worker.plugin, pid: worker.child.pid,
+      crash: CrashInfo(
+        reason: cause.reason, status: "\(status)", uptimeSeconds: (loop.now - worker.startedAt).inSeconds,
+        backtrace: worker.backtrace))
+  }
+
+  /// The workers of fronts of before, as the control API tells of them.
+  var previousWorkers: [WorkerInfo] {
+    upgrade.previous.flatMap { generation in
+      generation.workers.sorted { $0.key < $1.key }.map { _, worker in
+        WorkerInfo(
+          plugin: worker.plugin, pid: worker.child.pid, state: worker.wasReady ? .ready : .stopping,
+          uptimeSeconds: (loop.now - worker.startedAt).inSeconds, callbacks: 0, currentCallback: nil, pssBytes: nil,
+          isolation: [], oldFront: generation.front.child.pid)
+      }
     }
   }
 

@@ -73,7 +73,7 @@ extension Supervisor {
       if let problem { return failUpgrade(problem) }
       guard mayUpgrade else { return failUpgrade("the supervisor stops") }
       upgrade.isExecuting = true
-      upgrade.deadline = loop.now + Self.quietTime
+      upgrade.quietDeadline = loop.now + Self.quietTime
       executeWhenQuiet()
     }
   }
@@ -84,8 +84,10 @@ extension Supervisor {
       upgrade.isExecuting = false
       return failUpgrade("the supervisor stops")
     }
+    // Its workers have no front that they could be handed over with.
+    if upgrade.isPending, front == nil { killOwn() }
     guard isQuiet else {
-      guard loop.now < upgrade.deadline else {
+      guard loop.now < upgrade.quietDeadline else {
         upgrade.isExecuting = false
         return failUpgrade(
           "for \(Self.quietTime.text) a worker was starting or the front was not serving: try again when all is well")
@@ -110,7 +112,7 @@ extension Supervisor {
   private var isQuiet: Bool {
     upgrade.previous.allSatisfy { $0.hasFront && !$0.front.hasWaiting }
       && (upgrade.isPending || (front?.isServing == true && !workers.values.contains { $0.state == .starting }))
-      && front?.hasWaiting != true && reload == nil
+      && front?.hasWaiting != true && (front != nil || workers.isEmpty) && discarded.isEmpty && reload == nil
   }
 
   /// What the next program needs.
@@ -127,18 +129,21 @@ extension Supervisor {
           control: front.control.raw, lifeline: lifeline.write.raw,
           workers: workers.sorted { $0.key < $1.key }.map {
             .init(
-              id: $0.key, plugin: $0.value.plugin.name, wasReady: $0.value.state == .ready,
-              child: $0.value.child.handover)
+              id: $0.key, plugin: $0.value.plugin.name, wasReady: $0.value.serves,
+              startedNanoseconds: $0.value.startedAt.wholeNanoseconds, child: $0.value.child.handover)
           }))
     }
     return Handover(
       number: upgrade.info?.number ?? 1, version: SupervisorOptions.version, failure: failure, nextWorker: nextWorker,
-      listeners: listeners.handover(configuration.listeners), generations: generations)
+      listeners: listeners.handover(configuration.listeners), generations: generations,
+      events: journal.handover)
   }
 
   /// Kills this program's own front and workers.
   func killOwn() {
     front?.child.send(signal: SIGKILL)
-    for worker in workers.values { worker.child.send(signal: SIGKILL) }
+    for worker in workers.values {
+      kill(worker, ExitCause(reason: .requested, detail: "another program takes this one's place"))
+    }
   }
 }

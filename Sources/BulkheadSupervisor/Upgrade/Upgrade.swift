@@ -21,8 +21,10 @@ struct Upgrade {
   var isExecuting = false
   /// What the programs before this one left: the oldest first.
   var previous: [PreviousGeneration] = []
-  /// When what has not come up by then is said to have failed.
-  var deadline = Duration.zero
+  /// When what has not come up by then is said to have failed; nil where that is not known yet.
+  var deadline: Duration?
+  /// When what is to be executed is given up where it is not quiet by then.
+  var quietDeadline = Duration.zero
   var timer: TimerQueue.Token?
 
   /// It has begun and is not decided: nothing else may change.

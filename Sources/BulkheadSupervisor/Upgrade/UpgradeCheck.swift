@@ -24,7 +24,8 @@ final class UpgradeCheck {
   ) throws(SystemError) {
     self.loop = loop
     child = try ChildProcess(
-      .init(process: "check", plugin: nil), executable: FileSystem.absolute(program), name: "bulkheadd",
+      .init(process: "check", plugin: nil), executable: Executable(path: FileSystem.absolute(program)),
+      name: "bulkheadd",
       arguments: Self.arguments(options), descriptors: [], namespaces: [], unprivilegedID: 65_534,
       blockingReport: false, bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: 200), loop: loop,
       log: log)

@@ -133,6 +133,8 @@ enum bh_spawn_step {
 
 struct bh_spawn {
   const char *path;
+  /// Open file that is executed instead of what is at `path`; -1: none.
+  int image;
   char *const *argv;
   char *const *envp;
   /// `descriptors[i]` becomes descriptor i of the child; everything else is closed.
@@ -153,6 +155,8 @@ struct bh_spawn {
   int cgroup;
   const int *cgroup_files;
   size_t cgroup_file_count;
+  /// So many of the first ones belong to `cgroup`: nothing is written there where the child was born into it.
+  size_t cgroup_own_files;
   /// What is written to the child's `oom_score_adj`, or NULL.
   const char *oom_score;
   /// Whether the child must not run where the control group, or the score, cannot be had.

@@ -122,6 +122,8 @@ final class FakeWorker: @unchecked Sendable {
   var answers: [SeenAnswer] = []
   /// Whether answers are left in their rings; under `lock`.
   var leavesAnswers = false
+  /// What it says over and over, as fast as its ring takes it; under `lock`.
+  private var endless: [UInt8]?
 
   init(number: UInt64, layout: ChannelLayout, _ behaviour: @escaping Behaviour) throws {
     self.number = number
@@ -179,6 +181,26 @@ final class FakeWorker: @unchecked Sendable {
     act(writer.array, loop: loop)
   }
 
+  /// Acts on the stream without end, and changes nothing.
+  func talkWithoutEnd(of stream: UInt32) {
+    var writer = WireWriter()
+    let at = writer.replyHead(.streamAction, stream: stream, sequence: 0)
+    writer.replyCounts(at: at, flags: [], operations: 0)
+    let record = writer.array
+    lock.locked { endless = record }
+  }
+
+  /// Rings the doorbell of the first loop.
+  func ring() { channel.ring(loop: 0) }
+
+  /// A ring of that doorbell was not taken.
+  var hasUnheardRing: Bool {
+    var poll = pollfd(fd: doorbells[0], events: Int16(POLLIN), revents: 0)
+    return Glibc.poll(&poll, 1, 0) == 1
+  }
+
+  func beSilent() { lock.locked { endless = nil } }
+
   /// Dies as a killed process does.
   func die() { isStopped.store(true, ordering: .relaxed) }
 
@@ -195,7 +217,11 @@ final class FakeWorker: @unchecked Sendable {
       for action in waiting { send(action.record, loop: action.loop) }
       takeAnswers(loops: doorbells.count)
       guard let next = try? channel.nextCallback() else {
-        channel.sleep(timeoutNanoseconds: 5_000_000)
+        if let record = lock.locked({ endless }) {
+          say(record, times: 256)
+        } else {
+          channel.sleep(timeoutNanoseconds: 5_000_000)
+        }
         continue
       }
       guard let record = try? CallbackRecord(next.record) else { return }
@@ -265,6 +291,12 @@ final class FakeWorker: @unchecked Sendable {
           status: status, grpcStatus: grpc, details: none, body: body, serializedHeaders: pairs.bytes)
       }
     case .raw, .die, .dieUnseen, .hang, .keepQuiet, .slow, .stuckInTick, .claimElsewhere: break
+    }
+  }
+
+  private func say(_ record: [UInt8], times: Int) {
+    record.withUnsafeBytes { bytes in
+      for _ in 0..<times where (try? channel.reply(bytes, loop: 0)) == true { sent.add(1) }
     }
   }
 
