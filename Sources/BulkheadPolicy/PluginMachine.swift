@@ -240,6 +240,8 @@ public struct PluginMachine: Sendable {
   private mutating func restart() {
     guard phase == .running, exhaustion == .none else { return }
     owed = 0
+    // With nothing owed there is nothing to attempt: a later failure pays for its start.
+    isAttempt = false
     waitUntil = .zero
     markOutdated()
   }

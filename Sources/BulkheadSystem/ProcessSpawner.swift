@@ -112,7 +112,8 @@ public enum ProcessSpawner {
       throw SpawnFailure(
         step: step,
         error: SystemError(
-          operation: step.operation, subject: request.executable, code: code, advice: advice(step, code)))
+          operation: step.operation, subject: request.executable, code: code,
+          advice: advice(step, code, namespaces)))
     }
     return spawned
   }
@@ -142,9 +143,16 @@ public enum ProcessSpawner {
     }
   }
 
-  private static func advice(_ step: SpawnStep, _ code: Int32) -> String {
+  private static func advice(_ step: SpawnStep, _ code: Int32, _ namespaces: NamespaceSet) -> String {
     switch (step, code) {
     case (.clone, Errno.again): "the limit on processes is reached (TasksMax= or LimitNPROC= of the service)"
+    case (.clone, Errno.noSpace) where namespaces.contains(.user):
+      "no further user namespace is allowed (sysctl user.max_user_namespaces)"
+    case (.clone, Errno.notPermitted), (.uidMap, Errno.notPermitted),
+      (.gidMap, Errno.notPermitted)
+    where namespaces.contains(.user):
+      "user namespaces are forbidden to this user (sysctl kernel.unprivileged_userns_clone, "
+        + "kernel.apparmor_restrict_unprivileged_userns)"
     case (.exec, Errno.notFound): "it is not installed there"
     case (.exec, Errno.accessDenied): "it is not executable for this user, or its file system is mounted noexec"
     default: ""

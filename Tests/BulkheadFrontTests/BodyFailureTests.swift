@@ -85,17 +85,23 @@ import Testing
     #expect(client.readToEnd() == (strategy == .failOpen ? "after" : ""))
   }
 
-  @Test func aBodyNewToTheWorkerGoesToTheReplacement() throws {
-    let front = try TestFront(plugins: [.test("guard", .failClose, [.requestBody])])
+  @Test(arguments: FailStrategy.allCases, [CallbackKind.requestBody, .responseBody])
+  func aBodyNewToTheWorkerGoesToTheReplacement(strategy: FailStrategy, kind: CallbackKind) throws {
+    let front = try TestFront(
+      plugins: [.test("guard", strategy, kind == .requestBody ? .requestBody : .responseBody, admission: 60_000)])
     defer { front.stop() }
-    let worker = try front.addWorker { _, _ in .dieUnseen }
     let client = try TestClient(port: front.ports[0])
     client.send(Self.head + "Content-Length: 5\r\n\r\nhello")
-    try front.waitForEvent { $0 == .workerGone(worker: worker.number) }
+    for _ in 0..<4 {
+      let worker = try front.addWorker { _, _ in .dieUnseen }
+      try front.waitForEvent { $0 == .workerGone(worker: worker.number) }
+    }
     let replacement = try front.addWorker { _, _ in .goOn() }
     expect(TestResponse(client.readToEnd()), .failOpen)
-    #expect(replacement.seen.first?.flags == [.firstOfStream, .endOfStream])
-    #expect(replacement.seen.first?.text == "hello")
+    #expect(replacement.seen.first?.kind == kind)
+    #expect(replacement.seen.first?.flags.contains(.firstOfStream) == true)
+    #expect(replacement.seen.last { $0.kind == kind }?.isEnd == true)
+    #expect(replacement.bytes(kind).contains("hello"))
   }
 
   @Test(arguments: FailStrategy.allCases)

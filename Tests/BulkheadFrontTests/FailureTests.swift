@@ -48,8 +48,10 @@ import Testing
     try front.waitForEvent { $0 == .workerGone(worker: worker.number) }
   }
 
-  @Test func callbacksOfStreamsNewToTheWorkerGoToTheReplacement() throws {
-    let front = try TestFront(plugins: [.test("guard")])
+  @Test(arguments: FailStrategy.allCases, Moment.allCases)
+  func callbacksOfStreamsNewToTheWorkerGoToTheReplacement(strategy: FailStrategy, moment: Moment) throws {
+    let callbacks: CallbackSet = moment == .request ? [.requestHeaders, .responseHeaders, .log] : [.responseHeaders]
+    let front = try TestFront(plugins: [.test("guard", strategy, callbacks, admission: 60_000)])
     defer { front.stop() }
     let worker = try front.addWorker { _, _ in .dieUnseen }
     let client = try TestClient(port: front.ports[0])
@@ -57,19 +59,33 @@ import Testing
     try front.waitForEvent { $0 == .workerGone(worker: worker.number) }
     let replacement = try front.addWorker { _, _ in .goOn() }
     #expect(TestResponse(client.readToEnd()).status == 200)
+    #expect(replacement.seen.first?.kind == (moment == .request ? .requestHeaders : .responseHeaders))
     #expect(replacement.seen.first?.flags.contains(.firstOfStream) == true)
   }
 
-  @Test func aCallbackThatNoWorkerSurvivesIsGivenToThreeAtMost() throws {
-    let front = try TestFront(plugins: [.test("guard")])
+  @Test(arguments: FailStrategy.allCases)
+  func aCallbackThatNoWorkerHadBegunOutlivesAnyNumberOfThemWithinItsAdmissionWait(strategy: FailStrategy) throws {
+    let front = try TestFront(plugins: [.test("guard", strategy, admission: 60_000)])
     defer { front.stop() }
     let client = try TestClient(port: front.ports[0])
     client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-    for _ in 0..<3 {
+    for _ in 0..<6 {
       let worker = try front.addWorker { _, _ in .dieUnseen }
       try front.waitForEvent { $0 == .workerGone(worker: worker.number) }
     }
-    #expect(TestResponse(client.readToEnd()).status == 503)
+    let last = try front.addWorker { _, _ in .goOn() }
+    #expect(TestResponse(client.readToEnd()).status == 200)
+    #expect(last.seen.first?.kind == .requestHeaders, "filtered, not let through")
+  }
+
+  @Test(arguments: FailStrategy.allCases)
+  func whereTheAdmissionWaitIsOverAThirdLostWorkerFailsTheStream(strategy: FailStrategy) throws {
+    let front = try TestFront(plugins: [.test("guard", strategy, admission: 0)])
+    defer { front.stop() }
+    for _ in 0..<3 { try front.addWorker { _, _ in .dieUnseen } }
+    let fourth = try front.addWorker { _, _ in .goOn() }
+    expect(try front.get(), strategy, "its worker died")
+    #expect(fourth.seen(.requestHeaders).isEmpty)
   }
 
   @Test(arguments: FailStrategy.allCases)

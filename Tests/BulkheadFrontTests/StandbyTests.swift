@@ -30,12 +30,24 @@ import Testing
     #expect(Self.callbacks(standby) == 3)
   }
 
-  @Test func callbacksThatWereQueuedForTheLostWorkerGoToTheStandbyAtOnce() throws {
-    let front = try TestFront(plugins: [Self.plugin()])
+  @Test(
+    arguments: FailStrategy.allCases,
+    [CallbackKind.requestHeaders, .requestBody, .responseHeaders, .responseBody])
+  func callbacksThatWereQueuedForTheLostWorkerGoToTheStandbyAtOnce(strategy: FailStrategy, kind: CallbackKind) throws {
+    let callbacks: CallbackSet =
+      switch kind {
+      case .requestBody: .requestBody
+      case .responseHeaders: .responseHeaders
+      case .responseBody: .responseBody
+      default: .requestHeaders
+      }
+    // Nothing waits for admission.
+    let front = try TestFront(plugins: [.test("guard", strategy, callbacks, admission: 0)])
     defer { front.stop() }
     try front.addWorker { _, _ in .dieUnseen }
     let standby = try front.addWorker { _, _ in .goOn() }
-    #expect(try front.get().status == 200, "its strategy is FAIL_CLOSE, and nothing waits for admission")
+    #expect(try front.post("hello").status == 200)
+    #expect(standby.seen.first?.kind == kind, "filtered, not let through")
     #expect(standby.seen.first?.flags.contains(.firstOfStream) == true)
     try front.command(.collectMetrics(number: 1))
     try front.waitForEvent {

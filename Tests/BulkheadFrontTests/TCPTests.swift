@@ -486,14 +486,19 @@ func bracketUpstream() throws -> TestUpstream {
     #expect(try front.fault(of: worker).reason == .deadline)
   }
 
-  @Test func aConnectionThatTheDeadWorkerHasNotSeenGoesToTheNextOne() throws {
-    let front = try TestFront.tcp(plugins: [.network("p", .failReload, [.downstreamData])])
+  @Test(arguments: FailStrategy.allCases)
+  func aConnectionThatTheDeadWorkersHaveNotSeenGoesToTheNextOne(_ strategy: FailStrategy) throws {
+    let front = try TestFront.tcp(plugins: [.network("p", strategy, [.downstreamData], admission: 60_000)])
     defer { front.stop() }
-    try front.addWorker { _, _ in .dieUnseen }
     let client = try front.connect()
     client.send("x")
-    try front.addWorker { _, _ in .goOn() }
+    for _ in 0..<4 {
+      let worker = try front.addWorker { _, _ in .dieUnseen }
+      try front.waitForEvent { $0 == .workerGone(worker: worker.number) }
+    }
+    let last = try front.addWorker { _, _ in .goOn() }
     #expect(client.read(until: "x") == "x")
+    #expect(last.seen.first?.kind == .downstreamData, "filtered, not let through")
   }
 
   @Test func aConnectionWaitsForAWorkerAsLongAsItMay() throws {

@@ -14,6 +14,7 @@ import os
 import pathlib
 import random
 import re
+import select
 import shutil
 import signal
 import socket
@@ -25,15 +26,37 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 MODULE = ROOT / ".build/plugins/chaos.wasm"
-# What each plugin's failures mean, in the order of the chain. `brittle` has a budget that is soon spent.
+# What each plugin's failures mean, in the order of the chain, and what is special about it. `brittle` has a budget that is
+# soon spent.
 PLUGINS = {
-    "gate": "FAIL_CLOSE", "tag": "FAIL_OPEN", "rewrite": "FAIL_RELOAD", "audit": "FAIL_CLOSE", "trace": "FAIL_OPEN",
-    "brittle": "FAIL_OPEN"}
-CLOSED = {name for name, strategy in PLUGINS.items() if strategy != "FAIL_OPEN"}
+    "gate": {"strategy": "FAIL_CLOSE", "policy": {"workers": 2, "standby": 1}},
+    "tag": {"strategy": "FAIL_OPEN", "policy": {"recycling": {"requests": 200}}},
+    "rewrite": {"strategy": "FAIL_RELOAD"},
+    "audit": {"strategy": "FAIL_CLOSE", "policy": {"standby": 1}},
+    "caller": {"strategy": "FAIL_CLOSE", "configuration": {"calls": True}},
+    "clock": {"strategy": "FAIL_OPEN", "configuration": {"ticks": True}},
+    "brittle": {"strategy": "FAIL_OPEN", "policy": {"budget": {"restarts": 2, "interval": "10s"}}},
+    "wire": {"strategy": "FAIL_CLOSE", "type": "NETWORK"},
+}
+HTTP = [name for name, plugin in PLUGINS.items() if plugin.get("type") != "NETWORK"]
+CLOSED = {name for name in HTTP if PLUGINS[name]["strategy"] != "FAIL_OPEN"}
 FAULTS = ["trap", "exit", "loop", "leak", "flood", "spin"]
-PHASES = ["x-chaos", "x-chaos-body", "x-chaos-response"]
-# What may be more at the end than at the beginning. Allocators keep what they had once, so memory has some room.
-BOUNDS = {"processes": 0, "threads": 2, "descriptors": 8, "MiB of the supervisor": 24, "MiB of the front": 48}
+# The headers that ask for a fault, and whether there has to be a body in the request.
+PHASES = {"x-chaos": False, "x-chaos-body": True, "x-chaos-response": False, "x-chaos-tail": False}
+SIZES = [1, 100, 5_000, 60_000, 200_000]
+MEMORY_LIMIT = 16
+# What may be more at the end than at the beginning. Allocators keep what they had once, and rings the pages that were
+# written once, so memory has some room.
+BOUNDS = {
+    "processes": 0, "threads": 2, "descriptors": 8, "memfd mappings": 0, "MiB of memfd mappings": 0,
+    "MiB of the supervisor": 24, "MiB of the front": 48, "MiB of their shared memory": 16}
+# What the largest worker may have at the end: its guest's memory, and beside it code, stacks and the runtime.
+WORKER_BOUND = MEMORY_LIMIT + 32
+# The share of failed streams that no client sees as such. Over HTTP those that a second plugin fails while they are answered
+# for the first one's failure; over TCP those whose worker ends when all was echoed and only the end is left.
+UNSEEN = {"http": 0.05, "wire": 0.6}
+# And this many more, since a short run has few of either.
+UNSEEN_MORE = 8
 CONTROL_TIMEOUT = 10
 
 
@@ -65,24 +88,27 @@ def _die_with_parent():
 
 class Bulkhead:
     def __init__(self, directory, binaries):
-        self.directory, self.port = directory, free_port()
+        self.directory, self.port, self.wire_port = directory, free_port(), free_port()
         for folder in ("plugins.d", "policies"):
             (directory / folder).mkdir()
         (directory / "bulkhead.yaml").write_text(
-            f'listeners: [{{name: edge, address: "127.0.0.1:{self.port}", upstream: echo}}]\n'
+            "listeners:\n"
+            f'- {{name: edge, address: "127.0.0.1:{self.port}", upstream: echo}}\n'
+            f'- {{name: raw, protocol: tcp, address: "127.0.0.1:{self.wire_port}", upstream: echo}}\n'
             "plugins: plugins.d\npolicies: policies\ncache: cache\ncontrol: {socket: control.sock}\n"
             "runtime: {eventLoops: 1}\n")
-        for priority, (name, strategy) in enumerate(PLUGINS.items()):
+        for priority, (name, plugin) in enumerate(PLUGINS.items()):
             policy = {
                 "name": f"p-{name}", "callbackDeadline": "100ms", "grace": "100ms", "admissionWait": "2s",
-                "memoryLimit": "16MiB", "backoff": {"initial": "1ms", "max": "20ms"}, "stability": "2s",
-                "budget": {"restarts": 2 if name == "brittle" else 100000, "interval": "10s"}}
+                "memoryLimit": f"{MEMORY_LIMIT}MiB", "backoff": {"initial": "1ms", "max": "20ms"}, "stability": "2s",
+                "budget": {"restarts": 100000, "interval": "10s"}, **plugin.get("policy", {})}
             (directory / f"policies/p-{name}.yaml").write_text(json.dumps(policy))
             (directory / f"plugins.d/{name}.yaml").write_text(json.dumps({
                 "apiVersion": "extensions.istio.io/v1alpha1", "kind": "WasmPlugin",
                 "metadata": {"name": name, "annotations": {"bulkhead/policy": f"p-{name}"}},
                 "spec": {"url": f"file://{MODULE}", "priority": 100 - priority, "pluginName": name,
-                         "pluginConfig": {"name": name}, "failStrategy": strategy}}))
+                         "pluginConfig": {"name": name, **plugin.get("configuration", {})},
+                         "type": plugin.get("type", "HTTP"), "failStrategy": plugin["strategy"]}}))
         self.log = directory / "log"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
@@ -125,7 +151,10 @@ class Bulkhead:
         return self.log.read_text("utf-8", "replace")[-3000:]
 
     def is_ready(self):
-        return all(plugin["state"] == "ready" for plugin in self.plugins())
+        """Every plugin serves, with as many workers as it is to have."""
+        ready = collections.Counter(worker["plugin"] for worker in self.workers() if worker["state"] == "ready")
+        return all(plugin["state"] == "ready" for plugin in self.plugins()) and ready == {
+            name: wanted(name) for name in PLUGINS}
 
     def tree(self):
         """The processes, by what they are."""
@@ -150,12 +179,15 @@ class Bulkhead:
         threads = sum(len(list(pathlib.Path(f"/proc/{pid}/task").iterdir())) for pid in own)
         descriptors = sum(len(list(pathlib.Path(f"/proc/{pid}/fd").iterdir())) for pid in own)
 
-        def resident(pid):
-            status = pathlib.Path(f"/proc/{pid}/status").read_text()
-            return int(re.search(r"RssAnon:\s+(\d+) kB", status).group(1)) / 1024
-        return {"processes": len(tree), "threads": threads, "descriptors": descriptors,
+        maps = [
+            line for pid in own for line in pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines()
+            if "/memfd:" in line]
+        sizes = [int(end, 16) - int(start, 16) for start, end in (line.split()[0].split("-") for line in maps)]
+        return {"processes": len(tree), "threads": threads, "descriptors": descriptors, "memfd mappings": len(maps),
+                "MiB of memfd mappings": sum(sizes) / (1 << 20),
                 "MiB of the supervisor": resident(self.process.pid),
-                "MiB of the front": sum(resident(pid) for pid in front)}
+                "MiB of the front": sum(resident(pid) for pid in front),
+                "MiB of their shared memory": sum(resident(pid, "RssShmem") for pid in own)}
 
     def counted(self, name):
         """The samples of a metric, by their labels."""
@@ -172,6 +204,9 @@ class Bulkhead:
             totals[dict(labels).get("plugin", "")] += int(value)
         return totals
 
+    def last_event(self):
+        return int(re.search(r"^bulkhead_events_total (\d+)$", self.control("/v1/metrics"), re.MULTILINE).group(1))
+
     def stop(self):
         if self.process.poll() is None:
             self.process.terminate()
@@ -184,16 +219,86 @@ class Bulkhead:
         return self.process.returncode
 
 
+def wanted(name):
+    policy = PLUGINS[name].get("policy", {})
+    return policy.get("workers", 1) + policy.get("standby", 0)
+
+
+def resident(pid, what="RssAnon"):
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(rf"{what}:\s+(\d+) kB", status).group(1)) / 1024
+
+
 class Load:
     """Clients of different kinds; each request's outcome is judged where it is seen."""
 
-    def __init__(self, port, seed):
-        self.port, self.seed = port, seed
+    def __init__(self, bulkhead, seed):
+        self.port, self.wire_port, self.seed = bulkhead.port, bulkhead.wire_port, seed
         self.outcomes = collections.Counter()
         self.wrong = []
         self.lock = threading.Lock()
         self.over = threading.Event()
-        self.faults = True
+        # Whether faults are asked for and workers are killed: if not, nothing may fail.
+        self.faults = False
+        self.closed, self.early = collections.Counter(), collections.Counter()
+
+    def note(self, outcome, what):
+        with self.lock:
+            self.outcomes[outcome] += 1
+            if outcome.startswith("WRONG") and len(self.wrong) < 20:
+                self.wrong.append(f"{outcome}: asked with {what}")
+
+    def run_wire(self, number):
+        """One TCP connection after the other, which is echoed, or closed where its plugin has failed."""
+        rng = random.Random(f"{self.seed}/wire/{number}")
+        while not self.over.is_set():
+            text = f"{rng.randrange(1 << 30)}\n".encode() + b"x" * rng.choice(SIZES)
+            fault = rng.choice(FAULTS) if self.faults and rng.random() < 0.05 else ""
+            if fault:
+                text = f"wire:{fault}\n".encode() + text
+            self.note(self.ask_wire(text), f"{fault or 'no fault'}, {len(text)} bytes over TCP")
+
+    def ask_wire(self, text):
+        got = bytearray()
+        try:
+            with socket.create_connection(("127.0.0.1", self.wire_port), 20) as connection:
+                # What was sent comes back meanwhile: neither side waits for the other one for ever.
+                left = memoryview(text)
+                while len(got) < len(text):
+                    readable, writable, _ = select.select([connection], [connection] if left else [], [], 20)
+                    if not readable and not writable:
+                        return "WRONG: nothing comes back over TCP for 20 s"
+                    if writable:
+                        left = left[connection.send(left[:65_536]):]
+                    if readable:
+                        piece = connection.recv(65_536)
+                        if not piece:
+                            break
+                        got += piece
+        except (ConnectionResetError, BrokenPipeError):
+            pass  # It is judged as any other end.
+        except OSError as error:
+            return f"WRONG: no TCP echo ({type(error).__name__}: {error})"
+        if got == text:
+            return "TCP, echoed"
+        if not text.startswith(got):
+            return "WRONG: other bytes came back over TCP"
+        return self.ordered("wire", "TCP, closed for a plugin that fails closed")
+
+    def ordered(self, name, outcome):
+        """What only a failure of that plugin may lead to; it is held against what the front has counted."""
+        with self.lock:
+            self.closed[name] += 1
+            if not self.faults:
+                self.early[name] += 1
+        return outcome
+
+    def judge_calm(self, events):
+        """While nothing was asked to fail, only plugins may whose workers the machine was too slow for."""
+        slow = {event["plugin"] for event in events if event["kind"] == "worker_crashed"}
+        return [
+            f"{number} failures of {name} while nothing was asked to fail" for name, number in self.early.items()
+            if name not in slow and not (name == "?" and slow & CLOSED)]
 
     def run(self, number):
         rng = random.Random(f"{self.seed}/{number}")
@@ -201,18 +306,15 @@ class Load:
         while not self.over.is_set():
             headers, body = {"x-number": str(rng.randrange(1 << 30))}, b""
             if rng.random() < 0.4:
-                body = bytes([97 + rng.randrange(26)]) * rng.choice([1, 100, 5_000, 60_000])
-            if self.faults and rng.random() < 0.03:
-                name = rng.choice(list(PLUGINS))
-                phase = rng.choice(PHASES if body else PHASES[::2])
-                headers[phase] = f"{name}:{rng.choice(FAULTS)}"
+                body = bytes([97 + rng.randrange(26)]) * rng.choice(SIZES)
+            if self.faults and rng.random() < 0.05:
+                phase = rng.choice([phase for phase, needs_body in PHASES.items() if body or not needs_body])
+                # One is asked more often, so that its budget is spent in any run.
+                headers[phase] = f"{rng.choice(HTTP + ['brittle'] * 4)}:{rng.choice(FAULTS)}"
             if connection is None:
                 connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
             outcome, keeps = self.ask(connection, headers, body)
-            with self.lock:
-                self.outcomes[outcome] += 1
-                if outcome.startswith("WRONG") and len(self.wrong) < 20:
-                    self.wrong.append(f"{outcome}: asked with {headers}, {len(body)} bytes")
+            self.note(outcome, f"{headers}, {len(body)} bytes")
             if not keeps or rng.random() < 0.02:
                 connection.close()
                 connection = None
@@ -227,15 +329,16 @@ class Load:
         try:
             text = answer.read()
         except (OSError, http.client.HTTPException) as error:
-            # Once the head has gone out, a failure that closes resets the stream.
-            return ("reset after the head, by a closed plugin" if any(
-                value.split(":")[0] in CLOSED for key, value in headers.items() if key in PHASES)
-                else f"reset after the head ({type(error).__name__})"), False
+            # Once the head has gone out, a failure that closes resets the stream. Which plugin's is not said.
+            if answer.status != 200:
+                return f"WRONG: a {answer.status} that ends early ({type(error).__name__})", False
+            return self.ordered("?", "reset after the head, for a plugin that fails closed"), False
         keeps = answer.getheader("connection", "").lower() != "close"
         if answer.status == 503:
             match = re.match(rb"plugin (\w+) is unavailable \((.*)\)", text)
             if match and match.group(1).decode() in CLOSED:
-                return f"503: {PLUGINS[match.group(1).decode()]} of a plugin", keeps
+                name = match.group(1).decode()
+                return self.ordered(name, f"503: {PLUGINS[name]['strategy']} of a plugin"), keeps
             return f"WRONG: 503 that no policy orders: {text[:200]!r}", keeps
         if answer.status != 200:
             return f"WRONG: {answer.status}: {text[:200]!r}", keeps
@@ -252,8 +355,10 @@ class Load:
         number = [value for key, value in fields["headers"] if key == "x-number"]
         if number != [headers["x-number"]]:
             return f"WRONG: the answer of another request: {number}", keeps
-        open_missing = set(PLUGINS) - CLOSED - (passed & seen)
-        return "200, filtered by all" if not open_missing else "200, without one that fails open", keeps
+        open_missing = set(HTTP) - CLOSED - (passed & seen)
+        for name in open_missing:
+            outcome = self.ordered(name, "200, without one that fails open")
+        return outcome if open_missing else "200, filtered by all", keeps
 
 
 def _names(values):
@@ -302,11 +407,87 @@ class Killer:
             os.close(descriptor)
 
 
+class Journal:
+    """Reads all events while they come: the ring keeps the last ones only."""
+
+    def __init__(self, bulkhead):
+        self.bulkhead, self.over = bulkhead, threading.Event()
+        self.events, self.missed, self.problems = [], 0, []
+
+    def run(self):
+        while not self.over.is_set():
+            try:
+                self.read(wait=1)
+            except (OSError, http.client.HTTPException) as error:
+                self.problems.append(f"events could not be read: {error!r}")
+                return
+
+    def read(self, wait=0):
+        last = self.events[-1]["sequence"] if self.events else 0
+        answer = json.loads(self.bulkhead.control(f"/v1/events?after={last}&wait={wait}"))
+        self.missed += answer["missed"]
+        self.events += answer["events"]
+
+    def count(self, *kinds):
+        return collections.Counter(event.get("plugin") for event in self.events if event["kind"] in kinds)
+
+    def judge(self, accounts, exits, alive, total, quarantines):
+        """What the events say is what the metrics count, plugin by plugin and process by process."""
+        found = list(self.problems)
+
+        def expect(what, told, counted):
+            if told != counted:
+                found.append(f"{what}: the events say {told}, the metrics {counted}")
+        if self.missed:
+            found.append(f"{self.missed} events were gone before they could be read")
+        expect("numbers of events", [event["sequence"] for event in self.events], list(range(1, total + 1)))
+        begun, ended = self.count("worker_started", "worker_failed"), self.count("worker_crashed", "worker_ended")
+        for name, (started, gone, _) in accounts.items():
+            expect(f"starts of {name}", begun[name], started)
+            expect(f"ends of {name}", ended[name] + self.count("worker_failed")[name], gone)
+        reasons = collections.Counter(
+            (event["plugin"], event["crash"]["reason"]) for event in self.events if event["kind"] == "worker_crashed")
+        for key, number in exits.items():
+            if key[1] != "requested":
+                expect(f"ends of {key[0]} by '{key[1]}'", reasons.pop(key, 0), number)
+        expect("ends by other reasons", dict(reasons), {})
+        # A number may be used again: so one after the other.
+        there = {}
+        for event in self.events:
+            key = (event.get("plugin"), event.get("pid"))
+            if event["kind"] == "worker_started":
+                there[key] = there.get(key, 0) + 1
+            elif event["kind"] in ("worker_crashed", "worker_ended"):
+                there[key] = there.get(key, 0) - 1
+                if there[key] < 0:
+                    found.append(f"the end of {key} was told, and its start was not")
+        expect("workers that are there", {key for key, number in there.items() if number}, alive)
+        expect("quarantines", sum(self.count("quarantined").values()), quarantines)
+        return found
+
+
 def accounts(bulkhead):
     """Every worker that was started has ended for a reason that is counted, or is there."""
     restarts, exits = bulkhead.per_plugin("bulkhead_restarts_total"), bulkhead.per_plugin("bulkhead_exits_total")
     alive = collections.Counter(worker["plugin"] for worker in bulkhead.workers())
-    return {name: (1 + restarts[name], exits[name], alive[name]) for name in PLUGINS}
+    return {name: (wanted(name) + restarts[name], exits[name], alive[name]) for name in PLUGINS}
+
+
+def reconcile(load, failed):
+    """What clients saw of failures against what the front has counted. Returns the rows of a table, and problems."""
+    rows, problems = [], []
+    resets = load.closed["?"]
+    closed = sum(failed[name] for name in CLOSED)
+    seen = sum(load.closed[name] for name in CLOSED) + resets
+    for name in PLUGINS:
+        rows.append((name, f"{load.closed[name]} of {failed[name]}"))
+        if load.closed[name] > failed[name]:
+            problems.append(f"{load.closed[name]} answers say that {name} failed, and {failed[name]} failures were counted")
+    rows.append(("resets and 503s together", f"{seen} of {closed}"))
+    for what, told, counted in (("http", seen, closed), ("wire", load.closed["wire"], failed["wire"])):
+        if not counted * (1 - UNSEEN[what]) - UNSEEN_MORE <= told <= counted:
+            problems.append(f"{what}: clients saw {told} failures, {counted} were counted")
+    return rows, problems
 
 
 def table(rows, header):
@@ -315,29 +496,51 @@ def table(rows, header):
         print(f"| {name} | {value} |")
 
 
+def under_load(load, clients, act):
+    """Does something while clients ask, a few of them over TCP."""
+    wires = max(clients // 4, 1)
+    with concurrent.futures.ThreadPoolExecutor(clients + wires) as pool:
+        runs = [pool.submit(load.run, number) for number in range(clients)]
+        runs += [pool.submit(load.run_wire, number) for number in range(wires)]
+        try:
+            act()
+        finally:
+            load.over.set()
+        for run in runs:
+            run.result(60)
+
+
 def chaos(options, directory):
     bulkhead = Bulkhead(directory, options.binaries)
     try:
         bulkhead.wait_until(bulkhead.is_ready, "every plugin is ready", 60)
-        load, killer = Load(bulkhead.port, options.seed), Killer(bulkhead, options.seed)
-        with concurrent.futures.ThreadPoolExecutor(options.clients + 1) as pool:
-            runs = [pool.submit(load.run, number) for number in range(options.clients)]
+        load, killer, journal = Load(bulkhead, options.seed), Killer(bulkhead, options.seed), Journal(bulkhead)
+        reader = threading.Thread(target=journal.run, daemon=True)
+        reader.start()
+        before, begun = {}, []
+
+        def act():
+            time.sleep(min(5, options.seconds / 4))
+            before.update(bulkhead.usage())
+            load.faults = True
+            begun.append(bulkhead.last_event())
+            killing = threading.Thread(target=killer.run)
+            killing.start()
             try:
-                load.faults = False
-                time.sleep(min(5, options.seconds / 4))
-                before = bulkhead.usage()
-                load.faults = True
-                runs.append(pool.submit(killer.run))
                 time.sleep(options.seconds)
             finally:
                 killer.over.set()
-                load.over.set()
-            for run in runs:
-                run.result(60)
+                killing.join(60)
+        under_load(load, options.clients, act)
         bulkhead.wait_until(bulkhead.is_ready, "every plugin is well again, the quarantined one included", 60)
         bulkhead.wait_until(
             lambda: all(started == ended + alive for started, ended, alive in accounts(bulkhead).values()),
             "the ends of all workers are accounted for", 15)
+        failed = bulkhead.per_plugin("bulkhead_failed_streams_total")
+        # Whatever there was: now nothing fails any more.
+        settled = bulkhead.last_event()
+        calm = Load(bulkhead, options.seed + 1)
+        under_load(calm, options.clients, lambda: time.sleep(min(2, options.seconds / 10)))
 
         def has_shrunk():
             now = bulkhead.usage()
@@ -348,6 +551,11 @@ def chaos(options, directory):
         except Failure as failure:
             growth = str(failure).splitlines()[0]
         after, ends = bulkhead.usage(), bulkhead.counted("bulkhead_exits_total")
+        journal.over.set()
+        reader.join(20)
+        journal.read()
+        alive = {(worker["plugin"], worker["pid"]) for worker in bulkhead.workers()}
+        largest = max(resident(pid) for _, pid in alive)
         reasons = collections.Counter()
         for labels, value in ends.items():
             reasons[dict(labels).get("reason", "?")] += int(value)
@@ -358,12 +566,25 @@ def chaos(options, directory):
         used = [
             (f"{what} (at most +{bound})", f"{before[what]:.0f} -> {after[what]:.0f}")
             for what, bound in BOUNDS.items()]
+        used.append((f"MiB of the largest worker (at most {WORKER_BOUND})", f"-> {largest:.0f}"))
         table(used, ("used, under load and at the end", "from -> to"))
         table([(name, f"{a} = {b} + {c}") for name, (a, b, c) in accounts(bulkhead).items()],
               ("workers of", "started = ended + alive"))
+        rows, unexplained = reconcile(load, failed)
+        table(rows, ("what clients saw fail, by plugin", "of what was counted"))
         quarantines = len(re.findall(r"quarantined: ", bulkhead.log.read_text("utf-8", "replace")))
-        table([("quarantines of the brittle one", quarantines)], ("policy decisions", "number"))
-        problems = load.wrong + ([growth + f": {after} against {before}"] if growth else [])
+        kinds = collections.Counter(event["kind"] for event in journal.events)
+        table(sorted(kinds.items()), ("events", "number"))
+        problems = load.wrong + [f"at the end, {wrong}" for wrong in calm.wrong] + unexplained
+        problems += load.judge_calm([event for event in journal.events if event["sequence"] <= begun[0]])
+        problems += calm.judge_calm([event for event in journal.events if event["sequence"] > settled])
+        total = bulkhead.last_event()
+        exits = {
+            (dict(labels)["plugin"], dict(labels)["reason"]): int(value) for labels, value in ends.items() if value}
+        problems += journal.judge(accounts(bulkhead), exits, alive, total, quarantines)
+        if largest > WORKER_BOUND:
+            problems.append(f"a worker has {largest:.0f} MiB of its own, where {WORKER_BOUND} MiB are the bound")
+        problems += ([growth + f": {after} against {before}"] if growth else [])
         if sum(load.outcomes.values()) < options.seconds * 20:
             problems.append(f"only {sum(load.outcomes.values())} requests were answered: something held everybody up")
         if reasons["signal"] < killer.sent["SIGKILL"] * 0.5:

@@ -211,6 +211,7 @@ final class Load: @unchecked Sendable {
   private let lock = NSLock()
   private var counts: [Int: Int] = [:]
   private var failures: [String] = []
+  private var times: [Double] = []
   private var stopping = false
   private var running = 0
   private let condition = NSCondition()
@@ -228,11 +229,12 @@ final class Load: @unchecked Sendable {
           do {
             let live = try connection ?? HTTPConnection(port: port)
             connection = live
+            let start = ContinuousClock.now
             let answer = try live.request(body == nil ? "GET" : "POST", headers: headers, body: body)
-            record(answer, judge(answer))
+            record(answer, judge(answer), ContinuousClock.now - start)
             if answer.header("connection")?.lowercased() == "close" { connection = nil }
           } catch {
-            record(nil, "\(error)")
+            record(nil, "\(error)", nil)
             connection = nil
           }
         }
@@ -248,8 +250,9 @@ final class Load: @unchecked Sendable {
 
   private var isStopping: Bool { lock.withLock { stopping } }
 
-  private func record(_ answer: HTTPAnswer?, _ failure: String?) {
+  private func record(_ answer: HTTPAnswer?, _ failure: String?, _ time: Duration?) {
     lock.withLock {
+      if let time { times.append(time / .seconds(1)) }
       counts[answer?.status ?? 0, default: 0] += 1
       if let failure, failures.count < 20 { failures.append(failure) }
     }
@@ -257,6 +260,12 @@ final class Load: @unchecked Sendable {
 
   /// How many answers there have been.
   var total: Int { lock.withLock { counts.values.reduce(0, +) } }
+
+  /// How long answers took, in seconds: the usual one, and the slowest.
+  var latency: (median: Double, longest: Double) {
+    let sorted = lock.withLock { times }.sorted()
+    return (sorted.isEmpty ? 0 : sorted[sorted.count / 2], sorted.last ?? 0)
+  }
 
   /// Ends it; what was wrong, and how many answers had each status.
   func finish() -> (failures: [String], counts: [Int: Int]) {

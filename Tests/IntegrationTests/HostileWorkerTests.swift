@@ -45,6 +45,20 @@ import Testing
     Row("hold-ring", .deadline), Row("late", .deadline),
   ]
 
+  /// What requests that do not meet the hostile plugin may take, in seconds. The bounds are for a slow machine that runs
+  /// other tests meanwhile: whoever waited for a worker that hangs would take the ten seconds of his own plugin's deadline.
+  static let latencyBounds = (median: 0.1, longest: 5.0)
+  /// A worker may make a million edits before it has to answer something. They take a front without optimisation some 13
+  /// seconds, in which it gets to its other requests seldom.
+  static let longestBesideEdits = 40.0
+
+  private func expectPrompt(_ load: Load, beside act: String) {
+    let latency = load.latency
+    let bound = act == "edit-flood" ? Self.longestBesideEdits : Self.latencyBounds.longest
+    #expect(latency.median < Self.latencyBounds.median, "seconds for the usual request of the other plugin")
+    #expect(latency.longest < bound, "seconds for the slowest request of the other plugin")
+  }
+
   /// What one hostile plugin may make the front grow by: its channel's memory, and what the loops keep for its replies.
   static let memoryBound = 64 << 20
 
@@ -67,6 +81,7 @@ import Testing
     let (failures, counts) = load.finish()
     #expect(failures.isEmpty, "\(failures) of \(counts)")
     #expect(counts[200, default: 0] > 0)
+    expectPrompt(load, beside: row.act)
     let exit = try bulkhead.plugin("hostile").lastExit
     #expect(exit.map { row.reasons.contains($0.reason) } == true, "\(String(describing: exit))")
     #expect(try bulkhead.status().front.pid == front, "the front lives")
@@ -94,6 +109,7 @@ import Testing
     }
     let (failures, counts) = load.finish()
     #expect(failures.isEmpty, "\(failures) of \(counts)")
+    expectPrompt(load, beside: act)
     let grown = try hostile.frontMemory() - before
     #expect(grown < Self.memoryBound, "the front has grown by \(grown >> 10) KiB")
     #expect(try bulkhead.plugin("stamp").restarts == 0)

@@ -38,10 +38,37 @@ import Testing
     }
   }
 
-  @Test func whileWorkersAreKilledNoRequestIsLostThatHasNotMetThem() throws {
-    let bulkhead = try Self.instance("workers: 2\nstandby: 1\n" + Self.ample)
-    let load = FailureTests.load(bulkhead, policyAllows503: true)
-    for round in 1...10 {
+  /// The value of a metric of the plugin `faulty`.
+  static func metric(_ bulkhead: Bulkhead, _ name: String) throws -> Int {
+    let text = try bulkhead.control("GET", ControlPaths.metrics).text
+    let lines = text.split(separator: "\n").filter { $0.hasPrefix("\(name){plugin=\"faulty\"") }
+    return lines.reduce(0) { $0 + (Int($1.split(separator: " ").last ?? "") ?? 0) }
+  }
+
+  /// `@unchecked Sendable`: counts under the lock alone.
+  final class Tally: @unchecked Sendable {
+    private let lock = NSLock()
+    private var value = 0
+    func add() { lock.withLock { value += 1 } }
+    var count: Int { lock.withLock { value } }
+  }
+
+  /// What a killed worker costs: streams that it was at or had state of, at most one of each connection. All others are
+  /// filtered, whatever the strategy.
+  @Test(arguments: ["FAIL_OPEN", "FAIL_CLOSE", "FAIL_RELOAD"])
+  func whileWorkersAreKilledNoRequestIsLostThatHasNotMetThem(_ strategy: String) throws {
+    let (kills, connections) = (10, 4)
+    let bulkhead = try Self.instance("workers: 2\nstandby: 1\nadmissionWait: 30s\n" + Self.ample, strategy)
+    let unfiltered = Tally()
+    let load = Load(port: bulkhead.port, connections: connections) { answer in
+      if answer.header("x-bench-response") == nil { return "the second plugin did not see the response: \(answer)" }
+      if answer.status == 200, answer.header("x-faulty") != nil { return nil }
+      unfiltered.add()
+      if answer.status == 200 { return strategy == "FAIL_OPEN" ? nil : "let through: \(answer)" }
+      let isOrdered = strategy != "FAIL_OPEN" && answer.status == 503 && answer.text.contains("plugin faulty")
+      return isOrdered && answer.text.contains("its worker died") ? nil : "\(answer)"
+    }
+    for round in 1...kills {
       try bulkhead.wait("all three are ready") {
         try bulkhead.workers().count { $0.plugin == "faulty" && $0.state == .ready } == 3
       }
@@ -54,6 +81,35 @@ import Testing
     let (failures, counts) = load.finish()
     #expect(failures.isEmpty, "\(failures) of \(counts)")
     #expect(counts[200, default: 0] > 0)
+    let lost = unfiltered.count
+    #expect(lost <= kills * connections)
+    #expect(try Self.metric(bulkhead, "bulkhead_failed_streams_total") == lost, "each was counted")
+  }
+
+  /// Stopped workers begin nothing: what is on their rings when they are killed is new to every VM.
+  @Test(arguments: ["FAIL_OPEN", "FAIL_CLOSE", "FAIL_RELOAD"])
+  func requestsThatKilledWorkersHadNotBegunAreAllFilteredByOthers(_ strategy: String) throws {
+    let bulkhead = try Self.instance(
+      "standby: 2\nadmissionWait: 60s\ndeadlines: {headers: 60s}\n" + Self.ample, strategy)
+    try bulkhead.wait("one serves and two stand by") {
+      try Self.workers(bulkhead, .serving).count == 1 && Self.workers(bulkhead, .standby).count == 2
+    }
+    let workers = try Self.workers(bulkhead, .serving) + Self.workers(bulkhead, .standby)
+    for worker in workers { kill(worker.pid, SIGSTOP) }
+    let connections = try (0..<8).map { _ in try bulkhead.connection() }
+    for connection in connections { try connection.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n") }
+    for worker in workers {
+      // From the one that serves to the first standby, and on to the second: stopped ones are older than fresh ones.
+      try bulkhead.wait("all are on the ring of a stopped worker") {
+        try Self.metric(bulkhead, "bulkhead_outstanding_callbacks") == connections.count
+      }
+      kill(worker.pid, SIGKILL)
+    }
+    for connection in connections {
+      let answer = try connection.receive()
+      #expect(answer.status == 200 && answer.header("x-faulty") != nil, "\(answer)")
+    }
+    #expect(try Self.metric(bulkhead, "bulkhead_failed_streams_total") == 0)
   }
 
   @Test func recyclingAndRestartsCostNoRequest() throws {

@@ -392,24 +392,42 @@ import Testing
     #expect(bulkhead.logText.contains("stopped"))
   }
 
-  @Test func aKilledFrontIsBackWithin200Milliseconds() throws {
-    let bulkhead = try Bulkhead(plugins: Self.stamp())
-    var times: [Double] = []
-    for _ in 0..<5 {
-      try bulkhead.wait("all is well") {
-        let isReady = try bulkhead.plugins().allSatisfy { $0.state == .ready }
-        return try isReady && bulkhead.status().front.state == .ready
-      }
-      let front = try #require(try bulkhead.status().front.pid)
-      let start = Date()
-      kill(front, SIGKILL)
-      // Whatever meets the dying one may be lost; who connects once it is gone waits and is served.
-      while ProcessTests.isAlive(front) { usleep(100) }
-      let answer = try bulkhead.get()
-      times.append(-start.timeIntervalSinceNow * 1_000)
-      #expect(Self.stamped(answer) == nil, "\(answer)")
+  /// Kills the front and connects many times before another one is there.
+  ///
+  /// - Returns: the milliseconds until the first answer.
+  private static func killFront(_ bulkhead: Bulkhead) throws -> Double {
+    try bulkhead.wait("all is well") {
+      let isReady = try bulkhead.plugins().allSatisfy { $0.state == .ready }
+      return try isReady && bulkhead.status().front.state == .ready
     }
-    // The best of them: the others share the machine with other tests.
-    #expect((times.min() ?? .infinity) < 200, "\(times) ms")
+    let front = try #require(try bulkhead.status().front.pid)
+    let start = ContinuousClock.now
+    kill(front, SIGKILL)
+    // Whatever meets the dying one may be lost; who connects once it is gone waits and is served.
+    while ProcessTests.isAlive(front) { usleep(100) }
+    let connections = try (0..<32).map { _ in
+      let connection = try bulkhead.connection()
+      try connection.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+      return connection
+    }
+    var first: Double?
+    for connection in connections {
+      let answer = try connection.receive()
+      first = first ?? (ContinuousClock.now - start) / .milliseconds(1)
+      #expect(stamped(answer) == nil, "\(answer)")
+    }
+    return first ?? .infinity
+  }
+
+  @Test func aKilledFrontIsBackWithin200MillisecondsAndEveryConnectionMeanwhileIsAnswered() throws {
+    let bulkhead = try Bulkhead(plugins: Self.stamp())
+    let times = try (0..<5).map { _ in try Self.killFront(bulkhead) }.sorted()
+    // The usual one of them, unless more processes want to run than there are processors for: then the best of them, and
+    // the usual one in a time that still is none in which something was waited for in vain.
+    let running = try String(contentsOfFile: "/proc/loadavg", encoding: .utf8).split(separator: " ").first
+    let isBusy =
+      running.flatMap { Double($0) }.map { $0 > Double(ProcessInfo.processInfo.activeProcessorCount) } ?? false
+    #expect(times[isBusy ? 0 : 2] < 200, "\(times) ms")
+    #expect(times[2] < 2_000, "\(times) ms")
   }
 }

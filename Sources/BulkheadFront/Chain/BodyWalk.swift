@@ -71,7 +71,7 @@ final class BodyWalk {
   var isAdvancing = false
   /// What comes out is not taken fast enough.
   var isHeldBack = false
-  var redispatches = 0
+  var redispatches = Redispatches()
 
   init(isResponse: Bool) { self.isResponse = isResponse }
 
@@ -94,7 +94,7 @@ final class BodyWalk {
     hasChangedLength = false
     isAdvancing = false
     isHeldBack = false
-    redispatches = 0
+    redispatches = Redispatches()
   }
 
   // MARK: In

@@ -281,7 +281,7 @@ extension Exchange {
     else { return true }
     let bound = chain.hosts[place].settings.bufferBytes
     walk.outstanding = .nothing
-    walk.redispatches = 0
+    walk.redispatches = Redispatches()
     walk.seen(index, bound: bound)
     guard edit(outcome, of: place, in: walk.isResponse), spliceAll(outcome, place, in: walk) else {
       if case .goOn = fail(place, "its worker broke the protocol") { advance(walk) }
@@ -428,8 +428,7 @@ extension Exchange {
       walk.stages[index].role.place == place
     else { return }
     walk.outstanding = .nothing
-    walk.redispatches += 1
-    if fate == .redispatch, walk.redispatches <= 2 {
+    if walk.redispatches.allows(fate, within: chain.hosts[place].settings.admissionWait) {
       link.host.counters.redispatched &+= 1
       walk.takeBack(index)
       // Its other callback may have met another worker by now.

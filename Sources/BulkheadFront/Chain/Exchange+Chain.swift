@@ -69,7 +69,7 @@ extension Exchange {
   /// The plugin at `position` has said its word on the headers.
   func goOn() {
     awaiting = .nothing
-    redispatches = 0
+    redispatches = Redispatches()
     let stream = streamID
     switch phase {
     case .requestChain:
@@ -340,8 +340,7 @@ extension Exchange {
     guard case .callback(let awaited, let number) = awaiting, awaited === link, number == sequence, place == position
     else { return }
     awaiting = .nothing
-    redispatches += 1
-    if fate == .redispatch, redispatches <= 2 {
+    if redispatches.allows(fate, within: chain.hosts[place].settings.admissionWait) {
       link.host.counters.redispatched &+= 1
       if plugins[place].link === link { plugins[place] = PluginState() }
       callAgain()
@@ -388,7 +387,7 @@ extension Exchange {
     }
     switch host.strategy {
     case .failOpen where !holdsWhatIsLost(place):
-      redispatches = 0
+      redispatches = Redispatches()
       return .goOn
     case .failOpen, .failClose, .failReload:
       // The response callbacks of the plugins behind this one in the walk still run.

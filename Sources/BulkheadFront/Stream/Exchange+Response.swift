@@ -229,7 +229,7 @@ extension Exchange {
   /// Gives up what was under way and begins a response of our own.
   func beginAnswer(status: UInt64) {
     awaiting = .nothing
-    redispatches = 0
+    redispatches = Redispatches()
     leaveUpstream()
     stopWalks()
     requestQueue.removeAll()

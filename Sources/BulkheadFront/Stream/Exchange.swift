@@ -68,7 +68,7 @@ final class Exchange: PluginStream {
   var plugins: [PluginState]
   /// Whether any of `plugins` is not as a stream begins: it was met, or it failed the stream unmet.
   var hasMetPlugins = false
-  var redispatches = 0
+  var redispatches = Redispatches()
 
   let request = HeaderMap()
   let response = HeaderMap()
@@ -187,7 +187,7 @@ final class Exchange: PluginStream {
       pluginPropertyBytes = 0
       propertyVersion = 0
     }
-    redispatches = 0
+    redispatches = Redispatches()
     position = 0
     awaiting = .nothing
     requestEnded = false

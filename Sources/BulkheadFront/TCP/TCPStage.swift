@@ -149,7 +149,7 @@ final class TCPStage {
   var held = 0
   /// A callback was completed there: the VM has state of this connection.
   var hasState = false
-  var redispatches = 0
+  var redispatches = Redispatches()
   /// The stream's `propertyVersion` that it was told of.
   var propertyVersion = 0
   /// It waits for a worker, or for room on its ring.

@@ -177,7 +177,7 @@ extension TCPStream {
     guard phase == .open, let index = index(of: place), stages[index].link === link else { return true }
     let stage = stages[index]
     stage.hasState = true
-    stage.redispatches = 0
+    stage.redispatches = Redispatches()
     let direction: TCPDirection
     switch kind {
     case .newConnection, .downstreamData: direction = .downstream

@@ -29,8 +29,8 @@ extension TCPStream {
     let stage = stages[index]
     let isAwaited = stage[.downstream].sequence == sequence || stage[.upstream].sequence == sequence
     guard stage.meeting == .open, isAwaited else { return }
-    stage.redispatches += 1
-    if fate == .redispatch, !stage.hasState, stage.redispatches <= 2 {
+    let wait = chain.hosts[stage.place].settings.admissionWait
+    if !stage.hasState, stage.redispatches.allows(fate, within: wait) {
       link.host.counters.redispatched &+= 1
       if stage.held > 0 { link.letGo(stage.held) }
       stage.held = 0

@@ -1,0 +1,26 @@
+import BulkheadSystem
+
+/// How long a callback that its lost worker had not begun may go on to another one.
+///
+/// No number of lost workers makes it fail by itself: it has harmed none of them. It ends with the plugin's admission wait,
+/// as any wait for a worker does; two others get it in any case, so that where nothing may wait a standby still takes over.
+struct Redispatches {
+  private var count = 0
+  /// CLOCK_MONOTONIC, ns.
+  private var until: UInt64 = 0
+
+  /// Counts one more lost worker.
+  ///
+  /// - Parameters:
+  ///   - fate: of the callback.
+  ///   - wait: how long it may take from the first lost worker on, ns.
+  /// - Returns: whether another worker may have the callback.
+  mutating func allows(
+    _ fate: ChannelLedger.Fate, within wait: UInt64, now: UInt64 = Clock.monotonicNanoseconds
+  ) -> Bool {
+    guard fate == .redispatch else { return false }
+    if count == 0 { until = now &+ wait }
+    count &+= 1
+    return count <= 2 || now < until
+  }
+}
