@@ -250,6 +250,7 @@ extension Exchange {
       phase == .upstream || phase == .responseChain || phase == .responding
     else {
       if phase == .upstream, pool.isEcho { pumpEcho() }
+      if requestSent, upstream?.isWritable ?? true { madeOfRequest.settle() }
       return
     }
     guard upstream.isWritable || !requestHeadSent else { return }

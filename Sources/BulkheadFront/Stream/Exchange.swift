@@ -243,6 +243,7 @@ final class Exchange: PluginStream {
 
   /// Lets go of the upstream in the middle of whatever is going on there.
   func leaveUpstream() {
+    madeOfRequest.settle()
     if waitsInPool { pool.forget(self) }
     if let upstream {
       self.upstream = nil

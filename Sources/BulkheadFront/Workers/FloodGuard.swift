@@ -39,8 +39,8 @@ struct FloodGuard {
   static let workPerSecond: UInt64 = 250_000
   static let strangerWeight = 16
   /// Entries of header maps, properties and endpoints that one reply may have looked through: enough for an edit of each
-  /// entry of the largest map.
-  static let looksPerReply = 1 << 20
+  /// entry of the largest map, twice.
+  static let looksPerReply = 1 << 21
   /// So many cost an answer nothing: dozens of edits of the largest map.
   static let freeLooks = 1 << 16
   /// At once, and a second: an honest worker, which waits for each answer, does not come to a million, and the bytes are
@@ -60,11 +60,12 @@ struct FloodGuard {
       perSecond: Self.workPerSecond, now: now)
   }
 
-  /// What a reply had looked through: 64 are as much work as an operation.
+  /// What a reply had looked through: 256 are as much work as an operation, so that a quarter of the loop's time is what a
+  /// worker can have for it. The headers that a plugin goes through may be a client's: that is no reason to lose the worker.
   ///
   /// - Returns: false where it is too much.
   mutating func takesLooks(_ looks: Int, now: UInt64) -> Bool {
-    work.takes(max(looks, 0) / 64, burst: Self.workBurst, perSecond: Self.workPerSecond, now: now)
+    work.takes(max(looks, 0) / 256, burst: Self.workBurst, perSecond: Self.workPerSecond, now: now)
   }
 
   /// A hostcall that the worker waits for.

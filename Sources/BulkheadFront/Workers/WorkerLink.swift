@@ -87,7 +87,8 @@ final class WorkerLink {
   /// of its last streams included; once, since it gets no new one.
   private func lookWhetherIdle() {
     guard state == .retired, heldStreams <= 0, !saidIdle else { return }
-    guard owesNothing() else { return lookWhetherIdleLater() }
+    // What it sent off for itself, as with its last tick, may have an answer.
+    guard owesNothing(), callBytes == 0 else { return lookWhetherIdleLater() }
     // It may be lost by that look.
     guard state == .retired else { return }
     saidIdle = true

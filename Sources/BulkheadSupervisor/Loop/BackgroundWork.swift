@@ -25,6 +25,12 @@ final class BackgroundWork {
   /// Done in this order; the first one is under way.
   private var works: [Work] = []
 
+  /// The longest that one of them may take before that is told.
+  private static let limit = Duration.seconds(60)
+  private var timer: TimerQueue.Token?
+  /// Called where one takes longer than that, every time that the limit goes by; the text says how long that is.
+  var whenLate: (String) -> Void = { _ in }
+
   /// Whether nothing is under way and nothing waits.
   var isIdle: Bool { works.isEmpty }
 
@@ -35,7 +41,10 @@ final class BackgroundWork {
     watch = try loop.poller.add(outbox.bell.descriptor.raw) { [weak self] _ in self?.take() }
   }
 
-  deinit { if let watch { loop.poller.remove(watch) } }
+  deinit {
+    loop.cancel(&timer)
+    if let watch { loop.poller.remove(watch) }
+  }
 
   /// Runs `body` elsewhere and then `then` on the loop, after what was given before.
   func run<Answer: Sendable>(_ body: @escaping @Sendable () -> Answer, then: @escaping (Answer) -> Void) {
@@ -47,12 +56,22 @@ final class BackgroundWork {
   func cancel() { works = works.prefix(1).map { Work(body: $0.body, then: { _ in }) } }
 
   private func start() {
+    loop.cancel(&timer)
     guard let body = works.first?.body else { return }
+    awaitEnd()
     let outbox = outbox
     queue.async {
       let answer = body()
       outbox.answer.withLock { $0 = answer }
       outbox.bell.signal()
+    }
+  }
+
+  private func awaitEnd() {
+    timer = loop.after(Self.limit) { [weak self] in
+      guard let self else { return }
+      awaitEnd()
+      whenLate(Self.limit.text)
     }
   }
 

@@ -53,6 +53,8 @@ final class ModulePreparation {
   private var found: [Digest256: CompiledArtifact] = [:]
   /// Of the modules that could be read, by plugin name.
   private(set) var digests: [String: Digest256] = [:]
+  /// Called where a file cannot be read or written in time, as on a file system that is not reached: with why.
+  var whenLate: (String) -> Void = { _ in }
   /// Called when nothing is under way any more, where that was not so from the beginning.
   var whenDone: () -> Void = {}
   /// By plugin name.
@@ -70,6 +72,11 @@ final class ModulePreparation {
     found = environment.known
     environment.memory.keep(Set(plugins.map(\.modulePath)))
     unlooked = plugins
+    files.whenLate = { [unowned self] time in
+      let what = unlooked.first.map { "plugin '\($0.name)': \($0.modulePath)" } ?? "a module or the cache"
+      environment.note(.error, "\(what) is not read or written after \(time): is its file system reached?")
+      whenLate("\(what) is not read or written after \(time)")
+    }
     lookAtNext()
   }
 

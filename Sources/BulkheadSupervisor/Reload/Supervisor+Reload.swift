@@ -165,6 +165,9 @@ extension Supervisor {
       return abort(reload, "\(error)")
     }
     reload.preparation = preparation
+    preparation.whenLate = { [unowned self, weak reload] why in
+      if let reload, self.reload === reload { abort(reload, why) }
+    }
     preparation.whenDone = { [unowned self, weak reload] in
       if let reload, self.reload === reload { modulesAreDone(reload) }
     }

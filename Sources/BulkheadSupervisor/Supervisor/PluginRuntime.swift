@@ -63,6 +63,7 @@ final class PluginRuntime {
   /// What was counted of the revision before it goes on.
   func countOn(from before: PluginRuntime) {
     counts = before.counts
+    lastExit = lastExit ?? before.lastExit
     restartsBefore = before.restarts
   }
 

@@ -28,7 +28,7 @@ extension Supervisor {
 
   private func serviceTick() {
     serviceTimer = nil
-    if service.isThere, !saidReady, phase == .starting {
+    if service.isThere, !saidReady, phase == .starting || phase == .running {
       service.extendStart(by: Self.startExtension, status: serviceStatus)
     }
     if watchFronts() { service.alive() }
@@ -86,7 +86,10 @@ extension Supervisor {
   func updateService() {
     guard service.isThere, statusTimer == nil else { return }
     if !saidReady {
-      guard phase == .running, !plugins.contains(where: { $0.machine.state == .starting }) else { return }
+      // What the host has no room for keeps the others from nothing.
+      guard phase == .running, !plugins.contains(where: { $0.machine.state == .starting && !$0.lacksHost }) else {
+        return
+      }
       saidReady = true
       service.ready(status: serviceStatus)
       return

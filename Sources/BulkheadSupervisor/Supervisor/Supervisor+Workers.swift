@@ -68,6 +68,7 @@ extension Supervisor {
       record(.workerFailed, what, plugin: plugin.name)
     }
     plugin.lacksHost = true
+    updateService()
     loop.after(Self.shortagePause) { [unowned self] in handle(.exited(number, .requested), plugin) }
   }
 
@@ -245,6 +246,8 @@ extension Supervisor {
       loop.cancel(&worker.timer)
       worker.timer = loop.after(Self.shortagePause) { [unowned self, unowned worker] in
         worker.timer = nil
+        worker.plugin.lacksHost = true
+        updateService()
         kill(worker, ExitCause(reason: .requested, detail: "the front could not take up its channel"))
       }
     }
@@ -341,7 +344,7 @@ extension Supervisor {
   private func noticeStandbys(_ plugin: PluginRuntime) {
     guard plugin.policy.standby > 0 else { return }
     // Where all go, none takes another's place.
-    let isWanted = (phase == .starting || phase == .running) && plugins.contains { $0 === plugin }
+    let isWanted = (phase == .starting || phase == .running) && front != nil && plugins.contains { $0 === plugin }
     for worker in plugin.workers where worker.shownState == .ready {
       let isStandby = plugin.role(of: worker) == .standby
       if worker.isStandby, !isStandby, isWanted {
@@ -371,7 +374,9 @@ extension Supervisor {
     counted(plugin).counts.exits[cause.reason, default: 0] += 1
     // Part of it may be a plugin's words, and it ends on an operator's screen.
     let time = Timestamp.now
-    plugin.lastExit = .init(
+    // What a reload has not taken over yet keeps its own: it may be why that fails.
+    let isFresh = reload?.fresh.contains { $0 === plugin } == true
+    (isFresh ? plugin : counted(plugin)).lastExit = .init(
       reason: cause.reason, detail: LogLine.escaped(cause.detail, quoted: false), at: time,
       crash: recordEnd(of: worker, cause, status, at: time))
     noticeStandbys(plugin)

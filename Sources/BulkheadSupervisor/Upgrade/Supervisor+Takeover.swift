@@ -19,6 +19,10 @@ extension Supervisor {
   func adopt(_ handover: Handover) {
     nextWorker = max(handover.nextWorker, 1)
     journal.takeOver(handover.events)
+    upgrade.adopted = handover.number
+    if !handover.failure.isEmpty {
+      record(.upgradeFailed, "upgrade \(handover.number) failed, what served before served on: \(handover.failure)")
+    }
     upgrade.info = UpgradeInfo(
       number: handover.number, state: handover.failure.isEmpty ? .starting : .failed, from: handover.version,
       detail: handover.failure)
@@ -106,6 +110,11 @@ extension Supervisor {
   private func lookAtTakeover() {
     upgrade.timer = nil
     guard upgrade.isPending, phase == .starting || phase == .running else { return }
+    // Another one is being tried: its own say is what comes of this one.
+    guard !upgrade.isTryingAnother else {
+      upgrade.timer = loop.after(Self.look) { [unowned self] in lookAtTakeover() }
+      return
+    }
     let late = plugins.filter { !isSettled($0) }
     let isOver =
       upgrade.deadline.map { loop.now >= $0 } ?? false || late.contains { $0.machine.state == .quarantined }
@@ -158,12 +167,17 @@ extension Supervisor {
     }
     storeListeners()
     updateService()
-    upgrade.info?.state = .draining
-    upgrade.info?.detail = ""
+    decideTakeover("")
     note(
       .info,
       "upgrade \(upgrade.info?.number ?? 0): version \(SupervisorOptions.version) takes the traffic; the front of before "
         + "finishes what it has under way, for at most \(Self.leavingTime.text)")
+  }
+
+  /// The upgrade that brought this program is the last one's state from now on.
+  private func decideTakeover(_ detail: String) {
+    upgrade.info = UpgradeInfo(
+      number: upgrade.adopted, state: .draining, from: upgrade.info?.from ?? SupervisorOptions.version, detail: detail)
   }
 
   /// Tells a front of before; one that cannot be told is killed.
@@ -235,8 +249,7 @@ extension Supervisor {
         tellFront(.accept)
         storeListeners()
         updateService()
-        upgrade.info?.state = .draining
-        upgrade.info?.detail = "the front of before ended by itself: \(status)"
+        if !upgrade.isTryingAnother { decideTakeover("the front of before ended by itself: \(status)") }
       }
       forgetIfGone(generation)
     }

@@ -18,7 +18,7 @@ extension Supervisor {
       let why = phase == .starting ? "is still starting: try again in a moment" : "is stopping"
       return .failure(ControlError(code: .unavailable, message: "the supervisor \(why)"))
     }
-    if let info = upgrade.info, info.state == .checking || info.state == .starting {
+    if let info = upgrade.info, info.state == .checking || info.state == .starting || upgrade.isTryingAnother {
       return .failure(
         ControlError(code: .conflict, message: "upgrade \(info.number) is under way (\(info.state.rawValue))"))
     }
@@ -33,7 +33,8 @@ extension Supervisor {
             "\(upgrade.previous.count) fronts of upgrades before still finish what they have under way: wait for "
             + "them, or end them by their pids: \(oldFronts.map(String.init).joined(separator: ", "))"))
     }
-    let number = (upgrade.info?.number ?? 0) &+ 1
+    let number = max(upgrade.info?.number ?? 0, upgrade.lastNumber) &+ 1
+    upgrade.lastNumber = number
     upgrade.info = UpgradeInfo(number: number, state: .checking, from: SupervisorOptions.version)
     note(.info, "upgrade \(number): checking \(setup.program.path)")
     do throws(SystemError) {

@@ -15,6 +15,10 @@ struct Upgrade {
 
   /// The last one; nil where there was none.
   var info: UpgradeInfo?
+  /// Which one brought this program; 0 where none did.
+  var adopted: UInt32 = 0
+  /// The highest number that was given.
+  var lastNumber: UInt32 = 0
   /// The newly installed program is being tried.
   var check: UpgradeCheck?
   /// It may be executed, once all is quiet.
@@ -27,8 +31,10 @@ struct Upgrade {
   var quietDeadline = Duration.zero
   var timer: TimerQueue.Token?
 
+  /// The next one is being tried, while this one may not have been decided yet.
+  var isTryingAnother: Bool { check != nil || isExecuting }
   /// It has begun and is not decided: nothing else may change.
-  var isUnderWay: Bool { check != nil || isExecuting || isPending }
+  var isUnderWay: Bool { isTryingAnother || isPending }
   /// A front of before still takes the traffic.
   var isPending: Bool { previous.contains { $0.serves } }
 }

@@ -37,12 +37,15 @@ final class UpgradeCheck {
       loop.cancel(&timer)
       done(status == .exited(code: ExitCode.ok) ? nil : describe(status))
     }
-    timer = loop.after(Self.limit) { [unowned self] in
+    timer = loop.after(Self.limit) { [weak self] in
+      guard let self else { return }
       timer = nil
       hasTimedOut = true
       child.send(signal: SIGKILL)
     }
   }
+
+  deinit { loop.cancel(&timer) }
 
   /// Ends it; `done` is called all the same.
   func cancel() { child.send(signal: SIGKILL) }
