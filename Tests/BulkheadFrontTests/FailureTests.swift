@@ -314,13 +314,13 @@ import Testing
         var writer = WireWriter()
         let at = writer.replyHead(.callbackDone, stream: callback.stream, sequence: callback.sequence)
         let none = UnsafeRawBufferPointer(start: nil, count: 0)
-        for index in 0..<500 {
+        for index in 0..<900 {
           Array("k\(index)".utf8).withUnsafeBytes { writer.edit(.add, .requestHeaders, key: $0, value: none) }
         }
         Array("x".utf8).withUnsafeBytes { key in
           for _ in 0..<2_400 { writer.edit(.remove, .requestHeaders, key: key, value: none) }
         }
-        writer.replyCounts(at: at, flags: [], operations: 2_900)
+        writer.replyCounts(at: at, flags: [], operations: 3_300)
         return writer.array
       }
     ),

@@ -103,6 +103,7 @@ private final class FakeHierarchy: @unchecked Sendable {
 
   @Test func aGroupThatTheServiceManagerMadeForTheSupervisorIsUsed() {
     let fake = FakeHierarchy(["/cg/b.service/supervisor"])
+    fake.contents["/cg/b.service/cgroup.controllers"] = "cpu memory"
     fake.contents["/cg/b.service/supervisor/cgroup.controllers"] = "cpu memory"
     fake.contents["/cg/b.service/cgroup.subtree_control"] = "memory cpu"
     let groups = ControlGroups(groups: "0::/b.service/supervisor", mounts: Self.unifiedMount, files: fake.files)
@@ -110,6 +111,19 @@ private final class FakeHierarchy: @unchecked Sendable {
     #expect(groups.hierarchies[.cpu] == .init(isUnified: true, directory: "/cg/b.service"))
     groups.leave()
     #expect(fake.log.isEmpty)
+  }
+
+  /// Right after `DelegateSubgroup=` was followed the group below has no controllers: nobody has enabled them yet.
+  @Test func controllersThatNobodyEnabledForTheSupervisorsGroupAreEnabled() {
+    let fake = FakeHierarchy(["/cg/b.service/supervisor"])
+    fake.contents["/cg/b.service/cgroup.controllers"] = "cpu memory pids"
+    fake.contents["/cg/b.service/supervisor/cgroup.controllers"] = ""
+    fake.contents["/cg/b.service/cgroup.subtree_control"] = ""
+    let groups = ControlGroups(groups: "0::/b.service/supervisor", mounts: Self.unifiedMount, files: fake.files)
+    #expect(
+      fake.log == ["/cg/b.service/cgroup.subtree_control = +memory", "/cg/b.service/cgroup.subtree_control = +cpu"])
+    #expect(groups.hierarchies[.memory] == .init(isUnified: true, directory: "/cg/b.service"))
+    #expect(groups.hierarchies[.cpu] == .init(isUnified: true, directory: "/cg/b.service"))
   }
 
   @Test func aWorkersGroupBoundsItsMemoryAndItsShare() {

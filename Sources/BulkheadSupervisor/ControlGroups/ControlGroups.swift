@@ -44,7 +44,11 @@ final class ControlGroups {
       if let own = found.legacy[controller] {
         useLegacy(controller, own)
       } else if gaps[controller] == nil {
-        gaps[controller] = "no hierarchy with the controller \(controller.rawValue) is mounted"
+        gaps[controller] =
+          found.unified.map {
+            "the controller \(controller.rawValue) is not enabled for the control group \(base(of: $0)): set Delegate=yes "
+              + "for the service"
+          } ?? "no hierarchy with the controller \(controller.rawValue) is mounted"
       }
     }
     removeStale()
@@ -71,27 +75,37 @@ final class ControlGroups {
 
   // MARK: what is there
 
+  /// Where the service manager has put this process into a group of that name, the one above it was delegated.
+  private static func isPlaced(_ own: String) -> Bool { own.hasSuffix("/\(ownName)") }
+  private func base(of own: String) -> String { Self.isPlaced(own) ? FileSystem.directory(of: own) : own }
+
   private func useUnified(_ own: String) {
-    let available = words(files.read("\(own)/cgroup.controllers"))
+    // In a group below, a controller is missing until it is enabled for those below.
+    let base = base(of: own)
+    let available = words(files.read("\(base)/cgroup.controllers"))
     // A controller that is bound to version 1 is missing here; that is looked at next.
     let wanted = ControlGroupController.allCases.filter { available.contains($0.rawValue) }
     guard !wanted.isEmpty else { return }
-    // Where the service manager has put this process into a group of that name, the one above it was delegated.
-    let isPlaced = own.hasSuffix("/\(Self.ownName)")
-    let base = isPlaced ? FileSystem.directory(of: own) : own
+    var enabledHere: [ControlGroupController] = []
     do throws(SystemError) {
       let enabled = words(files.read("\(base)/cgroup.subtree_control"))
-      if !isPlaced { try moveInto("\(own)/\(Self.ownName)", from: own) }
+      if !Self.isPlaced(own) { try moveInto("\(own)/\(Self.ownName)", from: own) }
       for controller in wanted where !enabled.contains(controller.rawValue) {
         try files.write("+\(controller.rawValue)", "\(base)/cgroup.subtree_control")
+        enabledHere.append(controller)
       }
       for controller in wanted { hierarchies[controller] = Hierarchy(isUnified: true, directory: base) }
     } catch {
+      for controller in enabledHere {
+        try? files.write("-\(controller.rawValue)", "\(base)/cgroup.subtree_control")
+      }
       moveBack()
       let advice =
-        error.code == EBUSY
-        ? "other processes are in the same control group; run it as a service of its own, with Delegate=yes"
-        : "the control group is not delegated to this user; set Delegate=yes for the service"
+        switch error.code {
+        case EBUSY: "other processes are in the same control group; run it as a service of its own, with Delegate=yes"
+        case EROFS: "the control groups are mounted read-only; set Delegate=yes for the service"
+        default: "the control group is not delegated to this user; set Delegate=yes for the service"
+        }
       for controller in wanted { gaps[controller] = "\(error): \(advice)" }
     }
   }
@@ -157,6 +171,7 @@ final class ControlGroups {
   func make(memory: UInt64, cpuPercent: Int?) -> WorkerControlGroup {
     removeLeftovers()
     let group = WorkerControlGroup(files: files)
+    group.whenBusy = { [weak self] in self?.leftovers.append($0) }
     var wanted: [ControlGroupController] = [.memory]
     if cpuPercent != nil { wanted.append(.cpu) }
     for controller in wanted {
@@ -199,7 +214,7 @@ final class ControlGroups {
 
   /// To be called when no worker is left: removes what was made.
   func leave() {
-    removeLeftovers()
+    removeStale()
     guard let own = movedFrom else { return }
     for controller in ControlGroupController.allCases where hierarchies[controller]?.isUnified == true {
       try? files.write("-\(controller.rawValue)", "\(own)/cgroup.subtree_control")

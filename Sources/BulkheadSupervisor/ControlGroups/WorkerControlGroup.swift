@@ -15,11 +15,20 @@ final class WorkerControlGroup {
   private var opened: [(file: SharedDescriptor, isUnified: Bool)] = []
   private var unified: SharedDescriptor?
 
+  /// Takes a directory that cannot be removed yet: something in it still ends.
+  var whenBusy: (String) -> Void = { _ in }
+
   init(files: ControlGroupFiles) { self.files = files }
 
   deinit {
     // Closed first: nothing holds on to what is removed.
-    for directory in directories { try? files.removeDirectory(directory.path) }
+    for directory in directories {
+      do throws(SystemError) {
+        try files.removeDirectory(directory.path)
+      } catch {
+        if error.code == EBUSY { whenBusy(directory.path) }
+      }
+    }
   }
 
   /// For the spawn of the worker.
