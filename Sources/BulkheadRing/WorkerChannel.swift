@@ -187,3 +187,11 @@ public final class WorkerChannel {
     bh_store_release(page, version &+ 2)
   }
 }
+
+extension WorkerChannel {
+  /// Sleeps that long, without a channel.
+  public static func pause(nanoseconds: UInt64) {
+    var word: UInt32 = 0
+    bh_futex_wait(&word, 0, max(nanoseconds, 1))
+  }
+}

@@ -41,6 +41,11 @@ public struct WorkerBootstrap: Equatable, Sendable {
   public var layers: [LayerReport]
   /// The layers without which the worker must not read the first byte of its module.
   public var requiredLayers: [IsolationLayer] = []
+  /// How long a worker that failed waits, once the front knows, before it reports and ends, in microseconds; 0 where no
+  /// other worker can take over meanwhile.
+  public var endPauseMicroseconds: UInt32 = 0
+  /// More than that delays the report for nothing.
+  public static let maximumEndPause: UInt32 = 100_000
 
   public init(
     plugin: String, rootID: String, vmID: String, abi: String, pluginConfiguration: [UInt8], vmConfiguration: [UInt8],
@@ -100,6 +105,7 @@ public struct WorkerBootstrap: Equatable, Sendable {
       writer.string(layer.why)
     }
     writer.array(requiredLayers) { $0.u8($1.code) }
+    writer.u32(endPauseMicroseconds)
     return writer.array
   }
 
@@ -159,6 +165,8 @@ public struct WorkerBootstrap: Equatable, Sendable {
       }
       return layer
     }
+    endPauseMicroseconds = try reader.u32("worker.endPause")
+    guard endPauseMicroseconds <= Self.maximumEndPause else { throw WireError(.tooLarge, "worker.endPause") }
     try reader.end("worker")
   }
 }

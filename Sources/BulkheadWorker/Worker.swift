@@ -69,6 +69,10 @@ public enum Worker {
     } catch {
       // The front does not wait for the report, nor for the kernel to take the guest's memory apart.
       RawDescriptor.close(ChildDescriptor.Worker.liveness)
+      // Its end keeps a CPU busy in the kernel for about a millisecond. Where another worker takes over, that goes first.
+      if bootstrap.endPauseMicroseconds > 0 {
+        WorkerChannel.pause(nanoseconds: UInt64(bootstrap.endPauseMicroseconds) &* 1_000)
+      }
       reporter.send(.fault(reason: error.reason, detail: error.detail, backtrace: error.backtrace))
       // Not exit: what the runtime would do at its end, the filter forbids.
       _exit(ExitCode.software)

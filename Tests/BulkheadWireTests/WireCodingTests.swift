@@ -225,6 +225,7 @@ import Testing
     worker.maximumMapBytes = 128 << 10
     worker.capabilities = ["proxy_log", "fd_write"]
     worker.requiredLayers = IsolationLayer.allCases
+    worker.endPauseMicroseconds = 2_000
     return worker
   }()
 

@@ -72,6 +72,9 @@ extension Supervisor {
     loop.after(Self.shortagePause) { [unowned self] in handle(.exited(number, .requested), plugin) }
   }
 
+  /// How long a worker that failed makes way for those that take over, in microseconds.
+  private static let endPause: UInt32 = 2_000
+
   private func spawnWorker(_ number: UInt64, of plugin: PluginRuntime) throws(SystemError) {
     let ring = plugin.ring
     guard let artifact = plugin.artifact,
@@ -96,6 +99,7 @@ extension Supervisor {
       clamping: Limits.mapBytes(headerBytes: UInt32(clamping: configuration.bounds.headerBytes.bytes)))
     bootstrap.capabilities = plugin.policy.capabilities
     bootstrap.requiredLayers = plugin.policy.isolation.required
+    if plugin.policy.workers + plugin.policy.standby > 1 { bootstrap.endPauseMicroseconds = Self.endPause }
     let message = try Memfd.message(name: "worker-bootstrap", bootstrap.encoded()).takeDescriptor()
     let channel = SharedDescriptor(
       try Memfd.shared(name: "channel", size: layout.totalBytes).takeDescriptor())
