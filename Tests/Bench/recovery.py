@@ -78,29 +78,10 @@ def _ready_workers(server):
 
 
 def _start_bulkhead(directory, upstream, policy):
-    directory.mkdir()
-    for name in ("plugins.d", "policies"):
-        (directory / name).mkdir()
-    port = servers.free_port()
-    (directory / "policies/recovery.yaml").write_text(f"name: recovery\n{AT_ONCE}{policy}\n")
-    (directory / "bulkhead.yaml").write_text(f"""
-listeners: [{{name: edge, address: "127.0.0.1:{port}", upstream: app}}]
-upstreams: [{{name: app, endpoints: ["127.0.0.1:{upstream.port}"]}}]
-plugins: plugins.d
-policies: policies
-cache: cache
-control: {{socket: control.sock}}
-runtime: {{eventLoops: 1}}
-""")
-    (directory / "plugins.d/faulty.yaml").write_text(f"""
-apiVersion: extensions.istio.io/v1alpha1
-kind: WasmPlugin
-metadata: {{name: faulty, annotations: {{bulkhead/policy: recovery}}}}
-spec: {{url: "file://{FAULTY}", pluginName: faulty, failStrategy: FAIL_RELOAD}}
-""")
-    return servers.Server(
-        directory.name,
-        [servers.RELEASE / "bulkheadd", "--config", directory / "bulkhead.yaml", "--log-level", "error"], port, directory)
+    return servers.run_bulkhead(
+        directory, upstream,
+        {"faulty": servers.manifest("faulty", FAULTY, "failStrategy: FAIL_RELOAD", "recovery")},
+        {"recovery": f"name: recovery\n{AT_ONCE}{policy}\n"})
 
 
 def _start_envoy(directory, upstream):

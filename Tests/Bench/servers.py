@@ -171,27 +171,40 @@ def start_body_upstream(directory):
 
 def start_bulkhead(directory, upstream, plugins, module=PLUGIN):
     """Bulkhead with one event loop and that many times the plugin, each in a worker of its own."""
-    directory.mkdir()
-    (directory / "plugins.d").mkdir()
+    names = [f"header-{number:03}" for number in range(plugins)]
+    return run_bulkhead(directory, upstream, {
+        name: manifest(name, module, f"priority: {number}") for number, name in enumerate(names)}, log_level="warn")
+
+
+def manifest(name, module, spec, policy="default"):
+    """A WasmPlugin manifest; `spec` is the rest of its keys, in YAML's flow style."""
+    return f"""
+apiVersion: extensions.istio.io/v1alpha1
+kind: WasmPlugin
+metadata: {{name: {name}, annotations: {{bulkhead/policy: {policy}}}}}
+spec: {{url: "file://{module}", pluginName: {name}, {spec}}}
+"""
+
+
+def run_bulkhead(directory, upstream, manifests, policies=None, log_level="error"):
+    """Bulkhead with one event loop, these manifests and these policies, texts by name."""
+    for kind, texts in (("plugins.d", manifests), ("policies", policies or {})):
+        (directory / kind).mkdir(parents=True)
+        for name, text in texts.items():
+            (directory / f"{kind}/{name}.yaml").write_text(text)
     port = free_port()
     (directory / "bulkhead.yaml").write_text(f"""
 listeners: [{{name: edge, address: "127.0.0.1:{port}", upstream: app}}]
 upstreams: [{{name: app, endpoints: ["127.0.0.1:{upstream.port}"]}}]
 plugins: plugins.d
+policies: policies
 cache: cache
 control: {{socket: control.sock}}
 runtime: {{eventLoops: 1}}
 """)
-    for number in range(plugins):
-        (directory / f"plugins.d/header-{number:03}.yaml").write_text(f"""
-apiVersion: extensions.istio.io/v1alpha1
-kind: WasmPlugin
-metadata: {{name: header-{number:03}}}
-spec: {{url: "file://{module}", priority: {number}, pluginName: header-{number:03}}}
-""")
     return Server(
         directory.name,
-        [RELEASE / "bulkheadd", "--config", directory / "bulkhead.yaml", "--log-level", "warn"], port, directory)
+        [RELEASE / "bulkheadd", "--config", directory / "bulkhead.yaml", "--log-level", log_level], port, directory)
 
 
 def envoy_configuration(port, upstream, filters, clusters=()):

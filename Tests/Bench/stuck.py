@@ -18,37 +18,12 @@ POLICY = "backoff: {initial: 1ms, max: 1ms}\nbudget: {restarts: 100000, interval
 ENVOY_WAITS = 5
 
 
-def _chain(directory):
-    (directory / "policies").mkdir()
-    (directory / "policies/stuck.yaml").write_text(f"name: stuck\n{POLICY}")
-
-
-def _start_bulkhead(directory, upstream, policy):
+def _start_bulkhead(directory, upstream):
     """A plugin that stamps headers, and behind it one that is stuck as soon as a request has a body."""
-    directory.mkdir()
-    (directory / "plugins.d").mkdir()
-    _chain(directory)
-    port = servers.free_port()
-    (directory / "bulkhead.yaml").write_text(f"""
-listeners: [{{name: edge, address: "127.0.0.1:{port}", upstream: app}}]
-upstreams: [{{name: app, endpoints: ["127.0.0.1:{upstream.port}"]}}]
-plugins: plugins.d
-policies: policies
-cache: cache
-control: {{socket: control.sock}}
-runtime: {{eventLoops: 1}}
-""")
-    for name, module, phase, annotation in (
-            ("header-000", servers.PLUGIN, "AUTHN", "default"), ("stuck", STUCK, "STATS", policy)):
-        (directory / f"plugins.d/{name}.yaml").write_text(f"""
-apiVersion: extensions.istio.io/v1alpha1
-kind: WasmPlugin
-metadata: {{name: {name}, annotations: {{bulkhead/policy: {annotation}}}}}
-spec: {{url: "file://{module}", pluginName: {name}, phase: {phase}, failStrategy: FAIL_CLOSE}}
-""")
-    return servers.Server(
-        directory.name,
-        [servers.RELEASE / "bulkheadd", "--config", directory / "bulkhead.yaml", "--log-level", "error"], port, directory)
+    stamp = servers.manifest("header-000", servers.PLUGIN, "phase: AUTHN, failStrategy: FAIL_CLOSE")
+    stuck = servers.manifest("stuck", STUCK, "phase: STATS, failStrategy: FAIL_CLOSE", "stuck")
+    return servers.run_bulkhead(
+        directory, upstream, {"header-000": stamp, "stuck": stuck}, {"stuck": f"name: stuck\n{POLICY}"})
 
 
 class _Attack:
@@ -102,7 +77,7 @@ def tables(chosen, directory, started, say):
     upstream = next(server for server in started if server.name == "nginx")
     script = directory / "attack.lua"
     script.write_text('wrk.method = "POST"\nwrk.body = "body"\n')
-    server = _start_bulkhead(directory / "bulkhead-stuck", upstream, "stuck")
+    server = _start_bulkhead(directory / "bulkhead-stuck", upstream)
     started.append(server)
     load.check(server, 1)
     load.run_wrk(server, VICTIMS, 1)
