@@ -135,10 +135,11 @@ public final class WorkerChannel {
     bh_store_seq(memory, 0)
   }
 
-  /// Sleeps that long, or until a signal comes, whatever is in the rings: for a worker that waits for room.
-  public func pause(nanoseconds: UInt64) {
-    // The word is 0 while the worker is awake, so nobody wakes it.
-    bh_futex_wait(memory, 0, max(nanoseconds, 1))
+  /// Sleeps that long, or until a signal comes, whatever is in the rings, by the one system call that the filter allows for
+  /// it: for a worker that waits for room, and for one on its way out.
+  public static func pause(nanoseconds: UInt64) {
+    var word: UInt32 = 0
+    bh_futex_wait(&word, 0, max(nanoseconds, 1))
   }
 
   /// Waits up to that long for a callback without sleeping.
@@ -185,13 +186,5 @@ public final class WorkerChannel {
     bh_store64_relaxed(page + 40, memoryBytes)
     bh_store64_relaxed(page + 56, droppedLogLines)
     bh_store_release(page, version &+ 2)
-  }
-}
-
-extension WorkerChannel {
-  /// Sleeps that long, without a channel.
-  public static func pause(nanoseconds: UInt64) {
-    var word: UInt32 = 0
-    bh_futex_wait(&word, 0, max(nanoseconds, 1))
   }
 }

@@ -44,7 +44,7 @@ final class WorkerServices: HostServices {
     var pause: UInt64 = 2_000
     repeat {
       channel.ring(loop: loop)
-      channel.pause(nanoseconds: pause)
+      WorkerChannel.pause(nanoseconds: pause)
       pause = min(pause &* 2, 1_000_000)
       if try channel.reply(record, loop: loop) { return }
     } while Clock.monotonicNanoseconds < end

@@ -12,17 +12,22 @@ import Testing
     return walk
   }
 
-  private func text(_ queue: ByteQueue) -> String { String(decoding: queue.bytes, as: UTF8.self) }
-
-  /// Whatever the plugins pause and release, and whoever fails: all bytes come out, in order, and the end behind them.
-  @Test(arguments: 0..<200) func nothingIsLostOrTurnedAround(seed: Int) {
+  /// Numbers from 0 to below the one asked for, the same ones for each seed.
+  private static func random(seed: Int) -> (Int) -> Int {
     var state = UInt64(seed) &* 0x9E37_79B9_7F4A_7C15 | 1
-    func random(_ below: Int) -> Int {
+    return { below in
       state ^= state << 13
       state ^= state >> 7
       state ^= state << 17
       return Int(truncatingIfNeeded: state >> 16) % below
     }
+  }
+
+  private func text(_ queue: ByteQueue) -> String { String(decoding: queue.bytes, as: UTF8.self) }
+
+  /// Whatever the plugins pause and release, and whoever fails: all bytes come out, in order, and the end behind them.
+  @Test(arguments: 0..<200) func nothingIsLostOrTurnedAround(seed: Int) {
+    let random = Self.random(seed: seed)
     let walk = walk(1 + random(4))
     let hasTrailers = random(2) == 0
     var dead: Set<Int> = []
@@ -145,13 +150,7 @@ import Testing
 
   /// Against an array, with values small and large.
   @Test(arguments: 0..<20) func splicesInAnyOrderAreThoseOfAnArray(seed: Int) {
-    var state = UInt64(seed) &* 0x9E37_79B9_7F4A_7C15 | 1
-    func random(_ below: Int) -> Int {
-      state ^= state << 13
-      state ^= state >> 7
-      state ^= state << 17
-      return Int(truncatingIfNeeded: state >> 16) % below
-    }
+    let random = Self.random(seed: seed)
     var queue = ByteQueue()
     var array: [UInt8] = []
     for step in 0..<300 {

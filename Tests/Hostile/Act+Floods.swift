@@ -158,7 +158,7 @@ extension Act {
           channel.worker.begin(
             callback: CallbackKind.tick.rawValue, loop: 63, stream: .max, sequence: .max,
             nowNanoseconds: Clock.monotonicNanoseconds)
-          channel.worker.pause(nanoseconds: 500_000)
+          WorkerChannel.pause(nanoseconds: 500_000)
         }
       }
     },
@@ -181,7 +181,7 @@ extension Act {
     "late": Act { channel in
       channel.serve { _, _ in
         let end = Clock.monotonicNanoseconds &+ 150_000_000
-        while Clock.monotonicNanoseconds < end { channel.worker.pause(nanoseconds: 5_000_000) }
+        while Clock.monotonicNanoseconds < end { WorkerChannel.pause(nanoseconds: 5_000_000) }
         return false
       }
     },

@@ -77,7 +77,7 @@ final class RawChannel {
     bytes.withUnsafeBytes { bytes in
       while (try? worker.reply(bytes, loop: loop)) == false {
         worker.ring(loop: loop)
-        worker.pause(nanoseconds: 50_000)
+        WorkerChannel.pause(nanoseconds: 50_000)
       }
     }
   }
@@ -107,7 +107,7 @@ final class RawChannel {
 
   /// Does nothing any more.
   func sleep() -> Never {
-    while true { worker.pause(nanoseconds: 1_000_000_000) }
+    while true { WorkerChannel.pause(nanoseconds: 1_000_000_000) }
   }
 }
 

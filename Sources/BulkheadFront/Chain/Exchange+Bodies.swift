@@ -428,8 +428,7 @@ extension Exchange {
       walk.stages[index].role.place == place
     else { return }
     walk.outstanding = .nothing
-    if walk.redispatches.allows(fate, within: chain.hosts[place].settings.admissionWait) {
-      link.host.counters.redispatched &+= 1
+    if walk.redispatches.allows(fate, of: link.host) {
       walk.takeBack(index)
       // Its other callback may have met another worker by now.
       if plugins[place].link === link { plugins[place] = PluginState() }

@@ -340,8 +340,7 @@ extension Exchange {
     guard case .callback(let awaited, let number) = awaiting, awaited === link, number == sequence, place == position
     else { return }
     awaiting = .nothing
-    if redispatches.allows(fate, within: chain.hosts[place].settings.admissionWait) {
-      link.host.counters.redispatched &+= 1
+    if redispatches.allows(fate, of: link.host) {
       if plugins[place].link === link { plugins[place] = PluginState() }
       callAgain()
     } else {

@@ -23,4 +23,11 @@ struct Redispatches {
     count &+= 1
     return count <= 2 || now < until
   }
+
+  /// Asks whether a worker of the plugin may have the callback that another one has lost, and counts it if so.
+  mutating func allows(_ fate: ChannelLedger.Fate, of host: PluginHost) -> Bool {
+    guard allows(fate, within: host.settings.admissionWait) else { return false }
+    host.counters.redispatched &+= 1
+    return true
+  }
 }
