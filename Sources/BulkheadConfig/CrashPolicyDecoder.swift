@@ -9,6 +9,7 @@ struct CrashPolicyDecoder {
     "stability", "exhaustion", "failStrategy", "workers", "standby", "recycling", "failAnswer", "memoryLimit",
     "cpuPercent", "rings",
     "bufferLimit", "callsInFlight", "logLinesPerSecond", "capabilities", "isolation",
+    "renewals",
   ]
   /// What a policy may say.
   static let policyKeys = ["name", "extends"] + valueKeys
@@ -124,6 +125,7 @@ struct CrashPolicyDecoder {
       }
       reader.set(\.recycling.memory, recycling["memory"]) { $0.byteCount(memory) }
     }
+    reader.set(\.renewals, section["renewals"]) { $0.integer(0...CrashPolicy.maximumRenewals) }
     if let answer = section["failAnswer"]?.section(["status", "body"]) {
       reader.set(\.failAnswer.status, answer["status"]) { $0.integer(400...599) }
       reader.set(\.failAnswer.body, answer["body"]) { field -> String?? in answerBody(field).map { .some($0) } }

@@ -48,6 +48,7 @@ extension CrashPolicy {
         layers == IsolationLayer.allCases ? "all" : "[\(layers.map(\.rawValue).joined(separator: ", "))]"
       ),
       ("isolation.seccomp", isolation.seccomp),
+      ("renewals", "\(renewals)"),
     ]
   }
 }

@@ -94,6 +94,9 @@ public enum ShippedPolicies {
       required: []
       seccomp: worker
 
+    # How often a worker gives its plugin a fresh VM in place of one that ended, before it is replaced itself.
+    renewals: 1000
+
     """
 
   private static let failFast = """
@@ -178,6 +181,7 @@ public enum ShippedPolicies {
     logLinesPerSecond: 20
     isolation:
       required: all
+    renewals: 0
 
     """
 

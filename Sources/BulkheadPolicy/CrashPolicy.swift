@@ -174,6 +174,9 @@ public struct CrashPolicy: Hashable, Sendable {
   public var cpuPercent: Int?
   public var rings = Rings()
   public var isolation = Isolation()
+  /// How often a worker may give its plugin a fresh VM in place of one that ended, before it is replaced by a fresh
+  /// process; 0: each end of a VM is the end of its worker.
+  public var renewals = 1_000
 
   public init(
     name: String = "default", callbackDeadline: Duration = .milliseconds(100), startDeadline: Duration = .seconds(5),

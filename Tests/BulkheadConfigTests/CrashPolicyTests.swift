@@ -55,6 +55,7 @@ import Testing
     #expect(untrusted.isolation.required == IsolationLayer.allCases)
     #expect(untrusted.cpuPercent == 50)
     #expect(!untrusted.exhaustion.retries)
+    #expect(untrusted.renewals == 0, "a guest that died may own its process")
   }
 
   @Test func aFileOfTheDirectoryComesBeforeTheShippedOneOfItsName() throws {
@@ -94,6 +95,7 @@ import Testing
       cpuPercent: 23
       rings: {callbacks: 4MiB, replies: 8MiB}
       isolation: {required: [seccomp, landlock, seccomp], seccomp: my_own-1}
+      renewals: 25
       """
     ])
     var expected = CrashPolicy(
@@ -122,6 +124,7 @@ import Testing
     expected.rings.callbacks = .mebibytes(4)
     expected.rings.replies = .mebibytes(8)
     expected.isolation = .init(required: [.landlock, .seccomp], seccomp: "my_own-1")
+    expected.renewals = 25
     #expect(try tree.load().policies["p"]?.policy == expected)
   }
 
