@@ -9,7 +9,7 @@ struct CrashPolicyDecoder {
     "stability", "exhaustion", "failStrategy", "workers", "standby", "recycling", "failAnswer", "memoryLimit",
     "cpuPercent", "rings",
     "bufferLimit", "callsInFlight", "logLinesPerSecond", "capabilities", "isolation",
-    "renewals",
+    "renewals", "vms", "slow",
   ]
   /// What a policy may say.
   static let policyKeys = ["name", "extends"] + valueKeys
@@ -126,6 +126,11 @@ struct CrashPolicyDecoder {
       reader.set(\.recycling.memory, recycling["memory"]) { $0.byteCount(memory) }
     }
     reader.set(\.renewals, section["renewals"]) { $0.integer(0...CrashPolicy.maximumRenewals) }
+    reader.set(\.virtualMachines, section["vms"]) { field in
+      if case .scalar(.string("stream")) = field.value.content { return .perStream }
+      return field.integer(1...CrashPolicy.maximumVirtualMachines).map { .shared($0) }
+    }
+    reader.set(\.slow, section["slow"]) { $0.duration(.milliseconds(1)...hour) }
     if let answer = section["failAnswer"]?.section(["status", "body"]) {
       reader.set(\.failAnswer.status, answer["status"]) { $0.integer(400...599) }
       reader.set(\.failAnswer.body, answer["body"]) { field -> String?? in answerBody(field).map { .some($0) } }

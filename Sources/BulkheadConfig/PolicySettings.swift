@@ -48,9 +48,15 @@ extension CrashPolicy {
         layers == IsolationLayer.allCases ? "all" : "[\(layers.map(\.rawValue).joined(separator: ", "))]"
       ),
       ("isolation.seccomp", isolation.seccomp),
-      ("renewals", "\(renewals)"),
+      ("renewals", "\(renewals)"), ("vms", virtualMachines == .perStream ? "stream" : "\(virtualMachines.count)"),
+      ("slow", time(slow)),
     ]
   }
+}
+
+extension CrashPolicy.VirtualMachines {
+  /// How many there are; 0 where each stream has its own.
+  fileprivate var count: Int { if case .shared(let count) = self { count } else { 0 } }
 }
 
 extension ByteCount {

@@ -97,6 +97,11 @@ public enum ShippedPolicies {
     # How often a worker gives its plugin a fresh VM in place of one that ended, before it is replaced itself.
     renewals: 1000
 
+    # How many VMs a worker spreads its plugin's streams over: a number, or 'stream' for one of its own for each stream.
+    vms: 1
+    # After that time a callback holds up its own stream and those with state in its VM alone: others go to another worker.
+    slow: 5ms
+
     """
 
   private static let failFast = """

@@ -34,6 +34,8 @@ public struct EventInfo: Hashable, Sendable, Codable {
     public static let workerKilled = Kind(rawValue: "worker_killed")
     /// A worker ended otherwise; `crash` says what it was doing.
     public static let workerCrashed = Kind(rawValue: "worker_crashed")
+    /// A VM of a worker ended, and the worker went on with a fresh one; `crash` says what it was doing.
+    public static let vmCrashed = Kind(rawValue: "vm_crashed")
     /// What the crash policy decided: the next worker waits for its time; the crash budget is spent, while other workers
     /// serve on, or with the last one; a worker has reached a limit of recycling and is to be replaced; a standby takes
     /// streams now.
@@ -55,7 +57,7 @@ public struct EventInfo: Hashable, Sendable, Codable {
     /// All that this version knows.
     public static let all: [Kind] = [
       .started, .stopping, .frontStarted, .frontReady, .frontEnded, .workerStarted, .workerReady, .workerEnded,
-      .workerFailed, .workerInterrupted, .workerKilled, .workerCrashed, .backoff, .budgetSpent, .quarantined, .recycled,
+      .workerFailed, .workerInterrupted, .workerKilled, .workerCrashed, .vmCrashed, .backoff, .budgetSpent, .quarantined, .recycled,
       .standbyServes, .restart, .reset, .reloaded, .reloadRefused, .upgraded, .upgradeFailed,
     ]
   }

@@ -8,6 +8,22 @@ extension CrashPolicy {
   /// The most fresh VMs that one worker may give its plugin in place of those that ended.
   public static let maximumRenewals = 1_000_000
 
+  /// The most VMs of one worker, and the most streams that have one of their own there at once.
+  public static let maximumVirtualMachines = 64
+  /// How many guests' memory limits all VMs of a worker may have together where each stream has its own.
+  private static let perStreamShare = 8
+
+  /// The most linear memory that all guests of one worker may have together.
+  public var guestMemory: ByteCount {
+    let count =
+      switch virtualMachines {
+      // One more is kept ready for a while after the end of one.
+      case .shared(let count): count + (renewals > 0 ? 1 : 0)
+      case .perStream: Self.perStreamShare
+      }
+    return ByteCount(bytes: memoryLimit.bytes.multipliedReportingOverflow(by: UInt64(clamping: count)).partialValue)
+  }
+
   /// The least ring, in bytes, that takes a body of so many in one record: a record has at most half of its ring, and
   /// beside the body its heads and edits.
   public static func ringBytes(bufferBytes: UInt64) -> UInt64 {

@@ -133,6 +133,14 @@ public struct CrashPolicy: Hashable, Sendable {
     }
   }
 
+  /// How streams are spread over the VMs of one worker.
+  public enum VirtualMachines: Hashable, Sendable {
+    /// So many VMs, 1 to `CrashPolicy.maximumVirtualMachines`; a stream belongs to one of them.
+    case shared(Int)
+    /// Each stream has a VM of its own, which goes with it: no state lives across streams.
+    case perStream
+  }
+
   /// What `bulkhead/policy` of a manifest says.
   public var name: String
   /// The longest that one callback may run.
@@ -177,6 +185,10 @@ public struct CrashPolicy: Hashable, Sendable {
   /// How often a worker may give its plugin a fresh VM in place of one that ended, before it is replaced by a fresh
   /// process; 0: each end of a VM is the end of its worker.
   public var renewals = 1_000
+  /// How the plugin's streams are spread over VMs within one worker.
+  public var virtualMachines = VirtualMachines.shared(1)
+  /// After that time a callback holds up no streams but its own and those with state in its VM; nil: it always does.
+  public var slow: Duration? = .milliseconds(5)
 
   public init(
     name: String = "default", callbackDeadline: Duration = .milliseconds(100), startDeadline: Duration = .seconds(5),

@@ -20,7 +20,9 @@ final class CalloutTable {
   }
 
   private var calls: [UInt32: Call] = [:]
-  private var next: UInt32 = 1
+  private let tokens: CallTokens
+
+  init(_ tokens: CallTokens = CallTokens()) { self.tokens = tokens }
 
   var count: Int { calls.count }
 
@@ -35,8 +37,7 @@ final class CalloutTable {
   /// A token that no call in flight has; never 0.
   func makeToken(_ kind: Kind) -> UInt32 {
     while true {
-      let token = next &<< 2 | kind.rawValue
-      next = next >= UInt32.max >> 2 ? 1 : next &+ 1
+      let token = tokens.next() &<< 2 | kind.rawValue
       if calls[token] == nil { return token }
     }
   }
@@ -51,9 +52,26 @@ final class CalloutTable {
     if let index = owner.calls.firstIndex(of: token) { owner.calls.remove(at: index) }
   }
 
+  /// All that are in flight.
+  var all: [(token: UInt32, call: Call)] { calls.map { ($0.key, $0.value) } }
+
   /// Forgets the calls of a stream that is over.
   func removeAll(of context: StreamContext) {
     for token in context.calls { calls.removeValue(forKey: token) }
     context.calls.removeAll(keepingCapacity: true)
+  }
+}
+
+/// Numbers calls out. The VMs of one process share it: an answer to a call of a VM that is gone finds none of a later one.
+/// One thread.
+public final class CallTokens {
+  private var last: UInt32 = 0
+
+  public init() {}
+
+  /// The next number, from 1 to 2^30 - 1 and then anew.
+  func next() -> UInt32 {
+    last = last >= UInt32.max >> 2 ? 1 : last &+ 1
+    return last
   }
 }

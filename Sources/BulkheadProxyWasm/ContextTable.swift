@@ -60,6 +60,9 @@ struct ContextTable {
     values[hole] = nil
   }
 
+  /// All contexts, in no order.
+  var all: [StreamContext] { values.compactMap { $0 } }
+
   private mutating func grow() {
     let (oldKeys, oldValues) = (keys, values)
     keys = Array(repeating: 0, count: oldKeys.count * 2)

@@ -60,6 +60,14 @@ extension PluginHost {
     return builder.add(code, key: key.bytes, value: message)
   }
 
+  /// The calls out that are in flight, by the event loop that makes them.
+  public var callsInFlight: [(loop: Int, token: UInt32)] {
+    callouts.all.filter { !$0.call.isOver }.map { ($0.call.loop, $0.token) }
+  }
+
+  /// Whether the call out of that token is one of this VM's.
+  public func made(call token: UInt32) -> Bool { callouts[token] != nil }
+
   /// A stream is over: the front has cancelled its calls.
   func forgetCalls(of context: StreamContext) {
     if !context.calls.isEmpty { callouts.removeAll(of: context) }

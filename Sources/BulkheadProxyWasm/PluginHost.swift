@@ -75,7 +75,7 @@ public final class PluginHost {
   private var lastPendingBytes = 0
   /// What the plugin wants of its own, by event loop, where no reply can carry it.
   private var rootPending: [(loop: Int, builder: ReplyBuilder)] = []
-  let callouts = CalloutTable()
+  let callouts: CalloutTable
   let metrics = MetricLedger()
   let answer = RootAnswer()
   let foreign = ForeignState()
@@ -96,7 +96,12 @@ public final class PluginHost {
   /// - Parameters:
   ///   - guest: instantiated with this host's hostcalls; retained.
   ///   - services: retained.
-  public init(guest: any Guest, services: any HostServices, configuration: PluginConfiguration) {
+  ///   - callTokens: numbers calls out; shared by the VMs of a process.
+  public init(
+    guest: any Guest, services: any HostServices, configuration: PluginConfiguration,
+    callTokens: CallTokens = CallTokens()
+  ) {
+    callouts = CalloutTable(callTokens)
     self.guest = guest
     self.services = services
     self.configuration = configuration
@@ -415,4 +420,11 @@ public final class PluginHost {
 
   /// How many streams have a context.
   public var streamCount: Int { byID.count }
+
+  /// The streams that have a context and that the front has not ended.
+  public var openStreams: [(loop: Int, stream: UInt32)] { byStream.all.map { ($0.loop, $0.stream) } }
+
+  /// Whether a stream that the front has not ended has a context.
+  @inline(__always)
+  public func knows(stream: UInt32, loop: Int) -> Bool { byStream[StreamContext.key(loop: loop, stream: stream)] != nil }
 }

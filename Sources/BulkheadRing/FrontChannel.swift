@@ -7,6 +7,7 @@ import CBulkheadRing
 public final class FrontChannel {
   private let memory: UnsafeMutableRawPointer
   private let cursors: UnsafeMutableRawPointer
+  private let loop: Int
   private var callbacks: RingProducer
   private var replies: RingConsumer
   private var answers: RingProducer
@@ -17,6 +18,7 @@ public final class FrontChannel {
   public init?(memory: UnsafeMutableRawPointer, layout: ChannelLayout, loop: Int) {
     guard loop >= 0, loop < layout.eventLoops else { return nil }
     self.memory = memory
+    self.loop = loop
     let cursors = memory + layout.cursors(loop)
     self.cursors = cursors
     callbacks = RingProducer(
@@ -126,6 +128,19 @@ public final class FrontChannel {
   /// Says that the loop is awake: the worker need not ring.
   @inline(__always)
   public func wakeUp() { bh_store_release(cursors + 384, 0) }
+
+  /// Takes back the records that begin a stream, up to that sequence: the worker passes over those that it has not begun by
+  /// now, and says so of each.
+  ///
+  /// - Returns: the sequence of the record of this loop that the worker says it has begun; 0 where it is at none. That one
+  ///   alone may have been begun or not: its reply tells.
+  public func revoke(through sequence: UInt64) -> UInt64 {
+    bh_store64_relaxed(cursors + 448, sequence)
+    // The worker writes what it begins before it looks whether that was taken back.
+    bh_fence_seq()
+    let status = status
+    return Int(status.eventLoop) == loop ? status.sequence : 0
+  }
 
   /// What the worker says it is doing. It may lie; that hurts its own plugin alone.
   public var status: WorkerStatus { WorkerStatus(page: UnsafeRawPointer(memory + ChannelLayout.statusPage)) }

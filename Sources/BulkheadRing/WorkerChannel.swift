@@ -55,6 +55,9 @@ public final class WorkerChannel {
     return false
   }
 
+  /// Event loops of the front.
+  public var eventLoops: Int { sections.count }
+
   /// Publishes a reply on the loop's ring and rings its doorbell where it sleeps.
   ///
   /// - Returns: false where the ring is full: the front is behind; try again.
@@ -159,8 +162,11 @@ public final class WorkerChannel {
   }
 
   /// Writes what the worker starts to do onto its status page.
+  ///
+  /// - Returns: what stands for this run alone, for those who interrupt it: `WorkerStatus.runNumber`.
   @inline(__always)
-  public func begin(callback: UInt16, loop: Int, stream: UInt32, sequence: UInt64, nowNanoseconds: UInt64) {
+  @discardableResult
+  public func begin(callback: UInt16, loop: Int, stream: UInt32, sequence: UInt64, nowNanoseconds: UInt64) -> UInt32 {
     let page = memory + ChannelLayout.statusPage
     let version = bh_load_relaxed(page)
     bh_store_release(page, version &+ 1)
@@ -171,6 +177,16 @@ public final class WorkerChannel {
     bh_store64_relaxed(page + 16, sequence)
     bh_store64_relaxed(page + 24, nowNanoseconds)
     bh_store_release(page, version &+ 2)
+    return WorkerStatus.runNumber(callbacks: bh_load64_relaxed(page + 32))
+  }
+
+  /// Whether the front has taken back the record of that loop and sequence, which begins a stream. To be asked after
+  /// `begin`: the front that takes it back afterwards sees that it was begun.
+  @inline(__always)
+  public func isRevoked(sequence: UInt64, loop: Int) -> Bool {
+    guard loop >= 0, loop < sections.count else { return false }
+    bh_fence_seq()
+    return sequence <= bh_load64_relaxed(sections[loop].cursors + 448)
   }
 
   /// Writes that the worker is idle again.

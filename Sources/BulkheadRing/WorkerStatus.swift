@@ -18,6 +18,13 @@ public struct WorkerStatus: Equatable, Sendable {
   public var sleeps: UInt64
   public var droppedLogLines: UInt64
 
+  /// Stands for what the worker runs now, and for nothing that it runs before or after that, over two thousand million
+  /// runs; never 0. An interrupt that carries it reaches no other callback.
+  public var runNumber: UInt32 { Self.runNumber(callbacks: callbacks) }
+
+  @inline(__always)
+  static func runNumber(callbacks: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: callbacks & 0x7fff_ffff) &+ 1 }
+
   /// How many bytes of the page matter, for those who `pread` it from `ChannelLayout.statusPage`.
   public static let byteCount = 64
 

@@ -42,11 +42,12 @@ public struct HostFunction: Sendable {
 
 /// What Wasmtime hands back to the trampoline: one for each function that was linked, owned by the linker.
 final class HostBinding {
-  unowned(unsafe) let instance: Instance
+  /// Set while the code of any instance runs: only that calls.
+  let running: RunningInstance
   let number: UInt32
 
-  init(instance: Instance, number: UInt32) {
-    self.instance = instance
+  init(running: RunningInstance, number: UInt32) {
+    self.running = running
     self.number = number
   }
 
@@ -54,7 +55,7 @@ final class HostBinding {
   static let trampoline: wasmtime_func_unchecked_callback_t = { data, caller, values, _ in
     guard let data, let values else { return nil }
     return Unmanaged<HostBinding>.fromOpaque(data)._withUnsafeGuaranteedRef { binding in
-      binding.instance.serve(binding.number, UnsafeMutableRawPointer(values))
+      binding.running.instance?.serve(binding.number, UnsafeMutableRawPointer(values))
     }
   }
 

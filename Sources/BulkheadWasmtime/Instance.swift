@@ -9,7 +9,8 @@ public struct ExportedFunction {
   public let hasResult: Bool
 }
 
-/// One guest: a store with its bounds, the host functions it was linked with, its exports and its memory.
+/// One guest: a store with its bounds, its exports and its memory. Many can be made of one `LinkedModule`, one after the
+/// other or beside each other: nothing of one is seen by another.
 ///
 /// One thread. After a `GuestFault` the guest's state is that of the middle of a call: nothing may be called any more,
 /// and every call throws the same fault again.
@@ -20,8 +21,7 @@ public final class Instance {
   private let engine: Engine
   private let store: OpaquePointer
   private let context: OpaquePointer
-  private let linker: OpaquePointer
-  private var module: Module?
+  private var linked: LinkedModule?
   private var instance = wasmtime_instance_t()
   private var guestMemory = wasmtime_memory_t()
   private var hasMemory = false
@@ -42,24 +42,19 @@ public final class Instance {
   ///
   /// - Throws: `WasmtimeError` where there is no memory for it.
   public init(engine: Engine, memoryLimit: UInt64) throws(WasmtimeError) {
-    guard let store = wasmtime_store_new(engine.pointer, nil, nil), let context = wasmtime_store_context(store),
-      let linker = wasmtime_linker_new(engine.pointer)
+    guard let store = wasmtime_store_new(engine.pointer, nil, nil), let context = wasmtime_store_context(store)
     else { throw WasmtimeError(action: "make a store for the guest", reason: "Wasmtime gave none") }
     self.engine = engine
     self.store = store
     self.context = context
-    self.linker = linker
     self.memoryLimit = memoryLimit
     wasmtime_store_limiter(store, Int64(clamping: memoryLimit), 1 << 20, 1, 16, 1)
     wasmtime_context_set_epoch_deadline(context, 1)
   }
 
-  deinit {
-    wasmtime_linker_delete(linker)
-    wasmtime_store_delete(store)
-  }
+  deinit { wasmtime_store_delete(store) }
 
-  /// Links the module's imports and makes the instance. The module's start function, if it has one, runs here.
+  /// Links the module's imports and makes the instance, for a module of which there is only one.
   ///
   /// - Parameters:
   ///   - functions: what the host offers; only what the module imports is linked.
@@ -68,18 +63,19 @@ public final class Instance {
   public func instantiate(
     _ module: Module, functions: [HostFunction], host: any HostFunctions
   ) throws(InstantiationError) {
-    self.host = host
-    self.module = module
-    try link(module.imports, functions)
-    var pre: OpaquePointer?
-    let linkError = wasmtime_linker_instantiate_pre(linker, module.pointer, &pre)
-    if let error = WasmtimeError("link the module", linkError) { throw .refused(error) }
-    guard let pre else { throw .refused(WasmtimeError(action: "link the module", reason: "nothing came")) }
-    defer { wasmtime_instance_pre_delete(pre) }
+    try instantiate(try LinkedModule(module, engine: engine, functions: functions), host: host)
+  }
 
+  /// Makes the instance. The module's start function, if it has one, runs here.
+  ///
+  /// - Parameter host: serves the guest's calls; not retained, it must live as long as this object.
+  /// - Throws: `InstantiationError`.
+  public func instantiate(_ linked: LinkedModule, host: any HostFunctions) throws(InstantiationError) {
+    self.host = host
+    self.linked = linked
     var trap: OpaquePointer?
     enter()
-    let error = wasmtime_instance_pre_instantiate(pre, context, &instance, &trap)
+    let error = wasmtime_instance_pre_instantiate(linked.pre, context, &instance, &trap)
     leave()
     if trap != nil, let fault = conclude(trap: trap, error: nil) { throw .fault(fault) }
     if let error = WasmtimeError("instantiate the module", error) { throw .refused(error) }
@@ -90,40 +86,6 @@ public final class Instance {
     guestMemory = item.of.memory
     hasMemory = true
     wasmtime_extern_delete(&item)
-  }
-
-  private func link(_ imports: [ModuleImport], _ functions: [HostFunction]) throws(InstantiationError) {
-    // A name may be offered under more than one type.
-    var offered: [String: [HostFunction]] = [:]
-    for function in functions { offered["\(function.module).\(function.name)", default: []].append(function) }
-    var linked: Set<String> = []
-    var missing: [String] = []
-    for wanted in imports {
-      let name = "\(wanted.module).\(wanted.name)"
-      guard wanted.kind == .function, let first = offered[name]?.first else {
-        missing.append(wanted.kind == .function ? name : "\(name) (a \(wanted.kind.name))")
-        continue
-      }
-      guard let function = wanted.type.map({ type in offered[name]?.first { $0.type == type } }) ?? first else {
-        missing.append("\(name) as \(wanted.type.map { "\($0)" } ?? "?") (the host's is \(first.type))")
-        continue
-      }
-      guard linked.insert(name).inserted else { continue }
-      try define(function)
-    }
-    if !missing.isEmpty { throw .unknownImports(missing) }
-  }
-
-  private func define(_ function: HostFunction) throws(InstantiationError) {
-    guard let type = function.type.makeType() else {
-      throw .refused(WasmtimeError(action: "link \(function.name)", reason: "its type cannot be expressed"))
-    }
-    defer { wasm_functype_delete(type) }
-    let binding = Unmanaged.passRetained(HostBinding(instance: self, number: function.number))
-    let error = wasmtime_linker_define_func_unchecked(
-      linker, function.module, function.module.utf8.count, function.name, function.name.utf8.count, type,
-      HostBinding.trampoline, binding.toOpaque(), HostBinding.release)
-    if let error = WasmtimeError("link \(function.name)", error) { throw .refused(error) }
   }
 
   private func export(_ name: String) -> wasmtime_extern_t? {
@@ -199,6 +161,7 @@ public final class Instance {
   private func enter() {
     depth &+= 1
     guard depth == 1 else { return }
+    linked?.running.instance = self
     wasmtime_context_set_epoch_deadline(context, 1)
     bh_interrupt_begin(UInt32(truncatingIfNeeded: callbackSequence))
   }

@@ -164,6 +164,10 @@ public enum FrontEvent: Equatable, Sendable {
   case chainRefused(generation: UInt32, detail: String)
   /// The plugin is in no chain that has streams, and its workers owe nothing: they may go.
   case pluginDrained(plugin: UInt32)
+  /// A callback of the worker runs past its deadline: it is to be interrupted. `run` stands for what it ran then
+  /// (`WorkerStatus.runNumber`); the rest is as in `callbackLost`. Where that does not end it, a `workerFault` follows.
+  case callbackOverdue(
+    worker: UInt64, run: UInt32, kind: UInt16, stream: UInt32, requestID: String, milliseconds: UInt32)
 
   /// The most of `metrics`' text in one message, in bytes.
   public static let maximumMetricsText = 48 << 10
@@ -178,6 +182,7 @@ public enum FrontEvent: Equatable, Sendable {
     case chainRefused, pluginDrained
     case statistics = 48
     case callbackLost
+    case callbackOverdue = 60
   }
 
   public func encoded() -> [UInt8] {
@@ -231,6 +236,14 @@ public enum FrontEvent: Equatable, Sendable {
     case .pluginDrained(let plugin):
       writer.u8(Kind.pluginDrained.rawValue)
       writer.u32(plugin)
+    case .callbackOverdue(let worker, let run, let kind, let stream, let requestID, let milliseconds):
+      writer.u8(Kind.callbackOverdue.rawValue)
+      writer.u64(worker)
+      writer.u32(run)
+      writer.u16(kind)
+      writer.u32(stream)
+      writer.cut(requestID, to: Self.maximumRequestID)
+      writer.u32(milliseconds)
     }
     return writer.array
   }
@@ -272,6 +285,12 @@ public enum FrontEvent: Equatable, Sendable {
       self = .chainRefused(
         generation: try reader.u32("chainRefused.generation"), detail: try reader.string("chainRefused.detail"))
     case .pluginDrained: self = .pluginDrained(plugin: try reader.u32("pluginDrained.plugin"))
+    case .callbackOverdue:
+      self = .callbackOverdue(
+        worker: try reader.u64("callbackOverdue.worker"), run: try reader.u32("callbackOverdue.run"),
+        kind: try reader.u16("callbackOverdue.kind"), stream: try reader.u32("callbackOverdue.stream"),
+        requestID: try reader.string("callbackOverdue.requestID", atMost: Self.maximumRequestID),
+        milliseconds: try reader.u32("callbackOverdue.milliseconds"))
     }
     try reader.end("event")
   }

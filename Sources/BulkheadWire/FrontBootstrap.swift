@@ -86,6 +86,16 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var deadlines = Deadlines()
     /// The longest that a stream waits for a ready worker.
     public var admissionWait: UInt32
+    /// Whether a worker replaces a VM that ended by a fresh one, and lives on.
+    public var renews = false
+    /// The longest that the start of a VM may take.
+    public var startDeadline: UInt32 = 5_000
+    /// From the interrupt of a callback past its deadline to the end of the worker.
+    public var grace: UInt32 = 250
+    /// After that time a callback holds up no streams that are new to its VM; 0: it always does.
+    public var slow: UInt32 = 0
+    /// VMs of one worker; 0: each stream has its own.
+    public var virtualMachines: UInt32 = 1
     public init(
       name: String, failStrategy: FailStrategy, callbacks: CallbackSet, callbackDeadline: UInt32, admissionWait: UInt32
     ) {
@@ -239,6 +249,8 @@ public struct FrontBootstrap: Equatable, Sendable {
       writer.bool(plugin.quarantineStrategy != nil)
       if let strategy = plugin.quarantineStrategy { writer.u8(strategy.code) }
       writer.u32(plugin.workers)
+      writer.bool(plugin.renews)
+      for number in [plugin.startDeadline, plugin.grace, plugin.slow, plugin.virtualMachines] { writer.u32(number) }
       for time in [plugin.deadlines.headers, plugin.deadlines.body, plugin.deadlines.log, plugin.deadlines.tick] {
         writer.u32(time)
       }
@@ -319,6 +331,14 @@ public struct FrontBootstrap: Equatable, Sendable {
       plugin.workers = try reader.u32("plugin.workers")
       guard (1...UInt32(Limits.maximumWorkers)).contains(plugin.workers) else {
         throw WireError(.tooLarge, "plugin.workers")
+      }
+      plugin.renews = try reader.bool("plugin.renews")
+      plugin.startDeadline = try reader.u32("plugin.startDeadline")
+      plugin.grace = try reader.u32("plugin.grace")
+      plugin.slow = try reader.u32("plugin.slow")
+      plugin.virtualMachines = try reader.u32("plugin.virtualMachines")
+      guard plugin.virtualMachines <= WorkerBootstrap.maximumVirtualMachines else {
+        throw WireError(.tooLarge, "plugin.virtualMachines")
       }
       plugin.deadlines.headers = try reader.u32("plugin.deadlines.headers")
       plugin.deadlines.body = try reader.u32("plugin.deadlines.body")

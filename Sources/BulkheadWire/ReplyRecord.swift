@@ -4,7 +4,7 @@ import BulkheadCore
 ///
 /// Layout, little-endian: u16 kind, u16 flags, u32 stream, u64 sequence, u32 number of operations, the operations (see
 /// `ReplyOperation`), then, with the flag `localResponse`, a `LocalResponse`. A `hostcall` has no operations and no flags:
-/// a `HostcallRequest` follows the head.
+/// a `HostcallRequest` follows the head. Nor have `vmEnded`, where a `VMEnd` follows, and `discarded`, where nothing does.
 public struct ReplyRecord {
   public enum Kind: UInt16, Sendable {
     /// The outcome of the callback whose sequence it carries.
@@ -15,6 +15,11 @@ public struct ReplyRecord {
     /// A question that the worker waits for, answered on the ring for that: the sequence is its number, the stream
     /// `CallbackRecord.noStream`.
     case hostcall = 3
+    /// A VM of the worker has ended and the worker goes on with a fresh one: a `VMEnd` follows the head. The sequence is that
+    /// of the callback that it ended in, which has no other reply; 0 where it was at none of this event loop that has one.
+    case vmEnded = 4
+    /// The callback was not run: its stream is not known to any VM (any more), or the front took the record back.
+    case discarded = 5
   }
 
   public struct Flags: OptionSet, Sendable {
@@ -70,10 +75,15 @@ public struct ReplyRecord {
     let operations = try reader.u32("reply.operations")
     guard operations <= UInt32(Self.maximumOperations) else { throw WireError(.tooLarge, "reply.operations") }
     operationCount = Int(operations)
-    if kind == .hostcall {
+    switch kind {
+    case .callbackDone, .streamAction: break
+    case .hostcall:
       guard flags.isEmpty, operations == 0, stream == CallbackRecord.noStream else {
         throw WireError(.malformed, "reply.hostcall")
       }
+    case .vmEnded, .discarded:
+      guard flags.isEmpty, operations == 0 else { throw WireError(.malformed, "reply.operations") }
+      if kind == .discarded { try reader.end("reply.discarded") }
     }
     rest = reader
   }

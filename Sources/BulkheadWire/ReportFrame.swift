@@ -23,6 +23,40 @@ public enum ReportFrame: Equatable, Sendable {
   case compiled(CompiledModule)
   /// Compiler: the module is refused; `detail` says why and, where known, what to do.
   case refused(detail: String)
+  /// Worker: one of its VMs has ended, and it makes a fresh one in its place.
+  case vmEnded(VMDeath)
+  /// Worker: the fresh VM is configured; how long it took to make it, in microseconds.
+  case vmRenewed(microseconds: UInt64)
+
+  /// How a VM ended, as the worker says it.
+  public struct VMDeath: Equatable, Sendable {
+    public var reason: ExitReason
+    /// For people.
+    public var detail: String
+    /// A Wasm frame a line, the innermost first.
+    public var backtrace: String
+    /// `CallbackKind` of the callback that it ended in; may be any number.
+    public var callback: UInt16
+    /// The front's number of the stream, `CallbackRecord.noStream` where it was at none.
+    public var stream: UInt32
+    /// How long the callback had run, in microseconds.
+    public var microseconds: UInt64
+    /// The guest's linear memory, in bytes.
+    public var memoryBytes: UInt64
+
+    public init(
+      reason: ExitReason, detail: String, backtrace: String, callback: UInt16, stream: UInt32, microseconds: UInt64,
+      memoryBytes: UInt64
+    ) {
+      self.reason = reason
+      self.detail = detail
+      self.backtrace = backtrace
+      self.callback = callback
+      self.stream = stream
+      self.microseconds = microseconds
+      self.memoryBytes = memoryBytes
+    }
+  }
 
   /// What a module exports and imports.
   public struct CompiledModule: Equatable, Sendable {
@@ -43,6 +77,8 @@ public enum ReportFrame: Equatable, Sendable {
   private enum Kind: UInt8 {
     case log = 1
     case dropped, isolation, ready, fault, tickPeriod, compiled, refused
+    case vmEnded = 20
+    case vmRenewed
   }
 
   /// Text that is longer is cut, so that a frame never outgrows its bound.
@@ -88,6 +124,18 @@ public enum ReportFrame: Equatable, Sendable {
     case .refused(let detail):
       writer.u8(Kind.refused.rawValue)
       writer.cut(detail, to: Self.maximumText)
+    case .vmEnded(let death):
+      writer.u8(Kind.vmEnded.rawValue)
+      writer.u8(death.reason.code)
+      writer.cut(death.detail, to: 800)
+      writer.cut(death.backtrace, to: 2_800)
+      writer.u16(death.callback)
+      writer.u32(death.stream)
+      writer.u64(death.microseconds)
+      writer.u64(death.memoryBytes)
+    case .vmRenewed(let microseconds):
+      writer.u8(Kind.vmRenewed.rawValue)
+      writer.u64(microseconds)
     }
     writer.patch(UInt32(truncatingIfNeeded: writer.count - at - 4), at: at)
   }
@@ -142,6 +190,17 @@ public enum ReportFrame: Equatable, Sendable {
           }))
     case .refused:
       self = .refused(detail: try reader.string("refused.detail"))
+    case .vmEnded:
+      guard let reason = ExitReason(code: try reader.u8("vmEnded.reason")) else {
+        throw WireError(.unknownValue, "vmEnded.reason")
+      }
+      self = .vmEnded(
+        VMDeath(
+          reason: reason, detail: try reader.string("vmEnded.detail"), backtrace: try reader.string("vmEnded.backtrace"),
+          callback: try reader.u16("vmEnded.callback"), stream: try reader.u32("vmEnded.stream"),
+          microseconds: try reader.u64("vmEnded.microseconds"), memoryBytes: try reader.u64("vmEnded.memoryBytes")))
+    case .vmRenewed:
+      self = .vmRenewed(microseconds: try reader.u64("vmRenewed.microseconds"))
     }
     try reader.end("report")
   }

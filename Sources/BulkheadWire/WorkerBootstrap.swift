@@ -44,6 +44,16 @@ public struct WorkerBootstrap: Equatable, Sendable {
   /// How long a worker that failed waits, once the front knows, before it reports and ends, in microseconds; 0 where no
   /// other worker can take over meanwhile.
   public var endPauseMicroseconds: UInt32 = 0
+  /// Whether a VM that has ended is replaced by a fresh one in the same process.
+  public var renews = false
+  /// The most linear memory that all guests of the worker may have together, in bytes.
+  public var guestMemory: UInt64 = 0
+  /// VMs that the plugin's streams are spread over; 0: each stream has one of its own.
+  public var virtualMachines: UInt32 = 1
+  /// The most VMs of one worker.
+  public static let maximumVirtualMachines: UInt32 = 64
+  /// How long one configured VM more is kept after the end of one, in milliseconds; 0: none is.
+  public var spareMilliseconds: UInt32 = 0
   /// More than that delays the report for nothing.
   public static let maximumEndPause: UInt32 = 100_000
 
@@ -106,6 +116,10 @@ public struct WorkerBootstrap: Equatable, Sendable {
     }
     writer.array(requiredLayers) { $0.u8($1.code) }
     writer.u32(endPauseMicroseconds)
+    writer.bool(renews)
+    writer.u64(guestMemory)
+    writer.u32(virtualMachines)
+    writer.u32(spareMilliseconds)
     return writer.array
   }
 
@@ -167,6 +181,13 @@ public struct WorkerBootstrap: Equatable, Sendable {
     }
     endPauseMicroseconds = try reader.u32("worker.endPause")
     guard endPauseMicroseconds <= Self.maximumEndPause else { throw WireError(.tooLarge, "worker.endPause") }
+    renews = try reader.bool("worker.renews")
+    guestMemory = try reader.u64("worker.guestMemory")
+    virtualMachines = try reader.u32("worker.virtualMachines")
+    guard virtualMachines <= Self.maximumVirtualMachines else {
+      throw WireError(.tooLarge, "worker.virtualMachines")
+    }
+    spareMilliseconds = try reader.u32("worker.spare")
     try reader.end("worker")
   }
 }

@@ -32,7 +32,8 @@ public enum Worker {
     RawDescriptor.close(ChildDescriptor.bootstrap)
     let reporter = Reporter(linesPerSecond: bootstrap.logLinesPerSecond)
 
-    var configuration = WorkerSandbox.Configuration(guestMemory: bootstrap.memoryLimit)
+    var configuration = WorkerSandbox.Configuration(
+      guestMemory: max(bootstrap.guestMemory, bootstrap.memoryLimit))
     configuration.module = ChildDescriptor.Worker.module
     configuration.unprivilegedID = bootstrap.unprivilegedID
     let sandbox: WorkerSandbox
@@ -60,12 +61,14 @@ public enum Worker {
       _exit(ExitCode.unavailable)
     }
     do throws(WorkerStop) {
-      let started = try StartedPlugin(bootstrap, reporter: reporter, modulePath: sandbox.modulePath)
-      // Never given back: tearing the VM down at the end would take system calls that the filter kills for.
-      _ = Unmanaged.passRetained(started)
-      try started.seal(sandbox, bootstrap)
+      let plugin = try LoadedPlugin(bootstrap, reporter: reporter, modulePath: sandbox.modulePath)
+      // Never given back: tearing the engine down at the end would take system calls that the filter kills for.
+      _ = Unmanaged.passRetained(plugin)
+      let pool = try VMPool(plugin, bootstrap)
+      _ = Unmanaged.passRetained(pool)
+      try plugin.seal(sandbox, bootstrap)
       reporter.send(.ready)
-      try ServeLoop(started, bootstrap).run()
+      try ServeLoop(pool, bootstrap).run()
     } catch {
       // The front does not wait for the report, nor for the kernel to take the guest's memory apart.
       RawDescriptor.close(ChildDescriptor.Worker.liveness)
@@ -90,4 +93,6 @@ struct WorkerStop: Error, Equatable {
   var reason: ExitReason
   var detail: String
   var backtrace = ""
+  /// It is the guest's end and none of the process's: a fresh VM may take its place.
+  var endsVMOnly = false
 }

@@ -72,7 +72,7 @@ import Testing
 
   @Test(arguments: [(60, true), (57, true), (55, false), (1, false)] as [(UInt64, Bool)])
   func aTrapNearTheMemoryBoundIsAMatterOfMemory(mebibytes: UInt64, expected: Bool) {
-    #expect(StartedPlugin.isAtBound(used: mebibytes << 20, limit: 64 << 20) == expected)
+    #expect(VirtualMachine.isAtBound(used: mebibytes << 20, limit: 64 << 20) == expected)
   }
 }
 

@@ -219,6 +219,12 @@ final class CallsOut {
     for call in calls.values.filter({ $0.link === link }) { call.cancel() }
   }
 
+  /// One of the worker's VMs has ended: so have its calls.
+  func vmLost(_ link: WorkerLink, calls tokens: [UInt32]) {
+    guard !calls.isEmpty else { return }
+    for token in tokens { calls[OutgoingCall.Key(worker: link.worker, token: token)]?.cancel() }
+  }
+
   // MARK: Backpressure
 
   /// The plugin must catch up before it is told more of this call.

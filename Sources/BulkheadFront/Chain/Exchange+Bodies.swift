@@ -431,7 +431,7 @@ extension Exchange {
     if walk.redispatches.allows(fate, of: link.host) {
       walk.takeBack(index)
       // Its other callback may have met another worker by now.
-      if plugins[place].link === link { plugins[place] = PluginState() }
+      if plugins[place].link === link { unmeet(place) }
       advance(walk)
     } else {
       failEverywhere(place, why)

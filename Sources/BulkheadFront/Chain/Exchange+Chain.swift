@@ -341,7 +341,7 @@ extension Exchange {
     else { return }
     awaiting = .nothing
     if redispatches.allows(fate, of: link.host) {
-      if plugins[place].link === link { plugins[place] = PluginState() }
+      if plugins[place].link === link { unmeet(place) }
       callAgain()
     } else {
       failEverywhere(place, why, headersGoOn: true)
@@ -356,6 +356,36 @@ extension Exchange {
     var isPausing = isPausing(place, requestWalk) || isPausing(place, responseWalk)
     if case .resumption = awaiting, position == place { isPausing = true }
     if isPausing { failEverywhere(place, why) }
+  }
+
+  /// The stream goes to another worker of the plugin, as if it had met none.
+  func unmeet(_ place: Int) {
+    if let link = plugins[place].link { link.letGo(plugins[place].held) }
+    plugins[place] = PluginState()
+  }
+
+  func vmLost(_ link: WorkerLink, why: String) {
+    guard let place = place(of: link) else { return }
+    link.letGo(plugins[place].held)
+    plugins[place].link = nil
+    plugins[place].held = 0
+    plugins[place].heldForHeaders = 0
+    guard plugins[place].meeting == .open else { return }
+    var isHeld = isPausing(place, requestWalk) || isPausing(place, responseWalk)
+    var headersWait = false
+    switch awaiting {
+    case .callback(let asked, _) where asked === link && position == place: headersWait = true
+    case .resumption where position == place: isHeld = true
+    default: break
+    }
+    for case let walk? in [requestWalk, responseWalk] {
+      guard case .callback(let index, let asked, _) = walk.outstanding, asked === link,
+        walk.stages[index].role.place == place
+      else { continue }
+      walk.outstanding = .nothing
+      isHeld = true
+    }
+    if headersWait || isHeld { failEverywhere(place, why, headersGoOn: headersWait) }
   }
 
   /// The plugin has a callback, or a pause, in one direction or in both, and fails in all.

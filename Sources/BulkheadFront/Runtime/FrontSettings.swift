@@ -22,6 +22,17 @@ struct FrontSettings: Sendable {
     var workers: Int
     /// Calls out that may be in flight in one of its workers.
     var callsInFlight: Int
+    /// Whether a worker replaces a VM that ended by a fresh one.
+    var renews: Bool
+    /// The longest start of a VM, and the time from an interrupt to the end of the worker: ns.
+    var startDeadline: UInt64
+    var grace: UInt64
+    /// After that time a callback holds up no streams that are new to its VM: ns.
+    var slow: UInt64
+    /// Whether the time of each callback that comes to be the first one is to be looked after on its own.
+    var looksOften: Bool { slow != .max || !deadlines.areAlike }
+    /// The most streams that one worker has open, over all event loops.
+    var maximumStreams: Int
 
     init(_ plugin: FrontBootstrap.Plugin) {
       name = plugin.name
@@ -35,6 +46,12 @@ struct FrontSettings: Sendable {
       failBody = plugin.failAnswer.body.map { ByteBuffer(string: $0) }
       quarantineStrategy = plugin.quarantineStrategy ?? plugin.failStrategy
       workers = max(Int(plugin.workers), 1)
+      renews = plugin.renews
+      startDeadline = UInt64(plugin.startDeadline) &* 1_000_000
+      grace = UInt64(plugin.grace) &* 1_000_000
+      slow = plugin.slow == 0 ? .max : UInt64(plugin.slow) &* 1_000_000
+      maximumStreams =
+        plugin.virtualMachines == 0 ? Int(WorkerBootstrap.maximumVirtualMachines) : FrontSettings.heldStreams
     }
   }
 

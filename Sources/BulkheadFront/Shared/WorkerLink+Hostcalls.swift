@@ -9,10 +9,11 @@ extension WorkerLink {
   func serve(_ reply: inout ReplyRecord, bytes: Int, now: UInt64) throws(WireError) {
     let request = try HostcallRequest(&reply.rest)
     // One question at a time: it is the wait for the answer that keeps a worker from having this loop for itself.
-    guard signature == nil, hasTakenAnswers else {
+    guard signature == nil, hasTakenAnswers || mayLeaveAnswer else {
       lose(.protocolViolation, "it asked on before the answer to its question was taken", failHead: true)
       return
     }
+    mayLeaveAnswer = false
     guard flood.takesQuestion(bytes: bytes, now: now) else {
       lose(
         .protocolViolation,

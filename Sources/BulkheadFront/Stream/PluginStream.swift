@@ -41,6 +41,10 @@ protocol PluginStream: AnyObject {
   /// The worker is lost: what it had paused is not resumed by anybody.
   func workerLostWhilePaused(_ link: WorkerLink, why: String)
 
+  /// The VM that had the stream has ended, and its worker goes on with a fresh one: what the stream waits for there fails
+  /// now, what it would ask it next fails then.
+  func vmLost(_ link: WorkerLink, why: String)
+
   /// The worker is dead and settled: a stream that has met it keeps only the fact.
   func forget(_ link: WorkerLink)
 }

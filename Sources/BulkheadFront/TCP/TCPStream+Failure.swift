@@ -54,6 +54,22 @@ extension TCPStream {
     pump()
   }
 
+  func vmLost(_ link: WorkerLink, why: String) {
+    guard phase == .open else { return }
+    for (index, stage) in stages.enumerated() where stage.link === link {
+      if stage.held > 0 { link.letGo(stage.held) }
+      stage.held = 0
+      stage.link = nil
+      guard stage.meeting == .open else { continue }
+      let waits =
+        stage.opening == .calling || stage.opening == .paused || stage[.downstream].sequence != 0
+        || stage[.upstream].sequence != 0 || stage[.downstream].isPaused || stage[.upstream].isPaused
+      if waits { fail(index, why) }
+      guard phase == .open else { return }
+    }
+    pump()
+  }
+
   func forget(_ link: WorkerLink) {
     for stage in stages where stage.link === link { stage.link = nil }
   }

@@ -41,6 +41,8 @@ struct ChannelLedger {
     case fail(workedOn: Bool)
     /// Its stream is new to the VM: another worker may take it.
     case redispatch
+    /// The same, and the worker lives: another one is there that comes to it sooner.
+    case moved
   }
 
   private var entries: [Entry?] = Array(repeating: nil, count: 16)
@@ -111,6 +113,11 @@ struct ChannelLedger {
     if let head, head.kind == .streamDone { headSince = now }
   }
 
+  /// The time of the first one runs from now, whatever it is: the worker was busy with what no deadline of it is for.
+  mutating func restartHead(now: UInt64) {
+    if count > 0 { headSince = now }
+  }
+
   /// Takes off the front what needs no reply, as far as the worker has come.
   mutating func complete<E: Error>(now: UInt64, isDealtWith: (UInt32) throws(E) -> Bool) throws(E) {
     while let head, head.kind == .streamDone, try isDealtWith(head.position) { removeHead(now: now) }
@@ -130,6 +137,18 @@ struct ChannelLedger {
     }
     self = ChannelLedger()
     return result
+  }
+
+  /// Callbacks that wait for a reply, of streams that are new to the VM.
+  ///
+  /// - Parameter begun: the sequence of the one that the worker says it has begun; 0 for none.
+  func unbegun(but begun: UInt64) -> [Entry] {
+    (0..<count).compactMap { index in
+      guard let entry = entries[(first + index) & (entries.count - 1)], entry.kind.subject != .root,
+        entry.kind != .streamDone, !entry.hasState, entry.sequence != begun
+      else { return nil }
+      return entry
+    }
   }
 
   /// What the ledger says of the first callback's time.

@@ -5,7 +5,8 @@ import BulkheadWire
 /// One plugin as one event loop sees it: which workers take new streams, and who waits for one.
 ///
 /// Of the ready workers, the `settings.workers` oldest take streams and the others stand by. It is worked out anew in the
-/// instant in which one is lost: a standby takes over without a word from the supervisor.
+/// instant in which one is lost: a standby takes over without a word from the supervisor. One whose callback runs long takes
+/// none until that is over.
 final class PluginHost {
   let loop: FrontLoop
   /// What commands name it by.
@@ -111,14 +112,25 @@ final class PluginHost {
   /// Chooses again who takes new streams, and lets those go on that waited for it.
   func reconsider() {
     let before = first
-    serving = Array(links.lazy.filter { $0.state == .ready }.prefix(settings.workers))
+    let ready = links.filter { $0.state == .ready }
+    serving = Array(ready.lazy.filter { !$0.isSlow }.prefix(settings.workers))
+    // Where all are at callbacks that run long, streams wait behind those: what is new may be as slow elsewhere.
+    let isHeldUp = serving.isEmpty && !ready.isEmpty
+    if isHeldUp { serving = Array(ready.prefix(settings.workers)) }
     first = serving.first
     isSpread = serving.count > 1
+    if !isHeldUp { relieve(ready) }
     admitWaiters()
     // It may be in quarantine before the last worker's death is known here.
     if isQuarantined, first == nil { failThoseWithoutWorker() }
     // What is in the plugin's queues is news to another worker.
     if first !== before { notifyOfQueues() }
+  }
+
+  /// What waits behind a callback that runs long goes to a worker that has less to do.
+  private func relieve(_ ready: [WorkerLink]) {
+    guard ready.contains(where: \.isSlow), let least = serving.map(\.load.callbacks).min() else { return }
+    for link in links where link.isSlow && link.load.callbacks > least &+ 1 { link.moveUnbegun() }
   }
 
   func setState(_ new: PluginState) {

@@ -26,6 +26,8 @@ struct Redispatches {
 
   /// Asks whether a worker of the plugin may have the callback that another one has lost, and counts it if so.
   mutating func allows(_ fate: ChannelLedger.Fate, of host: PluginHost) -> Bool {
+    // Nothing was lost: however often that happens, it harms nobody.
+    if fate == .moved { return true }
     guard allows(fate, within: host.settings.admissionWait) else { return false }
     host.counters.redispatched &+= 1
     return true

@@ -60,7 +60,7 @@ final class WorkerLink {
   /// Whether the worker may keep that many bytes for one more stream: it has that much room beside its guest's memory.
   func hasRoom(for bytes: Int) -> Bool {
     let loops = max(Int(loop.settings.bootstrap.eventLoops), 1)
-    return heldStreams < FrontSettings.heldStreams / loops && heldBytes &+ bytes <= FrontSettings.heldBytes / loops
+    return heldStreams < max(host.settings.maximumStreams / loops, 1) && heldBytes &+ bytes <= FrontSettings.heldBytes / loops
   }
 
   func hold(_ bytes: Int) {
@@ -113,6 +113,24 @@ final class WorkerLink {
   func hasBodyRoom(own: Int) -> Bool {
     heldBytes &- own <= FrontSettings.heldBytes / max(Int(loop.settings.bootstrap.eventLoops), 1)
   }
+
+  /// The first callback ran past its deadline and its stream has failed: the worker is being interrupted, and is lost where
+  /// nothing comes of that in time.
+  private var overdue: Overdue?
+
+  /// What it runs has run for `slow`: streams that are new to it go elsewhere until that is over.
+  private(set) var isSlow = false
+
+  private struct Overdue {
+    var sequence: UInt64
+    /// CLOCK_MONOTONIC, ns.
+    var until: UInt64
+  }
+
+  /// Since when the worker has been seen to start a VM: CLOCK_MONOTONIC, ns; 0 where it was not.
+  private var startsSince: UInt64 = 0
+  /// A VM ended while it may have waited for an answer: that one may still lie on the ring.
+  var mayLeaveAnswer = false
 
   var flood = FloodGuard()
   /// Replies that were taken.
@@ -237,7 +255,7 @@ final class WorkerLink {
   @inline(__always)
   private func note(kind: CallbackKind, sequence: UInt64, stream: UInt32, plugin: Int, hasState: Bool, now: UInt64) {
     host.counters.callbacks &+= 1
-    if ledger.isEmpty { loop.arm(for: now &+ host.settings.deadlines.look(kind), now: now) }
+    if ledger.isEmpty { loop.arm(for: now &+ min(host.settings.deadlines.look(kind), host.settings.slow), now: now) }
     ledger.append(
       ChannelLedger.Entry(
         sequence: sequence, stream: stream, kind: kind, plugin: UInt32(truncatingIfNeeded: plugin),
@@ -414,8 +432,9 @@ final class WorkerLink {
       lose(.protocolViolation, "\(error)", failHead: true)
     }
     // What is the first one now may have less time than what was it before.
-    if !host.settings.deadlines.areAlike, let head = ledger.head {
-      loop.arm(for: ledger.headSince &+ host.settings.deadlines.look(head.kind), now: now)
+    if host.settings.looksOften, let head = ledger.head {
+      let look = min(host.settings.deadlines.look(head.kind), host.settings.slow)
+      loop.arm(for: ledger.headSince &+ look, now: now)
     }
     if state != .lost, channel.hasReply {
       loop.activate(self)
@@ -452,17 +471,16 @@ final class WorkerLink {
   private func take(_ bytes: UnsafeRawBufferPointer, now: UInt64) {
     do throws(WireError) {
       var reply = try ReplyRecord(bytes)
-      if reply.kind == .hostcall { return try serve(&reply, bytes: bytes.count, now: now) }
+      switch reply.kind {
+      case .hostcall: return try serve(&reply, bytes: bytes.count, now: now)
+      case .vmEnded: return vmEnded(try VMEnd(&reply), stream: reply.stream, sequence: reply.sequence, now: now)
+      case .discarded: return discarded(stream: reply.stream, sequence: reply.sequence, now: now)
+      case .callbackDone, .streamAction: break
+      }
       let outcome = try PluginOutcome(&reply)
       switch reply.kind {
       case .callbackDone:
-        let entry: ChannelLedger.Entry
-        do throws(ChannelLedger.Violation) {
-          entry = try ledger.answer(sequence: reply.sequence, stream: reply.stream, now: now)
-        } catch {
-          lose(.protocolViolation, error.description, failHead: true)
-          return
-        }
+        guard let entry = answered(stream: reply.stream, sequence: reply.sequence, now: now) else { return }
         // One that was sent after the round began took less than the round.
         host.counters.latencies.add(entry.kind, nanoseconds: now > entry.sent ? now &- entry.sent : 0)
         strayActions = 0
@@ -521,10 +539,81 @@ final class WorkerLink {
             "its edits of stream \(reply.stream) leave the bounds of a header map, or edit what its plugin does not hold"
           )
         }
-      case .hostcall: break
+      case .hostcall, .vmEnded, .discarded: break
       }
     } catch {
       lose(.protocolViolation, "a reply: \(error)", failHead: true)
+    }
+  }
+
+  /// Takes the callback that a reply is about off the ledger.
+  ///
+  /// - Returns: nil where no honest worker would send it; the worker is lost by then.
+  @inline(__always)
+  private func answered(stream: UInt32, sequence: UInt64, now: UInt64) -> ChannelLedger.Entry? {
+    do throws(ChannelLedger.Violation) {
+      let entry = try ledger.answer(sequence: sequence, stream: stream, now: now)
+      if overdue != nil { overdue = nil }
+      if isSlow { becomeFast() }
+      return entry
+    } catch {
+      lose(.protocolViolation, error.description, failHead: true)
+      return nil
+    }
+  }
+
+  // MARK: Renewal
+
+  /// One of the worker's VMs has ended, and the worker goes on with a fresh one: what was lost with it fails, all else stays
+  /// where it is.
+  private func vmEnded(_ end: VMEnd, stream: UInt32, sequence: UInt64, now: UInt64) {
+    guard host.settings.renews else {
+      return lose(.protocolViolation, "it renewed its VM, which its policy does not allow", failHead: true)
+    }
+    guard
+      flood.takesAction(
+        operations: end.streams.count &+ end.calls.count &+ 1, bytes: 0, ofKnownStream: true, now: now)
+    else {
+      return lose(.protocolViolation, "it floods its ring with the ends of VMs")
+    }
+    let why = Self.why(end.reason)
+    // A question of it may have been answered already, or be about to be.
+    signature?.end()
+    signature = nil
+    mayLeaveAnswer = true
+    if sequence != 0 {
+      guard let entry = answered(stream: stream, sequence: sequence, now: now) else { return }
+      if entry.kind == .queueReady { queueNotificationAnswered() }
+      sayLost(entry, since: entry.sent, now: now)
+      loop.exchange(entry.stream)?.workerLost(
+        Int(entry.plugin), link: self, kind: entry.kind, sequence: entry.sequence, fate: .fail(workedOn: true),
+        why: why)
+    } else if end.streams.isEmpty, end.calls.isEmpty, loop.index != 0 {
+      return
+    }
+    for number in end.streams { loop.exchange(number)?.vmLost(self, why: why) }
+    loop.callsOut?.vmLost(self, calls: end.calls)
+    // One loop speaks for all, and before the fresh VM registers its own.
+    if loop.index == 0, host.settings.callbacks.contains(.queueReady) {
+      loop.group.shared.workerLost(worker, plugin: host.shared)
+      host.notifyOfQueues()
+    }
+  }
+
+  /// The worker did not run the callback.
+  private func discarded(stream: UInt32, sequence: UInt64, now: UInt64) {
+    guard let entry = answered(stream: stream, sequence: sequence, now: now) else { return }
+    // Where it went to another worker, or failed with its VM, the stream does not wait for it any more.
+    loop.exchange(entry.stream)?.workerLost(
+      Int(entry.plugin), link: self, kind: entry.kind, sequence: entry.sequence,
+      fate: entry.hasState ? .fail(workedOn: false) : .redispatch, why: "its VM died")
+  }
+
+  private static func why(_ reason: ExitReason) -> String {
+    switch reason {
+    case .deadline: "its callback ran past the deadline"
+    case .memory: "its VM ran out of memory"
+    default: "its VM died"
     }
   }
 
@@ -590,14 +679,22 @@ final class WorkerLink {
     }
     let running = running
     if case .mine(let since) = running { ledger.headBegan(at: since, notBefore: before) }
+    let slowLook = lookWhetherSlow(running, now: now)
+    // What was moved elsewhere may have led to the worker's end.
+    guard state != .lost else { return nil }
+    if starts(running, now: now) {
+      ledger.restartHead(now: now)
+      return min(now &+ min(host.settings.deadlines.shortest, 5_000_000), slowLook)
+    }
     guard
       let lateness = ledger.lateness(
         now: now, deadlines: host.settings.deadlines, running: running,
         loops: Int(loop.settings.bootstrap.eventLoops))
     else { return owed.isEmpty ? nil : now &+ 10_000_000 }
     switch lateness {
-    case .waits(let until): return until
+    case .waits(let until): return min(until, slowLook)
     case .overdue(let workedOn):
+      if workedOn, host.settings.renews, let until = interrupt(now: now) { return until }
       let kind = ledger.head?.kind ?? .none
       let limit = host.settings.deadlines[kind] / 1_000_000
       let what = kind == .none ? "a callback" : kind.name
@@ -610,6 +707,76 @@ final class WorkerLink {
       lose(.deadline, "\(kind?.name ?? "a callback") has run for \(milliseconds) ms, and others wait behind it")
       return nil
     }
+  }
+
+  /// Whether what the worker runs has run for so long that others are not to wait behind it.
+  ///
+  /// - Returns: when to look again; `UInt64.max` where there is no need.
+  private func lookWhetherSlow(_ running: ChannelLedger.Running, now: UInt64) -> UInt64 {
+    let slow = host.settings.slow
+    guard slow != .max, !isSlow, ledger.awaited > 0 else { return .max }
+    let since: UInt64
+    switch running {
+    // It has not come to it yet: that is for the kernel, and no other worker would come sooner.
+    case .nothing: return now &+ slow
+    case .mine(let begun): since = begun
+    case .other(_, let begun): since = begun
+    }
+    guard now >= since, now &- since >= slow else { return since &+ slow }
+    isSlow = true
+    // It may be lost by what that leads to.
+    host.reconsider()
+    return .max
+  }
+
+  /// Callbacks that the slow worker has not begun, of streams that are new to it, go to another worker of the plugin. The
+  /// worker answers each record that it was to run with `discarded`.
+  func moveUnbegun() {
+    guard isAlive, ledger.awaited > 0 else { return }
+    let begun = channel.revoke(through: sequence)
+    for entry in ledger.unbegun(but: begun) {
+      guard state != .lost else { return }
+      loop.exchange(entry.stream)?.workerLost(
+        Int(entry.plugin), link: self, kind: entry.kind, sequence: entry.sequence, fate: .moved,
+        why: "a callback before it runs long")
+    }
+  }
+
+  private func becomeFast() {
+    isSlow = false
+    host.reconsider()
+  }
+
+  /// Whether the worker starts a fresh VM: what waits meanwhile has its time afterwards. It is believed as long as a start
+  /// may take.
+  private func starts(_ running: ChannelLedger.Running, now: UInt64) -> Bool {
+    guard host.settings.renews, case .other(let kind, _) = running, kind == .vmStart || kind == .configure else {
+      startsSince = 0
+      return false
+    }
+    if startsSince == 0 { startsSince = now }
+    return now &- startsSince < host.settings.startDeadline
+  }
+
+  /// The first callback is past its deadline: its stream fails now, and the supervisor interrupts the worker, whose VM ends
+  /// by that.
+  ///
+  /// - Returns: when to look again; nil where nothing came of it in the grace time.
+  private func interrupt(now: UInt64) -> UInt64? {
+    guard let head = ledger.head else { return nil }
+    if let overdue, overdue.sequence == head.sequence { return now < overdue.until ? overdue.until : nil }
+    let until = now &+ host.settings.grace
+    overdue = Overdue(sequence: head.sequence, until: until)
+    let age = now > ledger.headSince ? (now &- ledger.headSince) / 1_000_000 : 0
+    let exchange = loop.exchange(head.stream)
+    loop.events.send(
+      .callbackOverdue(
+        worker: worker, run: channel.status.runNumber, kind: head.kind.rawValue, stream: head.stream,
+        requestID: exchange?.label ?? "", milliseconds: UInt32(clamping: age)))
+    exchange?.workerLost(
+      Int(head.plugin), link: self, kind: head.kind, sequence: head.sequence, fate: .fail(workedOn: true),
+      why: Self.why(.deadline))
+    return until
   }
 
   private var running: ChannelLedger.Running {
@@ -652,7 +819,9 @@ final class WorkerLink {
     } else if case .mine = self.running {
       running = ledger.head?.sequence
     }
-    if let head = ledger.head, head.sequence == running { sayLost(head) }
+    if let head = ledger.head, head.sequence == running {
+      sayLost(head, since: ledger.headSince, now: Clock.monotonicNanoseconds)
+    }
     let wasRetired = state == .retired
     state = .lost
     // It may live on for its grace, and ring all the time.
@@ -686,9 +855,8 @@ final class WorkerLink {
   }
 
   /// Tells the supervisor in which callback the worker was lost, for those who look for the cause.
-  private func sayLost(_ head: ChannelLedger.Entry) {
-    let now = Clock.monotonicNanoseconds
-    let age = now > ledger.headSince ? (now &- ledger.headSince) / 1_000_000 : 0
+  private func sayLost(_ head: ChannelLedger.Entry, since: UInt64, now: UInt64) {
+    let age = now > since ? (now &- since) / 1_000_000 : 0
     loop.events.send(
       .callbackLost(
         worker: worker, kind: head.kind.rawValue, stream: head.stream,

@@ -217,7 +217,7 @@ struct LostCallback: Equatable {
 
 extension CrashInfo {
   /// The front knows the stream; what the worker said of the callback stays, where it said something.
-  fileprivate mutating func add(_ lost: LostCallback) {
+  mutating func add(_ lost: LostCallback) {
     if callback == nil {
       callback = CallbackKind(rawValue: lost.kind)?.name ?? "unknown (\(lost.kind))"
       callbackMilliseconds = Double(lost.milliseconds)

@@ -151,6 +151,9 @@ final class ChildProcess {
   /// Sends it a signal; one that has ended gets none.
   func send(signal: Int32) { try? process.send(signal: signal) }
 
+  /// Sends it a signal with a value for its handler.
+  func send(signal: Int32, value: UInt32) { try? process.send(signal: signal, value: value) }
+
   /// Writes a line to the log as if the child had; for what the supervisor says of it.
   func note(_ level: LogLevel, _ message: String, stream: String? = nil) {
     log.write(

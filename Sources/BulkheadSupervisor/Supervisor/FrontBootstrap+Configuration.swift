@@ -42,6 +42,11 @@ extension FrontBootstrap {
         plugin.quarantineStrategy = $0.policy.exhaustion.strategy
         plugin.workers = UInt32(clamping: min(max($0.policy.workers, 1), Limits.maximumWorkers))
         plugin.deadlines = Deadlines($0.policy)
+        plugin.renews = $0.policy.renewals > 0
+        plugin.startDeadline = $0.policy.startDeadline.wholeMilliseconds
+        plugin.grace = $0.policy.grace.wholeMilliseconds
+        plugin.slow = $0.policy.slow?.wholeMilliseconds ?? 0
+        plugin.virtualMachines = $0.policy.virtualMachines.number
         return plugin
       },
       ring: RingSizes(policies: plugins.map(\.policy)))

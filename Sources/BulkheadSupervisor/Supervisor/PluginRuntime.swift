@@ -32,6 +32,8 @@ final class PluginRuntime {
     var deadlineHits: UInt64 = 0
     /// Ends of its workers.
     var exits: [ExitReason: UInt64] = [:]
+    /// Ends of VMs in workers that lived on.
+    var vmDeaths: [ExitReason: UInt64] = [:]
     /// Workers that reached a limit of its policy's recycling.
     var recycled: UInt64 = 0
     /// Lines of its workers' log that were dropped, as far as they say themselves.

@@ -215,6 +215,10 @@ extension Supervisor {
       takeStatistics(number: number, isLast: isLast, plugins)
     case .callbackLost(let id, let kind, let stream, let requestID, let milliseconds):
       takeLost(id, .init(kind: kind, stream: stream, requestID: requestID, milliseconds: milliseconds))
+    case .callbackOverdue(let id, let run, let kind, let stream, let requestID, let milliseconds):
+      guard let worker = workers[id] else { break }
+      overdue(
+        worker, run: run, .init(kind: kind, stream: stream, requestID: requestID, milliseconds: milliseconds))
     }
     return true
   }

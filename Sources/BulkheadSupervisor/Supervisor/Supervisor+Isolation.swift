@@ -13,7 +13,7 @@ extension PluginRuntime {
 
   /// The most memory of all kinds that a worker may have.
   func memoryBound(channel: Int) -> UInt64 {
-    let parts = [policy.memoryLimit.bytes, UInt64(clamping: channel), Self.headroom]
+    let parts = [policy.guestMemory.bytes, UInt64(clamping: channel), Self.headroom]
     return parts.reduce(0) { sum, part in
       let (total, overflow) = sum.addingReportingOverflow(part)
       return overflow ? .max : total

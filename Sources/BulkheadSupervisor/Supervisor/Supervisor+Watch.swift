@@ -25,15 +25,25 @@ extension Supervisor {
   private func watchedDeadline(_ worker: WorkerRuntime) -> Duration? {
     switch worker.state {
     case .starting: worker.saidReady ? nil : worker.plugin.policy.deadline(of: .configure)
+    case .ready where worker.isRenewing: startDeadline(worker)
     case .ready: worker.tickPeriod > 0 ? worker.plugin.policy.deadline(of: .tick) : nil
     case .stopping: nil
     }
   }
 
+  /// The longest that the callbacks of a fresh VM's start may run.
+  private func startDeadline(_ worker: WorkerRuntime) -> Duration {
+    worker.plugin.policy.deadline(of: .configure) ?? worker.plugin.policy.startDeadline
+  }
+
   private func look(_ worker: WorkerRuntime) {
-    guard let status = worker.status(), let late = worker.watch.look(status, now: loop.now),
-      let deadline = worker.plugin.policy.deadline(of: late.kind.deadlineClass), late.for >= deadline
+    guard let status = worker.status(), let late = worker.watch.look(status, now: loop.now) else { return }
+    let ofStart = worker.isRenewing ? startDeadline(worker) : nil
+    guard let deadline = worker.plugin.policy.deadline(of: late.kind.deadlineClass) ?? ofStart, late.for >= deadline
     else { return }
+    if worker.state == .ready, worker.plugin.policy.renewals > 0 {
+      return overdue(worker, status, late.kind, for: late.for)
+    }
     interrupt(worker, ExitCause(reason: .deadline, detail: "\(late.kind.name) ran longer than \(deadline.text)"))
   }
 }

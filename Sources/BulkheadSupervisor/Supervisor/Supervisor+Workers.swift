@@ -9,7 +9,7 @@ import Glibc
 /// Starting, hearing, stopping and burying workers.
 extension Supervisor {
   /// The most frames of a backtrace that are logged.
-  private static let maximumBacktrace = 64
+  static let maximumBacktrace = 64
   /// Frames other than lines of log: an honest worker sends a handful.
   private static let maximumFrames = 256
   /// What no honest worker writes, in lines beyond its bound and in bytes of last words.
@@ -72,6 +72,9 @@ extension Supervisor {
     loop.after(Self.shortagePause) { [unowned self] in handle(.exited(number, .requested), plugin) }
   }
 
+  /// How long a worker keeps one more configured VM after the end of one, in milliseconds.
+  private static let spareTime: UInt32 = 300_000
+
   /// How long a worker that failed makes way for those that take over, in microseconds.
   private static let endPause: UInt32 = 2_000
 
@@ -99,6 +102,10 @@ extension Supervisor {
       clamping: Limits.mapBytes(headerBytes: UInt32(clamping: configuration.bounds.headerBytes.bytes)))
     bootstrap.capabilities = plugin.policy.capabilities
     bootstrap.requiredLayers = plugin.policy.isolation.required
+    bootstrap.renews = plugin.policy.renewals > 0
+    bootstrap.guestMemory = plugin.policy.guestMemory.bytes
+    bootstrap.virtualMachines = plugin.policy.virtualMachines.number
+    bootstrap.spareMilliseconds = bootstrap.renews ? Self.spareTime : 0
     if plugin.policy.workers + plugin.policy.standby > 1 { bootstrap.endPauseMicroseconds = Self.endPause }
     let message = try Memfd.message(name: "worker-bootstrap", bootstrap.encoded()).takeDescriptor()
     let channel = SharedDescriptor(
@@ -159,6 +166,11 @@ extension Supervisor {
   // MARK: hearing
 
   private func take(_ frame: ReportFrame, from worker: WorkerRuntime) {
+    switch frame {
+    case .vmEnded(let death): return vmEnded(death, worker)
+    case .vmRenewed(let microseconds): return vmRenewed(after: microseconds, worker)
+    default: break
+    }
     worker.frames += 1
     guard worker.frames <= Self.maximumFrames else {
       if !worker.wasKilled {
@@ -179,7 +191,7 @@ extension Supervisor {
     case .fault(let reason, let detail, let backtrace): fault(worker, reason, detail, backtrace)
     case .compiled, .refused:
       kill(worker, ExitCause(reason: .protocolViolation, detail: "it reported what only a compiler reports"))
-    case .log, .dropped: break
+    case .log, .dropped, .vmEnded, .vmRenewed: break
     }
   }
 
@@ -236,7 +248,8 @@ extension Supervisor {
   /// The front says that the worker must go.
   func accused(_ worker: WorkerRuntime, _ cause: ExitCause) {
     switch cause.reason {
-    case .deadline: interrupt(worker, cause)
+    // One that was interrupted for it has had its grace time.
+    case .deadline where worker.interruption == nil: interrupt(worker, cause)
     default: kill(worker, cause)
     }
   }

@@ -56,6 +56,21 @@ final class WorkerRuntime {
   var backtrace: [String] = []
   /// What the front said of the callback that it was lost in.
   var lostCallback: LostCallback?
+  /// VMs that have ended in it, and fresh ones that took their places.
+  var deaths: UInt64 = 0
+  /// A fresh VM is being made in place of one that ended.
+  var isRenewing = false
+  /// What it says of the ends of VMs, more of which no honest worker has.
+  var deathLimiter = LineLimiter(perSecond: 5_000, burst: 20_000)
+  /// The callback that was interrupted last, and is not known to have ended by it.
+  var interruption: Interruption?
+
+  struct Interruption: Equatable {
+    /// `WorkerStatus.runNumber`.
+    var run: UInt32
+    var at: Duration
+  }
+
   /// The start deadline, then the grace time before a SIGKILL.
   var timer: TimerQueue.Token?
 

@@ -12,8 +12,6 @@ extension Supervisor {
   private static let look = Duration.milliseconds(10)
   /// A front that ends is seen to end within that time after its workers.
   private static let frontEndMargin = Duration.milliseconds(100)
-  /// The most frames of a backtrace that are kept.
-  private static let maximumBacktrace = 64
 
   /// Takes over what the program before left. To be called once, before anything is started.
   func adopt(_ handover: Handover) {
@@ -87,7 +85,8 @@ extension Supervisor {
     child.onExit = { [unowned self, unowned generation] in
       previousWorkerEnded(old.id, of: generation, $0)
     }
-    child.onFrame = { [unowned worker] frame in
+    child.onFrame = { [unowned self, unowned worker] frame in
+      if case .vmEnded(let death) = frame { previousVMEnded(death, of: worker) }
       guard case .fault(let reason, let detail, let backtrace) = frame, worker.backtrace.isEmpty else { return }
       if worker.cause == nil { worker.cause = ExitAnalysis.claim(reason, detail: detail) }
       worker.backtrace = backtrace.split(separator: "\n").prefix(Self.maximumBacktrace).map {
@@ -265,6 +264,13 @@ extension Supervisor {
       bury(worker, status, wentAlong: wentAlong)
     }
     forgetIfGone(generation)
+  }
+
+  /// A VM ended in a worker of before, which lives on: it counts with the plugin as those of now do.
+  private func previousVMEnded(_ death: ReportFrame.VMDeath, of worker: PreviousGeneration.Worker) {
+    let cause = ExitAnalysis.claim(death.reason, detail: death.detail)
+    worker.child.note(.error, "\(cause.reason.rawValue): \(cause.detail); a fresh VM takes its place")
+    plugins.first { $0.name == worker.plugin }?.counts.vmDeaths[cause.reason, default: 0] += 1
   }
 
   private func bury(_ worker: PreviousGeneration.Worker, _ status: ExitStatus, wentAlong: Bool) {

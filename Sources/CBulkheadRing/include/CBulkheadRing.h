@@ -47,7 +47,9 @@ typedef struct {
   _Alignas(BH_CACHE_LINE) uint32_t answers_head;   // worker
   // 1: the loop sleeps in its selector and wants its doorbell rung.
   _Alignas(BH_CACHE_LINE) uint32_t loop_asleep;
-  uint8_t padding[BH_PAGE - 6 * BH_CACHE_LINE - sizeof(uint32_t)];
+  // Records that begin a stream, up to this sequence, are not to be begun any more; written by the front.
+  _Alignas(BH_CACHE_LINE) uint64_t revoked;
+  uint8_t padding[BH_PAGE - 7 * BH_CACHE_LINE - sizeof(uint64_t)];
 } bh_cursor_page;
 
 _Static_assert(sizeof(bh_worker_page) == BH_PAGE, "worker page");
@@ -69,6 +71,7 @@ _Static_assert(offsetof(bh_cursor_page, replies_head) == 192, "cursor layout");
 _Static_assert(offsetof(bh_cursor_page, answers_tail) == 256, "cursor layout");
 _Static_assert(offsetof(bh_cursor_page, answers_head) == 320, "cursor layout");
 _Static_assert(offsetof(bh_cursor_page, loop_asleep) == 384, "cursor layout");
+_Static_assert(offsetof(bh_cursor_page, revoked) == 448, "cursor layout");
 
 static inline uint32_t bh_load_acquire(const void *word) {
   return __atomic_load_n((const uint32_t *)word, __ATOMIC_ACQUIRE);

@@ -1,0 +1,115 @@
+import BulkheadControl
+import BulkheadCore
+import BulkheadPolicy
+import BulkheadRing
+import BulkheadWire
+import Glibc
+
+/// Ends of VMs in workers that live on, and callbacks that are interrupted there.
+extension Supervisor {
+  /// A VM of the worker has ended, and a fresh one takes its place.
+  func vmEnded(_ death: ReportFrame.VMDeath, _ worker: WorkerRuntime) {
+    let policy = worker.plugin.policy
+    guard policy.renewals > 0 else {
+      return breach(worker, "it renewed its VM, which its policy does not allow")
+    }
+    guard worker.deathLimiter.take(at: loop.now) else {
+      return breach(worker, "it reports the ends of more VMs than there can be")
+    }
+    let cause = ExitAnalysis.claim(death.reason, detail: death.detail)
+    guard cause.reason == death.reason, cause.reason != .configure else {
+      return breach(worker, "it reported the end of a VM for a reason that is none: \(death.reason.rawValue)")
+    }
+    worker.deaths &+= 1
+    worker.isRenewing = true
+    worker.interruption = nil
+    armWatch()
+    let plugin = worker.plugin
+    counted(plugin).counts.vmDeaths[cause.reason, default: 0] += 1
+    recordDeath(of: worker, death, cause)
+    if worker.deaths == UInt64(clamping: policy.renewals), worker.serves {
+      let what = "to be replaced by a fresh one: \(worker.deaths) of its VMs have ended ('renewals')"
+      worker.child.note(.info, what)
+      record(.recycled, what, plugin: plugin.name, pid: worker.child.pid)
+      worker.isWorn = true
+      counted(plugin).counts.recycled += 1
+      armRecycling()
+      handle(.worn(worker.number), plugin)
+    }
+  }
+
+  /// The fresh VM is configured.
+  func vmRenewed(after microseconds: UInt64, _ worker: WorkerRuntime) {
+    worker.isRenewing = false
+    worker.child.note(.debug, "a fresh VM serves after \(microseconds) us")
+  }
+
+  private func breach(_ worker: WorkerRuntime, _ detail: String) {
+    guard !worker.wasKilled else { return }
+    kill(worker, ExitCause(reason: .protocolViolation, detail: detail))
+  }
+
+  /// Says and keeps what is known of the end of a VM.
+  private func recordDeath(of worker: WorkerRuntime, _ death: ReportFrame.VMDeath, _ cause: ExitCause) {
+    let callback = CallbackKind(rawValue: death.callback)
+    let time = Timestamp.now
+    let frames = death.backtrace.split(separator: "\n").prefix(Self.maximumBacktrace)
+    var crash = CrashInfo(
+      reason: cause.reason, status: "its VM ended, the process lives on",
+      uptimeSeconds: (loop.now - worker.startedAt).inSeconds,
+      // Names of functions are the module's words, and end on an operator's screen.
+      backtrace: frames.map { LogLine.escaped(String($0), quoted: false) })
+    crash.callback = callback?.name ?? "unknown (\(death.callback))"
+    crash.callbackMilliseconds = Double(death.microseconds) / 1_000
+    crash.stream = death.stream == CallbackRecord.noStream ? nil : death.stream
+    crash.memoryBytes = death.memoryBytes
+    if let lost = worker.lostCallback, lost.stream == death.stream { crash.add(lost) }
+    worker.lostCallback = nil
+    worker.child.note(.error, "\(cause.reason.rawValue): \(cause.detail); a fresh VM takes its place")
+    for line in frames { worker.child.note(.error, "  \(line)") }
+    record(
+      .vmCrashed, "\(cause.reason.rawValue): \(cause.detail)", plugin: worker.plugin.name, pid: worker.child.pid,
+      at: time, crash: crash)
+    counted(worker.plugin).lastExit = .init(
+      reason: cause.reason, detail: LogLine.escaped(cause.detail, quoted: false), at: time, crash: crash)
+  }
+
+  // MARK: Callbacks past their deadlines
+
+  /// The front says that a callback runs past its deadline: it is interrupted, and where nothing comes of that the front
+  /// gives the worker up.
+  func overdue(_ worker: WorkerRuntime, run: UInt32, _ lost: LostCallback) {
+    guard worker.state == .ready else { return }
+    worker.lostCallback = lost
+    let name = CallbackKind(rawValue: lost.kind)?.name ?? "a callback"
+    interrupt(worker, run: run, "\(name) has run for \(lost.milliseconds) ms")
+  }
+
+  /// The same for a callback that the front does not see. The grace time is this process's to watch.
+  func overdue(_ worker: WorkerRuntime, _ status: WorkerStatus, _ kind: CallbackKind, for time: Duration) {
+    guard let interruption = worker.interruption, interruption.run == status.runNumber else {
+      return interrupt(worker, run: status.runNumber, "\(kind.name) has run for \(time.text)")
+    }
+    guard loop.now - interruption.at >= worker.plugin.policy.grace else { return }
+    kill(worker, ExitCause(reason: .deadline, detail: "\(kind.name) ran for \(time.text) and could not be interrupted"))
+  }
+
+  /// Interrupts one callback of the worker, and no other that it may have come to by then.
+  private func interrupt(_ worker: WorkerRuntime, run: UInt32, _ what: String) {
+    worker.interruption = .init(run: run, at: loop.now)
+    counted(worker.plugin).counts.deadlineHits += 1
+    worker.child.note(.warn, "deadline: \(what): it is interrupted")
+    record(.workerInterrupted, "deadline: \(what)", plugin: worker.plugin.name, pid: worker.child.pid)
+    worker.child.send(signal: SIGUSR1, value: run)
+  }
+}
+
+extension CrashPolicy.VirtualMachines {
+  /// As bootstraps have it: 0 where each stream has its own.
+  var number: UInt32 {
+    switch self {
+    case .shared(let count): UInt32(clamping: max(count, 1))
+    case .perStream: 0
+    }
+  }
+}
