@@ -160,6 +160,9 @@ let package = Package(
     // tests
     executable("bulkhead-probe", ["BulkheadSandbox", "BulkheadSystem", "CBulkheadSys"], path: "Tests/Probe"),
     executable(
+      "bulkhead-renewal-probe", ["BulkheadSandbox", "BulkheadSystem", "BulkheadWasmtime", "CBulkheadSys"],
+      linker: wasmtimeLinkage, path: "Tests/RenewalProbe"),
+    executable(
       "bulkhead-ringbench", ["BulkheadRing", "BulkheadSystem", "CBulkheadRing", "CBulkheadSys"], path: "Tests/RingBench"
     ),
     executable(
@@ -174,7 +177,7 @@ let package = Package(
       "BulkheadSandboxTests",
       [
         "CBulkheadSys", "BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadSandbox", "BulkheadSupervisor",
-        "bulkhead-probe",
+        "bulkhead-probe", "bulkhead-renewal-probe",
       ]),
     tests(
       "BulkheadProxyWasmTests",

@@ -2,7 +2,8 @@ import BulkheadCore
 import BulkheadSystem
 import CBulkheadSys
 
-/// What a worker does to itself: `enter` before it reads the first byte of its module, `finish` before it serves.
+/// What a worker does to itself: `enter` before it opens its module, `beginLoading` before it reads the first byte of it,
+/// `finish` before the first instruction of it runs.
 ///
 /// Both run on the worker's only thread. A layer that cannot be had is reported and never stops the others.
 public struct WorkerSandbox {
@@ -99,13 +100,20 @@ public struct WorkerSandbox {
     }
   }
 
-  /// Takes away the rest, once the module is loaded and configured: no file can be opened at all, and only the system
-  /// calls that the program allows can be made. What is not in `keeping` is closed.
+  /// Loads a first, wider filter, under which the module is loaded and `finish` is done: filters stack, and the strictest
+  /// answer counts. The module comes from our own compiler, but the compiler may have been taken over.
+  ///
+  /// - Parameter seccomp: `struct sock_filter`s, 8 bytes each; an empty program is refused.
+  /// - Returns: whether it is loaded. A worker must not load its module where it is not.
+  public static func beginLoading(seccomp: [UInt8]) -> LayerReport { SandboxStep.seccomp(seccomp) }
+
+  /// Takes away the rest, once the module is loaded and before any of it runs: no file can be opened at all, and only the
+  /// system calls that the program allows can be made. What is not in `keeping` is closed.
   ///
   /// - Parameters:
   ///   - keeping: the descriptors that serving needs.
   ///   - seccomp: `struct sock_filter`s, 8 bytes each; an empty program is refused.
-  /// - Returns: whether the filter is loaded. A worker must not serve where it is not.
+  /// - Returns: whether the filter is loaded. A guest must not run where it is not.
   public mutating func finish(keeping: [Int32], seccomp: [UInt8]) -> Bool {
     closeAll(but: keeping)
     if modulePath != "" {

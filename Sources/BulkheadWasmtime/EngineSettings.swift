@@ -23,7 +23,7 @@ public struct EngineSettings: Sendable, Equatable {
     #else
       let architecture = "other"
     #endif
-    return "wasmtime-\(Self.engineVersion)-\(architecture)-epoch-stack\(Self.guestStackBytes >> 10)k-mem32-v1"
+    return "wasmtime-\(Self.engineVersion)-\(architecture)-epoch-stack\(Self.guestStackBytes >> 10)k-mem32-copied-v2"
   }
 
   /// A new configuration object; the engine takes it over.
@@ -36,6 +36,8 @@ public struct EngineSettings: Sendable, Equatable {
     wasmtime_config_shared_memory_set(configuration, false)
     wasmtime_config_wasm_memory64_set(configuration, false)
     wasmtime_config_wasm_multi_memory_set(configuration, false)
+    // A worker instantiates under its last filter, which knows neither files nor mappings of them: data is copied.
+    wasmtime_config_memory_init_cow_set(configuration, false)
     return configuration
   }
 }

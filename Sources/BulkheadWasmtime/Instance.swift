@@ -33,8 +33,6 @@ public final class Instance {
   public let memoryLimit: UInt64
   /// Stands for the callback that runs, for `Engine.installInterrupt`.
   public var callbackSequence: UInt64 = 0
-  /// Whether the guest's code has run: the first call makes what a sandbox may forbid later (an alternate signal stack).
-  public private(set) var hasRun = false
   /// What ended the guest, if anything has.
   public private(set) var fault: GuestFault?
 
@@ -153,7 +151,6 @@ public final class Instance {
     }
     leave()
     if trap != nil || error != nil, let fault = conclude(trap: trap, error: error) { throw fault }
-    hasRun = true
     return result
   }
 

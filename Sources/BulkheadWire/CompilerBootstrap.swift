@@ -4,6 +4,8 @@ public struct CompilerBootstrap: Equatable, Sendable {
   public var maximumInput: UInt64
   /// The largest compiled module that it writes, in bytes.
   public var maximumOutput: UInt64
+  /// What a compiler may have unless it is said otherwise.
+  public static let defaultMemory: UInt64 = 1 << 30
   /// Private memory that it may have, in bytes.
   public var memory: UInt64
   /// Processor time that it may use over all threads, in seconds.
@@ -15,7 +17,7 @@ public struct CompilerBootstrap: Equatable, Sendable {
   public var seccompProgram: [UInt8]
 
   public init(
-    maximumInput: UInt64 = 64 << 20, maximumOutput: UInt64 = 512 << 20, memory: UInt64 = 1 << 30,
+    maximumInput: UInt64 = 64 << 20, maximumOutput: UInt64 = 512 << 20, memory: UInt64 = defaultMemory,
     cpuSeconds: UInt64 = 60, parallel: Bool = true, seccompProgram: [UInt8]
   ) {
     self.maximumInput = maximumInput

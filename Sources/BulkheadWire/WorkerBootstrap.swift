@@ -54,6 +54,8 @@ public struct WorkerBootstrap: Equatable, Sendable {
   public static let maximumVirtualMachines: UInt32 = 64
   /// How long one configured VM more is kept after the end of one, in milliseconds; 0: none is.
   public var spareMilliseconds: UInt32 = 0
+  /// The seccomp program under which the module is loaded, as `seccompProgram`; it allows what that one does, and more.
+  public var loadingProgram: [UInt8] = []
   /// More than that delays the report for nothing.
   public static let maximumEndPause: UInt32 = 100_000
 
@@ -120,6 +122,7 @@ public struct WorkerBootstrap: Equatable, Sendable {
     writer.u64(guestMemory)
     writer.u32(virtualMachines)
     writer.u32(spareMilliseconds)
+    writer.blob(loadingProgram)
     return writer.array
   }
 
@@ -188,6 +191,8 @@ public struct WorkerBootstrap: Equatable, Sendable {
       throw WireError(.tooLarge, "worker.virtualMachines")
     }
     spareMilliseconds = try reader.u32("worker.spare")
+    loadingProgram = try reader.bytes("worker.loadingProgram", atMost: 8 * 4_096)
+    guard loadingProgram.count % 8 == 0 else { throw WireError(.malformed, "worker.loadingProgram") }
     try reader.end("worker")
   }
 }

@@ -67,20 +67,6 @@ final class VirtualMachine {
       throw stop(error)
     }
     if let broken = port.broken { throw WorkerStop(reason: .protocolViolation, detail: broken) }
-    if !instance.hasRun { try warmUp() }
-  }
-
-  private func warmUp() throws(WorkerStop) {
-    let couldCall: Bool
-    do throws(GuestFault) {
-      couldCall = try guest.warmUp()
-    } catch {
-      throw stop(error)
-    }
-    guard couldCall else {
-      throw WorkerStop(
-        reason: .configure, detail: "the module's \(ABIVersion.markerPrefix)* is no function without parameters")
-    }
   }
 
   /// The guest's linear memory, in bytes.

@@ -20,21 +20,6 @@ final class WasmGuest: Guest {
     }
   }
 
-  /// Calls the ABI's marker, which does nothing, so that the first run of the guest's code lies behind.
-  ///
-  /// - Returns: false where the module has no marker that can be called.
-  func warmUp() throws(GuestFault) -> Bool {
-    for marker in ABIVersion.allCases {
-      for hasResult in [false, true] {
-        if let function = (try? instance.function(marker.rawValue, parameters: 0, hasResult: hasResult)) ?? nil {
-          _ = try instance.call(function)
-          return true
-        }
-      }
-    }
-    return false
-  }
-
   var memory: GuestMemory { GuestMemory(instance.memory) }
 
   func exports(_ export: GuestExport) -> Bool { exported[export.rawValue] != nil }

@@ -10,8 +10,9 @@ import ProxyWasmABI
 
 /// The role of `bulkhead-worker`: one plugin's VM in a process that gives up all it does not need before it serves.
 ///
-/// Start: bootstrap, sandbox, channel, module, instance, `proxy_on_vm_start`, `proxy_on_configure`, the rest of the
-/// sandbox with the seccomp filter, `ready`. Then it serves until it is killed.
+/// Start: bootstrap, sandbox, channel, a first seccomp filter, the module, the rest of the sandbox with the final filter;
+/// only then the plugin's first instruction: instance, `proxy_on_vm_start`, `proxy_on_configure`, `ready`. Then it serves
+/// until it is killed.
 public enum Worker {
   /// The most of a bootstrap that is read: the plugin's configuration is the large part of it.
   private static let maximumBootstrap = 64 << 20
@@ -44,7 +45,7 @@ public enum Worker {
       _exit(error.exitCode)
     }
     reporter.send(.isolation(Self.layers(bootstrap.layers, sandbox.layers)))
-    // The filter comes last and is no matter of policy; the supervisor has looked at those that it made.
+    // The filters come later and are no matter of policy; the supervisor has looked at those that it made.
     if let missing = sandbox.layers.first(where: { !$0.holds && bootstrap.requiredLayers.contains($0.layer) }) {
       reporter.send(
         .fault(
@@ -61,12 +62,14 @@ public enum Worker {
       _exit(ExitCode.unavailable)
     }
     do throws(WorkerStop) {
-      let plugin = try LoadedPlugin(bootstrap, reporter: reporter, modulePath: sandbox.modulePath)
+      let loaded = try LoadedModule(bootstrap, sandbox)
       // Never given back: tearing the engine down at the end would take system calls that the filter kills for.
-      _ = Unmanaged.passRetained(plugin)
-      let pool = try VMPool(plugin, bootstrap)
+      _ = Unmanaged.passRetained(loaded)
+      try loaded.seal(sandbox, bootstrap, reporter)
+      let pool = try VMPool(try LoadedPlugin(bootstrap, reporter: reporter, loaded: loaded), bootstrap)
       _ = Unmanaged.passRetained(pool)
-      try plugin.seal(sandbox, bootstrap)
+      reporter.send(.ready)
+      try ServeLoop(pool, bootstrap).run()
       reporter.send(.ready)
       try ServeLoop(pool, bootstrap).run()
     } catch {

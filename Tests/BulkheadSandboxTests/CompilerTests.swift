@@ -144,6 +144,10 @@ struct WasmModule {
   var exports: [String]
   /// How many functions with some code in them it has.
   var functions = 1
+  /// The first bytes of an exported memory of one page; nil: it has no memory.
+  var memoryBytes: [UInt8]?
+  /// Whether its functions trap at their end.
+  var traps = false
 
   var bytes: [UInt8] {
     var module: [UInt8] = [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]
@@ -152,11 +156,15 @@ struct WasmModule {
     module += section(2, [1] + name("env") + name("proxy_log") + [0, 1])
     module += section(3, leb(functions) + [UInt8](repeating: 0, count: functions))
     // Function 0 is the import.
-    module += section(7, leb(exports.count) + exports.flatMap { name($0) + [0, 1] })
+    if memoryBytes != nil { module += section(5, [1, 0, 1]) }
+    let memory = memoryBytes == nil ? [] : name("memory") + [2, 0]
+    module += section(
+      7, leb(exports.count + (memory.isEmpty ? 0 : 1)) + memory + exports.flatMap { name($0) + [0, 1] })
     // (drop (i32.const 7)), sixteen times.
-    let body: [UInt8] = [0] + (0..<16).flatMap { _ in [0x41, 7, 0x1a] as [UInt8] } + [0x0b]
+    let body: [UInt8] = [0] + (0..<16).flatMap { _ in [0x41, 7, 0x1a] as [UInt8] } + (traps ? [0] : []) + [0x0b]
     let code = leb(body.count) + body
     module += section(10, leb(functions) + (0..<functions).flatMap { _ in code })
+    if let memoryBytes { module += section(11, [1, 0, 0x41, 0, 0x0b] + leb(memoryBytes.count) + memoryBytes) }
     return module
   }
 

@@ -25,7 +25,8 @@ import Testing
   @Test func theProbeTriesWhatMatters() {
     let named = [
       "openat", "openat2", "socket-inet", "socket-unix", "connect", "execve", "execveat", "clone-process",
-      "clone-thread", "clone3", "ptrace", "kill", "tgkill", "mmap-executable", "mprotect-executable", "memfd_create",
+      "clone-thread", "clone3", "ptrace", "kill", "tgkill", "mmap-executable", "mmap-shared", "mmap-private-file",
+      "mprotect-executable", "memfd_create",
       "io_uring_setup", "bpf", "perf_event_open", "mount", "unshare", "setns", "chroot", "pivot_root", "keyctl",
       "userfaultfd", "process_vm_writev", "prctl", "seccomp", "prlimit64", "rt_sigaction", "read", "pread64",
       "write-liveness", "ioctl", "dup", "fcntl", "sendmsg", "recvmsg", "pipe2", "eventfd2", "epoll_create1",

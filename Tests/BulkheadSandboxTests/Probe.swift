@@ -53,7 +53,8 @@ enum Probe {
   ///
   /// - Parameter onLine: called with each line as it comes, and the process.
   static func run(
-    _ arguments: [String], profile: String = "worker.json", module: Module = .file, mode: mode_t = 0o444,
+    _ arguments: [String], profile: String = "worker.json", module: Module = .file,
+    content: [UInt8] = Array("the module\n".utf8), mode: mode_t = 0o444,
     namespaces: NamespaceSet = .all,
     lifelineOpen: Bool = true,
     onLine: (String, borrowing SpawnedProcess) throws -> Void = { _, _ in },
@@ -69,7 +70,6 @@ enum Probe {
     let directory = try Descriptor.open("/etc", .read)
     let file = FileManager.default.temporaryDirectory.appendingPathComponent("bulkhead-probe-\(UUID().uuidString)")
     defer { try? FileManager.default.removeItem(at: file) }
-    let content = Array("the module\n".utf8)
     let compiled: Descriptor
     switch module {
     case .memory: compiled = try Memfd.message(name: "module", content).takeDescriptor()

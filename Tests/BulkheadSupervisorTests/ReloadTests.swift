@@ -68,7 +68,9 @@ import Testing
 
   @Test func whatIsCountedOfAPluginGoesOnInItsNextRevision() {
     func revision() -> PluginRuntime {
-      PluginRuntime(index: 0, manifest: Self.manifest, policy: CrashPolicy(), hostID: 0, seccompProgram: [])
+      PluginRuntime(
+        index: 0, manifest: Self.manifest, policy: CrashPolicy(), hostID: 0,
+        seccompPrograms: WorkerPrograms(loading: [], running: []))
     }
     var last = revision()
     for number in 1...3 as ClosedRange<UInt64> {

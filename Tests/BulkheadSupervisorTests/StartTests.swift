@@ -23,7 +23,8 @@ import Testing
 }
 
 @Test(arguments: [
-  ("worker", ShippedProfiles.worker), ("compiler", ShippedProfiles.compiler), ("front", ShippedProfiles.front),
+  ("worker", ShippedProfiles.worker), ("worker-load", ShippedProfiles.workerLoad),
+  ("compiler", ShippedProfiles.compiler), ("front", ShippedProfiles.front),
 ])
 func theBuiltInProfileIsTheFileOfTheRepository(name: String, text: String) throws {
   let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
@@ -34,7 +35,7 @@ func theBuiltInProfileIsTheFileOfTheRepository(name: String, text: String) throw
 
 @Test func theBuiltInProfilesCompile() throws {
   let programs = try SeccompPrograms.load(policyDirectories: ["/nonexistent"], policies: []) { _, _ in }
-  for program in [programs.worker, programs.compiler, programs.front] {
+  for program in [programs.worker.loading, programs.worker.running, programs.compiler, programs.front] {
     #expect(!program.isEmpty)
     #expect(program.count % 8 == 0)
   }
@@ -322,4 +323,19 @@ func aProfileThatKillsAWorkerForItsEndIsRefused(_ rules: String, _ missing: Stri
       #expect(!error.description.isEmpty)
     }
   }
+}
+
+@Test func aWorkersModuleIsLoadedUnderWhatItsOwnProfileAllowsAndALittleMore() throws {
+  let own = try SeccompProfile.parse(
+    contents: #"{"defaultAction": "SCMP_ACT_KILL", "syscalls": ["#
+      + #"{"names": ["openat", "read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 13}, "#
+      + #"{"names": ["openat"], "action": "SCMP_ACT_ERRNO"}, {"names": ["write"], "action": "SCMP_ACT_ALLOW"}]}"#,
+    file: "own.json")
+  let loading = try SeccompProfile.parse(
+    contents: #"{"defaultAction": "SCMP_ACT_KILL_PROCESS", "syscalls": ["#
+      + #"{"names": ["openat", "close"], "action": "SCMP_ACT_ALLOW"}]}"#, file: "loading.json")
+  let wide = own.widened(by: loading)
+  #expect(wide.defaultAction == own.defaultAction)
+  #expect(wide.rules.map(\.names) == [["openat", "close"], ["read"], ["write"]])
+  #expect(try SeccompCompiler.compile(wide).bytes.count > (try SeccompCompiler.compile(own).bytes.count))
 }

@@ -8,7 +8,10 @@ enum Build {
     .deletingLastPathComponent()
   /// The directory of the running test binary holds the other products of the same build.
   static let products = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
-  static func plugin(_ name: String) -> String { root.appending(path: ".build/plugins/\(name).wasm").path }
+  /// A path is taken as it is.
+  static func plugin(_ name: String) -> String {
+    name.hasPrefix("/") ? name : root.appending(path: ".build/plugins/\(name).wasm").path
+  }
   static func binary(_ name: String) -> String { products.appending(path: name).path }
 }
 

@@ -123,6 +123,14 @@ enum Act {
     "process_madvise": call(440, 6),
     "mmap-executable": call(9.here(222), 0, 4_096, 5, 0x22, -1, 0),
     "mmap-all-protections": call(9.here(222), 0, 4_096, 7, 0x22, -1, 0),
+    // Shared memory counts against no limit on data; nor does what a file or a device holds.
+    "mmap-shared": call(9.here(222), 0, 4_096, 3, 0x21, -1, 0),
+    "mmap-shared-file": call(9.here(222), 0, 4_096, 3, 0x01, 6, 0),
+    "mmap-shared-validated": call(9.here(222), 0, 4_096, 3, 0x23, -1, 0),
+    "mmap-private-file": call(9.here(222), 0, 4_096, 1, 0x02, 6, 0),
+    "mmap-huge": call(9.here(222), 0, 1 << 21, 3, 0x4_0022, -1, 0),
+    "mmap-grows-down": call(9.here(222), 0, 4_096, 3, 0x122, -1, 0),
+    "mmap-locked": call(9.here(222), 0, 4_096, 3, 0x2022, -1, 0),
     "mprotect-executable": { call(10.here(226), address(), 4_096, 5)() },
     "pkey_mprotect": { call(329.here(288), address(), 4_096, 1, -1)() },
     "remap_file_pages": { call(216.here(234), address(), 4_096, 0, 0, 0)() },
@@ -222,6 +230,8 @@ enum Act {
   private static let allowed: [String: Body] = [
     "allowed-mmap": call(9.here(222), 0, 4_096, 3, 0x22, -1, 0),
     "allowed-mmap-inaccessible": call(9.here(222), 0, 1 << 30, 0, 0x4022, -1, 0),
+    "allowed-mmap-fixed": { call(9.here(222), address(4_096), 4_096, 3, 0x32, -1, 0)() },
+    "allowed-mmap-stack": call(9.here(222), 0, 4_096, 3, 0x2_0022, -1, 0),
     "allowed-mprotect": { call(10.here(226), address(), 4_096, 1)() },
     "allowed-munmap": { call(11.here(215), address(4_096), 4_096)() },
     "allowed-mremap": { call(25.here(216), address(), 8_192, 16_384, 1)() },

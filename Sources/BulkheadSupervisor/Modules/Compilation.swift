@@ -18,7 +18,14 @@ final class Compilation {
   /// The longest that a compilation may take.
   static let timeout = Duration.seconds(120)
 
+  /// What the engine and the compiler's own buffers may have beside its private memory and its output, in bytes.
+  private static let headroom: UInt64 = 128 << 20
+  /// The most memory of all kinds that a compiler may have: what it writes is counted too.
+  static let memoryBound = CompilerBootstrap.defaultMemory + UInt64(ModuleCache.maximumCompiled) + headroom
+
   private let child: ChildProcess
+  /// Goes with it, when its process is gone; nil where the supervisor makes none.
+  private let controlGroup: WorkerControlGroup?
   private let loop: EventLoop
   private var output: OutputMemory?
   private var report: ReportFrame?
@@ -32,11 +39,12 @@ final class Compilation {
   /// - Parameters:
   ///   - plugin: the name that its log lines carry.
   ///   - seccomp: the compiler's filter, `struct sock_filter`s.
+  ///   - controlGroup: bounds its memory.
   ///   - onEnd: called once, when the compiler is gone.
   /// - Throws: `SystemError` where it cannot be started.
   init(
-    plugin: String, source: ModuleSource, executable: Executable, seccomp: [UInt8], loop: EventLoop, log: LogWriter,
-    onEnd: @escaping (Outcome) -> Void
+    plugin: String, source: ModuleSource, executable: Executable, seccomp: [UInt8],
+    controlGroup: WorkerControlGroup?, loop: EventLoop, log: LogWriter, onEnd: @escaping (Outcome) -> Void
   ) throws(SystemError) {
     let output = try OutputMemory(name: "compiled-module")
     let bootstrap = CompilerBootstrap(
@@ -46,8 +54,10 @@ final class Compilation {
     child = try ChildProcess(
       .init(process: "compiler", plugin: plugin), executable: executable, name: "bulkhead-compiler",
       descriptors: [message.raw, source.memory.raw, output.descriptor.raw], namespaces: .all, unprivilegedID: 65_534,
-      blockingReport: true, bounds: .init(frame: Limits.maximumCompilerFrame, linesPerSecond: 200), loop: loop, log: log
-    )
+      blockingReport: true, bounds: .init(frame: Limits.maximumCompilerFrame, linesPerSecond: 200), loop: loop,
+      log: log,
+      confine: { $0.controlGroup = controlGroup?.placement })
+    self.controlGroup = controlGroup
     self.output = consume output
     self.loop = loop
     self.onEnd = onEnd

@@ -16,6 +16,8 @@ final class ModulePreparation {
     var memory = ModuleMemory()
     /// Modules that workers run already: what they were given is as good as the cache.
     var known: [Digest256: CompiledArtifact] = [:]
+    /// Makes a compiler's control group; nil where there is to be none.
+    var controlGroup: () -> WorkerControlGroup? = { nil }
     var parallel: Int
     var loop: EventLoop
     var log: LogWriter
@@ -185,7 +187,7 @@ final class ModulePreparation {
       environment.note(.info, "compiling \(path) for plugin \(plugin.name)")
       running[job.digest] = try Compilation(
         plugin: plugin.name, source: source, executable: environment.compiler, seccomp: environment.seccomp,
-        loop: environment.loop, log: environment.log
+        controlGroup: environment.controlGroup(), loop: environment.loop, log: environment.log
       ) { [unowned self] in ended(job, $0) }
     } catch {
       code = ExitCode.unavailable

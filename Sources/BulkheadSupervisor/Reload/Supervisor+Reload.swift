@@ -159,7 +159,8 @@ extension Supervisor {
         reload.loaded.plugins,
         .init(
           compiler: setup.installation.compiler, seccomp: reload.programs.compiler, cache: cache,
-          memory: moduleMemory, known: known, parallel: setup.processors, loop: loop, log: log,
+          memory: moduleMemory, known: known, controlGroup: { [unowned self] in compilersGroup() },
+          parallel: setup.processors, loop: loop, log: log,
           note: { [unowned self] in note($0, $1) }))
     } catch {
       return abort(reload, "\(error)")
@@ -197,8 +198,9 @@ extension Supervisor {
     for (manifest, hostID) in zip(reload.loaded.plugins, hostIDs) {
       let policy = reload.loaded.policy(of: manifest)
       let before = known[manifest.name]
-      let program = reload.programs.worker(under: policy)
-      if let before, before.digest == digests[manifest.name], before.policy == policy, before.seccompProgram == program,
+      let programs = reload.programs.worker(under: policy)
+      if let before, before.digest == digests[manifest.name], before.policy == policy,
+        before.seccompPrograms == programs,
         ConfigurationChange.isSame(before.manifest, manifest)
       {
         reload.plugins.append(before)
@@ -206,7 +208,7 @@ extension Supervisor {
         continue
       }
       let plugin = PluginRuntime(
-        index: nextPlugin, manifest: manifest, policy: policy, hostID: hostID, seccompProgram: program)
+        index: nextPlugin, manifest: manifest, policy: policy, hostID: hostID, seccompPrograms: programs)
       nextPlugin &+= 1
       plugin.artifact = artifacts[manifest.name]
       plugin.digest = digests[manifest.name]

@@ -3,16 +3,24 @@ import BulkheadCore
 import BulkheadPolicy
 import BulkheadSystem
 
+/// The two filters of a worker, one after the other.
+struct WorkerPrograms: Equatable, Sendable {
+  /// Under which it loads its module.
+  var loading: [UInt8]
+  /// Under which its plugin runs, from the first instruction on.
+  var running: [UInt8]
+}
+
 /// The filters of workers, compilers and the front, compiled once.
 struct SeccompPrograms: Equatable, Sendable {
-  var worker: [UInt8]
+  var worker: WorkerPrograms
   var compiler: [UInt8]
   var front: [UInt8]
   /// Of workers whose policies name another profile than `worker`, by that name.
-  var others: [String: [UInt8]] = [:]
+  var others: [String: WorkerPrograms] = [:]
 
-  /// The filter of the workers under a policy.
-  func worker(under policy: CrashPolicy) -> [UInt8] { others[policy.isolation.seccomp] ?? worker }
+  /// The filters of the workers under a policy.
+  func worker(under policy: CrashPolicy) -> WorkerPrograms { others[policy.isolation.seccomp] ?? worker }
 
   /// A larger profile is none.
   private static let maximumProfile = 1 << 20
@@ -26,10 +34,23 @@ struct SeccompPrograms: Equatable, Sendable {
   static func load(
     policyDirectories: [String], policies: [EffectivePolicy], note: (LogLevel, String) -> Void
   ) throws(StartError) -> SeccompPrograms {
+    let loading = try read("worker-load.json", ShippedProfiles.workerLoad, policyDirectories)
+    func worker(_ name: String, _ shipped: String) throws(StartError) -> WorkerPrograms {
+      let profile = try read(name, shipped, policyDirectories)
+      return try compiled { () throws(SeccompError) in
+        try profile.requireWorkersEnd()
+        return WorkerPrograms(
+          loading: try compile(profile.widened(by: loading), note), running: try compile(profile, note))
+      }
+    }
+    func other(_ name: String, _ shipped: String) throws(StartError) -> [UInt8] {
+      let profile = try read(name, shipped, policyDirectories)
+      return try compiled { () throws(SeccompError) in try compile(profile, note) }
+    }
     var programs = SeccompPrograms(
-      worker: try load("worker.json", ShippedProfiles.worker, policyDirectories, ofWorkers: true, note),
-      compiler: try load("compiler.json", ShippedProfiles.compiler, policyDirectories, note),
-      front: try load("front.json", ShippedProfiles.front, policyDirectories, note))
+      worker: try worker("worker.json", ShippedProfiles.worker),
+      compiler: try other("compiler.json", ShippedProfiles.compiler),
+      front: try other("front.json", ShippedProfiles.front))
     for policy in policies {
       let name = policy.policy.isolation.seccomp
       guard name != "worker", programs.others[name] == nil else { continue }
@@ -39,15 +60,14 @@ struct SeccompPrograms: Equatable, Sendable {
         let files = policyDirectories.map { "\($0)/seccomp/\(name).json" }.joined(separator: " nor ")
         throw StartError(ExitCode.configuration, "\(place): there is no profile '\(name)': neither \(files) is there")
       }
-      programs.others[name] = try load("\(name).json", "", policyDirectories, ofWorkers: true, note)
+      programs.others[name] = try worker("\(name).json", "")
     }
     return programs
   }
 
-  private static func load(
-    _ name: String, _ shipped: String, _ directories: [String], ofWorkers: Bool = false,
-    _ note: (LogLevel, String) -> Void
-  ) throws(StartError) -> [UInt8] {
+  private static func read(
+    _ name: String, _ shipped: String, _ directories: [String]
+  ) throws(StartError) -> SeccompProfile {
     var file = "built-in profile \(name)"
     var text = shipped
     for directory in directories {
@@ -64,17 +84,24 @@ struct SeccompPrograms: Equatable, Sendable {
       }
       break
     }
-    do throws(SeccompError) {
-      let profile = try SeccompProfile.parse(contents: text, file: file)
-      if ofWorkers { try profile.requireWorkersEnd() }
-      let program = try SeccompCompiler.compile(profile)
-      note(.debug, "seccomp filter from \(file): \(program.bytes.count / 8) instructions")
-      if !program.skippedNames.isEmpty {
-        note(.debug, "\(file): not on this architecture: \(program.skippedNames.joined(separator: ", "))")
-      }
-      return program.bytes
-    } catch {
-      throw StartError(ExitCode.configuration, "\(error)")
+    return try compiled { () throws(SeccompError) in try SeccompProfile.parse(contents: text, file: file) }
+  }
+
+  private static func compile(
+    _ profile: SeccompProfile, _ note: (LogLevel, String) -> Void
+  ) throws(SeccompError) -> [UInt8] {
+    let program = try SeccompCompiler.compile(profile)
+    note(.debug, "seccomp filter from \(profile.file): \(program.bytes.count / 8) instructions")
+    if !program.skippedNames.isEmpty {
+      note(.debug, "\(profile.file): not on this architecture: \(program.skippedNames.joined(separator: ", "))")
     }
+    return program.bytes
+  }
+
+  /// What is wrong with a profile is wrong with the configuration.
+  private static func compiled<Result>(
+    _ body: () throws(SeccompError) -> Result
+  ) throws(StartError) -> Result {
+    do throws(SeccompError) { return try body() } catch { throw StartError(ExitCode.configuration, "\(error)") }
   }
 }

@@ -7,8 +7,17 @@ enum ShippedProfiles {
       "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"],
       "syscalls": [
         {
-          "comment": "Guest memory that grows: anonymous, and never executable (PROT_EXEC is 4).",
-          "names": ["mmap", "mprotect"],
+          "comment": "Guest memory: never executable (PROT_EXEC is 4); private and anonymous (MAP_PRIVATE is 2, MAP_ANONYMOUS 32), or no limit would count it. Beside those only MAP_FIXED, MAP_NORESERVE, MAP_STACK and MAP_FIXED_NOREPLACE.",
+          "names": ["mmap"],
+          "action": "SCMP_ACT_ALLOW",
+          "args": [
+            {"index": 2, "value": 4, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"},
+            {"index": 3, "value": 18446744073708355567, "valueTwo": 34, "op": "SCMP_CMP_MASKED_EQ"}
+          ]
+        },
+        {
+          "comment": "Guest memory that grows, and is never executable.",
+          "names": ["mprotect"],
           "action": "SCMP_ACT_ALLOW",
           "args": [{"index": 2, "value": 4, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]
         },
@@ -93,6 +102,62 @@ enum ShippedProfiles {
 
     """#
 
+  /// `worker-load.json`.
+  static let workerLoad = #"""
+    {
+      "defaultAction": "SCMP_ACT_KILL_PROCESS",
+      "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"],
+      "syscalls": [
+        {
+          "comment": "A worker loads its module under worker.json and this; before the guest's first instruction worker.json alone is left. The compiled module, for reading: no O_WRONLY, O_RDWR, O_CREAT or O_TRUNC.",
+          "names": ["openat"],
+          "action": "SCMP_ACT_ALLOW",
+          "args": [{"index": 2, "value": 579, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]
+        },
+        {
+          "names": ["statx", "fstat", "newfstatat"],
+          "action": "SCMP_ACT_ALLOW"
+        },
+        {
+          "comment": "Its pages: private (MAP_PRIVATE is 2), perhaps of a file, and not executable from the start.",
+          "names": ["mmap"],
+          "action": "SCMP_ACT_ALLOW",
+          "args": [
+            {"index": 2, "value": 4, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"},
+            {"index": 3, "value": 18446744073708355535, "valueTwo": 2, "op": "SCMP_CMP_MASKED_EQ"}
+          ]
+        },
+        {
+          "comment": "Its code becomes executable here, and nothing else ever does.",
+          "names": ["mprotect", "membarrier"],
+          "action": "SCMP_ACT_ALLOW"
+        },
+        {
+          "comment": "The engine asks whether standard error is a terminal: TCGETS.",
+          "names": ["ioctl"],
+          "action": "SCMP_ACT_ALLOW",
+          "args": [{"index": 1, "value": 21505, "op": "SCMP_CMP_EQ"}]
+        },
+        {
+          "comment": "The engine's handlers of traps, ours of SIGUSR1, and the stack that they run on.",
+          "names": ["rt_sigaction", "sigaltstack"],
+          "action": "SCMP_ACT_ALLOW"
+        },
+        {
+          "comment": "The last steps: descriptors closed, no file any more, and the next filter (SECCOMP_SET_MODE_FILTER is 1).",
+          "names": ["close", "close_range", "landlock_create_ruleset", "landlock_restrict_self"],
+          "action": "SCMP_ACT_ALLOW"
+        },
+        {
+          "names": ["seccomp"],
+          "action": "SCMP_ACT_ALLOW",
+          "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]
+        }
+      ]
+    }
+
+    """#
+
   /// `compiler.json`.
   static let compiler = #"""
     {
@@ -100,10 +165,13 @@ enum ShippedProfiles {
       "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"],
       "syscalls": [
         {
-          "comment": "Memory. Mappings are never executable from the start (PROT_EXEC is 4).",
+          "comment": "Memory. Mappings are never executable from the start (PROT_EXEC is 4); private and anonymous (MAP_PRIVATE is 2, MAP_ANONYMOUS 32), or no limit would count them. Beside those only MAP_FIXED, MAP_NORESERVE, MAP_STACK and MAP_FIXED_NOREPLACE.",
           "names": ["mmap"],
           "action": "SCMP_ACT_ALLOW",
-          "args": [{"index": 2, "value": 4, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]
+          "args": [
+            {"index": 2, "value": 4, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"},
+            {"index": 3, "value": 18446744073708355567, "valueTwo": 34, "op": "SCMP_CMP_MASKED_EQ"}
+          ]
         },
         {
           "comment": "mprotect may make code executable: Wasmtime publishes what it compiles before it can be written out. It is never run here.",

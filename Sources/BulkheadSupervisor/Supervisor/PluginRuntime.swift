@@ -20,7 +20,7 @@ final class PluginRuntime {
   /// Of its workers' channels, as the front knows them.
   var ring = RingSizes()
   /// What its workers may ask the kernel for.
-  let seccompProgram: [UInt8]
+  let seccompPrograms: WorkerPrograms
   var machine: PluginMachine
   var timer: TimerQueue.Token?
   /// Its worker processes, the oldest first.
@@ -49,12 +49,12 @@ final class PluginRuntime {
 
   var name: String { manifest.name }
 
-  init(index: UInt32, manifest: PluginManifest, policy: CrashPolicy, hostID: UInt32, seccompProgram: [UInt8]) {
+  init(index: UInt32, manifest: PluginManifest, policy: CrashPolicy, hostID: UInt32, seccompPrograms: WorkerPrograms) {
     self.index = index
     self.manifest = manifest
     self.policy = policy
     self.hostID = hostID
-    self.seccompProgram = seccompProgram
+    self.seccompPrograms = seccompPrograms
     // Plugins of one policy don't wait equally long.
     machine = PluginMachine(policy: policy, seed: UInt64.random(in: .min ... .max))
   }

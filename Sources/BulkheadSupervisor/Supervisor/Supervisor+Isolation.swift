@@ -29,6 +29,11 @@ extension PluginRuntime {
 }
 
 extension Supervisor {
+  /// The control group of one compiler: what bounds it where something gets around its limits.
+  func compilersGroup() -> WorkerControlGroup {
+    controlGroups.make(memory: Compilation.memoryBound, cpuPercent: nil)
+  }
+
   /// Takes what a front says of its sandbox; what is missing is said once for each set of layers.
   func confined(_ front: FrontRuntime, _ layers: [LayerReport]) {
     // Namespaces are not for it: it serves on the host's network, and reads the host's files of names.

@@ -93,8 +93,9 @@ extension Supervisor {
       memoryLimit: plugin.policy.memoryLimit.bytes, logLevel: log.minimumLevel,
       logLinesPerSecond: plugin.policy.logLinesPerSecond, eventLoops: UInt32(clamping: configuration.eventLoops),
       ring: ring, maximumSpinMicroseconds: setup.maximumSpinMicroseconds,
-      seccompProgram: plugin.seccompProgram,
+      seccompProgram: plugin.seccompPrograms.running,
       unprivilegedID: plugin.hostID, layers: [])
+    bootstrap.loadingProgram = plugin.seccompPrograms.loading
     bootstrap.upstreams = configuration.upstreams.map(\.name)
     bootstrap.callsInFlight = plugin.policy.callsInFlight
     bootstrap.bufferBytes = plugin.policy.bufferBytes
@@ -158,7 +159,8 @@ extension Supervisor {
     }
     armWatch()
     tellFront(
-      .addWorker(worker: worker.id, plugin: plugin.index), [channel, SharedDescriptor(liveness.takeRead())] + doorbells)
+      .addWorker(worker: worker.id, plugin: plugin.index),
+      [channel, SharedDescriptor(liveness.takeRead())] + doorbells)
     child.note(.debug, "started")
     record(.workerStarted, "worker started", plugin: plugin.name, pid: child.pid)
   }

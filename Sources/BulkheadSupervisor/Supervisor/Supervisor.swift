@@ -148,7 +148,7 @@ final class Supervisor {
       let policy = setup.loaded.policy(of: pair.0)
       return PluginRuntime(
         index: UInt32(index), manifest: pair.0, policy: policy, hostID: pair.1,
-        seccompProgram: setup.programs.worker(under: policy))
+        seccompPrograms: setup.programs.worker(under: policy))
     }
     nextPlugin = UInt32(clamping: manifests.count)
   }
@@ -207,7 +207,8 @@ final class Supervisor {
         plugins.map(\.manifest),
         .init(
           compiler: setup.installation.compiler, seccomp: setup.programs.compiler, cache: cache,
-          memory: moduleMemory, parallel: setup.processors, loop: loop, log: log,
+          memory: moduleMemory, controlGroup: { [unowned self] in compilersGroup() }, parallel: setup.processors,
+          loop: loop, log: log,
           note: { [unowned self] in note($0, $1) }))
     } catch {
       throw StartError(ExitCode.unavailable, "\(error)")

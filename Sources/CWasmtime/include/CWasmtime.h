@@ -107,6 +107,8 @@ void wasmtime_config_max_wasm_stack_set(wasm_config_t *config, size_t bytes);
 void wasmtime_config_shared_memory_set(wasm_config_t *config, bool on);
 void wasmtime_config_wasm_memory64_set(wasm_config_t *config, bool on);
 void wasmtime_config_wasm_multi_memory_set(wasm_config_t *config, bool on);
+// Whether instances get their first memory as a copy-on-write mapping of the module's file.
+void wasmtime_config_memory_init_cow_set(wasm_config_t *config, bool on);
 // Takes the configuration over.
 wasm_engine_t *wasm_engine_new_with_config(wasm_config_t *config);
 void wasm_engine_delete(wasm_engine_t *engine);
@@ -197,6 +199,9 @@ bool wasmtime_instance_export_get(wasmtime_context_t *context, const wasmtime_in
                                   size_t name_length, wasmtime_extern_t *item);
 void wasmtime_extern_delete(wasmtime_extern_t *item);
 wasm_functype_t *wasmtime_func_type(const wasmtime_context_t *context, const wasmtime_func_t *func);
+void wasmtime_func_new_unchecked(wasmtime_context_t *context, const wasm_functype_t *type,
+                                 wasmtime_func_unchecked_callback_t callback, void *data, void (*finalizer)(void *),
+                                 wasmtime_func_t *func);
 wasmtime_error_t *wasmtime_func_call_unchecked(wasmtime_context_t *context, const wasmtime_func_t *func,
                                                wasmtime_val_raw_t *values, size_t count, wasm_trap_t **trap);
 uint8_t *wasmtime_memory_data(wasmtime_context_t *context, const wasmtime_memory_t *memory);
