@@ -69,7 +69,8 @@ struct View {
         .init(plugin.lastExit.map(text) ?? "-"),
       ]
     }
-    return table.rendered(coloured: coloured)
+    let budgets = response.plugins.compactMap(Self.budget)
+    return ([table.rendered(coloured: coloured)] + (budgets.isEmpty ? [] : [""] + budgets)).joined(separator: "\n")
   }
 
   func show(_ plugin: PluginInfo, done: String) throws(ControlFailure) -> String {

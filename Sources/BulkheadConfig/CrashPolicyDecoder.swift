@@ -9,7 +9,7 @@ struct CrashPolicyDecoder {
     "stability", "exhaustion", "failStrategy", "workers", "standby", "recycling", "failAnswer", "memoryLimit",
     "cpuPercent", "rings",
     "bufferLimit", "callsInFlight", "logLinesPerSecond", "capabilities", "isolation",
-    "renewals", "vms", "slow",
+    "renewals", "spare", "vms", "slow",
   ]
   /// What a policy may say.
   static let policyKeys = ["name", "extends"] + valueKeys
@@ -97,9 +97,12 @@ struct CrashPolicyDecoder {
       reader.set(\.backoff.maximum, backoff["max"]) { $0.duration(waits) }
       reader.set(\.backoff.jitter, backoff["jitter"]) { $0.integer(0...100) }
     }
-    if let budget = section["budget"]?.section(["restarts", "interval"]) {
+    if let budget = section["budget"]?.section(["restarts", "interval", "starts", "share", "cpu"]) {
       reader.set(\.budget.restarts, budget["restarts"]) { $0.integer(0...100_000) }
       reader.set(\.budget.interval, budget["interval"]) { $0.duration(.seconds(1)...day) }
+      reader.set(\.budget.starts, budget["starts"]) { $0.integer(0...100_000) }
+      reader.set(\.budget.share, budget["share"]) { $0.percentage() }
+      reader.set(\.budget.cpu, budget["cpu"]) { $0.percentage() }
     }
     reader.set(\.failStrategy, section["failStrategy"], orWord: "plugin") { field in
       field.choice(FailStrategy.allCases.map { ($0.rawValue, $0) } + [("plugin", .failClose)])
@@ -131,6 +134,10 @@ struct CrashPolicyDecoder {
       return field.integer(1...CrashPolicy.maximumVirtualMachines).map { .shared($0) }
     }
     reader.set(\.slow, section["slow"]) { $0.duration(.milliseconds(1)...hour) }
+    if let spare = section["spare"]?.section(["keep", "most"]) {
+      reader.set(\.spare.keep, spare["keep"]) { $0.duration(.zero...day) }
+      reader.set(\.spare.most, spare["most"]) { $0.integer(0...CrashPolicy.maximumSpares) }
+    }
     if let answer = section["failAnswer"]?.section(["status", "body"]) {
       reader.set(\.failAnswer.status, answer["status"]) { $0.integer(400...599) }
       reader.set(\.failAnswer.body, answer["body"]) { field -> String?? in answerBody(field).map { .some($0) } }

@@ -22,6 +22,7 @@ extension CrashPolicy {
   fileprivate var values: [(key: String, value: String)] {
     func time(_ duration: Duration?) -> String { duration.map { Field.text($0) } ?? "none" }
     func bytes(_ count: ByteCount?, _ none: String = "none") -> String { count.map(\.yaml) ?? none }
+    func percentage(_ share: Int?) -> String { share.map { "\($0)%" } ?? "none" }
     let layers = isolation.required
     return [
       ("callbackDeadline", time(callbackDeadline)), ("deadlines.headers", time(deadlines.headers)),
@@ -31,7 +32,9 @@ extension CrashPolicy {
       ("restart", restart.rawValue), ("backoff.initial", time(backoff.initial)),
       ("backoff.factor", "\(backoff.factor)"),
       ("backoff.max", time(backoff.maximum)), ("backoff.jitter", "\(backoff.jitter)"),
-      ("budget.restarts", "\(budget.restarts)"), ("budget.interval", time(budget.interval)),
+      ("budget.restarts", budget.restarts.map { "\($0)" } ?? "none"), ("budget.interval", time(budget.interval)),
+      ("budget.starts", "\(budget.starts)"), ("budget.share", percentage(budget.share)),
+      ("budget.cpu", percentage(budget.cpu)),
       ("stability", time(stability)), ("exhaustion.retries", "\(exhaustion.retries)"),
       ("exhaustion.strategy", exhaustion.strategy?.rawValue ?? "plugin"),
       ("failStrategy", failStrategy?.rawValue ?? "plugin"), ("failAnswer.status", "\(failAnswer.status)"),
@@ -48,8 +51,8 @@ extension CrashPolicy {
         layers == IsolationLayer.allCases ? "all" : "[\(layers.map(\.rawValue).joined(separator: ", "))]"
       ),
       ("isolation.seccomp", isolation.seccomp),
-      ("renewals", "\(renewals)"), ("vms", virtualMachines == .perStream ? "stream" : "\(virtualMachines.count)"),
-      ("slow", time(slow)),
+      ("renewals", "\(renewals)"), ("spare.keep", time(spare.keep)), ("spare.most", "\(spare.most)"),
+      ("vms", virtualMachines == .perStream ? "stream" : "\(virtualMachines.count)"), ("slow", time(slow)),
     ]
   }
 }

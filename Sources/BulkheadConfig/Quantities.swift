@@ -60,6 +60,24 @@ extension Field {
     return (number, String(text.dropFirst(digits.count).drop { $0 == " " }))
   }
 
+  /// A share of a whole: a whole number with its sign, `0%` to `100%`.
+  func percentage() -> Int? {
+    let wanted = "a share from 0% to 100%, for example 10%"
+    let text: String
+    switch value.content {
+    case .scalar(.string(let string)): text = string
+    case .scalar(.integer(let digits)): text = digits
+    default:
+      report("must be \(wanted), not \(value.kind)")
+      return nil
+    }
+    guard let (number, unit) = Self.split(text), unit == "%", number <= 100 else {
+      report("must be \(wanted), not '\(text)'")
+      return nil
+    }
+    return Int(number)
+  }
+
   /// As a person would write it, in the largest unit that leaves a whole number.
   static func text(_ duration: Duration) -> String {
     let (seconds, attoseconds) = duration.components

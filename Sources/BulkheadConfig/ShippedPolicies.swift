@@ -25,7 +25,7 @@ public enum ShippedPolicies {
       max: 2s
       jitter: 20
     budget:
-      restarts: 30
+      starts: 30
     failStrategy: FAIL_CLOSE
     exhaustion:
       strategy: FAIL_CLOSE
@@ -60,8 +60,11 @@ public enum ShippedPolicies {
       max: 10s
       jitter: 0
     budget:
-      restarts: 10
+      restarts: none
       interval: 1m
+      starts: 10
+      share: 10%
+      cpu: 20%
     stability: 30s
     exhaustion:
       retries: true
@@ -97,6 +100,10 @@ public enum ShippedPolicies {
     # How often a worker gives its plugin a fresh VM in place of one that ended, before it is replaced itself.
     renewals: 1000
 
+    # How long one worker more is kept after one that served died or was stuck, and how many such there may be.
+    spare:
+      keep: 5m
+      most: 1
     # How many VMs a worker spreads its plugin's streams over: a number, or 'stream' for one of its own for each stream.
     vms: 1
     # After that time a callback holds up its own stream and those with state in its VM alone: others go to another worker.
@@ -105,8 +112,8 @@ public enum ShippedPolicies {
     """
 
   private static let failFast = """
-    # For a plugin that had better stay down than come back broken: three restarts, then it takes an operator
-    # (bulkheadctl reset) or a new configuration.
+    # For a plugin that had better stay down than come back broken: three restarts, whatever it has served meanwhile, then it
+    # takes an operator (bulkheadctl reset) or a new configuration.
     name: fail-fast
     extends: default
     backoff:
@@ -126,7 +133,8 @@ public enum ShippedPolicies {
       max: 2s
       jitter: 20
     budget:
-      restarts: 1000
+      starts: 1000
+      cpu: 50%
 
     """
 
@@ -144,7 +152,7 @@ public enum ShippedPolicies {
       max: 30s
       jitter: 20
     budget:
-      restarts: 100
+      starts: 100
       interval: 10m
     failStrategy: FAIL_OPEN
     exhaustion:

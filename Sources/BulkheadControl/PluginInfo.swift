@@ -19,6 +19,83 @@ public struct PluginInfo: Hashable, Sendable, Codable {
     }
   }
 
+  /// What its crash budget counts, each within the interval, and what it allows: bulkhead-policy(5), `budget`.
+  public struct Budget: Hashable, Sendable, Codable {
+    /// Null where the policy sets no such bound.
+    public struct Allowed: Hashable, Sendable, Codable {
+      public var sharePercent: Int?
+      public var processorPercent: Int?
+      public var failedStarts: Int
+      public var restarts: Int?
+
+      public init(sharePercent: Int?, processorPercent: Int?, failedStarts: Int, restarts: Int?) {
+        self.sharePercent = sharePercent
+        self.processorPercent = processorPercent
+        self.failedStarts = failedStarts
+        self.restarts = restarts
+      }
+
+      public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(sharePercent, forKey: .sharePercent)
+        try container.encode(processorPercent, forKey: .processorPercent)
+        try container.encode(failedStarts, forKey: .failedStarts)
+        try container.encode(restarts, forKey: .restarts)
+      }
+    }
+
+    public var intervalSeconds: Double
+    /// Ends of VMs and workers that had served.
+    public var deaths: UInt64
+    /// What the plugin answered or died of.
+    public var requests: UInt64
+    /// What the deaths wasted, of one processor.
+    public var processorPercent: Double
+    /// Starts in place of workers that died before they served.
+    public var failedStarts: Int
+    /// Restarts and renewals; null where the policy does not count them.
+    public var restarts: Int?
+    /// Whether a bound was passed and that holds yet.
+    public var isSpent: Bool
+    public var allowed: Allowed
+
+    public init(
+      intervalSeconds: Double, deaths: UInt64, requests: UInt64, processorPercent: Double, failedStarts: Int,
+      restarts: Int?, isSpent: Bool, allowed: Allowed
+    ) {
+      self.intervalSeconds = intervalSeconds
+      self.deaths = deaths
+      self.requests = requests
+      self.processorPercent = processorPercent
+      self.failedStarts = failedStarts
+      self.restarts = restarts
+      self.isSpent = isSpent
+      self.allowed = allowed
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+      var container = encoder.container(keyedBy: CodingKeys.self)
+      try container.encode(intervalSeconds, forKey: .intervalSeconds)
+      try container.encode(deaths, forKey: .deaths)
+      try container.encode(requests, forKey: .requests)
+      try container.encode(processorPercent, forKey: .processorPercent)
+      try container.encode(failedStarts, forKey: .failedStarts)
+      try container.encode(restarts, forKey: .restarts)
+      try container.encode(isSpent, forKey: .isSpent)
+      try container.encode(allowed, forKey: .allowed)
+    }
+
+    /// How many of its requests were deaths, in percent.
+    public var deathPercent: Double { requests > 0 ? Double(deaths) / Double(requests) * 100 : 0 }
+
+    /// A share for people: one digit after the point.
+    public static func percent(_ value: Double) -> String {
+      guard value.isFinite, value >= 0, value < 1e15 else { return "?" }
+      let tenths = Int64((value * 10).rounded())
+      return tenths % 10 == 0 ? "\(tenths / 10)" : "\(tenths / 10).\(tenths % 10)"
+    }
+  }
+
   /// `metadata.name` of the manifest.
   public var name: String
   /// `HTTP` or `NETWORK`.
@@ -38,10 +115,13 @@ public struct PluginInfo: Hashable, Sendable, Codable {
   public var priority: Int
   /// The absolute path of the module.
   public var module: String
+  /// Null from a version that does not tell.
+  public var budget: Budget?
 
   public init(
     name: String, type: String, state: PluginState, failStrategy: FailStrategy, restarts: UInt64,
-    lastExit: LastExit?, workers: [Int32], policy: String, phase: String, priority: Int, module: String
+    lastExit: LastExit?, workers: [Int32], policy: String, phase: String, priority: Int, module: String,
+    budget: Budget? = nil
   ) {
     self.name = name
     self.type = type
@@ -54,6 +134,7 @@ public struct PluginInfo: Hashable, Sendable, Codable {
     self.phase = phase
     self.priority = priority
     self.module = module
+    self.budget = budget
   }
 
   public func encode(to encoder: any Encoder) throws {
@@ -69,5 +150,6 @@ public struct PluginInfo: Hashable, Sendable, Codable {
     try container.encode(phase, forKey: .phase)
     try container.encode(priority, forKey: .priority)
     try container.encode(module, forKey: .module)
+    try container.encode(budget, forKey: .budget)
   }
 }

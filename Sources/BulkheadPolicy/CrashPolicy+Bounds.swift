@@ -5,6 +5,8 @@ extension CrashPolicy {
   public static let maximumWorkers = Limits.maximumWorkers
   /// The most standby workers of one plugin.
   public static let maximumStandby = 8
+  /// The most spare workers of one plugin.
+  public static let maximumSpares = 8
   /// The most fresh VMs that one worker may give its plugin in place of those that ended.
   public static let maximumRenewals = 1_000_000
 

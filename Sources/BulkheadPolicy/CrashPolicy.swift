@@ -5,9 +5,9 @@ import BulkheadCore
 /// It is data: presets are files in `policies/`, and a plugin names one. The defaults here are those of the preset
 /// `default`.
 public struct CrashPolicy: Hashable, Sendable {
-  /// How long a restart waits after the one before it.
+  /// How long a restart waits after the one before it, where the plugin dies before it serves.
   public struct Backoff: Hashable, Sendable {
-    /// The wait before the second restart in a row; the first one is immediate.
+    /// The wait before the second restart in a row of a plugin that does not serve; the first one is immediate.
     public var initial: Duration
     /// What each further wait is of the one before it; at least 1.
     public var factor: Int
@@ -39,15 +39,35 @@ public struct CrashPolicy: Hashable, Sendable {
     }
   }
 
-  /// How many restarts a plugin may have.
+  /// How much dying a plugin may do.
+  ///
+  /// A plugin that dies before it serves is held to `starts`. One that serves is held to `share` and `cpu`, of which both
+  /// have to be passed: a client who knows one bad request can make many deaths, but cheap ones, and they are dear only
+  /// where they take the place of work.
   public struct Budget: Hashable, Sendable {
-    /// The most restarts within any span of `interval`; 0 quarantines at the first failure.
-    public var restarts: Int
+    /// The most restarts, of workers and of VMs within workers, in any span of `interval`, whatever the failures were; 0
+    /// quarantines at the first one; nil: their number does not matter.
+    public var restarts: Int?
     public var interval: Duration
+    /// The most starts in place of workers that died before they served, in any span of `interval`; 0 quarantines at the
+    /// first one.
+    public var starts: Int
+    /// How many of its requests a plugin may die of within `interval`, in percent; nil: any number.
+    public var share: Int?
+    /// How much of one processor its deaths may waste within `interval`, in percent; nil: any amount.
+    public var cpu: Int?
 
-    public init(restarts: Int = 10, interval: Duration = .seconds(60)) {
+    /// So many deaths within an interval say nothing about a share yet.
+    public static let leastDeaths = 10
+
+    public init(
+      restarts: Int? = nil, interval: Duration = .seconds(60), starts: Int = 10, share: Int? = 10, cpu: Int? = 20
+    ) {
       self.restarts = restarts
       self.interval = interval
+      self.starts = starts
+      self.share = share
+      self.cpu = cpu
     }
   }
 
@@ -97,6 +117,19 @@ public struct CrashPolicy: Hashable, Sendable {
     public var memory: ByteCount?
 
     public init() {}
+  }
+
+  /// The workers beyond `workers` and `standby` that a plugin has for some time after it was in need of them.
+  public struct Spare: Hashable, Sendable {
+    /// How long one is kept after the last event that asked for it; nil, or no time: there is never one.
+    public var keep: Duration?
+    /// The most at once.
+    public var most: Int
+
+    public init(keep: Duration? = .seconds(300), most: Int = 1) {
+      self.keep = keep
+      self.most = most
+    }
   }
 
   /// What a client is told where the plugin's failure closes its request.
@@ -155,8 +188,8 @@ public struct CrashPolicy: Hashable, Sendable {
   public var memoryLimit: ByteCount
   public var backoff: Backoff
   public var budget: Budget
-  /// The time ready after which a worker counts as stable, and the time after which a quarantined plugin gets one
-  /// further attempt.
+  /// The time ready after which a worker counts as stable though it has served nobody, and the time after which a
+  /// quarantined plugin gets one further attempt.
   public var stability: Duration
   /// Log lines a second that a worker passes on; what is over is counted and dropped.
   public var logLinesPerSecond: UInt32
@@ -189,6 +222,7 @@ public struct CrashPolicy: Hashable, Sendable {
   public var virtualMachines = VirtualMachines.shared(1)
   /// After that time a callback holds up no streams but its own and those with state in its VM; nil: it always does.
   public var slow: Duration? = .milliseconds(5)
+  public var spare = Spare()
 
   public init(
     name: String = "default", callbackDeadline: Duration = .milliseconds(100), startDeadline: Duration = .seconds(5),

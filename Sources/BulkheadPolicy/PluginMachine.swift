@@ -2,22 +2,34 @@ import BulkheadCore
 
 /// Decides when workers of a plugin are started, stopped, or left alone: events and a time go in, actions come out.
 ///
-/// A plugin has `policy.workers` workers that take streams and `policy.standby` that wait to take the place of one that
-/// fails. Which of the ready ones take streams is not decided here: the front takes those of them that are oldest, so
-/// that a standby takes over in the instant in which the front loses a worker.
+/// A plugin has `policy.workers` workers that take streams, `policy.standby` that wait to take the place of one that
+/// fails, and for a while after it was in need of one up to `policy.spare.most` spares. Which of the ready ones take
+/// streams is not decided here: the front takes those of them that are oldest, so that a standby or a spare takes over in
+/// the instant in which the front loses a worker.
+///
+/// A worker whose VM dies renews it by itself, and says so with `vmEnded`. A plugin's *death* is either: the end of a VM in
+/// a worker that goes on, or the end of a worker. A death is *productive* where the worker had served, or where it was
+/// ready and the plugin has served under its present configuration; else it is *fruitless*.
 ///
 /// It has no clock and does no I/O. Times are spans since any fixed moment of a clock that never goes back; an event
 /// with a time before the last one's is taken to happen at the last one's.
 ///
 /// It promises:
-/// - never more workers than `workers + standby`, and one more while one that did not fail is replaced: the new one is
-///   ready before the old one is stopped;
-/// - never more than `budget.restarts` starts in place of failed workers within any span of `budget.interval`. What an
-///   operator asks for, replacements of workers that did not fail, and the one attempt after a spent budget are not
-///   counted; `reset` and a new configuration begin afresh;
-/// - as long as no worker is ready after a failure, one start at a time;
-/// - a spent budget does not touch workers that still run, and one of those that goes without having failed is replaced; the
-///   plugin is quarantined once none is left;
+/// - never more workers than `workers + standby` and the spares that are wanted, and one more while one that did not fail
+///   is replaced: the new one is ready before the old one is stopped. Spares are wanted for `spare.keep` after the last
+///   event that asked for one, and then go;
+/// - a start after a productive death waits for nothing but the budget;
+/// - never more than `budget.starts` starts after fruitless deaths within any span of `budget.interval`;
+/// - where `budget.restarts` is set, never more than so many restarts, renewals among them, within any such span. A
+///   renewal that is one too many ends its worker. What an operator asks for, replacements of workers that did not fail,
+///   and the one attempt after a spent budget are not counted; `reset` and a new configuration begin afresh;
+/// - a plugin that serves is given up for its deaths alone never where they are `budget.share` of its requests or less,
+///   nor where they waste `budget.cpu` of a processor or less, within `budget.interval`, nor for fewer than
+///   `Budget.leastDeaths`. So one client with one bad request does not have a plugin quarantined, at whatever rate that
+///   costs less;
+/// - as long as no worker is ready after a fruitless death, or after a spent budget, one start at a time;
+/// - a spent budget does not touch workers that run and do not die, and one of those that goes without having failed is
+///   replaced. One whose VM dies is stopped. The plugin is quarantined once none is left;
 /// - a spent budget ends: by `reset`, by a new configuration, or (`exhaustion.retries`) after `stability` with one
 ///   attempt.
 ///
@@ -28,8 +40,9 @@ public struct PluginMachine: Sendable {
     case begin
     /// The worker of that number is configured and can take streams.
     case ready(UInt64)
-    /// The worker of that number is gone, or could not be started at all.
-    case exited(UInt64, ExitReason)
+    /// The worker of that number is gone, or could not be started at all. `cost` is the processor time that its failure
+    /// wasted: of the callback that came to nothing, and of a start.
+    case exited(UInt64, ExitReason, cost: Duration = .zero)
     /// The time of `armTimer` has come.
     case timer
     /// The worker has reached a limit of `policy.recycling`: a fresh one is to take its place. Said again and again, it
@@ -44,6 +57,15 @@ public struct PluginMachine: Sendable {
     case configurationChanged(CrashPolicy)
     /// The plugin is not wanted any more.
     case end
+    /// The worker has answered its first callback of a stream.
+    case served(UInt64)
+    /// A VM of that worker died, and the worker has made a fresh one, or is about to. `cost` is the processor time that
+    /// it wasted: of the callback that came to nothing, and of the renewal.
+    case vmEnded(UInt64, ExitReason, cost: Duration)
+    /// The plugin has answered the first callback of so many more streams.
+    case worked(requests: UInt64)
+    /// A callback runs long, and somebody should take over what waits behind it.
+    case spareWanted
   }
 
   public enum Action: Hashable, Sendable {
@@ -61,10 +83,14 @@ public struct PluginMachine: Sendable {
     case report(PluginState)
   }
 
+  private typealias Death = DeathLedger.Death
+
   private struct Worker: Hashable {
     enum Phase: Hashable {
       case starting
       case ready(since: Duration)
+      /// Ready, and it has answered a stream.
+      case productive
       /// Told to go; whatever its end, it is no failure.
       case stopping
     }
@@ -76,16 +102,37 @@ public struct PluginMachine: Sendable {
     /// The fresh one is on its way.
     var isLeaving = false
 
-    var isReady: Bool { if case .ready = phase { true } else { false } }
+    var isReady: Bool {
+      switch phase {
+      case .ready, .productive: true
+      case .starting, .stopping: false
+      }
+    }
     /// Whether it counts towards those that are wanted.
     var isLive: Bool { phase != .stopping && !isLeaving }
   }
 
-  private enum Exhaustion: Hashable {
-    case none
-    case until(Duration)
-    /// Until `reset` or a new configuration.
-    case forGood
+  /// Failed workers that nothing was started for yet.
+  private struct Owed: Hashable {
+    var fruitless = 0
+    var productive = 0
+    var count: Int { fruitless + productive }
+
+    mutating func add(_ death: Death) {
+      if death == .productive { productive += 1 } else { fruitless += 1 }
+    }
+
+    /// Forgets those that are more than there are empty places; those that have to wait first.
+    mutating func hold(to places: Int) {
+      productive = min(productive, max(places, 0))
+      fruitless = min(fruitless, max(places, 0) - productive)
+    }
+  }
+
+  private struct Exhaustion: Hashable {
+    var spent: SpentBudget
+    /// When the attempt comes; nil: it takes `reset` or a new configuration.
+    var until: Duration?
   }
 
   private enum Phase: Hashable {
@@ -99,7 +146,7 @@ public struct PluginMachine: Sendable {
 
   /// The policy that holds now.
   public private(set) var policy: CrashPolicy
-  /// Workers started after those of the beginning, whoever asked for it.
+  /// Workers started after those of the beginning, whoever asked for it; spares are none.
   public private(set) var restarts: UInt64 = 0
 
   private var phase = Phase.idle
@@ -109,27 +156,24 @@ public struct PluginMachine: Sendable {
   private var nextNumber: UInt64 = 1
   /// Places that no worker had yet.
   private var fresh = 0
-  /// Failures in a row: since the last worker that was stable.
-  private var failures = 0
-  /// Failed workers that nothing was started for yet.
-  private var owed = 0
-  /// Nothing is started for them before that time.
-  private var waitUntil = Duration.zero
-  private var exhaustion = Exhaustion.none
+  private var delay: RestartDelay
+  private var owed = Owed()
+  private var exhaustion: Exhaustion?
   /// The next start is the attempt after a spent budget.
   private var isAttempt = false
-  /// When the restarts that the budget counts took place, oldest first; never more than the budget.
-  private var counted: [Duration] = []
+  /// It has answered somebody, under the present configuration and since the last time that its budget was spent.
+  private var hasServed = false
+  private var ledger = DeathLedger()
+  private var spares = SpareWorkers()
   private var recycledAt: Duration?
   private var armed: Duration?
   private var reported = PluginState.starting
-  private var random: UInt64
   private var actions: [Action] = []
 
   /// - Parameter seed: of the random part of waits.
   public init(policy: CrashPolicy, seed: UInt64 = 0) {
     self.policy = policy
-    random = seed
+    delay = RestartDelay(seed: seed)
   }
 
   // MARK: What it shows
@@ -139,28 +183,45 @@ public struct PluginMachine: Sendable {
     if workers.contains(where: \.isReady) { return .ready }
     if workers.contains(where: { $0.phase == .starting }) { return .starting }
     if phase == .ended { return .starting }
-    if exhaustion != .none { return .quarantined }
-    return owed > 0 && waitUntil > now ? .backoff : .starting
+    if exhaustion != nil { return .quarantined }
+    return isWaiting ? .backoff : .starting
   }
 
-  /// Whether the budget is spent: workers that fail are not replaced, though some may still run.
-  public var isExhausted: Bool { exhaustion != .none && phase == .running }
+  /// Which bound of its budget is passed: workers that fail are not replaced, though some may still run. Nil where none is.
+  public var spentBudget: SpentBudget? { phase == .running ? exhaustion?.spent : nil }
+
+  /// Whether the budget is spent.
+  public var isExhausted: Bool { spentBudget != nil }
 
   /// When the next worker starts by itself, where the plugin waits for that.
   public var nextStart: Duration? {
     guard phase == .running else { return nil }
-    switch exhaustion {
-    case .until(let time): return time
-    case .forGood: return nil
-    case .none: return owed > 0 && waitUntil > now ? waitUntil : nil
-    }
+    if let exhaustion { return exhaustion.until }
+    return isWaiting ? delay.until : nil
+  }
+
+  /// When it wants its `timer`: for the next start, or for spares that go.
+  public var nextTimer: Duration? {
+    guard phase == .running else { return nil }
+    return [nextStart, spares.end].compactMap { $0 }.min()
   }
 
   /// The workers that there are, with those that were told to go: the oldest first.
   public var numbers: [UInt64] { workers.map(\.number) }
 
-  /// The most workers that there may be while none is replaced.
-  private var target: Int { max(policy.workers, 1) + max(policy.standby, 0) }
+  /// How many workers there are to be while none is replaced.
+  public var wanted: Int { max(policy.workers, 1) + max(policy.standby, 0) + spares.count }
+
+  /// Its deaths and its work within the budget's interval.
+  public func work(at time: Duration) -> PluginWork { ledger.work(at: max(now, time), policy.budget) }
+
+  /// Starts after fruitless deaths within the budget's interval.
+  public func failedStarts(at time: Duration) -> Int { ledger.failedStarts(at: max(now, time), policy.budget) }
+
+  /// Restarts and renewals within the budget's interval; nil where the budget does not count them.
+  public func countedRestarts(at time: Duration) -> Int? { ledger.countedRestarts(at: max(now, time), policy.budget) }
+
+  private var isWaiting: Bool { owed.fruitless > 0 && delay.until > now }
   private var live: Int { workers.count(where: \.isLive) }
   private var readyLive: Int { workers.count { $0.isLive && $0.isReady } }
 
@@ -173,13 +234,18 @@ public struct PluginMachine: Sendable {
     switch event {
     case .begin: begin()
     case .ready(let number): ready(number)
-    case .exited(let number, let reason): exited(number, reason)
+    case .exited(let number, let reason, let cost): exited(number, reason, cost)
     case .timer: timer()
     case .worn(let number): worn(number)
     case .restart: restart()
     case .reset: if phase == .running { forgive() }
     case .configurationChanged(let policy): change(to: policy)
     case .end: end()
+    case .served(let number): served(number)
+    case .vmEnded(let number, let reason, let cost): vmEnded(number, reason, cost)
+    case .worked(let requests): worked(requests)
+    // Where no worker is ready none runs long.
+    case .spareWanted: if workers.contains(where: \.isReady) { wantSpare() }
     }
     settle()
     setTimer()
@@ -194,7 +260,7 @@ public struct PluginMachine: Sendable {
   private mutating func begin() {
     guard phase == .idle else { return }
     phase = .running
-    fresh = target
+    fresh = wanted
   }
 
   private mutating func ready(_ number: UInt64) {
@@ -202,31 +268,84 @@ public struct PluginMachine: Sendable {
     workers[index].phase = .ready(since: now)
   }
 
-  private mutating func exited(_ number: UInt64, _ reason: ExitReason) {
+  private mutating func served(_ number: UInt64) {
+    guard let index = index(of: number), workers[index].isReady else { return }
+    workers[index].phase = .productive
+    hasServed = true
+    delay.forgetRow()
+  }
+
+  private mutating func worked(_ requests: UInt64) {
+    guard phase == .running, requests > 0 else { return }
+    hasServed = true
+    ledger.worked(requests: requests, at: now, policy.budget)
+  }
+
+  private mutating func exited(_ number: UInt64, _ reason: ExitReason, _ cost: Duration) {
     guard let index = index(of: number) else { return }
     let worker = workers.remove(at: index)
     guard phase == .running, worker.phase != .stopping, reason != .requested else { return }
-    failed(worker)
+    let death = self.death(of: worker)
+    var wait = Duration.zero
+    switch death {
+    case .productive: ledger.died(cost: cost, at: now, policy.budget)
+    case .fruitless:
+      if case .ready(let since) = worker.phase, now - since >= policy.stability { delay.forgetRow() }
+      wait = delay.failed(policy.backoff)
+    }
+    // The fresh one that takes its place is on its way already.
+    if worker.isLive {
+      owed.add(death)
+      if exhaustion == nil {
+        if let bound = ledger.bound(after: death, at: now, policy) {
+          exhaust(bound)
+        } else if death == .fruitless {
+          delay.begin(wait, at: now)
+        }
+      }
+    }
+    if death == .productive { wantSpare() }
   }
 
-  private mutating func failed(_ worker: Worker) {
-    if case .ready(let since) = worker.phase, now - since >= policy.stability { failures = 0 }
-    let wait = jittered(policy.backoff.wait(before: failures))
-    failures = failures == .max ? failures : failures + 1
-    // The fresh one that takes its place is on its way already.
-    guard worker.isLive else { return }
-    owed += 1
-    guard exhaustion == .none else { return }
-    if !mayRestart { return exhaust() }
-    // A wait that runs already is for all.
-    if waitUntil <= now { waitUntil = now + wait }
+  /// What a worker's end says of its plugin. One that never served may have met a bad request first: where its plugin
+  /// serves, all in all, that says no more than any other bad request.
+  private func death(of worker: Worker) -> Death {
+    switch worker.phase {
+    case .productive: .productive
+    case .ready: hasServed ? .productive : .fruitless
+    case .starting, .stopping: .fruitless
+    }
+  }
+
+  private mutating func vmEnded(_ number: UInt64, _ reason: ExitReason, _ cost: Duration) {
+    guard phase == .running, let index = index(of: number), workers[index].isReady else { return }
+    ledger.died(cost: cost, at: now, policy.budget)
+    let bound = exhaustion?.spent ?? ledger.bound(after: .productive, at: now, policy)
+    guard let bound else {
+      ledger.restarted(after: .productive, at: now, policy.budget)
+      if reason == .deadline { wantSpare() }
+      return
+    }
+    // It would go on by itself.
+    if workers[index].isLive { owed.add(.productive) }
+    stop(number)
+    if exhaustion == nil { exhaust(bound) }
+  }
+
+  private mutating func wantSpare() {
+    guard phase == .running, exhaustion == nil else { return }
+    let before = spares.count
+    spares.want(policy.spare, at: now)
+    fresh += spares.count - before
   }
 
   private mutating func timer() {
     armed = nil
-    guard phase == .running, case .until(let time) = exhaustion, now >= time else { return }
-    exhaustion = .none
-    waitUntil = .zero
+    guard phase == .running else { return }
+    spares.look(at: now)
+    guard let time = exhaustion?.until, now >= time else { return }
+    exhaustion = nil
+    delay.end()
     isAttempt = true
   }
 
@@ -238,17 +357,19 @@ public struct PluginMachine: Sendable {
   }
 
   private mutating func restart() {
-    guard phase == .running, exhaustion == .none else { return }
-    owed = 0
+    guard phase == .running, exhaustion == nil else { return }
+    owed = Owed()
     // With nothing owed there is nothing to attempt: a later failure pays for its start.
     isAttempt = false
-    waitUntil = .zero
+    delay.end()
     markOutdated()
   }
 
   private mutating func change(to policy: CrashPolicy) {
     guard phase != .ended else { return }
     self.policy = policy
+    spares.hold(to: policy.spare)
+    hasServed = false
     markOutdated()
     // One that takes no streams yet needs none in its place first.
     for worker in workers where worker.phase == .starting { stop(worker.number) }
@@ -261,12 +382,12 @@ public struct PluginMachine: Sendable {
 
   /// Forgets all failures; what waited because of them starts now.
   private mutating func forgive() {
-    failures = 0
-    owed = 0
-    counted = []
-    exhaustion = .none
+    delay.forgetRow()
+    delay.end()
+    owed = Owed()
+    ledger = DeathLedger()
+    exhaustion = nil
     isAttempt = false
-    waitUntil = .zero
   }
 
   private mutating func end() {
@@ -279,14 +400,14 @@ public struct PluginMachine: Sendable {
   /// Brings the workers nearer to what is wanted.
   private mutating func settle() {
     guard phase == .running else { return }
-    while live > target, let one = surplus { stop(one) }
+    while live > wanted, let one = surplus { stop(one) }
     fill()
     // One that is replaced goes once all others are ready.
-    if readyLive >= target, let old = workers.first(where: { $0.isLeaving && $0.phase != .stopping }) {
+    if readyLive >= wanted, let old = workers.first(where: { $0.isLeaving && $0.phase != .stopping }) {
       stop(old.number)
     }
     // Then the next one, while nothing else goes on.
-    if owed == 0, exhaustion == .none, workers.count == target, readyLive == target,
+    if owed.count == 0, exhaustion == nil, workers.count == wanted, readyLive == wanted,
       let index = workers.firstIndex(where: \.isOutdated)
     {
       workers[index].isLeaving = true
@@ -294,7 +415,7 @@ public struct PluginMachine: Sendable {
     }
   }
 
-  /// The live worker that is missed least.
+  /// The live worker that is missed least: the youngest take no streams while older ones do.
   private var surplus: UInt64? {
     let live = workers.filter(\.isLive)
     return (live.last { $0.phase == .starting } ?? live.first(where: \.isOutdated) ?? live.last)?.number
@@ -302,47 +423,56 @@ public struct PluginMachine: Sendable {
 
   private mutating func fill() {
     defer {
-      owed = min(owed, max(target - live, 0))
+      owed.hold(to: wanted - live)
+      fresh = min(fresh, max(wanted - live - owed.count, 0))
       // An attempt that is not needed any more is none for a failure that comes later.
-      if owed == 0 { isAttempt = false }
+      if owed.count == 0 { isAttempt = false }
     }
-    while live < target, workers.count <= target {
+    while live < wanted, workers.count <= wanted {
       if !workers.contains(where: \.isReady) {
-        // Without failures, those that take streams start together, and the standbys follow the first of them. After one,
+        // Without failures, those that take streams start together, and the others follow the first of them. After one,
         // nothing shows yet that more than one attempt is worth it.
-        let most = failures == 0 ? max(policy.workers, 1) : 1
+        let most = delay.failures == 0 ? max(policy.workers, 1) : 1
         guard live < most else { return }
       }
       // Places of workers that did not fail owe nothing: neither a wait nor a spent budget keeps them empty.
-      let isRestart = live + owed >= target
-      if isRestart {
-        guard exhaustion == .none else { return }
-        if isAttempt {
-          isAttempt = false
-        } else {
-          guard waitUntil <= now else { return }
-          guard mayRestart else { return exhaust() }
-          counted.append(now)
-        }
-        owed -= 1
+      let isOwedNothing = live + owed.count < wanted
+      if owed.productive > 0 || !isOwedNothing, payForStart() {
+        start(isRestart: true)
+      } else if isOwedNothing {
+        start(isRestart: false)
+      } else {
+        return
       }
-      start(isRestart: isRestart)
     }
   }
 
-  /// Whether the budget has one more restart.
-  private var mayRestart: Bool {
-    mutating get {
-      guard policy.restart == .always else { return false }
-      counted.removeAll { now - $0 >= policy.budget.interval }
-      return counted.count < policy.budget.restarts
+  /// Whether a start in place of a worker that failed may take place now; it then counts as one.
+  private mutating func payForStart() -> Bool {
+    guard exhaustion == nil else { return false }
+    let death = owed.productive > 0 ? Death.productive : .fruitless
+    if isAttempt {
+      isAttempt = false
+    } else {
+      guard death == .productive || delay.until <= now else { return false }
+      if let bound = ledger.bound(after: death, at: now, policy) {
+        exhaust(bound)
+        return false
+      }
+      ledger.restarted(after: death, at: now, policy.budget)
     }
+    if death == .productive { owed.productive -= 1 } else { owed.fruitless -= 1 }
+    return true
   }
 
-  private mutating func exhaust() {
+  private mutating func exhaust(_ spent: SpentBudget) {
     let retries = policy.restart == .always && policy.exhaustion.retries
-    exhaustion = retries ? .until(now + max(policy.stability, Self.shortestQuarantine)) : .forGood
-    waitUntil = .zero
+    exhaustion = Exhaustion(
+      spent: spent, until: retries ? now + max(policy.stability, Self.shortestQuarantine) : nil)
+    delay.end()
+    delay.beginAttempt()
+    // What served so far is what is given up: the attempt has to show that it serves.
+    hasServed = false
     if workers.contains(where: { $0.phase != .stopping }) { actions.append(.budgetSpent) }
   }
 
@@ -362,24 +492,9 @@ public struct PluginMachine: Sendable {
   private func index(of number: UInt64) -> Int? { workers.firstIndex { $0.number == number } }
 
   private mutating func setTimer() {
-    let wanted = nextStart
+    let wanted = nextTimer
     guard wanted != armed else { return }
     armed = wanted
     actions.append(wanted.map { .armTimer(at: $0) } ?? .disarmTimer)
-  }
-
-  /// The wait, longer or shorter by as much as the policy's jitter at most.
-  private mutating func jittered(_ wait: Duration) -> Duration {
-    let jitter = min(max(policy.backoff.jitter, 0), 100)
-    guard jitter > 0, wait > .zero else { return wait }
-    // SplitMix64.
-    random &+= 0x9E37_79B9_7F4A_7C15
-    var bits = random
-    bits = (bits ^ (bits >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    bits = (bits ^ (bits >> 27)) &* 0x94D0_49BB_1331_11EB
-    bits ^= bits >> 31
-    // In thousandths, so that two plugins seldom wait equally long.
-    let thousandths = Int(bits % UInt64(20 * jitter + 1)) - 10 * jitter
-    return wait * (1_000 + thousandths) / 1_000
   }
 }

@@ -133,7 +133,7 @@ public struct RestartMachine: Sendable {
   private mutating func failed() {
     if case .ready(let since) = phase, now - since >= policy.stability { failures = 0 }
     counted.removeAll { now - $0 >= policy.budget.interval }
-    guard counted.count < policy.budget.restarts else {
+    guard counted.count < policy.budget.restarts ?? .max else {
       phase = .quarantined(until: now + policy.stability)
       actions.append(.armTimer(at: now + policy.stability))
       return

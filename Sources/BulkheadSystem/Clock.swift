@@ -1,4 +1,5 @@
 import CBulkheadSys
+import Glibc
 
 /// The clocks of the system, in nanoseconds.
 public enum Clock {
@@ -9,4 +10,12 @@ public enum Clock {
   /// Time since 1970-01-01 UTC, as the system has it.
   @inline(__always)
   public static var realtimeNanoseconds: UInt64 { bh_realtime_nanoseconds() }
+
+  /// The processor time that a process has used so far; nil where there is no such process.
+  public static func processorNanoseconds(of pid: Int32) -> UInt64? {
+    var clock: clockid_t = 0
+    var time = timespec()
+    guard pid > 0, clock_getcpuclockid(pid, &clock) == 0, clock_gettime(clock, &time) == 0 else { return nil }
+    return UInt64(clamping: time.tv_sec) &* 1_000_000_000 &+ UInt64(clamping: time.tv_nsec)
+  }
 }

@@ -168,6 +168,12 @@ public enum FrontEvent: Equatable, Sendable {
   /// (`WorkerStatus.runNumber`); the rest is as in `callbackLost`. Where that does not end it, a `workerFault` follows.
   case callbackOverdue(
     worker: UInt64, run: UInt32, kind: UInt16, stream: UInt32, requestID: String, milliseconds: UInt32)
+  /// The worker has answered its first callback of a stream; said once.
+  case workerServed(worker: UInt64)
+  /// What plugins have done since the last such event of that event loop.
+  case workDone([WorkDone])
+  /// A callback of the plugin runs long, and others wait behind it: somebody should take over.
+  case spareWanted(plugin: UInt32)
 
   /// The most of `metrics`' text in one message, in bytes.
   public static let maximumMetricsText = 48 << 10
@@ -183,6 +189,8 @@ public enum FrontEvent: Equatable, Sendable {
     case statistics = 48
     case callbackLost
     case callbackOverdue = 60
+    case workerServed = 65
+    case workDone, spareWanted
   }
 
   public func encoded() -> [UInt8] {
@@ -244,6 +252,18 @@ public enum FrontEvent: Equatable, Sendable {
       writer.u32(stream)
       writer.cut(requestID, to: Self.maximumRequestID)
       writer.u32(milliseconds)
+    case .workerServed(let worker):
+      writer.u8(Kind.workerServed.rawValue)
+      writer.u64(worker)
+    case .workDone(let work):
+      writer.u8(Kind.workDone.rawValue)
+      writer.array(Array(work.prefix(WorkDone.perMessage))) { writer, work in
+        writer.u32(work.plugin)
+        writer.u64(work.requests)
+      }
+    case .spareWanted(let plugin):
+      writer.u8(Kind.spareWanted.rawValue)
+      writer.u32(plugin)
     }
     return writer.array
   }
@@ -291,7 +311,30 @@ public enum FrontEvent: Equatable, Sendable {
         kind: try reader.u16("callbackOverdue.kind"), stream: try reader.u32("callbackOverdue.stream"),
         requestID: try reader.string("callbackOverdue.requestID", atMost: Self.maximumRequestID),
         milliseconds: try reader.u32("callbackOverdue.milliseconds"))
+    case .workerServed: self = .workerServed(worker: try reader.u64("workerServed.worker"))
+    case .workDone:
+      self = .workDone(
+        try reader.array("workDone.plugins", atMost: WorkDone.perMessage) { (reader) throws(WireError) in
+          WorkDone(plugin: try reader.u32("workDone.plugin"), requests: try reader.u64("workDone.requests"))
+        })
+    case .spareWanted: self = .spareWanted(plugin: try reader.u32("spareWanted.plugin"))
     }
     try reader.end("event")
   }
+}
+
+/// What one event loop has had done by one plugin.
+public struct WorkDone: Equatable, Sendable {
+  /// The plugin's number.
+  public var plugin: UInt32
+  /// Streams whose first callback it has answered.
+  public var requests: UInt64
+
+  public init(plugin: UInt32, requests: UInt64) {
+    self.plugin = plugin
+    self.requests = requests
+  }
+
+  /// As many fit into one message.
+  public static let perMessage = 4_096
 }

@@ -86,6 +86,7 @@ final class FrontLoop: @unchecked Sendable {
   /// The same for `collectStatistics`.
   var statistics: MetricsCollection?
   private var nextConnection: UInt64 = 0
+  private var workReportedAt: UInt64 = 0
 
   init(
     index: Int, eventLoop: any EventLoop, settings: FrontSettings, chain: ChainSettings, log: FrontLog,
@@ -132,6 +133,7 @@ final class FrontLoop: @unchecked Sendable {
     }
     if connections.isEmpty {
       wakeForDone()
+      reportWork(now: Clock.monotonicNanoseconds)
       accessLog?.flush()
       sweepTask?.cancel()
       sweepTask = nil
@@ -187,7 +189,26 @@ final class FrontLoop: @unchecked Sendable {
       index -= 1
     }
     for pool in pools { pool.checkDeadlines(now) }
+    reportWork(now: now)
     accessLog?.flush()
+  }
+
+  /// The supervisor is told no more often than that what plugins have done: ns.
+  private static let workReport: UInt64 = 1_000_000_000
+  /// And where one of them has died meanwhile.
+  static let workBesideDeath: UInt64 = 100_000_000
+
+  /// Tells the supervisor what plugins have done since it was told last, where that is so long ago.
+  func reportWork(now: UInt64, every pause: UInt64 = workReport) {
+    guard now &- workReportedAt >= pause else { return }
+    workReportedAt = now
+    let work = hosts.values.compactMap { $0.takeWork() }
+    var first = 0
+    while first < work.count {
+      let next = min(first + WorkDone.perMessage, work.count)
+      events.send(.workDone(Array(work[first..<next])))
+      first = next
+    }
   }
 
   /// Takes nothing new: idle connections close, the others after the response in flight.

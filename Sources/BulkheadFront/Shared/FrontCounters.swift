@@ -14,6 +14,8 @@ struct PluginCounters: Sendable {
   var failedCalls: UInt64 = 0
   /// How long its callbacks took.
   var latencies = CallbackLatencies()
+  /// Streams whose first callback its workers answered.
+  var answeredStreams: UInt64 = 0
   /// Now, gathered when somebody asks: streams that wait for it, and its workers' channels by the workers' numbers.
   var waiting: UInt64 = 0
   var channels: [UInt64: PluginStatistics.Channel] = [:]
@@ -25,6 +27,7 @@ struct PluginCounters: Sendable {
     hostcalls &+= other.hostcalls
     calls &+= other.calls
     failedCalls &+= other.failedCalls
+    answeredStreams &+= other.answeredStreams
     latencies.add(other.latencies)
     waiting &+= other.waiting
     for (worker, channel) in other.channels {

@@ -36,6 +36,8 @@ final class PluginHost {
   let maximumMadeBytes: Int
   var metricCache = MetricCache()
   var counters = PluginCounters()
+  /// Of its answered streams, those that the supervisor was told of.
+  private var reportedStreams: UInt64 = 0
 
   /// How often the waiting are looked after where nothing else does: ns.
   static let lookAgain: UInt64 = 10_000_000
@@ -61,6 +63,14 @@ final class PluginHost {
     counters.waiting = UInt64(waiting.count)
     for link in links where link.state != .lost { counters.channels[link.worker] = link.use }
     return counters
+  }
+
+  /// What it has done that the supervisor was not told of; it counts as told from now on.
+  func takeWork() -> WorkDone? {
+    let done = counters.answeredStreams &- reportedStreams
+    guard done > 0 else { return nil }
+    reportedStreams = counters.answeredStreams
+    return WorkDone(plugin: number, requests: done)
   }
 
   /// The worker that takes the next stream that is new to the plugin.

@@ -132,6 +132,8 @@ final class WorkerLink {
   /// A VM ended while it may have waited for an answer: that one may still lie on the ring.
   var mayLeaveAnswer = false
 
+  /// It has answered a stream of this loop.
+  private var hasServed = false
   var flood = FloodGuard()
   /// Replies that were taken.
   private var replies: UInt64 = 0
@@ -485,6 +487,7 @@ final class WorkerLink {
         host.counters.latencies.add(entry.kind, nanoseconds: now > entry.sent ? now &- entry.sent : 0)
         strayActions = 0
         editsSince = 0
+        if !entry.hasState { answeredNewStream() }
         if entry.kind == .queueReady { queueNotificationAnswered() }
         if !outcome.contents.isDisjoint(with: [.calls, .metrics]) { perform(outcome) }
         // The stream may be over, or may have been answered by another plugin: then nobody cares.
@@ -615,6 +618,19 @@ final class WorkerLink {
     case .memory: "its VM ran out of memory"
     default: "its VM died"
     }
+  }
+
+  /// It has answered the first callback of a stream: that is work done, and the first time it shows that it serves.
+  @inline(__always)
+  private func answeredNewStream() {
+    host.counters.answeredStreams &+= 1
+    if !hasServed { sayServed() }
+  }
+
+  @inline(never)
+  private func sayServed() {
+    hasServed = true
+    if mapping.served() { loop.events.send(.workerServed(worker: worker)) }
   }
 
   /// Judges how much had to be looked through for a reply.
@@ -856,6 +872,8 @@ final class WorkerLink {
 
   /// Tells the supervisor in which callback the worker was lost, for those who look for the cause.
   private func sayLost(_ head: ChannelLedger.Entry, since: UInt64, now: UInt64) {
+    // What it has done counts beside its death.
+    loop.reportWork(now: now, every: FrontLoop.workBesideDeath)
     let age = now > since ? (now &- since) / 1_000_000 : 0
     loop.events.send(
       .callbackLost(

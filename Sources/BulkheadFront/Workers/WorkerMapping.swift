@@ -19,6 +19,7 @@ final class WorkerMapping: @unchecked Sendable {
   private let holders: Atomic<Int>
   private let callsInFlight = Atomic<Int>(0)
   private let busyLoops: Atomic<Int>
+  private let hasServed = Atomic<Bool>(false)
 
   /// Checks size and seals, then maps.
   ///
@@ -45,6 +46,11 @@ final class WorkerMapping: @unchecked Sendable {
   }
 
   func callEnded() { callsInFlight.subtract(1, ordering: .relaxed) }
+
+  /// One event loop has its first answer for a stream from the worker; said once by each.
+  ///
+  /// - Returns: whether it was the first one.
+  func served() -> Bool { !hasServed.exchange(true, ordering: .relaxed) }
 
   /// One event loop has no stream in the retired worker any more; said once by each.
   ///

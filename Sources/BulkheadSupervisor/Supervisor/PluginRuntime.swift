@@ -79,11 +79,12 @@ final class PluginRuntime {
   }
 
   /// What the control API tells of it.
-  var info: PluginInfo {
+  func info(at now: Duration) -> PluginInfo {
     PluginInfo(
       name: name, type: manifest.type.name, state: machine.state, failStrategy: manifest.failStrategy,
       restarts: restarts,
       lastExit: lastExit, workers: workers.map(\.child.pid), policy: manifest.policy,
-      phase: manifest.phase.name, priority: Int(manifest.priority), module: manifest.modulePath)
+      phase: manifest.phase.name, priority: Int(manifest.priority), module: manifest.modulePath,
+      budget: budget(at: now))
   }
 }

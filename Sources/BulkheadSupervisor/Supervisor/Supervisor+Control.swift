@@ -25,7 +25,7 @@ extension Supervisor {
     case .metrics, .statistics, .events, .reload, .reloadOutcome:
       return .failure(ControlError(code: .internal, message: "\(route) is not answered at once"))
     case .status: return .success(.status(statusResponse))
-    case .plugins: return .success(.plugins(PluginsResponse(plugins: plugins.map(\.info))))
+    case .plugins: return .success(.plugins(PluginsResponse(plugins: plugins.map { $0.info(at: loop.now) })))
     case .workers:
       return .success(.workers(WorkersResponse(workers: allPlugins.flatMap { $0.workers.map(info) } + previousWorkers)))
     case .policies: return .success(.policies(policiesResponse))
@@ -51,7 +51,7 @@ extension Supervisor {
       return .failure(ControlError(code: .unavailable, message: "the supervisor \(why)"))
     }
     if let error = body(plugin) { return .failure(error) }
-    return .success(.plugin(plugin.info))
+    return .success(.plugin(plugin.info(at: loop.now)))
   }
 
   /// That there is no plugin of a name.

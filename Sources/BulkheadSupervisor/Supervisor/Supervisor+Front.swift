@@ -219,8 +219,20 @@ extension Supervisor {
       guard let worker = workers[id] else { break }
       overdue(
         worker, run: run, .init(kind: kind, stream: stream, requestID: requestID, milliseconds: milliseconds))
+    case .workerServed(let id):
+      guard let worker = workers[id], !worker.hasServed else { break }
+      worker.hasServed = true
+      handle(.served(worker.number), worker.plugin)
+    case .workDone(let work):
+      for done in work { if let plugin = plugin(done.plugin) { handle(.worked(requests: done.requests), plugin) } }
+    case .spareWanted(let number): if let plugin = plugin(number) { handle(.spareWanted, plugin) }
     }
     return true
+  }
+
+  /// The plugin that the front knows by that number.
+  private func plugin(_ number: UInt32) -> PluginRuntime? {
+    plugins.first { $0.index == number } ?? allPlugins.first { $0.index == number }
   }
 
   private func serving(_ front: FrontRuntime) {

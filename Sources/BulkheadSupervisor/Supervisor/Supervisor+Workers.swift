@@ -72,9 +72,6 @@ extension Supervisor {
     loop.after(Self.shortagePause) { [unowned self] in handle(.exited(number, .requested), plugin) }
   }
 
-  /// How long a worker keeps one more configured VM after the end of one, in milliseconds.
-  private static let spareTime: UInt32 = 300_000
-
   /// How long a worker that failed makes way for those that take over, in microseconds.
   private static let endPause: UInt32 = 2_000
 
@@ -106,8 +103,8 @@ extension Supervisor {
     bootstrap.renews = plugin.policy.renewals > 0
     bootstrap.guestMemory = plugin.policy.guestMemory.bytes
     bootstrap.virtualMachines = plugin.policy.virtualMachines.number
-    bootstrap.spareMilliseconds = bootstrap.renews ? Self.spareTime : 0
-    if plugin.policy.workers + plugin.policy.standby > 1 { bootstrap.endPauseMicroseconds = Self.endPause }
+    bootstrap.spareMilliseconds = bootstrap.renews ? plugin.policy.spare.keep.wholeMilliseconds : 0
+    if plugin.machine.wanted > 1 { bootstrap.endPauseMicroseconds = Self.endPause }
     let message = try Memfd.message(name: "worker-bootstrap", bootstrap.encoded()).takeDescriptor()
     let channel = SharedDescriptor(
       try Memfd.shared(name: "channel", size: layout.totalBytes).takeDescriptor())
@@ -204,6 +201,8 @@ extension Supervisor {
     }
     worker.state = .ready
     worker.wasReady = true
+    worker.startCost =
+      Clock.processorNanoseconds(of: worker.child.pid).map { .nanoseconds(Int64(clamping: $0)) } ?? .zero
     armWatch()
     loop.cancel(&worker.timer)
     let time = "ready after \((loop.now - worker.startedAt).wholeMilliseconds) ms"
@@ -361,7 +360,7 @@ extension Supervisor {
 
   /// Says which standby takes streams now, in place of one that is gone or goes.
   private func noticeStandbys(_ plugin: PluginRuntime) {
-    guard plugin.policy.standby > 0 else { return }
+    guard plugin.machine.wanted > plugin.policy.workers else { return }
     // Where all go, none takes another's place.
     let isWanted = (phase == .starting || phase == .running) && front != nil && plugins.contains { $0 === plugin }
     for worker in plugin.workers where worker.shownState == .ready {
@@ -402,7 +401,9 @@ extension Supervisor {
     if phase == .stopping {
       if workers.isEmpty { outcome = .success(()) }
     } else {
-      handle(.exited(worker.number, cause.reason), plugin)
+      let policy = plugin.policy
+      let cost = worker.wasted(cause.reason, now: loop.now, longest: policy.longestCallback + policy.grace)
+      handle(.exited(worker.number, cause.reason, cost: cost), plugin)
       buryRetired()
     }
   }

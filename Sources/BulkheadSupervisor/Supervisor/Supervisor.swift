@@ -47,7 +47,7 @@ final class Supervisor {
   /// How a front that dies is replaced: at once after a stable time, then slower, but never given up.
   static let frontPolicy = CrashPolicy(
     name: "front", backoff: .init(initial: .milliseconds(50), factor: 2, maximum: .seconds(5)),
-    budget: .init(restarts: .max, interval: .seconds(1)))
+    budget: .init(interval: .seconds(1)))
 
   var setup: Setup
   let loop: EventLoop
@@ -269,11 +269,7 @@ final class Supervisor {
 
   /// Why nothing is started in place of a worker that failed, and what will be done about it.
   private func budgetIsSpent(_ plugin: PluginRuntime) -> String {
-    let policy = plugin.machine.policy
-    let why =
-      policy.restart == .never
-      ? "its policy restarts no worker that failed"
-      : "\(policy.budget.restarts) restarts within \(policy.budget.interval.text) are used up"
+    let why = plugin.machine.spentBudget.map { plugin.text($0) } ?? "its crash budget is spent"
     let attempt = plugin.machine.nextStart.map { "one more attempt follows in \(($0 - loop.now).text), or now" }
     return "\(why); \(attempt ?? "the next attempt follows") with: bulkheadctl reset \(plugin.name)"
   }

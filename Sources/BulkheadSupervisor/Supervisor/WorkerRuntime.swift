@@ -37,6 +37,10 @@ final class WorkerRuntime {
   var isStandby = false
   /// Whether it was ever ready.
   var wasReady = false
+  /// Whether it has answered a callback of a stream.
+  var hasServed = false
+  /// The processor time that it took up to being ready: what one in its place takes.
+  var startCost = Duration.zero
   /// Why it ends, as it was known first.
   var cause: ExitCause?
   var wasKilled = false
@@ -107,6 +111,16 @@ final class WorkerRuntime {
     guard lastStatus == nil, let status = status(), status.callback != 0 else { return }
     lastStatus = status
     lastStatusAt = now
+  }
+
+  /// The processor time that its failure wasted: of the callback that came to nothing, by its own word and no more than
+  /// `longest`, and of the start that is needed in its place.
+  func wasted(_ reason: ExitReason, now: Duration, longest: Duration) -> Duration {
+    guard let page = lastStatus ?? status(), page.callback != 0 else { return startCost }
+    // One that was found at fault did nothing more; one that ran past its deadline ran on.
+    let end = lastStatus == nil || reason == .deadline ? now : lastStatusAt
+    let started = Duration.nanoseconds(Int64(clamping: page.startedNanoseconds))
+    return startCost + min(max(end - started, .zero), longest)
   }
 
   /// Its sandbox: what the supervisor knows because it made the process, then what the worker reported.
