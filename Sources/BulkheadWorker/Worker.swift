@@ -70,8 +70,6 @@ public enum Worker {
       _ = Unmanaged.passRetained(pool)
       reporter.send(.ready)
       try ServeLoop(pool, bootstrap).run()
-      reporter.send(.ready)
-      try ServeLoop(pool, bootstrap).run()
     } catch {
       // The front does not wait for the report, nor for the kernel to take the guest's memory apart.
       RawDescriptor.close(ChildDescriptor.Worker.liveness)

@@ -39,6 +39,10 @@ final class PluginHost {
   /// Of its answered streams, those that the supervisor was told of.
   private var reportedStreams: UInt64 = 0
 
+  /// When one more worker may be asked for again: CLOCK_MONOTONIC, ns.
+  private var asksAgain: UInt64 = 0
+  private static let askPause: UInt64 = 1_000_000_000
+
   /// How often the waiting are looked after where nothing else does: ns.
   static let lookAgain: UInt64 = 10_000_000
 
@@ -129,12 +133,20 @@ final class PluginHost {
     if isHeldUp { serving = Array(ready.prefix(settings.workers)) }
     first = serving.first
     isSpread = serving.count > 1
-    if !isHeldUp { relieve(ready) }
+    if isHeldUp { askForSpare(ready) } else { relieve(ready) }
     admitWaiters()
     // It may be in quarantine before the last worker's death is known here.
     if isQuarantined, first == nil { failThoseWithoutWorker() }
     // What is in the plugin's queues is news to another worker.
     if first !== before { notifyOfQueues() }
+  }
+
+  /// All workers are at callbacks that run long, and others wait behind those: one more is asked for.
+  private func askForSpare(_ slow: [WorkerLink]) {
+    let now = Clock.monotonicNanoseconds
+    guard slow.contains(where: { $0.load.callbacks > 1 }), now >= asksAgain else { return }
+    asksAgain = now &+ Self.askPause
+    loop.events.send(.spareWanted(plugin: number))
   }
 
   /// What waits behind a callback that runs long goes to a worker that has less to do.

@@ -27,6 +27,8 @@ extension Supervisor {
     let plugin = worker.plugin
     counted(plugin).counts.vmDeaths[cause.reason, default: 0] += 1
     recordDeath(of: worker, death, cause)
+    let ran = Duration.microseconds(Int64(clamping: death.microseconds))
+    handle(.vmEnded(worker.number, cause.reason, cost: ran + worker.renewalTime), plugin)
     if worker.deaths == UInt64(clamping: policy.renewals), worker.serves {
       let what = "to be replaced by a fresh one: \(worker.deaths) of its VMs have ended ('renewals')"
       worker.child.note(.info, what)
@@ -41,6 +43,7 @@ extension Supervisor {
   /// The fresh VM is configured.
   func vmRenewed(after microseconds: UInt64, _ worker: WorkerRuntime) {
     worker.isRenewing = false
+    worker.renewalTime = .microseconds(Int64(clamping: microseconds))
     worker.child.note(.debug, "a fresh VM serves after \(microseconds) us")
   }
 

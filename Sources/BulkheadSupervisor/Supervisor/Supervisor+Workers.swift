@@ -103,7 +103,7 @@ extension Supervisor {
     bootstrap.renews = plugin.policy.renewals > 0
     bootstrap.guestMemory = plugin.policy.guestMemory.bytes
     bootstrap.virtualMachines = plugin.policy.virtualMachines.number
-    bootstrap.spareMilliseconds = bootstrap.renews ? plugin.policy.spare.keep.wholeMilliseconds : 0
+    if bootstrap.renews { bootstrap.spareMilliseconds = plugin.policy.spare.keep?.wholeMilliseconds ?? 0 }
     if plugin.machine.wanted > 1 { bootstrap.endPauseMicroseconds = Self.endPause }
     let message = try Memfd.message(name: "worker-bootstrap", bootstrap.encoded()).takeDescriptor()
     let channel = SharedDescriptor(

@@ -64,6 +64,8 @@ final class WorkerRuntime {
   var deaths: UInt64 = 0
   /// A fresh VM is being made in place of one that ended.
   var isRenewing = false
+  /// How long the last one took to start, as the worker says.
+  var renewalTime = Duration.zero
   /// What it says of the ends of VMs, more of which no honest worker has.
   var deathLimiter = LineLimiter(perSecond: 5_000, burst: 20_000)
   /// The callback that was interrupted last, and is not known to have ended by it.
