@@ -117,6 +117,8 @@ public struct PluginInfo: Hashable, Sendable, Codable {
   public var module: String
   /// Null from a version that does not tell.
   public var budget: Budget?
+  /// VMs that ended in workers which lived on; null from a version that does not tell.
+  public var vmDeaths: UInt64?
 
   public init(
     name: String, type: String, state: PluginState, failStrategy: FailStrategy, restarts: UInt64,
@@ -151,5 +153,6 @@ public struct PluginInfo: Hashable, Sendable, Codable {
     try container.encode(priority, forKey: .priority)
     try container.encode(module, forKey: .module)
     try container.encode(budget, forKey: .budget)
+    try container.encode(vmDeaths, forKey: .vmDeaths)
   }
 }

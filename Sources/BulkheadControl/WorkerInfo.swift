@@ -91,6 +91,10 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
   public var deadlines: Deadlines?
   /// The front that it works for where that is one of before an upgrade: little is known of it then, and it is not replaced.
   public var oldFront: Int32?
+  /// VMs that its plugin's streams are spread over; 0 where each stream has its own; null of a worker of before an upgrade.
+  public var virtualMachines: UInt32?
+  /// VMs that have ended in it, and in whose places fresh ones came.
+  public var vmDeaths: UInt64?
 
   public init(
     plugin: String, pid: Int32, state: State, uptimeSeconds: Double, callbacks: UInt64,
@@ -125,5 +129,7 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
     try container.encode(deadlines, forKey: .deadlines)
     try container.encode(role, forKey: .role)
     try container.encode(oldFront, forKey: .oldFront)
+    try container.encode(virtualMachines, forKey: .virtualMachines)
+    try container.encode(vmDeaths, forKey: .vmDeaths)
   }
 }

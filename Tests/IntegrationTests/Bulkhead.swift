@@ -59,17 +59,25 @@ final class Bulkhead: @unchecked Sendable {
   var socket: String { directory.appending(path: "control.sock").path }
   var pid: Int32 { process.processIdentifier }
 
-  /// Policies that tests need beside the presets: restarts at once and often, or hardly at all.
+  /// Policies that tests need beside the presets: restarts at once and often, or hardly at all; where the end of a VM is the
+  /// end of its process, and where it is not.
   static let policies: [String: String] = [
     "quick": """
     callbackDeadline: 100ms
     backoff: {initial: 1ms, max: 20ms}
     budget: {restarts: 10000, interval: 60s}
+    renewals: 0
+    """,
+    "renewing": """
+    callbackDeadline: 100ms
+    backoff: {initial: 1ms, max: 20ms}
+    budget: {restarts: 100000, interval: 60s}
     """,
     "two-tries": """
     callbackDeadline: 100ms
     backoff: {initial: 1ms, max: 5ms}
     budget: {restarts: 2, interval: 60s}
+    renewals: 0
     """,
   ]
 

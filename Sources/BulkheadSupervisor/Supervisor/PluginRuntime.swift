@@ -80,11 +80,13 @@ final class PluginRuntime {
 
   /// What the control API tells of it.
   func info(at now: Duration) -> PluginInfo {
-    PluginInfo(
+    var info = PluginInfo(
       name: name, type: manifest.type.name, state: machine.state, failStrategy: manifest.failStrategy,
       restarts: restarts,
       lastExit: lastExit, workers: workers.map(\.child.pid), policy: manifest.policy,
       phase: manifest.phase.name, priority: Int(manifest.priority), module: manifest.modulePath,
       budget: budget(at: now))
+    info.vmDeaths = counts.vmDeaths.values.reduce(0, &+)
+    return info
   }
 }

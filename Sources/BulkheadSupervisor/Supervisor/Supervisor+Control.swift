@@ -98,7 +98,7 @@ extension Supervisor {
 
   private func info(_ worker: WorkerRuntime) -> WorkerInfo {
     let status = worker.status()
-    return WorkerInfo(
+    var info = WorkerInfo(
       plugin: worker.plugin.name, pid: worker.child.pid,
       state: worker.shownState == .starting ? .starting : worker.shownState == .ready ? .ready : .stopping,
       uptimeSeconds: (loop.now - worker.startedAt).inSeconds, callbacks: status?.callbacks ?? 0,
@@ -106,6 +106,9 @@ extension Supervisor {
       // Asked for on the control server's thread: the kernel takes its time over it.
       pssBytes: nil, isolation: worker.layers.map { .init($0) }, role: worker.plugin.role(of: worker),
       memoryBytes: status?.memoryBytes, deadlines: .init(worker.plugin.policy))
+    info.virtualMachines = worker.plugin.policy.virtualMachines.number
+    info.vmDeaths = worker.deaths
+    return info
   }
 
   /// What a status page says is being run; a number that stands for nothing is shown as that number.

@@ -175,6 +175,14 @@ extension Supervisor {
         }
       })
     text.family(
+      "bulkhead_vm_deaths_total", "counter",
+      help: "Ends of VMs in workers that went on with a fresh one, by plugin and reason.",
+      plugins.flatMap { plugin in
+        [ExitReason.trap, .deadline, .memory].map {
+          Sample([("plugin", plugin.name), ("reason", $0.rawValue)], plugin.counts.vmDeaths[$0] ?? 0)
+        }
+      })
+    text.family(
       "bulkhead_quarantined", "gauge",
       help: "Whether a plugin is quarantined: its crash budget is spent, and none of its workers is left.",
       plugins.map { Sample([("plugin", $0.name)], $0.machine.state == .quarantined ? 1 : 0) })

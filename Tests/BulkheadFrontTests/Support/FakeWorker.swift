@@ -69,6 +69,11 @@ final class FakeWorker: @unchecked Sendable {
     case claimElsewhere
     /// Nothing is answered, and the worker says that it is idle.
     case keepQuiet
+    /// The VM ends in the callback, with all streams that it has, and the worker goes on. From then on what follows of them
+    /// is discarded.
+    case endVM
+    /// The callback is not run.
+    case discard
   }
 
   enum Operation: Sendable {
@@ -122,6 +127,8 @@ final class FakeWorker: @unchecked Sendable {
   var answers: [SeenAnswer] = []
   /// Whether answers are left in their rings; under `lock`.
   var leavesAnswers = false
+  /// Whether it discards what follows of streams that a VM took with it; set before it runs anything.
+  var knowsVMs = false
   /// What it says over and over, as fast as its ring takes it; under `lock`.
   private var endless: [UInt8]?
 
@@ -199,6 +206,9 @@ final class FakeWorker: @unchecked Sendable {
     return Glibc.poll(&poll, 1, 0) == 1
   }
 
+  /// Says that over and over.
+  func say(withoutEnd record: [UInt8]) { lock.locked { endless = record } }
+
   func beSilent() { lock.locked { endless = nil } }
 
   /// Dies as a killed process does.
@@ -226,8 +236,11 @@ final class FakeWorker: @unchecked Sendable {
       }
       guard let record = try? CallbackRecord(next.record) else { return }
       let callback = SeenCallback(record)
+      if callback.flags.contains(.firstOfStream) { open.insert(callback.stream) }
+      if callback.kind == .streamDone { open.remove(callback.stream) }
+      let isStranger = callback.kind != .streamDone && !open.contains(callback.stream)
       var action: Action = hangsInDone.load(ordering: .relaxed) ? .hang : .goOn()
-      if callback.kind != .streamDone { action = behaviour(callback, index) }
+      if callback.kind != .streamDone { action = isStranger && knowsVMs ? .discard : behaviour(callback, index) }
       if callback.kind != .streamDone { index += 1 }
       if case .dieUnseen = action { return }
       channel.begin(
@@ -255,6 +268,8 @@ final class FakeWorker: @unchecked Sendable {
         send(writer.array, loop: next.loop)
       case .raw(let bytes): send(bytes, loop: next.loop)
       case .keepQuiet: break
+      case .endVM: endVM(callback, loop: next.loop)
+      case .discard: discard(callback, loop: next.loop)
       case .goOn, .pause, .respond, .close, .reply, .dieUnseen:
         if callback.kind != .streamDone {
           write(action, for: callback, into: &writer)
@@ -290,8 +305,25 @@ final class FakeWorker: @unchecked Sendable {
         writer.localResponse(
           status: status, grpcStatus: grpc, details: none, body: body, serializedHeaders: pairs.bytes)
       }
-    case .raw, .die, .dieUnseen, .hang, .keepQuiet, .slow, .stuckInTick, .claimElsewhere: break
+    case .endVM, .discard, .raw, .die, .dieUnseen, .hang, .keepQuiet, .slow, .stuckInTick, .claimElsewhere: break
     }
+  }
+
+  /// Streams that the VM has, where it may end.
+  private var open: Set<UInt32> = []
+
+  private func endVM(_ callback: SeenCallback, loop: Int) {
+    var writer = WireWriter()
+    writer.vmEnded(
+      VMEnd(reason: .trap, streams: open.sorted()), stream: callback.stream, sequence: callback.sequence)
+    open = []
+    send(writer.array, loop: loop)
+  }
+
+  private func discard(_ callback: SeenCallback, loop: Int) {
+    var writer = WireWriter()
+    writer.discarded(stream: callback.stream, sequence: callback.sequence)
+    send(writer.array, loop: loop)
   }
 
   private func say(_ record: [UInt8], times: Int) {
