@@ -85,7 +85,9 @@ struct DeathLedger: Hashable {
   static func isTooMuch(_ work: PluginWork, _ budget: CrashPolicy.Budget) -> Bool {
     guard let share = budget.share, let cpu = budget.cpu else { return false }
     guard work.deaths >= UInt64(CrashPolicy.Budget.leastDeaths) else { return false }
-    return work.deathPercent > Double(share) && work.processorPercent(of: budget.interval) > Double(cpu)
+    let isTooMany =
+      work.deaths.multipliedFullWidth(by: 100) > work.requests.multipliedFullWidth(by: UInt64(clamping: share))
+    return isTooMany && work.cost * 100 > budget.interval * cpu
   }
 
   /// What lies within the interval.

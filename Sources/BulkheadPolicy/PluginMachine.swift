@@ -425,7 +425,8 @@ public struct PluginMachine: Sendable {
     defer {
       owed.hold(to: wanted - live)
       fresh = min(fresh, max(wanted - live - owed.count, 0))
-      // An attempt that is not needed any more is none for a failure that comes later.
+      // A wait that nothing waits for is none for a failure that comes later, and neither is an attempt.
+      if owed.fruitless == 0 { delay.end() }
       if owed.count == 0 { isAttempt = false }
     }
     while live < wanted, workers.count <= wanted {
@@ -495,6 +496,7 @@ public struct PluginMachine: Sendable {
     let wanted = nextTimer
     guard wanted != armed else { return }
     armed = wanted
-    actions.append(wanted.map { .armTimer(at: $0) } ?? .disarmTimer)
+    // Where the one before came late, this one may be due already.
+    actions.append(wanted.map { .armTimer(at: max($0, now)) } ?? .disarmTimer)
   }
 }

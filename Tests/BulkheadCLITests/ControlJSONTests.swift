@@ -11,7 +11,7 @@ import Testing
   @Test func whatIsNotThereIsAnExplicitNull() throws {
     #expect(
       try Self.text(ViewTests.timing) == """
-        {"failStrategy":"FAIL_OPEN","lastExit":null,"module":"/t.wasm","name":"timing","phase":"none",\
+        {"budget":null,"failStrategy":"FAIL_OPEN","lastExit":null,"module":"/t.wasm","name":"timing","phase":"none",\
         "policy":"fail-fast","priority":-1,"restarts":0,"state":"quarantined","type":"NETWORK",\
         "workers":[]}
         """)

@@ -30,6 +30,29 @@ import Testing
     #expect(try Self.table.show(PluginsResponse(plugins: [])) == "no plugins")
   }
 
+  @Test func aBudgetThatCountsSomethingHasALine() throws {
+    var geo = Self.geo
+    geo.budget = .init(
+      intervalSeconds: 60, deaths: 3, requests: 120, processorPercent: 0.1, failedStarts: 0, restarts: nil,
+      isSpent: false, allowed: .init(sharePercent: 10, processorPercent: 20, failedStarts: 10, restarts: nil))
+    var timing = Self.timing
+    timing.budget = geo.budget
+    timing.budget?.deaths = 0
+    #expect(View.budget(Self.geo) == nil && View.budget(timing) == nil)
+    let text = try Self.table.show(PluginsResponse(plugins: [geo, timing]))
+    #expect(
+      text.split(separator: "\n").last
+        == "geo, within 1m0s: deaths: 3 of 120 requests (2.5 %), 0.1 % of a CPU; quarantine beyond 10 % and 20 %")
+    timing.budget?.failedStarts = 4
+    timing.budget?.restarts = 2
+    timing.budget?.allowed.restarts = 5
+    timing.budget?.isSpent = true
+    #expect(
+      View.budget(timing)
+        == "timing, within 1m0s: died before they served: 4, quarantine beyond 10; restarts: 2, quarantine beyond 5; "
+        + "the budget is spent: bulkheadctl reset timing")
+  }
+
   static let policy = PolicyResponse(
     name: "strict", plugin: nil, lineage: ["strict", "auth", "default"],
     settings: [

@@ -28,16 +28,18 @@ import Testing
   @Test func thePresetsSayWhatTheyAreKnownFor() throws {
     let policies = try Tree().load().policies
     #expect(policies["default"]?.policy == CrashPolicy())
-    let expected: [(String, Duration, Int)] = [
-      ("default", .seconds(10), 10), ("fail-fast", .seconds(1), 3), ("patient", .seconds(2), 1_000),
+    let expected: [(String, Duration, CrashPolicy.Budget)] = [
+      ("default", .seconds(10), .init(restarts: nil, starts: 10, share: 10, cpu: 20)),
+      ("fail-fast", .seconds(1), .init(restarts: 3, starts: 10, share: 10, cpu: 20)),
+      ("patient", .seconds(2), .init(restarts: nil, starts: 1_000, share: 10, cpu: 50)),
     ]
-    for (name, maximum, restarts) in expected {
+    for (name, maximum, budget) in expected {
       let policy = try #require(policies[name]?.policy)
       #expect(policy.name == name)
       #expect(
         policy.backoff
           == .init(initial: .milliseconds(50), factor: 2, maximum: maximum, jitter: name == "patient" ? 20 : 0))
-      #expect(policy.budget == .init(restarts: restarts, interval: .seconds(60)))
+      #expect(policy.budget == budget)
       #expect(policy.stability == .seconds(30))
       #expect(policy.exhaustion.retries == (name != "fail-fast"))
     }
@@ -45,6 +47,7 @@ import Testing
     #expect(auth.failStrategy == .failClose)
     #expect(auth.exhaustion.strategy == .failClose)
     #expect(auth.standby == 1)
+    #expect(auth.budget == .init(restarts: nil, starts: 30))
     #expect(auth.callbackDeadline < CrashPolicy().callbackDeadline)
     let telemetry = try #require(policies["telemetry"]?.policy)
     #expect(telemetry.failStrategy == .failOpen)
@@ -55,6 +58,7 @@ import Testing
     #expect(untrusted.isolation.required == IsolationLayer.allCases)
     #expect(untrusted.cpuPercent == 50)
     #expect(!untrusted.exhaustion.retries)
+    #expect(untrusted.budget.restarts == 5)
     #expect(untrusted.renewals == 0, "a guest that died may own its process")
   }
 
@@ -78,7 +82,7 @@ import Testing
       admissionWait: 4ms
       memoryLimit: 1MiB
       backoff: {initial: 5ms, factor: 6, max: 7s, jitter: 24}
-      budget: {restarts: 8, interval: 9s}
+      budget: {restarts: 8, interval: 9s, starts: 26, share: 27%, cpu: none}
       stability: 10s
       logLinesPerSecond: 11
       bufferLimit: 12KiB
@@ -96,13 +100,15 @@ import Testing
       rings: {callbacks: 4MiB, replies: 8MiB}
       isolation: {required: [seccomp, landlock, seccomp], seccomp: my_own-1}
       renewals: 25
+      spare: {keep: 28s, most: 3}
       """
     ])
     var expected = CrashPolicy(
       name: "p", callbackDeadline: .milliseconds(1), startDeadline: .seconds(2), grace: .milliseconds(3),
       admissionWait: .milliseconds(4), memoryLimit: .mebibytes(1),
       backoff: .init(initial: .milliseconds(5), factor: 6, maximum: .seconds(7), jitter: 24),
-      budget: .init(restarts: 8, interval: .seconds(9)), stability: .seconds(10), logLinesPerSecond: 11)
+      budget: .init(restarts: 8, interval: .seconds(9), starts: 26, share: 27, cpu: nil), stability: .seconds(10),
+      logLinesPerSecond: 11)
     expected.bufferLimit = .kibibytes(12)
     expected.callsInFlight = 13
     expected.capabilities = ["proxy_log", "fd_write", "proxy_on_tick"]
@@ -125,6 +131,7 @@ import Testing
     expected.rings.replies = .mebibytes(8)
     expected.isolation = .init(required: [.landlock, .seccomp], seccomp: "my_own-1")
     expected.renewals = 25
+    expected.spare = .init(keep: .seconds(28), most: 3)
     #expect(try tree.load().policies["p"]?.policy == expected)
   }
 
@@ -139,6 +146,11 @@ import Testing
     ("backoff: {factor: 0}", "2:19: backoff.factor: must be a whole number from 1 to 100, not 0"),
     ("backoff: {max: 10ms}", "2:16: backoff.max: the longest wait (10ms) is shorter than the first (50ms)"),
     ("budget: {interval: 10ms}", "2:20: budget.interval: must be from 1s to 24h, not 10ms"),
+    ("budget: {share: 10}", "2:17: budget.share: must be a share from 0% to 100%, for example 10%, not '10'"),
+    ("budget: {cpu: 101%}", "2:15: budget.cpu: must be a share from 0% to 100%, for example 10%, not '101%'"),
+    ("budget: {cpu: [1%]}", "2:15: budget.cpu: must be a share from 0% to 100%, for example 10%, not a list"),
+    ("spare: {most: 9}", "2:15: spare.most: must be a whole number from 0 to 8, not 9"),
+    ("renewals: none", "2:11: renewals: must be a whole number from 0 to 1000000, not a string"),
     ("memoryLimit: 1KiB", "2:14: memoryLimit: must be from 64 KiB to 4 GiB, not 1KiB"),
     ("jitter: 1", "2:1: jitter: unknown key"),
     ("bufferLimit: 17MiB", "2:14: bufferLimit: must be from 0 B to 16 MiB, not 17MiB"),

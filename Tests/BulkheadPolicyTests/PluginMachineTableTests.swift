@@ -23,12 +23,17 @@ import Testing
       name: "quarantined for good", newest: 3, retries: false, steps: quarantined.steps)
     static let replacing = Situation(name: "replacing", newest: 2, steps: ready.steps + [(2, .restart)])
     static let draining = Situation(name: "draining", newest: 2, steps: replacing.steps + [(3, .ready(2))])
+    static let productive = Situation(name: "productive", newest: 1, steps: ready.steps + [(2, .served(1))])
+    static let spared = Situation(
+      name: "spared", newest: 3,
+      steps: productive.steps + [(3, .exited(1, .signal)), (4, .ready(2)), (5, .ready(3))])
     static let ended = Situation(name: "ended", newest: 1, steps: starting.steps + [(1, .end)])
   }
 
   /// The events, by what they are called in the table; `n` is the newest worker.
   enum Event: String, CaseIterable, Sendable {
     case begin, ready, failed, requested, timer, worn, restart, reset, configuration, end
+    case served, vmEnded, stuck, worked, spareWanted
   }
 
   struct Row: Sendable, CustomTestStringConvertible {
@@ -50,6 +55,9 @@ import Testing
     }
   }
 
+  /// How long a spare is kept that was asked for so many milliseconds after the beginning.
+  private static func keptUntil(_ milliseconds: Int) -> Duration { .milliseconds(milliseconds) + .seconds(300) }
+
   static let table: [Row] =
     rows(.idle, .starting, [.begin: ([.startWorker(1)], .starting)])
     + rows(
@@ -68,6 +76,31 @@ import Testing
         // The new one is ready before the old one is stopped.
         .worn: ([.startWorker(2)], .ready), .restart: ([.startWorker(2)], .ready),
         .configuration: ([.startWorker(2)], .ready), .end: ([.stopWorker(1)], .starting),
+        // A VM that died has its successor in the same worker; one that was stuck calls for a spare.
+        .stuck: ([.startWorker(2), .armTimer(at: keptUntil(2))], .ready),
+        .spareWanted: ([.startWorker(2), .armTimer(at: keptUntil(2))], .ready),
+      ])
+    + rows(
+      .productive, .ready,
+      [
+        // The spare follows once the one in its place is ready.
+        .failed: ([.startWorker(2), .armTimer(at: keptUntil(3)), .report(.starting)], .starting),
+        .requested: ([.startWorker(2), .report(.starting)], .starting),
+        .worn: ([.startWorker(2)], .ready), .restart: ([.startWorker(2)], .ready),
+        .configuration: ([.startWorker(2)], .ready), .end: ([.stopWorker(1)], .starting),
+        .stuck: ([.startWorker(2), .armTimer(at: keptUntil(3))], .ready),
+        .spareWanted: ([.startWorker(2), .armTimer(at: keptUntil(3))], .ready),
+      ])
+    + rows(
+      .spared, .ready,
+      [
+        // The plugin has served: that this one had not says nothing.
+        .failed: ([.startWorker(4), .armTimer(at: keptUntil(6))], .ready), .requested: ([.startWorker(4)], .ready),
+        .timer: ([.armTimer(at: keptUntil(3))], .ready),
+        .worn: ([.startWorker(4)], .ready), .restart: ([.startWorker(4)], .ready),
+        .configuration: ([.startWorker(4)], .ready),
+        .end: ([.stopWorker(2), .stopWorker(3), .disarmTimer], .starting),
+        .stuck: ([.armTimer(at: keptUntil(6))], .ready), .spareWanted: ([.armTimer(at: keptUntil(6))], .ready),
       ])
     + rows(
       .backoff, .backoff,
@@ -100,6 +133,7 @@ import Testing
         .failed: ([.startWorker(3)], .ready), .requested: ([.startWorker(3)], .ready),
         // Three at once would be one too many: the next one follows the end of this one.
         .configuration: ([.stopWorker(2)], .ready), .end: ([.stopWorker(1), .stopWorker(2)], .starting),
+        .spareWanted: ([.startWorker(3), .armTimer(at: keptUntil(3))], .ready),
       ])
     + rows(
       .draining, .ready,
@@ -108,6 +142,8 @@ import Testing
         .requested: ([.startWorker(3), .report(.starting)], .starting),
         // `worn`, `restart` and a new configuration wait until the old one is gone.
         .end: ([.stopWorker(2)], .starting),
+        .stuck: ([.startWorker(3), .armTimer(at: keptUntil(4))], .ready),
+        .spareWanted: ([.startWorker(3), .armTimer(at: keptUntil(4))], .ready),
       ])
     + rows(.ended, .starting, [:])
 
@@ -132,6 +168,11 @@ import Testing
       case .reset: .reset
       case .configuration: .configurationChanged(policy)
       case .end: .end
+      case .served: .served(number)
+      case .vmEnded: .vmEnded(number, .trap, cost: .milliseconds(1))
+      case .stuck: .vmEnded(number, .deadline, cost: .milliseconds(100))
+      case .worked: .worked(requests: 5)
+      case .spareWanted: .spareWanted
       }
     #expect(machine.handle(event, at: .milliseconds(last + 1)) == row.actions)
     #expect(machine.state == row.state)

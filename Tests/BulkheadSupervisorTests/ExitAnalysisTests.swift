@@ -122,3 +122,23 @@ func otherCallbacksAreNotTheSupervisorsToWatch(callback: UInt16) {
   #expect(Supervisor.currentCallback(status(6, started: .max), now: .seconds(1))?.milliseconds == 0)
   #expect(Supervisor.currentCallback(status(0), now: .seconds(1)) == nil)
 }
+
+/// A callback that began at 500 ms, was found at fault at 700 ms, and whose worker ended at 900 ms.
+@Test(arguments: [
+  (UInt16(3), UInt64(500_000_000), ExitReason.trap, Duration.milliseconds(200)),
+  (3, 500_000_000, .deadline, .milliseconds(400)),
+  (0, 500_000_000, .signal, .zero), (3, 800_000_000, .trap, .zero), (3, 0, .trap, .milliseconds(600)),
+  (3, .max, .deadline, .zero),
+])
+func whatACallbackWastedIsBoundedWhateverTheWorkerSays(
+  _ callback: UInt16, _ started: UInt64, _ reason: ExitReason, _ wasted: Duration
+) {
+  let time = ExitAnalysis.wasted(
+    status(callback, started: started), foundAt: .milliseconds(700), endedAt: .milliseconds(900), reason,
+    longest: .milliseconds(600))
+  #expect(time == wasted)
+}
+
+@Test func aWorkerWithoutAStatusPageWastedNothingThatIsKnown() {
+  #expect(ExitAnalysis.wasted(nil, foundAt: .zero, endedAt: .seconds(1), .signal, longest: .seconds(1)) == .zero)
+}

@@ -78,7 +78,7 @@ import Testing
       _ = last.machine.handle(.exited(1, .trap), at: .zero)
       last.counts.exits[.trap, default: 0] += 1
       last.counts.deadlineHits += 1
-      #expect(last.restarts == number && last.info.restarts == number)
+      #expect(last.restarts == number && last.info(at: .zero).restarts == number)
       let next = revision()
       next.countOn(from: last)
       #expect(next.restarts == number && next.counts.exits == [.trap: number] && next.counts.deadlineHits == number)

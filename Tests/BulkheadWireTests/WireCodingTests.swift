@@ -128,6 +128,8 @@ import Testing
     .pong(number: 9), .metrics(number: 7, isLast: true, text: "# TYPE a counter\na 1\n"),
     .chainActivated(generation: 8),
     .chainRefused(generation: 9, detail: "why"), .pluginDrained(plugin: 10),
+    .workerServed(worker: 11), .workDone([]),
+    .workDone([.init(plugin: 12, requests: 13), .init(plugin: 14, requests: .max)]), .spareWanted(plugin: 15),
     .callbackLost(worker: 1, kind: 3, stream: 9, requestID: "r", milliseconds: 100),
     .statistics(number: 1, isLast: false, plugins: []),
     .statistics(

@@ -1,4 +1,5 @@
 import BulkheadCore
+import BulkheadRing
 import BulkheadSystem
 import Glibc
 
@@ -72,6 +73,20 @@ enum ExitAnalysis {
         reason: .protocolViolation,
         detail: "it reported the end \"\(reason.rawValue)\", which is not a worker's to report: \(detail)")
     }
+  }
+
+  /// How long the callback took that came to nothing, by the worker's own word and no more than `longest`.
+  ///
+  /// - Parameters:
+  ///   - page: what the status page said at `foundAt`.
+  ///   - foundAt: when it was found at fault. It did nothing more, unless it ran past its deadline: then it ran on.
+  static func wasted(
+    _ page: WorkerStatus?, foundAt: Duration, endedAt: Duration, _ reason: ExitReason, longest: Duration
+  ) -> Duration {
+    guard let page, page.callback != 0 else { return .zero }
+    let started = Duration.nanoseconds(Int64(clamping: page.startedNanoseconds))
+    let end = reason == .deadline ? endedAt : foundAt
+    return min(max(end - started, .zero), longest)
   }
 
   /// What the front says of a worker. The front judges what it sees: a deadline, or a broken ring.

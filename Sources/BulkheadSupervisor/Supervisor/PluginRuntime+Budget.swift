@@ -28,7 +28,8 @@ extension PluginRuntime {
     case .work(let work):
       let share = PluginInfo.Budget.percent(work.deathPercent)
       let cost = PluginInfo.Budget.percent(work.processorPercent(of: allowed.interval))
-      return "\(work.deaths) deaths of \(work.requests) requests (\(share) %) wasted \(cost) % of a CPU within \(interval), "
+      return
+        "\(work.deaths) deaths of \(work.requests) requests (\(share) %) wasted \(cost) % of a CPU within \(interval), "
         + "and more than \(allowed.share ?? 100) % (budget.share) and \(allowed.cpu ?? 100) % (budget.cpu) is too much"
     }
   }

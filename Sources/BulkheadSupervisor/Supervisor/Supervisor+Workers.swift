@@ -401,9 +401,7 @@ extension Supervisor {
     if phase == .stopping {
       if workers.isEmpty { outcome = .success(()) }
     } else {
-      let policy = plugin.policy
-      let cost = worker.wasted(cause.reason, now: loop.now, longest: policy.longestCallback + policy.grace)
-      handle(.exited(worker.number, cause.reason, cost: cost), plugin)
+      handle(.exited(worker.number, cause.reason, cost: worker.wasted(cause.reason, now: loop.now)), plugin)
       buryRetired()
     }
   }

@@ -115,14 +115,13 @@ final class WorkerRuntime {
     lastStatusAt = now
   }
 
-  /// The processor time that its failure wasted: of the callback that came to nothing, by its own word and no more than
-  /// `longest`, and of the start that is needed in its place.
-  func wasted(_ reason: ExitReason, now: Duration, longest: Duration) -> Duration {
-    guard let page = lastStatus ?? status(), page.callback != 0 else { return startCost }
-    // One that was found at fault did nothing more; one that ran past its deadline ran on.
-    let end = lastStatus == nil || reason == .deadline ? now : lastStatusAt
-    let started = Duration.nanoseconds(Int64(clamping: page.startedNanoseconds))
-    return startCost + min(max(end - started, .zero), longest)
+  /// The processor time that its failure wasted.
+  func wasted(_ reason: ExitReason, now: Duration) -> Duration {
+    let policy = plugin.policy
+    let found = lastStatus.map { ($0, lastStatusAt) } ?? status().map { ($0, now) }
+    let callback = ExitAnalysis.wasted(
+      found?.0, foundAt: found?.1 ?? now, endedAt: now, reason, longest: policy.longestCallback + policy.grace)
+    return startCost + callback
   }
 
   /// Its sandbox: what the supervisor knows because it made the process, then what the worker reported.
