@@ -23,6 +23,12 @@ public enum ControlPaths {
       + (plugin.map { "&plugin=\(segment($0))" } ?? "")
   }
 
+  /// `GET`: `CrashesResponse`; `plugin=NAME` asks for one plugin's, with examples.
+  public static let crashes = "/v1/crashes"
+
+  /// The path and query of `crashes`.
+  public static func crashes(plugin: String?) -> String { crashes + (plugin.map { "?plugin=\(segment($0))" } ?? "") }
+
   /// `GET`: `PoliciesResponse`.
   public static let policies = "/v1/policies"
   /// `POST`: `UpgradeInfo`, after the upgrade was begun; how it goes on is part of the status.

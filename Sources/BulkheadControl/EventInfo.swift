@@ -53,12 +53,15 @@ public struct EventInfo: Hashable, Sendable, Codable {
     /// The program was replaced by a newly installed one, or was not.
     public static let upgraded = Kind(rawValue: "upgraded")
     public static let upgradeFailed = Kind(rawValue: "upgrade_failed")
+    /// Crashes of a plugin that had no event of their own, since there were many of their kind.
+    public static let crashesCounted = Kind(rawValue: "crashes_counted")
 
     /// All that this version knows.
     public static let all: [Kind] = [
       .started, .stopping, .frontStarted, .frontReady, .frontEnded, .workerStarted, .workerReady, .workerEnded,
       .workerFailed, .workerInterrupted, .workerKilled, .workerCrashed, .vmCrashed, .backoff, .budgetSpent, .quarantined, .recycled,
       .standbyServes, .restart, .reset, .reloaded, .reloadRefused, .upgraded, .upgradeFailed,
+      .crashesCounted,
     ]
   }
 

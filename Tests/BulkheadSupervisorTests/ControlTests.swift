@@ -24,6 +24,8 @@ import Testing
   ("GET", "/v1/policies", .policies),
   ("GET", "/v1/policies/a%2Fb", .policy("a/b")),
   ("GET", "/v1/plugins/geo/policy", .policyOf(plugin: "geo")),
+  ("GET", "/v1/crashes", .crashes(plugin: nil)),
+  ("GET", "/v1/crashes?plugin=a%2Fb", .crashes(plugin: "a/b")),
   ("POST", "/v1/reload", .reload),
   ("GET", "/v1/reload/7", .reloadOutcome(7)),
   ("POST", "/v1/plugins/geo/restart", .restart(plugin: "geo")),
@@ -55,12 +57,21 @@ func aQueryThatIsNoneIsRefused(query: String) {
   #expect(why.hasPrefix("/v1/events"))
 }
 
+@Test(arguments: ["plugin=", "plugin", "plugin=%ff", "foo=1", "="])
+func aQueryOfCrashesThatIsNoneIsRefused(query: String) {
+  guard case .failure(.badQuery(let why)) = ControlRoute.parse(method: "GET", target: "/v1/crashes?\(query)") else {
+    Issue.record("\(query) is taken")
+    return
+  }
+  #expect(why.hasPrefix("/v1/crashes"))
+}
+
 @Test(arguments: [
   ("POST", "/v1/events?after=x", "GET"),
   ("POST", "/v1/status", "GET"), ("DELETE", "/v1/plugins", "GET"), ("HEAD", "/v1/workers", "GET"),
   ("POST", "/v1/metrics", "GET"), ("POST", "/v1/policies", "GET"), ("PUT", "/v1/policies/a", "GET"),
   ("POST", "/v1/plugins/geo/policy", "GET"),
-  ("POST", "/v1/metrics", "GET"), ("GET", "/v1/reload", "POST"),
+  ("POST", "/v1/metrics", "GET"), ("GET", "/v1/reload", "POST"), ("POST", "/v1/crashes?x=1", "GET"),
   ("GET", "/v1/plugins/geo/restart", "POST"), ("get", "/v1/status", "GET"),
 ])
 func anotherMethodIsRefusedWithTheOneThatIsTaken(method: String, target: String, allow: String) {

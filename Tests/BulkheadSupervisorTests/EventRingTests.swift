@@ -28,10 +28,15 @@ import Testing
     #expect(next.all == ring.all)
     #expect(next.append(event("new")) == ring.last + 1)
     #expect(next.after(ring.last, limit: 10).missed == 0)
-    // What comes before a gap is left out; where all does, the numbers go on nevertheless.
+    // A gap is as it was; what comes before one that is out of order is left out.
     var gap = Array(ring.all)
     gap.remove(at: gap.count - 3)
-    #expect(EventRing(after: gap, last: ring.last).all.map(\.message) == gap.suffix(2).map(\.message))
+    let withGap = EventRing(after: gap, last: ring.last)
+    #expect(withGap.all == gap[...])
+    #expect(withGap.last == ring.last)
+    var turned = Array(ring.all)
+    turned.swapAt(turned.count - 4, turned.count - 3)
+    #expect(EventRing(after: turned, last: ring.last).all.map(\.message) == turned.suffix(3).map(\.message))
     var empty = EventRing(after: [event("of no number")], last: 70)
     #expect(empty.append(event("new")) == 71)
     #expect(EventRing(after: gap, last: .max).last == 0)
@@ -51,6 +56,37 @@ import Testing
     #expect(events.enumerated().allSatisfy { $1.sequence == (events.first?.sequence ?? 0) + UInt64($0) })
     // What is kept follows without a gap.
     #expect(ring.after(UInt64(count) - 1, limit: 10).missed == 0)
+  }
+
+  @Test func aPluginWithoutEndLeavesRoomForTheOthers() {
+    var ring = EventRing()
+    for number in 1...3 { ring.append(event("\(number)", plugin: "quiet")) }
+    ring.append(event("4"))
+    for number in 5...5_000 { ring.append(event("\(number)", plugin: "loud")) }
+    for number in 1...700 { ring.append(event("other \(number)", plugin: "p\(number)")) }
+    let all = ring.after(0, limit: 5_000)
+    #expect(all.events.count == EventRing.maximumEvents)
+    #expect(all.events.prefix(4).map(\.message) == ["1", "2", "3", "4"])
+    #expect(all.events.count { $0.plugin == "loud" } == EventRing.maximumEvents - 704)
+    #expect(all.missed == 5_700 - UInt64(EventRing.maximumEvents))
+    // The numbers stay, and who reads on from any of them finds what comes behind it.
+    let loud = all.events.first { $0.plugin == "loud" }
+    #expect(loud?.sequence == 5_000 - UInt64(EventRing.maximumEvents - 704) + 1)
+    for after in [0, 3, 4, 5, 2_000, 4_679, 4_680, 5_699, 5_700] as [UInt64] {
+      let rest = ring.after(after, limit: 5_000)
+      #expect(rest.events.map(\.sequence) == all.events.map(\.sequence).filter { $0 > after })
+      #expect(rest.missed + UInt64(rest.events.count) == 5_700 - after)
+    }
+    ring.amend(2) { $0.message = "amended" }
+    ring.amend(100) { $0.message = "gone" }
+    #expect(ring.after(0, limit: 4).events.map(\.message) == ["1", "amended", "3", "4"])
+  }
+
+  @Test func withoutNeedNothingGoesWhoeverItIsAbout() {
+    var ring = EventRing()
+    for number in 1...EventRing.maximumEvents { ring.append(event("\(number)", plugin: "loud")) }
+    #expect(ring.count == EventRing.maximumEvents)
+    #expect(ring.after(0, limit: 5_000).missed == 0)
   }
 
   @Test func largeEventsAreBoundedInBytes() {

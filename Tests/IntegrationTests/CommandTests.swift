@@ -5,7 +5,7 @@ import Testing
 
 /// `bulkheadctl` against a running daemon: what people and their scripts read.
 @Suite struct CommandTests {
-  private static func run(_ bulkhead: Bulkhead, _ line: String) throws -> ControlTests.Run {
+  static func run(_ bulkhead: Bulkhead, _ line: String) throws -> ControlTests.Run {
     try ControlTests.run("bulkheadctl", ["--socket", bulkhead.socket] + line.split(separator: " ").map(String.init))
   }
 

@@ -408,7 +408,7 @@ extension Exchange {
     // For this stream alone, whether it was met or not: the connection's next one begins with it again.
     hasMetPlugins = true
     host.counters.failures &+= 1
-    if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
+    if let suppressed = host.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, stream: requestID,
         "plugin \(host.settings.name) failed the stream (\(host.strategy.rawValue)): \(why)"

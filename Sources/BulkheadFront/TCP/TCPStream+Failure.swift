@@ -84,7 +84,7 @@ extension TCPStream {
     host.counters.failures &+= 1
     stage.waits = false
     let isLost = stage[.downstream].originalIsLost || stage[.upstream].originalIsLost
-    if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
+    if let suppressed = host.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, stream: label,
         "plugin \(settings.name) failed the connection (\(strategy.rawValue)): \(why)"

@@ -35,6 +35,8 @@ final class PluginHost {
   var madeBytes = 0
   let maximumMadeBytes: Int
   var metricCache = MetricCache()
+  /// Lines about streams that it failed.
+  var failureLines: SparseLines
   var counters = PluginCounters()
   /// Of its answered streams, those that the supervisor was told of.
   private var reportedStreams: UInt64 = 0
@@ -54,6 +56,7 @@ final class PluginHost {
     shared = entry.shared
     let loops = max(Int(loop.settings.bootstrap.eventLoops), 1)
     maximumMadeBytes = max(FrontSettings.madeBytes / loops, FrontSettings.madeBytesOfLoop)
+    failureLines = SparseLines(loops: loops)
   }
 
   var isQuarantined: Bool { state == .quarantined }

@@ -17,6 +17,8 @@ enum ControlRoute: Equatable, Sendable {
   case upgrade
   case restart(plugin: String)
   case reset(plugin: String)
+  /// Of one plugin, or of all.
+  case crashes(plugin: String?)
 
   /// Why a request is none.
   enum Refusal: Error, Equatable, Sendable {
@@ -54,6 +56,9 @@ enum ControlRoute: Equatable, Sendable {
       case "events":
         guard method == "GET" else { return .failure(.methodNotAllowed(allow: "GET")) }
         return eventsQuery(target.dropFirst(path.utf8.count + 1)).map { .events($0) }
+      case "crashes":
+        guard method == "GET" else { return .failure(.methodNotAllowed(allow: "GET")) }
+        return crashesQuery(target.dropFirst(path.utf8.count + 1)).map { .crashes(plugin: $0) }
       case "policies": route = .policies
       case "reload": route = .reload
       case "upgrade": route = .upgrade
@@ -83,6 +88,21 @@ enum ControlRoute: Equatable, Sendable {
     default: return .failure(.notFound)
     }
     return method == allowed ? .success(route) : .failure(.methodNotAllowed(allow: allowed))
+  }
+
+  private static func crashesQuery(_ text: Substring) -> Result<String?, Refusal> {
+    var plugin: String?
+    for field in text.prefix(while: { $0 != "#" }).split(separator: "&") {
+      let parts = field.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      guard parts[0] == "plugin" else {
+        return .failure(.badQuery("\(ControlPaths.crashes) takes plugin, not '\(parts[0])'"))
+      }
+      guard parts.count == 2, let name = decoded(parts[1]), !name.isEmpty else {
+        return .failure(.badQuery("\(ControlPaths.crashes): plugin takes a plugin's name"))
+      }
+      plugin = name
+    }
+    return .success(plugin)
   }
 
   private static func eventsQuery(_ text: Substring) -> Result<EventsQuery, Refusal> {

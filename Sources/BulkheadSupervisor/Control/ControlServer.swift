@@ -24,6 +24,7 @@ enum ControlAnswer: Sendable {
   case policy(PolicyResponse)
   case reload(ReloadResponse)
   case upgrade(UpgradeInfo)
+  case crashes(CrashesResponse)
   /// Prometheus text.
   case metrics(String)
 }
@@ -114,7 +115,8 @@ struct ControlResponder: HTTPResponder {
       return Self.failure(
         .notFound, .notFound,
         "no such path; there are \(ControlPaths.status), \(ControlPaths.plugins), \(ControlPaths.workers), "
-          + "\(ControlPaths.metrics), \(ControlPaths.statistics), \(ControlPaths.events), \(ControlPaths.reload), "
+          + "\(ControlPaths.metrics), \(ControlPaths.statistics), \(ControlPaths.events), \(ControlPaths.crashes), "
+          + "\(ControlPaths.reload), "
           + "\(ControlPaths.reload)/NUMBER, "
           + "\(ControlPaths.upgrade), \(ControlPaths.policies), \(ControlPaths.policies)/NAME, "
           + "\(ControlPaths.plugins)/NAME/policy, \(ControlPaths.plugins)/NAME/restart and "
@@ -139,6 +141,7 @@ struct ControlResponder: HTTPResponder {
         case .reload(let body):
           return Self.response(body.isUnderWay ? .accepted : .ok, try ControlJSON.encode(body))
         case .upgrade(let body): return try Self.success(body)
+        case .crashes(let body): return try Self.success(body)
         case .metrics(let text):
           var response = Response(status: .ok)
           response.headers[.contentType] = ControlPaths.metricsContentType

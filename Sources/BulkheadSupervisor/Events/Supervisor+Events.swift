@@ -36,7 +36,11 @@ struct EventJournal {
   /// A crash that was recorded before the front told what it was about.
   struct Grave {
     var worker: UInt64
-    var sequence: UInt64
+    var pid: Int32
+    /// When it was recorded.
+    var at: Timestamp
+    /// Of its event; nil where it has none.
+    var sequence: UInt64?
     weak var plugin: PluginRuntime?
   }
 
@@ -51,9 +55,12 @@ struct EventJournal {
 
   /// Keeps one more, and counts it.
   mutating func append(_ event: EventInfo) -> UInt64 {
-    counts[event.kind, default: 0] += 1
+    count(event.kind)
     return ring.append(event)
   }
+
+  /// Counts one that is not kept, since there are many of its kind.
+  mutating func count(_ kind: EventInfo.Kind) { counts[kind, default: 0] += 1 }
 
   /// What the next program in this one's place needs to go on.
   var handover: Handover.Events {
@@ -162,6 +169,7 @@ extension Supervisor {
   ) -> CrashInfo? {
     let name = worker.plugin.name
     guard cause.reason != .requested else {
+      worker.child.note(.info, "ended (\(cause.reason.rawValue)): \(cause.detail) [\(status)]")
       record(.workerEnded, cause.detail, plugin: name, pid: worker.child.pid, at: time)
       return nil
     }
@@ -180,11 +188,10 @@ extension Supervisor {
       crash.callbacks = page.callbacks
     }
     if let lost = worker.lostCallback { crash.add(lost) }
-    let sequence = record(
-      .workerCrashed, "\(cause.reason.rawValue): \(cause.detail)", plugin: name, pid: worker.child.pid, at: time,
-      crash: crash)
+    let sequence = crashed(name, worker.child, cause, crash, at: time)
     if worker.lostCallback == nil {
-      journal.graves.append(.init(worker: worker.id, sequence: sequence, plugin: worker.plugin))
+      journal.graves.append(
+        .init(worker: worker.id, pid: worker.child.pid, at: time, sequence: sequence, plugin: worker.plugin))
       if journal.graves.count > EventJournal.maximumGraves { journal.graves.removeFirst() }
     }
     return crash
@@ -198,12 +205,11 @@ extension Supervisor {
     }
     guard let index = journal.graves.firstIndex(where: { $0.worker == worker }) else { return }
     let grave = journal.graves.remove(at: index)
-    journal.ring.amend(grave.sequence) { event in
-      event.crash?.add(lost)
-      // It is told of that end alone, not of one that came after it.
-      guard let crash = event.crash, grave.plugin?.lastExit?.at == event.at else { return }
-      grave.plugin?.lastExit?.crash = crash
-    }
+    if let sequence = grave.sequence { journal.ring.amend(sequence) { $0.crash?.add(lost) } }
+    guard let plugin = grave.plugin else { return }
+    crashes[plugin.name]?.amend(pid: grave.pid) { $0.add(lost) }
+    // It is told of that end alone, not of one that came after it.
+    if plugin.lastExit?.at == grave.at { plugin.lastExit?.crash?.add(lost) }
   }
 }
 

@@ -15,6 +15,13 @@ struct LineLimiter {
     tokens = Double(burst)
   }
 
+  /// Lets one thing through for each such span, with a burst.
+  init(every span: Duration, burst: UInt32) {
+    rate = 1 / max(span.inSeconds, 1e-9)
+    self.burst = Double(burst)
+    tokens = Double(burst)
+  }
+
   /// Whether one more may pass at that time; where not, it is counted.
   mutating func take(_ amount: Int = 1, at now: Duration) -> Bool {
     refill(at: now)

@@ -67,6 +67,9 @@ final class ChildProcess {
   var onErrorLine: (String) -> Void = { _ in }
   /// Told how many lines of its log were dropped, here or by itself: those it says itself are its word.
   var onDropped: (UInt64) -> Void = { _ in }
+  /// Whether a line of its log is passed on, by its level and whether it came over standard error; asked for those within
+  /// its bound.
+  var passesOn: (LogLevel, Bool) -> Bool = { _, _ in true }
   /// Called once where it says more than any honest child does; for people.
   var onFlood: (String) -> Void = { _ in }
   /// Called once, when it is gone and collected, and all that it had written was taken.
@@ -259,13 +262,13 @@ final class ChildProcess {
 
   private func takeErrorLine(_ line: String) {
     onErrorLine(line)
-    takeLine(.warn, stream: nil, line)
+    takeLine(.warn, stream: nil, line, isStandardError: true)
   }
 
-  private func takeLine(_ level: LogLevel, stream: String?, _ message: String) {
+  private func takeLine(_ level: LogLevel, stream: String?, _ message: String, isStandardError: Bool = false) {
     // Those that nobody sees count too: an honest child does not send them.
     if lineLimiter.take(at: loop.now) {
-      if level >= log.minimumLevel { note(level, message, stream: stream) }
+      if level >= log.minimumLevel, passesOn(level, isStandardError) { note(level, message, stream: stream) }
       return
     }
     linesBeyond &+= 1

@@ -183,6 +183,21 @@ extension Supervisor {
         }
       })
     text.family(
+      "bulkhead_crashes_total", "counter",
+      help: "Crashes by plugin and reason: ends of its workers, and of guests in workers that live on.",
+      plugins.flatMap { plugin in
+        ExitReason.allCases.filter { $0 != .requested }.map {
+          Sample([("plugin", plugin.name), ("reason", $0.rawValue)], crashes[plugin.name]?.counts[$0] ?? 0)
+        }
+      })
+    text.family(
+      "bulkhead_crash_signatures", "gauge", help: "Kinds of crashes of a plugin that are kept.",
+      plugins.map { Sample([("plugin", $0.name)], crashes[$0.name]?.entries.count ?? 0) })
+    text.family(
+      "bulkhead_crash_signatures_evicted_total", "counter",
+      help: "Kinds of crashes of a plugin that are not kept any more, since newer ones took their place.",
+      plugins.map { Sample([("plugin", $0.name)], crashes[$0.name]?.evicted ?? 0) })
+    text.family(
       "bulkhead_quarantined", "gauge",
       help: "Whether a plugin is quarantined: its crash budget is spent, and none of its workers is left.",
       plugins.map { Sample([("plugin", $0.name)], $0.machine.state == .quarantined ? 1 : 0) })

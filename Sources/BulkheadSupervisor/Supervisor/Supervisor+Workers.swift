@@ -8,7 +8,7 @@ import Glibc
 
 /// Starting, hearing, stopping and burying workers.
 extension Supervisor {
-  /// The most frames of a backtrace that are logged.
+  /// The most frames of a backtrace that are kept.
   static let maximumBacktrace = 64
   /// Frames other than lines of log: an honest worker sends a handful.
   private static let maximumFrames = 256
@@ -52,9 +52,10 @@ extension Supervisor {
       plugin.lacksHost = false
     } catch {
       if Self.shortages.contains(error.code) { return awaitHost(number, of: plugin, error) }
-      note(.error, "its worker cannot be started: \(error)", plugin: plugin.name)
       plugin.lastExit = .init(reason: .configure, detail: "the worker could not be started: \(error)", at: .now)
-      record(.workerFailed, "the worker could not be started: \(error)", plugin: plugin.name)
+      tellDecision(
+        .workerFailed, "the worker could not be started: \(error)", of: plugin.name,
+        line: "its worker cannot be started: \(error)")
       // Not now: the machine is in the middle of an event.
       loop.after(.zero) { [unowned self] in handle(.exited(number, .configure), plugin) }
     }
@@ -143,6 +144,7 @@ extension Supervisor {
     child.onDropped = { [unowned self, unowned worker] lines in
       counted(worker.plugin).counts.droppedLines &+= lines
     }
+    child.passesOn = { [unowned self, unowned worker] in passesOn($0, isStandardError: $1, from: worker) }
     child.onExit = { [unowned self, unowned worker] in ended(worker, $0) }
     let deadline = plugin.policy.startDeadline
     worker.timer = loop.after(deadline) { [unowned self, unowned worker] in
@@ -158,8 +160,7 @@ extension Supervisor {
     tellFront(
       .addWorker(worker: worker.id, plugin: plugin.index),
       [channel, SharedDescriptor(liveness.takeRead())] + doorbells)
-    child.note(.debug, "started")
-    record(.workerStarted, "worker started", plugin: plugin.name, pid: child.pid)
+    tell(.workerStarted, "worker started", of: plugin.name, child, level: .debug, line: "started")
   }
 
   // MARK: hearing
@@ -206,8 +207,7 @@ extension Supervisor {
     armWatch()
     loop.cancel(&worker.timer)
     let time = "ready after \((loop.now - worker.startedAt).wholeMilliseconds) ms"
-    worker.child.note(.info, time)
-    record(.workerReady, time, plugin: worker.plugin.name, pid: worker.child.pid)
+    tell(.workerReady, time, of: worker.plugin.name, worker.child, level: .info)
     announceGaps(worker)
     tellFront(.workerReady(worker: worker.id))
     noticeStandbys(worker.plugin)
@@ -229,11 +229,9 @@ extension Supervisor {
     guard !worker.hasSaidWhy else { return }
     worker.hasSaidWhy = true
     let cause = ExitAnalysis.claim(reason, detail: detail)
-    worker.child.note(.error, "\(cause.reason.rawValue): \(cause.detail)")
-    let frames = backtrace.split(separator: "\n").prefix(Self.maximumBacktrace)
-    for line in frames { worker.child.note(.error, "  \(line)") }
-    // Names of functions are the module's words, and end on an operator's screen.
-    worker.backtrace = frames.map { LogLine.escaped(String($0), quoted: false) }
+    // It is told with its end, which follows. Names of functions are the module's words, and end on an operator's screen.
+    worker.backtrace = backtrace.split(separator: "\n").prefix(Self.maximumBacktrace)
+      .map { LogLine.escaped(String($0), quoted: false) }
     worker.keepStatus(now: loop.now)
     if let first = worker.cause {
       // The interrupt that was asked for has found its place: that belongs to the first cause.
@@ -288,12 +286,11 @@ extension Supervisor {
   func interrupt(_ worker: WorkerRuntime, _ cause: ExitCause) {
     guard worker.state != .stopping else { return }
     if worker.cause == nil { worker.cause = cause }
-    worker.child.note(.warn, "\(cause.reason.rawValue): \(cause.detail): it is interrupted")
     worker.keepStatus(now: loop.now)
     if cause.reason == .deadline { counted(worker.plugin).counts.deadlineHits += 1 }
-    record(
-      .workerInterrupted, "\(cause.reason.rawValue): \(cause.detail)", plugin: worker.plugin.name,
-      pid: worker.child.pid)
+    let why = "\(cause.reason.rawValue): \(cause.detail)"
+    tell(
+      .workerInterrupted, why, of: worker.plugin.name, worker.child, level: .warn, line: "\(why): it is interrupted")
     grace(worker)
     worker.child.send(signal: SIGUSR1)
   }
@@ -306,10 +303,9 @@ extension Supervisor {
     let time = worker.plugin.policy.grace
     worker.timer = loop.after(time) { [unowned self, unowned worker] in
       worker.timer = nil
-      worker.child.note(.warn, "still there after \(time.text): it is killed")
-      record(
-        .workerKilled, "it was still there after the grace time of \(time.text)", plugin: worker.plugin.name,
-        pid: worker.child.pid)
+      tell(
+        .workerKilled, "it was still there after the grace time of \(time.text)", of: worker.plugin.name,
+        worker.child, level: .warn, line: "still there after \(time.text): it is killed")
       kill(worker, ExitCause(reason: .deadline, detail: "it did not end"))
     }
   }
@@ -366,8 +362,7 @@ extension Supervisor {
     for worker in plugin.workers where worker.shownState == .ready {
       let isStandby = plugin.role(of: worker) == .standby
       if worker.isStandby, !isStandby, isWanted {
-        worker.child.note(.debug, "was a standby, takes streams now")
-        record(.standbyServes, "was a standby, takes streams now", plugin: plugin.name, pid: worker.child.pid)
+        tell(.standbyServes, "was a standby, takes streams now", of: plugin.name, worker.child, level: .debug)
       }
       worker.isStandby = isStandby
     }
@@ -387,8 +382,6 @@ extension Supervisor {
       .init(
         first: worker.cause, end: status, wasReady: worker.wasReady, wasKilled: worker.wasKilled,
         wasOutOfMemory: worker.controlGroup.wasOutOfMemory))
-    worker.child.note(
-      cause.reason == .requested ? .info : .error, "ended (\(cause.reason.rawValue)): \(cause.detail) [\(status)]")
     counted(plugin).counts.exits[cause.reason, default: 0] += 1
     // Part of it may be a plugin's words, and it ends on an operator's screen.
     let time = Timestamp.now

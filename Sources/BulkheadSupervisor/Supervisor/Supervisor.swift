@@ -106,6 +106,12 @@ final class Supervisor {
   var recyclingTimer: TimerQueue.Token?
   var metrics = MetricsCollection()
   var journal = EventJournal()
+  /// Of each plugin that has crashed, by its name: a reload does not change them.
+  var crashes: [String: CrashTable] = [:]
+  /// When counting crashes began.
+  let crashesSince = Timestamp.now
+  /// Who says how many crashes of a plugin were only counted.
+  var summaryTimers: [String: TimerQueue.Token] = [:]
   var statistics = StatisticsCollection()
   var upgrade = Upgrade()
   var serviceTimer: TimerQueue.Token?
@@ -241,9 +247,8 @@ final class Supervisor {
         }
       case .disarmTimer: loop.cancel(&plugin.timer)
       case .budgetSpent:
-        let why = "\(budgetIsSpent(plugin)); workers that are still there go on"
-        note(.error, why, plugin: plugin.name)
-        record(.budgetSpent, why, plugin: plugin.name)
+        tellDecision(
+          .budgetSpent, "\(budgetIsSpent(plugin)); workers that are still there go on", of: plugin.name)
       case .report(let state): report(state, plugin)
       }
     }
@@ -258,12 +263,10 @@ final class Supervisor {
     case .starting, .ready: note(.debug, "plugin is \(state.rawValue)", plugin: plugin.name)
     case .backoff:
       let wait = plugin.machine.nextStart.map { " in \(($0 - loop.now).text)" } ?? ""
-      note(.info, "the next worker starts\(wait)", plugin: plugin.name)
-      record(.backoff, "the next worker starts\(wait)", plugin: plugin.name)
+      tell(.backoff, "the next worker starts\(wait)", of: plugin.name, level: .info)
     case .quarantined:
       let why = budgetIsSpent(plugin)
-      note(.error, "quarantined: \(why)", plugin: plugin.name)
-      record(.quarantined, why, plugin: plugin.name)
+      tellDecision(.quarantined, why, of: plugin.name, line: "quarantined: \(why)")
     }
   }
 

@@ -277,15 +277,16 @@ extension Supervisor {
     let cause = ExitAnalysis.cause(
       .init(first: worker.cause, end: status, wasReady: true, wasKilled: wentAlong))
     let isExpected = cause.reason == .requested || wentAlong
-    worker.child.note(
-      isExpected ? .debug : .error,
-      "ended (\(cause.reason.rawValue)): \(cause.detail); it is of before the upgrade, and is not replaced [\(status)]")
-    guard !isExpected else { return }
+    let isNotReplaced = "it is of before the upgrade, and is not replaced"
+    guard !isExpected else {
+      worker.child.note(.debug, "ended (\(cause.reason.rawValue)): \(cause.detail); \(isNotReplaced) [\(status)]")
+      return
+    }
     plugins.first { $0.name == worker.plugin }?.counts.exits[cause.reason, default: 0] += 1
-    record(
-      .workerCrashed, "\(cause.reason.rawValue): \(cause.detail); it is of before the upgrade, and is not replaced",
-      plugin: worker.plugin, pid: worker.child.pid,
-      crash: CrashInfo(
+    crashed(
+      worker.plugin, worker.child,
+      ExitCause(reason: cause.reason, detail: "\(cause.detail); \(isNotReplaced)"),
+      CrashInfo(
         reason: cause.reason, status: "\(status)", uptimeSeconds: (loop.now - worker.startedAt).inSeconds,
         backtrace: worker.backtrace))
   }
