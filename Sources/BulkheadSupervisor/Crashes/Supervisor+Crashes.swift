@@ -14,12 +14,13 @@ extension Supervisor {
   ///   - child: the process that it happened in; the lines of log are about it.
   ///   - cause: why, for people and machines; part of it may be a plugin's words.
   ///   - crash: what else is known. What the front says later goes in by `takeLost`.
+  ///   - kind: of the event.
   ///   - what: what ended, as the beginning of the line of log.
   /// - Returns: the sequence of its event; nil where it has none of its own.
   @discardableResult
   func crashed(
-    _ plugin: String, _ child: ChildProcess?, _ cause: ExitCause, _ crash: CrashInfo, what: String = "ended",
-    at time: Timestamp = .now
+    _ plugin: String, _ child: ChildProcess?, _ cause: ExitCause, _ crash: CrashInfo,
+    as kind: EventInfo.Kind = .workerCrashed, what: String = "ended", at time: Timestamp = .now
   ) -> UInt64? {
     if crashes[plugin] == nil {
       if crashes.count >= Self.maximumTables {
@@ -32,7 +33,7 @@ extension Supervisor {
     let telling = crashes[plugin]?.crashed(crash, detail: detail, pid: child?.pid, at: time, now: loop.now)
     defer { armSummary(plugin) }
     guard let telling, telling != .counted else {
-      journal.count(.workerCrashed)
+      journal.count(kind)
       crashes[plugin]?.leftOut(at: loop.now)
       return nil
     }
@@ -45,7 +46,7 @@ extension Supervisor {
       if more > 0 { noteCrash(.error, "  ... \(more) frames more: bulkheadctl crashes \(plugin)", plugin, child) }
     }
     return record(
-      .workerCrashed, "\(cause.reason.rawValue): \(cause.detail)", plugin: plugin, pid: child?.pid, at: time,
+      kind, "\(cause.reason.rawValue): \(cause.detail)", plugin: plugin, pid: child?.pid, at: time,
       crash: crash)
   }
 

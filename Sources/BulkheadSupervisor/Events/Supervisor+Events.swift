@@ -200,11 +200,19 @@ extension Supervisor {
   /// The front says which callback a worker was lost in; it may come after the worker's end.
   func takeLost(_ worker: UInt64, _ lost: LostCallback) {
     if let runtime = workers[worker] {
-      runtime.lostCallback = lost
+      if let death = runtime.untoldDeath {
+        runtime.untoldDeath = nil
+        amend(death, lost)
+      } else {
+        runtime.lostCallback = lost
+      }
       return
     }
     guard let index = journal.graves.firstIndex(where: { $0.worker == worker }) else { return }
-    let grave = journal.graves.remove(at: index)
+    amend(journal.graves.remove(at: index), lost)
+  }
+
+  private func amend(_ grave: EventJournal.Grave, _ lost: LostCallback) {
     if let sequence = grave.sequence { journal.ring.amend(sequence) { $0.crash?.add(lost) } }
     guard let plugin = grave.plugin else { return }
     crashes[plugin.name]?.amend(pid: grave.pid) { $0.add(lost) }

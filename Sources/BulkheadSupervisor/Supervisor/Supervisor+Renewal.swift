@@ -31,8 +31,7 @@ extension Supervisor {
     handle(.vmEnded(worker.number, cause.reason, cost: ran + worker.renewalTime), plugin)
     if worker.deaths == UInt64(clamping: policy.renewals), worker.serves {
       let what = "to be replaced by a fresh one: \(worker.deaths) of its VMs have ended ('renewals')"
-      worker.child.note(.info, what)
-      record(.recycled, what, plugin: plugin.name, pid: worker.child.pid)
+      tell(.recycled, what, of: plugin.name, worker.child, level: .info)
       worker.isWorn = true
       counted(plugin).counts.recycled += 1
       armRecycling()
@@ -52,29 +51,31 @@ extension Supervisor {
     kill(worker, ExitCause(reason: .protocolViolation, detail: detail))
   }
 
-  /// Says and keeps what is known of the end of a VM.
+  /// Counts the end of a VM with the plugin's crashes, and tells it as far as that kind was not told enough.
   private func recordDeath(of worker: WorkerRuntime, _ death: ReportFrame.VMDeath, _ cause: ExitCause) {
-    let callback = CallbackKind(rawValue: death.callback)
+    let plugin = worker.plugin
     let time = Timestamp.now
-    let frames = death.backtrace.split(separator: "\n").prefix(Self.maximumBacktrace)
     var crash = CrashInfo(
-      reason: cause.reason, status: "its VM ended, the process lives on",
-      uptimeSeconds: (loop.now - worker.startedAt).inSeconds,
+      reason: cause.reason, status: "its worker lives on", uptimeSeconds: (loop.now - worker.startedAt).inSeconds,
       // Names of functions are the module's words, and end on an operator's screen.
-      backtrace: frames.map { LogLine.escaped(String($0), quoted: false) })
-    crash.callback = callback?.name ?? "unknown (\(death.callback))"
+      backtrace: death.backtrace.split(separator: "\n").prefix(Self.maximumBacktrace).map {
+        LogLine.escaped(String($0), quoted: false)
+      })
+    crash.callback = CallbackKind(rawValue: death.callback)?.name ?? "unknown (\(death.callback))"
     crash.callbackMilliseconds = Double(death.microseconds) / 1_000
     crash.stream = death.stream == CallbackRecord.noStream ? nil : death.stream
     crash.memoryBytes = death.memoryBytes
-    if let lost = worker.lostCallback, lost.stream == death.stream { crash.add(lost) }
+    let lost = worker.lostCallback.flatMap { $0.stream == death.stream ? $0 : nil }
+    if let lost { crash.add(lost) }
     worker.lostCallback = nil
-    worker.child.note(.error, "\(cause.reason.rawValue): \(cause.detail); a fresh VM takes its place")
-    for line in frames { worker.child.note(.error, "  \(line)") }
-    record(
-      .vmCrashed, "\(cause.reason.rawValue): \(cause.detail)", plugin: worker.plugin.name, pid: worker.child.pid,
-      at: time, crash: crash)
-    counted(worker.plugin).lastExit = .init(
+    let sequence = crashed(
+      plugin.name, worker.child, cause, crash, as: .vmCrashed, what: "its VM ended, a fresh one serves", at: time)
+    counted(plugin).lastExit = .init(
       reason: cause.reason, detail: LogLine.escaped(cause.detail, quoted: false), at: time, crash: crash)
+    // The front's word on it may come later.
+    worker.untoldDeath =
+      lost == nil && crash.stream != nil
+      ? .init(worker: worker.id, pid: worker.child.pid, at: time, sequence: sequence, plugin: plugin) : nil
   }
 
   // MARK: Callbacks past their deadlines
@@ -101,8 +102,9 @@ extension Supervisor {
   private func interrupt(_ worker: WorkerRuntime, run: UInt32, _ what: String) {
     worker.interruption = .init(run: run, at: loop.now)
     counted(worker.plugin).counts.deadlineHits += 1
-    worker.child.note(.warn, "deadline: \(what): it is interrupted")
-    record(.workerInterrupted, "deadline: \(what)", plugin: worker.plugin.name, pid: worker.child.pid)
+    tell(
+      .workerInterrupted, "deadline: \(what)", of: worker.plugin.name, worker.child, level: .warn,
+      line: "deadline: \(what): it is interrupted")
     worker.child.send(signal: SIGUSR1, value: run)
   }
 }
