@@ -96,6 +96,10 @@ public struct Configuration: Hashable, Sendable {
     public var queues = 1_024
     /// Of one plugin.
     public var metrics = 10_000
+    /// Connections of one client's address; 0 is no bound.
+    public var connectionsPerClient = 0
+    /// The least that a client must send of a body, in bytes a second; 0 is no bound.
+    public var bodyRate = ByteCount(bytes: 0)
 
     public init() {}
   }

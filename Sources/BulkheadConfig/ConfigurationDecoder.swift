@@ -18,7 +18,7 @@ struct ConfigurationDecoder {
   static let upstreamKeys = ["name", "endpoints", "builtin", "protocol", "tls"]
   static let boundKeys = [
     "headerBytes", "headerCount", "bodyBytes", "connections", "upstreamConnections", "sharedBytes", "sharedEntries",
-    "queues", "metrics",
+    "queues", "metrics", "connectionsPerClient", "bodyRate",
   ]
   static let timeoutKeys = ["headerRead", "idle", "upstreamConnect", "upstreamResponse"]
 
@@ -205,6 +205,8 @@ struct ConfigurationDecoder {
     if let count = section["sharedEntries"]?.integer(0...100_000_000) { bounds.sharedEntries = count }
     if let count = section["queues"]?.integer(0...1_000_000) { bounds.queues = count }
     if let count = section["metrics"]?.integer(0...1_000_000) { bounds.metrics = count }
+    if let count = section["connectionsPerClient"]?.integer(0...1_000_000) { bounds.connectionsPerClient = count }
+    if let bytes = section["bodyRate"]?.byteCount(0...(1 << 30)) { bounds.bodyRate = bytes }
     return bounds
   }
 

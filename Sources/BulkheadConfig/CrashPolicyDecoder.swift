@@ -9,7 +9,7 @@ struct CrashPolicyDecoder {
     "stability", "exhaustion", "failStrategy", "workers", "standby", "recycling", "failAnswer", "memoryLimit",
     "cpuPercent", "rings",
     "bufferLimit", "callsInFlight", "logLinesPerSecond", "capabilities", "isolation",
-    "renewals", "spare", "vms", "slow",
+    "renewals", "spare", "vms", "slow", "overload",
   ]
   /// What a policy may say.
   static let policyKeys = ["name", "extends"] + valueKeys
@@ -106,6 +106,9 @@ struct CrashPolicyDecoder {
     }
     reader.set(\.failStrategy, section["failStrategy"], orWord: "plugin") { field in
       field.choice(FailStrategy.allCases.map { ($0.rawValue, $0) } + [("plugin", .failClose)])
+    }
+    reader.set(\.overload, section["overload"]) { field in
+      field.choice(OverloadStrategy.allCases.map { ($0.rawValue, $0) })
     }
     if let exhaustion = section["exhaustion"]?.section(["retries", "strategy"]) {
       reader.set(\.exhaustion.retries, exhaustion["retries"]) { $0.boolean() }

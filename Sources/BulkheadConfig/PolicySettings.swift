@@ -53,6 +53,7 @@ extension CrashPolicy {
       ("isolation.seccomp", isolation.seccomp),
       ("renewals", "\(renewals)"), ("spare.keep", time(spare.keep)), ("spare.most", "\(spare.most)"),
       ("vms", virtualMachines == .perStream ? "stream" : "\(virtualMachines.count)"), ("slow", time(slow)),
+      ("overload", overload.rawValue),
     ]
   }
 }

@@ -72,6 +72,8 @@ public enum ShippedPolicies {
     failStrategy: plugin
     failAnswer:
       status: 503
+    # What follows where it has no room for a stream, whatever its failStrategy: no failure.
+    overload: close
 
     # How many workers there are, and when they are replaced before they fail.
     workers: 1
@@ -155,6 +157,7 @@ public enum ShippedPolicies {
       starts: 100
       interval: 10m
     failStrategy: FAIL_OPEN
+    overload: open
     exhaustion:
       strategy: FAIL_OPEN
     memoryLimit: 256MiB

@@ -223,6 +223,8 @@ public struct CrashPolicy: Hashable, Sendable {
   /// After that time a callback holds up no streams but its own and those with state in its VM; nil: it always does.
   public var slow: Duration? = .milliseconds(5)
   public var spare = Spare()
+  /// What streams see where the plugin is not asked for want of room, whatever its fail strategy.
+  public var overload = OverloadStrategy.close
 
   public init(
     name: String = "default", callbackDeadline: Duration = .milliseconds(100), startDeadline: Duration = .seconds(5),

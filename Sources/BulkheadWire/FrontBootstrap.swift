@@ -96,6 +96,10 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var slow: UInt32 = 0
     /// VMs of one worker; 0: each stream has its own.
     public var virtualMachines: UInt32 = 1
+    /// What a stream sees where there is no room for it.
+    public var overload = OverloadStrategy.close
+    /// It may ask for something of a stream after it has let the request's headers pass; see `KeptBytes`.
+    public var keepsStreams = true
     public init(
       name: String, failStrategy: FailStrategy, callbacks: CallbackSet, callbackDeadline: UInt32, admissionWait: UInt32
     ) {
@@ -159,6 +163,10 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var queues: UInt32 = 1_024
     /// Of one plugin: metrics.
     public var metrics: UInt32 = 10_000
+    /// Connections of one client: an IPv4 address, or the first 64 bits of an IPv6 one; 0 is no bound.
+    public var connectionsPerClient: UInt32 = 0
+    /// The least that a client must send of a body while the front reads it, in bytes a second; 0 is no bound.
+    public var bodyRate: UInt32 = 0
     public init() {}
   }
 
@@ -255,6 +263,8 @@ public struct FrontBootstrap: Equatable, Sendable {
         writer.u32(time)
       }
       writer.u32(plugin.number ?? .max)
+      writer.u8(plugin.overload.code)
+      writer.bool(plugin.keepsStreams)
     }
     for time in [timeouts.headerRead, timeouts.idle, timeouts.upstreamConnect, timeouts.upstreamResponse] {
       writer.u32(time)
@@ -268,6 +278,8 @@ public struct FrontBootstrap: Equatable, Sendable {
     writer.u32(bounds.sharedEntries)
     writer.u32(bounds.queues)
     writer.u32(bounds.metrics)
+    writer.u32(bounds.connectionsPerClient)
+    writer.u32(bounds.bodyRate)
     ring.encode(into: &writer)
     writer.bool(accessLog != nil)
     if let accessLog {
@@ -346,6 +358,11 @@ public struct FrontBootstrap: Equatable, Sendable {
       plugin.deadlines.tick = try reader.u32("plugin.deadlines.tick")
       let number = try reader.u32("plugin.number")
       plugin.number = number == .max ? nil : number
+      guard let overload = OverloadStrategy(code: try reader.u8("plugin.overload")) else {
+        throw WireError(.unknownValue, "plugin.overload")
+      }
+      plugin.overload = overload
+      plugin.keepsStreams = try reader.bool("plugin.keepsStreams")
       return plugin
     }
     timeouts = Timeouts()
@@ -363,6 +380,8 @@ public struct FrontBootstrap: Equatable, Sendable {
     bounds.sharedEntries = try reader.u32("bounds.sharedEntries")
     bounds.queues = try reader.u32("bounds.queues")
     bounds.metrics = try reader.u32("bounds.metrics")
+    bounds.connectionsPerClient = try reader.u32("bounds.connectionsPerClient")
+    bounds.bodyRate = try reader.u32("bounds.bodyRate")
     ring = try RingSizes(&reader)
     if try reader.bool("front.hasAccessLog") {
       accessLog = AccessLog(

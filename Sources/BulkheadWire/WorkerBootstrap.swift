@@ -56,6 +56,8 @@ public struct WorkerBootstrap: Equatable, Sendable {
   public var spareMilliseconds: UInt32 = 0
   /// The seccomp program under which the module is loaded, as `seccompProgram`; it allows what that one does, and more.
   public var loadingProgram: [UInt8] = []
+  /// The plugin may ask for something of a stream after it has let the request's headers pass; see `KeptBytes`.
+  public var keepsStreams = true
   /// More than that delays the report for nothing.
   public static let maximumEndPause: UInt32 = 100_000
 
@@ -123,6 +125,7 @@ public struct WorkerBootstrap: Equatable, Sendable {
     writer.u32(virtualMachines)
     writer.u32(spareMilliseconds)
     writer.blob(loadingProgram)
+    writer.bool(keepsStreams)
     return writer.array
   }
 
@@ -193,6 +196,7 @@ public struct WorkerBootstrap: Equatable, Sendable {
     spareMilliseconds = try reader.u32("worker.spare")
     loadingProgram = try reader.bytes("worker.loadingProgram", atMost: 8 * 4_096)
     guard loadingProgram.count % 8 == 0 else { throw WireError(.malformed, "worker.loadingProgram") }
+    keepsStreams = try reader.bool("worker.keepsStreams")
     try reader.end("worker")
   }
 }

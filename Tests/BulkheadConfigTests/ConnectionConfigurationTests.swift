@@ -22,7 +22,7 @@ import Testing
           protocol: http1
           tls: {serverName: auth.example.com, caFile: tls/ca.pem, certFile: tls/own.pem, keyFile: tls/own.key}
         - {name: public, endpoints: ["h:3"], tls: {}}
-      limits: {sharedBytes: 1KiB, sharedEntries: 2, queues: 3, metrics: 4}
+      limits: {sharedBytes: 1KiB, sharedEntries: 2, queues: 3, metrics: 4, connectionsPerClient: 5, bodyRate: 1KiB}
       accessLog:
         path: log/access.log
         fields: {agent: request.headers.user-agent, who: user}
@@ -42,6 +42,8 @@ import Testing
     #expect(configuration.bounds.sharedBytes == .kibibytes(1))
     #expect(configuration.bounds.sharedEntries == 2)
     #expect(configuration.bounds.queues == 3)
+    #expect(configuration.bounds.connectionsPerClient == 5)
+    #expect(configuration.bounds.bodyRate == .kibibytes(1))
     #expect(configuration.bounds.metrics == 4)
     let log = try #require(configuration.accessLog)
     #expect(log.target == .file("\(tree.root)/log/access.log"))

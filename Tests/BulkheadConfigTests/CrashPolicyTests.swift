@@ -53,6 +53,10 @@ import Testing
     #expect(telemetry.failStrategy == .failOpen)
     #expect(telemetry.exhaustion.strategy == .failOpen)
     #expect(telemetry.admissionWait == .zero)
+    #expect(telemetry.overload == .open)
+    for name in ["default", "auth", "fail-fast", "patient", "untrusted"] {
+      #expect(policies[name]?.policy.overload == .close, "\(name)")
+    }
     #expect(telemetry.memoryLimit > CrashPolicy().memoryLimit)
     let untrusted = try #require(policies["untrusted"]?.policy)
     #expect(untrusted.isolation.required == IsolationLayer.allCases)
@@ -101,6 +105,7 @@ import Testing
       isolation: {required: [seccomp, landlock, seccomp], seccomp: my_own-1}
       renewals: 25
       spare: {keep: 28s, most: 3}
+      overload: open
       """
     ])
     var expected = CrashPolicy(
@@ -132,6 +137,7 @@ import Testing
     expected.isolation = .init(required: [.landlock, .seccomp], seccomp: "my_own-1")
     expected.renewals = 25
     expected.spare = .init(keep: .seconds(28), most: 3)
+    expected.overload = .open
     #expect(try tree.load().policies["p"]?.policy == expected)
   }
 

@@ -195,6 +195,8 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   configuration.bounds.sharedEntries = 2
   configuration.bounds.queues = 3
   configuration.bounds.metrics = 4
+  configuration.bounds.connectionsPerClient = 5
+  configuration.bounds.bodyRate = .kibibytes(6)
   configuration.accessLog = .init(
     target: .standardOutput, fields: [.init(name: "a", property: "b.c")], location: place)
   var manifest = PluginManifest(name: "a", location: place, modulePath: "/a.wasm")
@@ -204,6 +206,7 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   policy.callsInFlight = 5
   policy.failAnswer = .init(status: 403, body: "no")
   policy.exhaustion.strategy = .failOpen
+  policy.overload = .open
   let bootstrap = FrontBootstrap(
     configuration, plugins: [(manifest, policy, [])], logLevel: .warn, maximumSpinMicroseconds: 0)
   #expect(bootstrap.listeners.map(\.isTCP) == [true, false])
@@ -213,11 +216,14 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   #expect(bootstrap.bounds.sharedEntries == 2)
   #expect(bootstrap.bounds.queues == 3)
   #expect(bootstrap.bounds.metrics == 4)
+  #expect(bootstrap.bounds.connectionsPerClient == 5)
+  #expect(bootstrap.bounds.bodyRate == 6 << 10)
   #expect(bootstrap.plugins.first?.vmID == "shared")
   #expect(bootstrap.plugins.first?.bufferBytes == 4 << 20)
   #expect(bootstrap.plugins.first?.callsInFlight == 5)
   #expect(bootstrap.plugins.first?.failAnswer == .init(status: 403, body: "no"))
   #expect(bootstrap.plugins.first?.quarantineStrategy == .failOpen)
+  #expect(bootstrap.plugins.first?.overload == .open)
   #expect(bootstrap.accessLog == .init(fields: [.init(name: "a", property: "b.c")]))
   #expect(bootstrap.ring == RingSizes(bufferBytes: 4 << 20))
 }

@@ -211,6 +211,10 @@ import Testing
     front.plugins[0].deadlines.body = 2
     front.plugins[0].deadlines.log = 3
     front.plugins[0].deadlines.tick = 4
+    front.plugins[0].overload = .open
+    front.plugins[0].keepsStreams = false
+    front.bounds.connectionsPerClient = 8
+    front.bounds.bodyRate = 9
     front.bounds.sharedBytes = 1 << 40
     front.bounds.queues = 5
     front.bounds.metrics = 6
@@ -228,6 +232,7 @@ import Testing
     worker.capabilities = ["proxy_log", "fd_write"]
     worker.requiredLayers = IsolationLayer.allCases
     worker.endPauseMicroseconds = 2_000
+    worker.keepsStreams = false
     return worker
   }()
 

@@ -1,4 +1,5 @@
 import BulkheadCore
+import BulkheadPolicy
 import BulkheadWire
 
 /// A compiled module that workers are given: the bytes were checked against the digest that vouches for them.
@@ -14,4 +15,19 @@ final class CompiledArtifact: Sendable {
 
   /// The callbacks that it exports.
   var callbacks: CallbackSet { CallbackSet(exports: metadata.exports) }
+
+  /// Whether the plugin may ask for something of an HTTP stream after it has let the request's headers pass: by one of the
+  /// stream's later callbacks, by the answer to a call that it made for the stream, or from any callback at all by naming
+  /// the stream.
+  func keepsStreams(under policy: CrashPolicy) -> Bool {
+    let later: CallbackSet = [
+      .requestBody, .requestTrailers, .responseHeaders, .responseBody, .responseTrailers, .done, .log, .delete,
+      .httpCallResponse, .grpcInitialMetadata, .grpcMessage, .grpcTrailingMetadata, .grpcClose,
+    ]
+    let called = policy.capabilities.map { callbacks.intersection(CallbackSet(exports: $0)) } ?? callbacks
+    let naming = "proxy_set_effective_context"
+    let mayName =
+      metadata.imports.contains { $0.hasSuffix(".\(naming)") } && policy.capabilities?.contains(naming) ?? true
+    return mayName || !called.isDisjoint(with: later)
+  }
 }

@@ -47,6 +47,7 @@ extension FrontBootstrap {
         plugin.grace = $0.policy.grace.wholeMilliseconds
         plugin.slow = $0.policy.slow?.wholeMilliseconds ?? 0
         plugin.virtualMachines = $0.policy.virtualMachines.number
+        plugin.overload = $0.policy.overload
         return plugin
       },
       ring: RingSizes(policies: plugins.map(\.policy)))
@@ -63,6 +64,8 @@ extension FrontBootstrap {
     bounds.sharedEntries = UInt32(clamping: configuration.bounds.sharedEntries)
     bounds.queues = UInt32(clamping: configuration.bounds.queues)
     bounds.metrics = UInt32(clamping: configuration.bounds.metrics)
+    bounds.connectionsPerClient = UInt32(clamping: configuration.bounds.connectionsPerClient)
+    bounds.bodyRate = UInt32(clamping: configuration.bounds.bodyRate.bytes)
     accessLog = configuration.accessLog.map {
       AccessLog(fields: $0.fields.map { .init(name: $0.name, property: $0.property) })
     }

@@ -100,7 +100,10 @@ extension Supervisor {
       configuration,
       plugins: plugins.map { ($0.manifest, $0.policy, $0.artifact?.callbacks ?? []) },
       logLevel: log.minimumLevel, maximumSpinMicroseconds: setup.maximumSpinMicroseconds)
-    for (place, plugin) in plugins.enumerated() { bootstrap.plugins[place].number = plugin.index }
+    for (place, plugin) in plugins.enumerated() {
+      bootstrap.plugins[place].number = plugin.index
+      bootstrap.plugins[place].keepsStreams = plugin.artifact?.keepsStreams(under: plugin.policy) ?? true
+    }
     return bootstrap
   }
 

@@ -106,6 +106,7 @@ extension Supervisor {
     bootstrap.virtualMachines = plugin.policy.virtualMachines.number
     if bootstrap.renews { bootstrap.spareMilliseconds = plugin.policy.spare.keep?.wholeMilliseconds ?? 0 }
     if plugin.machine.wanted > 1 { bootstrap.endPauseMicroseconds = Self.endPause }
+    bootstrap.keepsStreams = artifact.keepsStreams(under: plugin.policy)
     let message = try Memfd.message(name: "worker-bootstrap", bootstrap.encoded()).takeDescriptor()
     let channel = SharedDescriptor(
       try Memfd.shared(name: "channel", size: layout.totalBytes).takeDescriptor())
