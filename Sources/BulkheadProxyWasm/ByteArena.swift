@@ -26,6 +26,16 @@ struct ByteArena: ~Copyable {
   @inline(__always)
   mutating func reset() { count = 0 }
 
+  /// Puts the bytes, which must not be the arena's own, in the place of what is there, in memory of their size where what
+  /// is there has no room for them.
+  @inline(__always)
+  mutating func replace(with source: UnsafeRawBufferPointer) {
+    // What grows is for more to come, and doubles.
+    if source.count > capacity { trim(to: 0) }
+    count = 0
+    append(source)
+  }
+
   /// Gives memory back where a large block left much of it.
   mutating func trim(to limit: Int) {
     count = 0

@@ -1,3 +1,4 @@
+import BulkheadCore
 import BulkheadWire
 import ProxyWasmABI
 
@@ -76,10 +77,12 @@ final class Flow {
   }
 
   /// Forgets all.
-  func clear() {
+  ///
+  /// - Parameter spare: the most memory of its headers that stays for the next stream.
+  func clear(keeping spare: Int = KeptBytes.spare) {
     close()
-    headers.clear()
-    if trailers.isAvailable { trailers.clear() }
+    headers.clear(keeping: spare)
+    if trailers.isAvailable { trailers.clear(keeping: 0) }
   }
 
   /// The trailers, to be changed: those that came, or new ones behind the last bytes.

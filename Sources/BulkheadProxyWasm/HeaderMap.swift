@@ -25,9 +25,11 @@ final class HeaderMap {
   private(set) var isAvailable = false
 
   /// A map that is not there.
-  func clear() {
-    arena.trim(to: 16 << 10)
-    entries.removeAll(keepingCapacity: entries.capacity <= 256)
+  ///
+  /// - Parameter spare: the most memory of it, and of its index, that stays for the next one.
+  func clear(keeping spare: Int = KeptBytes.spare) {
+    arena.trim(to: spare)
+    entries.removeAll(keepingCapacity: entries.capacity &* MemoryLayout<Entry>.stride <= spare)
     isIndexed = false
     count = 0
     fieldBytes = 0
@@ -36,8 +38,7 @@ final class HeaderMap {
 
   /// Takes over a block that `PairsView` has checked.
   func load(_ block: UnsafeRawBufferPointer, count: Int) {
-    arena.reset()
-    arena.append(block)
+    arena.replace(with: block)
     entries.removeAll(keepingCapacity: true)
     isIndexed = false
     self.count = block.isEmpty ? 0 : count
@@ -131,9 +132,9 @@ final class HeaderMap {
   }
 
   /// Makes room for so many bytes. Removed entries leave theirs in the arena: where those are the greater part, they are
-  /// squeezed out first.
+  /// squeezed out first. `KeptBytes.edited` counts on it.
   private func prepare(_ bytes: Int) {
-    if arena.count &+ bytes > 2 &* (serializedBytes &+ bytes) &+ (4 << 10) { squeeze() }
+    if arena.count > 2 &* serializedBytes &+ (4 << 10) { squeeze() }
     index()
   }
 

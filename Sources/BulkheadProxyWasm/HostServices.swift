@@ -81,6 +81,9 @@ public struct PluginConfiguration: Sendable {
   public var maximumHeldBytes = 16 << 20
   /// The properties that the plugin set itself, of all streams, in bytes.
   public var maximumOwnPropertyBytes = 32 << 20
+  /// The plugin may ask for something of a stream after it has let the request's headers pass; else what is kept of them
+  /// goes then.
+  public var keepsStreams = true
 
   public init(
     name: String, rootID: String, vmID: String, pluginConfiguration: [UInt8] = [], vmConfiguration: [UInt8] = [],

@@ -42,6 +42,7 @@ extension PluginHost {
     if pauses { main.set(.pause) }
     services.reply(main.finish(), loop: context.loop)
     guard flow.leave(pausing: pauses, isHead: isHead) else { throw .outOfMemory }
+    if kind == .requestHeaders, !pauses, !configuration.keepsStreams { context.dropHeaders() }
   }
 
   /// What the plugin holds of either way stays as it is: the side that closed may have sent it before.

@@ -69,17 +69,14 @@ final class StreamContext {
     self.loop = loop
     stream = record.stream
     isConnection = record.kind.subject == .connection
-    connectionProperties.reset()
-    connectionProperties.append(record.connectionPropertyBytes)
-    firstProperties.reset()
-    firstProperties.append(record.streamPropertyBytes)
+    connectionProperties.replace(with: record.connectionPropertyBytes)
+    firstProperties.replace(with: record.streamPropertyBytes)
   }
 
   /// Takes over what a later record brings.
   func update(record: borrowing CallbackRecord) {
     if !record.streamPropertyBytes.isEmpty {
-      latestProperties.reset()
-      latestProperties.append(record.streamPropertyBytes)
+      latestProperties.replace(with: record.streamPropertyBytes)
     }
   }
 
@@ -95,9 +92,9 @@ final class StreamContext {
     id = 0
     forward.clear()
     backward.clear()
-    connectionProperties.trim(to: 4 << 10)
-    firstProperties.trim(to: 4 << 10)
-    latestProperties.trim(to: 4 << 10)
+    connectionProperties.trim(to: KeptBytes.spare)
+    firstProperties.trim(to: KeptBytes.spare)
+    latestProperties.trim(to: KeptBytes.spare)
     if !ownProperties.isEmpty { ownProperties.removeAll() }
     ownPropertyBytes = 0
     isAnswered = false
@@ -107,6 +104,14 @@ final class StreamContext {
     heldBytes = 0
     calls.removeAll(keepingCapacity: true)
     pending = nil
+  }
+
+  /// Nobody can ask for anything of it any more, and it goes on: what it has brought goes.
+  func dropHeaders() {
+    forward.clear(keeping: 0)
+    connectionProperties.trim(to: 0)
+    firstProperties.trim(to: 0)
+    latestProperties.trim(to: 0)
   }
 
   /// The memory that its headers and properties take, and the object itself.

@@ -64,6 +64,7 @@ final class LoadedPlugin {
     configuration.bufferBytes = Int(bootstrap.bufferBytes)
     configuration.maximumMapBytes = Int(bootstrap.maximumMapBytes)
     configuration.capabilities = bootstrap.capabilities
+    configuration.keepsStreams = bootstrap.keepsStreams
     return configuration
   }
 }
