@@ -81,6 +81,7 @@ public final class Front: Sendable {
     events = EventSink(descriptor: control)
     shared = FrontGroup(
       maximumConnections: Int(clamping: settings.bootstrap.bounds.connections),
+      maximumPerClient: Int(clamping: settings.bootstrap.bounds.connectionsPerClient),
       shared: state, chain: chain, events: events, log: log)
     group = MultiThreadedEventLoopGroup(numberOfThreads: Int(settings.bootstrap.eventLoops))
     servers = NIOLockedValueBox([])

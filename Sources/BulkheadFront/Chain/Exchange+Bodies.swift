@@ -192,6 +192,7 @@ extension Exchange {
       guard
         work == .trailers || walk.stages[index].inbox.isEmpty || link.hasBodyRoom(own: plugins[place].held)
       else {
+        host.wantRoom(.ofBodies(link))
         return wait(walk, index, for: .body(link.worker), "its worker keeps as much of bodies as it may")
       }
       return send(walk, index, work, to: link, isFirst: false)
@@ -207,7 +208,7 @@ extension Exchange {
   ) -> Step {
     let place = walk.stages[index].role.place
     let part = walk.isResponse ? AdmissionQueue.Part.responseBody : .requestBody
-    guard chain.hosts[place].wait(self, at: place, part, for: need) else { return fail(place, otherwise) }
+    guard chain.hosts[place].wait(self, at: place, part, for: need) else { return fail(place, otherwise, .overload) }
     walk.outstanding = .admission(stage: index)
     return .waits
   }
@@ -219,6 +220,7 @@ extension Exchange {
     let place = walk.stages[index].role.place
     let held = heldForHeaders
     if isFirst, !link.hasRoom(for: held) {
+      chain.hosts[place].wantRoom(.ofStreams)
       return wait(walk, index, for: .worker, "as many streams are open in it as its worker may keep")
     }
     let kind: CallbackKind =
@@ -232,7 +234,7 @@ extension Exchange {
     switch work {
     case .body:
       let room = min(Self.recordBytes, link.maximumRecord &- loop.writer.count)
-      guard room > 0 else { return fail(place, "the headers are larger than its ring") }
+      guard room > 0 else { return fail(place, "the headers are larger than its ring", .overload) }
       if walk.take(index, atMost: room) { flags.insert(.endOfStream) }
       loop.writer.patch(flags.rawValue, at: 2)
     case .trailers:
@@ -249,7 +251,7 @@ extension Exchange {
     switch sent {
     case .sent(let sequence):
       walk.outstanding = .callback(stage: index, link: link, sequence: sequence)
-      if isFirst { meet(place, link, holding: held) }
+      if isFirst { meet(place, link) }
       noteSent(kind, to: place)
       return .waits
     case .ringIsFull:
@@ -260,7 +262,7 @@ extension Exchange {
       return wait(walk, index, for: isFirst ? .worker : .ring(link.worker), "its ring is full")
     case .neverFits:
       walk.takeBack(index)
-      return fail(place, "the trailers are larger than its ring")
+      return fail(place, "the trailers are larger than its ring", .overload)
     case .lost:
       walk.takeBack(index)
       return fail(place, "its worker broke the protocol")
@@ -364,7 +366,7 @@ extension Exchange {
   func spliceAll(_ outcome: PluginOutcome, _ place: Int, in current: BodyWalk? = nil) -> Bool {
     guard outcome.contents.contains(.splices) else { return true }
     let settings = chain.hosts[place].settings
-    let keepsOriginal = settings.strategy == .failOpen && (current == nil || outcome.flags.contains(.pause))
+    let keepsOriginal = settings.mayGoOnWithout && (current == nil || outcome.flags.contains(.pause))
     var isValid = true
     var moved = 0
     outcome.forEachOperation { operation in

@@ -104,7 +104,7 @@ extension Exchange {
 
   /// Waits for a worker, or for room on its ring, up to the admission wait.
   private func wait(_ host: PluginHost, for need: AdmissionQueue.Need, _ otherwise: String) -> Step {
-    guard host.wait(self, at: position, .headers, for: need) else { return fail(position, otherwise) }
+    guard host.wait(self, at: position, .headers, for: need) else { return fail(position, otherwise, .overload) }
     awaiting = .admission
     deadline = 0
     return .waits
@@ -114,6 +114,7 @@ extension Exchange {
   private func send(_ kind: CallbackKind, to link: WorkerLink, isFirst: Bool, since start: WorkerLink? = nil) -> Step {
     let held = heldForHeaders
     if isFirst, !link.hasRoom(for: held) {
+      chain.hosts[position].wantRoom(.ofStreams)
       return wait(chain.hosts[position], for: .worker, "as many streams are open in it as its worker may keep")
     }
     var flags: CallbackRecord.Flags = isFirst ? .firstOfStream : []
@@ -124,7 +125,7 @@ extension Exchange {
     switch link.send(kind: kind, stream: stream, plugin: place, hasState: plugins[place].hasState) {
     case .sent(let sequence):
       awaiting = .callback(link, sequence: sequence)
-      if isFirst { meet(place, link, holding: held) }
+      if isFirst { meet(place, link) }
       noteSent(kind, to: place)
       deadline = 0
       return .waits
@@ -134,7 +135,7 @@ extension Exchange {
       }
       return wait(chain.hosts[place], for: isFirst ? .worker : .ring(link.worker), "its ring is full")
     case .neverFits:
-      return fail(place, "the headers are larger than its ring")
+      return fail(place, "the headers are larger than its ring", .overload)
     case .lost:
       // What else the worker had of this stream has failed meanwhile, and may have ended it or answered it.
       guard streamID == stream, phase == before, position == place else { return .diverted }
@@ -142,27 +143,66 @@ extension Exchange {
     }
   }
 
-  /// What a worker keeps of a stream without its bodies.
-  var heldForHeaders: Int { (request.byteCount &+ response.byteCount &+ pluginPropertyBytes) &* 2 &+ 4_096 }
+  /// What a worker that takes the stream now keeps of it without its bodies.
+  var heldForHeaders: Int {
+    KeptBytes.context &+ KeptBytes.map(block: request.blockBytes) &+ KeptBytes.map(block: response.blockBytes)
+      &+ keptProperties
+  }
 
-  /// Counts what the worker keeps by now of headers and properties: the response's came behind the request's, and plugins
-  /// have made more of both. It is never less: what a worker has grown by it keeps to the end of the stream.
-  func countHeaders(_ place: Int) {
-    let now = heldForHeaders
-    let more = now &- plugins[place].heldForHeaders
+  private var keptProperties: Int {
+    KeptBytes.properties(bytes: pluginPropertyBytes, count: pluginProperties.count)
+  }
+
+  /// Counts what the worker keeps of a record that went out: the headers of either direction come with the first one, or
+  /// the response's behind it.
+  func countSent(_ kind: CallbackKind, to place: Int) {
+    var maps = 0
+    if plugins[place].headers.bytes == 0 {
+      maps = KeptBytes.map(block: request.blockBytes) &+ KeptBytes.map(block: response.blockBytes)
+    } else if kind.isFromUpstream, !plugins[place].sawResponse {
+      maps = KeptBytes.map(block: response.blockBytes)
+    }
+    if kind == .requestTrailers || kind == .responseTrailers,
+      let trailers = (kind == .requestTrailers ? requestWalk : responseWalk)?.trailers
+    {
+      maps &+= KeptBytes.map(block: trailers.blockBytes)
+    }
+    count(plugins[place].headers.sent(maps: maps, properties: keptProperties), place)
+  }
+
+  /// Counts what the worker keeps of what its plugin has edited.
+  private func countEdits(_ outcome: PluginOutcome, of place: Int) {
+    var maps = KeptBytes.map(block: request.blockBytes) &+ KeptBytes.map(block: response.blockBytes)
+    var entries = request.entries.count &+ response.entries.count
+    for case let walk? in [requestWalk, responseWalk] where walk.isActive {
+      guard let trailers = walk.trailers else { continue }
+      maps &+= KeptBytes.map(block: trailers.blockBytes)
+      entries &+= trailers.entries.count
+    }
+    let more = plugins[place].headers.edited(
+      outcome.editBytes, maps: maps, entries: entries, properties: keptProperties)
+    count(more, place)
+  }
+
+  private func count(_ more: Int, _ place: Int) {
     guard more > 0, let link = plugins[place].link else { return }
-    plugins[place].heldForHeaders = now
     plugins[place].held &+= more
     link.holdMore(more)
   }
 
+  /// The worker has let go of the stream's headers, as no callback comes that could ask for them.
+  private func forgetHeaders(_ place: Int) {
+    guard let link = plugins[place].link else { return }
+    let less = plugins[place].headers.shrink(properties: keptProperties)
+    plugins[place].held &-= less
+    link.holdMore(-less)
+  }
+
   /// The first record for the plugin at `place` went to that worker.
-  func meet(_ place: Int, _ link: WorkerLink, holding bytes: Int) {
+  func meet(_ place: Int, _ link: WorkerLink) {
     plugins[place].meeting = .open
     plugins[place].link = link
-    plugins[place].held = bytes
-    plugins[place].heldForHeaders = bytes
-    link.hold(bytes)
+    link.hold(0)
     hasMetPlugins = true
   }
 
@@ -201,6 +241,7 @@ extension Exchange {
       awaiting = .resumption
       deadline = Clock.monotonicNanoseconds &+ loop.settings.upstreamResponse
     } else {
+      if !isResponse, !chain.hosts[place].settings.keepsStreams { forgetHeaders(place) }
       let stream = streamID
       goOn()
       guard streamID == stream else { return true }
@@ -267,7 +308,7 @@ extension Exchange {
       if phase == .responseChain { maps.response = response }
       maps.responseTrailers = editableTrailers(place, responseWalk)
     }
-    defer { countHeaders(place) }
+    defer { countEdits(outcome, of: place) }
     guard
       case .applied(let dropped) = HeaderEdits.apply(
         outcome, to: maps, maximumBytes: loop.settings.maximumMapBytes, looked: &loop.looked)
@@ -306,8 +347,8 @@ extension Exchange {
     advance(walk)
   }
 
-  /// No worker came.
-  func admissionFailed(_ place: Int, _ why: String) {
+  /// No worker came, or there was no room.
+  func admissionFailed(_ place: Int, _ why: String, _ fault: PluginFault) {
     let headersWaited = headersWait(place)
     var waited = headersWaited
     if headersWaited { awaiting = .nothing }
@@ -315,7 +356,7 @@ extension Exchange {
       walk.outstanding = .nothing
       waited = true
     }
-    if waited { failEverywhere(place, why, headersGoOn: headersWaited) }
+    if waited { failEverywhere(place, why, fault, headersGoOn: headersWaited) }
   }
 
   private func callAgain() {
@@ -391,39 +432,41 @@ extension Exchange {
   /// The plugin has a callback, or a pause, in one direction or in both, and fails in all.
   ///
   /// - Parameter headersGoOn: the headers waited for it otherwise than by its pause.
-  func failEverywhere(_ place: Int, _ why: String, headersGoOn: Bool = false) {
+  func failEverywhere(_ place: Int, _ why: String, _ fault: PluginFault = .failure, headersGoOn: Bool = false) {
     let stream = streamID
     var isHeaders = headersGoOn
     if case .resumption = awaiting, position == place { isHeaders = true }
     if isHeaders { awaiting = .nothing }
-    guard case .goOn = fail(place, why) else { return }
+    guard case .goOn = fail(place, why, fault) else { return }
     if isHeaders { goOn() }
     for case let walk? in [requestWalk, responseWalk] where streamID == stream && walk.isActive { advance(walk) }
   }
 
-  /// Applies the fail strategy of the plugin at `place` to this stream.
-  func fail(_ place: Int, _ why: String) -> Step {
+  /// Applies to this stream what holds for a fault of the plugin at `place`: its fail strategy, or what its policy says of
+  /// overload.
+  func fail(_ place: Int, _ why: String, _ fault: PluginFault = .failure) -> Step {
     let host = chain.hosts[place]
     plugins[place].meeting = .dead
     // For this stream alone, whether it was met or not: the connection's next one begins with it again.
     hasMetPlugins = true
-    host.counters.failures &+= 1
+    host.count(fault)
     if let suppressed = host.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, stream: requestID,
-        "plugin \(host.settings.name) failed the stream (\(host.strategy.rawValue)): \(why)"
+        host.line(fault, of: "stream", why)
           + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
     }
-    switch host.strategy {
-    case .failOpen where !holdsWhatIsLost(place):
+    if host.goesOn(after: fault), !holdsWhatIsLost(place) {
       redispatches = Redispatches()
       return .goOn
-    case .failOpen, .failClose, .failReload:
-      // The response callbacks of the plugins behind this one in the walk still run.
-      let body = host.settings.failBody ?? Self.line("plugin \(host.settings.name) is unavailable (\(why))")
-      answer(host.settings.failStatus, body, from: wayBack, details: "plugin_unavailable")
-      return .diverted
     }
+    // The response callbacks of the plugins behind this one in the walk still run.
+    let name = host.settings.name
+    let text = fault == .overload ? "plugin \(name) has no room (\(why))" : "plugin \(name) is unavailable (\(why))"
+    answer(
+      host.settings.failStatus, host.settings.failBody ?? Self.line(text), from: wayBack,
+      details: fault == .overload ? "plugin_overloaded" : "plugin_unavailable")
+    return .diverted
   }
 
   /// Whether the plugin took apart more of a body than is kept to go on without it.

@@ -28,9 +28,9 @@ extension Exchange {
 
   /// The record went out.
   func noteSent(_ kind: CallbackKind, to place: Int) {
+    countSent(kind, to: place)
     if kind.isFromUpstream { plugins[place].sawResponse = true }
     plugins[place].propertyVersion = propertyVersion
-    countHeaders(place)
   }
 
   /// What is known of the stream by now, as Proxy-Wasm properties. A later block takes the place of an earlier one, but

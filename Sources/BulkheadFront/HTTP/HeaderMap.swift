@@ -22,6 +22,9 @@ final class HeaderMap {
   private(set) var entries: [Entry] = []
   /// The bytes of all names and values.
   private(set) var byteCount = 0
+  /// The size of the map as serialized pairs.
+  @inline(__always)
+  var blockBytes: Int { 4 &+ 10 &* entries.count &+ byteCount }
   /// A plugin took `content-length` away: where the message ends is said in another way.
   var lengthWasRemoved = false
   private var block = WireWriter(capacity: 1024)

@@ -10,6 +10,8 @@ import Synchronization
 final class FrontGroup: Sendable {
   private let connections = Atomic<Int>(0)
   private let maximumConnections: Int
+  /// Nil where each client may have as many connections as all.
+  let clients: ClientConnections?
   let events: EventSink
   /// What workers share, and what outlives them.
   let shared: SharedState
@@ -25,7 +27,11 @@ final class FrontGroup: Sendable {
   }
 
   /// - Parameter chain: that new streams take first.
-  init(maximumConnections: Int, shared: SharedState, chain: ChainSettings, events: EventSink, log: FrontLog) {
+  init(
+    maximumConnections: Int, maximumPerClient: Int, shared: SharedState, chain: ChainSettings, events: EventSink,
+    log: FrontLog
+  ) {
+    clients = maximumPerClient > 0 ? ClientConnections(maximum: maximumPerClient) : nil
     state = NIOLockedValueBox(State(chains: ChainRegistry(chain)))
     self.shared = shared
     self.maximumConnections = maximumConnections

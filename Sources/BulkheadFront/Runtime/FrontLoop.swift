@@ -57,6 +57,9 @@ final class FrontLoop: @unchecked Sendable {
   /// Streams by slot; a slot belongs to a connection.
   private(set) var exchanges: [(any PluginStream)?] = []
   private var freeSlots: [Int] = []
+  /// HTTP streams that wait for their clients, and connections of TCP listeners that do.
+  var clientWaits = ClientWaits()
+  var connectionWaits = ClientWaits()
   private var generations: [UInt32] = []
   private(set) var connections: [any ClientConnection] = []
   private var sweepTask: RepeatedTask?
@@ -76,6 +79,7 @@ final class FrontLoop: @unchecked Sendable {
   var random = RandomIDs()
   var editLines = LineLimiter()
   var failureLines = LineLimiter()
+  var connectionLines = LineLimiter()
   /// Nil where none is written.
   let accessLog: AccessLog?
   var sharedLines = LineLimiter()
@@ -111,6 +115,17 @@ final class FrontLoop: @unchecked Sendable {
   }
 
   // MARK: Connections and slots
+
+  /// A connection is refused since its client has as many as it may.
+  func refused(_ client: String, listener: Int) {
+    counters.connectionOfClientRefused(listener: listener)
+    guard let suppressed = connectionLines.admit(now: Clock.monotonicNanoseconds) else { return }
+    log.write(
+      .warn,
+      "listener \(settings.bootstrap.listeners[listener].name): a connection of \(client) is refused: it has as many open as "
+        + "limits.connectionsPerClient allows (\(settings.bootstrap.bounds.connectionsPerClient))"
+        + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+  }
 
   func register(_ connection: any ClientConnection) {
     connection.place = connections.count
@@ -168,7 +183,12 @@ final class FrontLoop: @unchecked Sendable {
     guard exchanges.indices.contains(slot) else { return }
     exchanges[slot] = nil
     freeSlots.append(slot)
+    clientWaits.leave(slot)
+    connectionWaits.leave(slot)
   }
+
+  /// The stream of that slot, over or not.
+  func stream(slot: Int) -> (any PluginStream)? { exchanges.indices.contains(slot) ? exchanges[slot] : nil }
 
   /// The stream of that number, or nil where it is over.
   @inline(__always)
@@ -450,7 +470,7 @@ final class FrontLoop: @unchecked Sendable {
     }
     for host in waitingHosts {
       // Room is also made without an answer: by records that need none, and by streams that end.
-      host.roomWasMade()
+      host.lookForRoom()
       next = min(next, host.checkWaiters(now: now))
       if host.hasWaiters { next = min(next, now &+ PluginHost.lookAgain) }
     }

@@ -33,6 +33,13 @@ struct FrontSettings: Sendable {
     var looksOften: Bool { slow != .max || !deadlines.areAlike }
     /// The most streams that one worker has open, over all event loops.
     var maximumStreams: Int
+    /// What a stream sees where there is no room for it.
+    var overload: OverloadStrategy
+    /// Its workers keep streams' headers after they have let them pass.
+    var keepsStreams: Bool
+
+    /// Streams may go on without it after it was asked.
+    var mayGoOnWithout: Bool { strategy == .failOpen || overload == .open }
 
     init(_ plugin: FrontBootstrap.Plugin) {
       name = plugin.name
@@ -52,6 +59,8 @@ struct FrontSettings: Sendable {
       slow = plugin.slow == 0 ? .max : UInt64(plugin.slow) &* 1_000_000
       maximumStreams =
         plugin.virtualMachines == 0 ? Int(WorkerBootstrap.maximumVirtualMachines) : FrontSettings.heldStreams
+      overload = plugin.overload
+      keepsStreams = plugin.keepsStreams
     }
   }
 
@@ -77,6 +86,9 @@ struct FrontSettings: Sendable {
   /// process may have beside the guest's memory, and below the streams that a worker takes.
   static let heldBytes = 64 << 20
   static let heldStreams = 60_000
+  /// How long a stream has waited for its own client before it is ended at once where another one needs the room that it
+  /// has in a worker: ns. Where the other one has waited meanwhile, that time counts too, so that room is always made.
+  static let dawdling: UInt64 = 100_000_000
   /// The most that one plugin may have made itself and that waits for clients and upstreams to take it: over all event
   /// loops, but for each loop that of some large answers.
   static let madeBytes = 64 << 20

@@ -16,6 +16,10 @@ struct PluginCounters: Sendable {
   var latencies = CallbackLatencies()
   /// Streams whose first callback its workers answered.
   var answeredStreams: UInt64 = 0
+  /// Streams that it was not asked about for want of room, and those that were ended since their clients dawdled while
+  /// others wanted their room in its workers.
+  var overloads: UInt64 = 0
+  var shed: UInt64 = 0
   /// Now, gathered when somebody asks: streams that wait for it, and its workers' channels by the workers' numbers.
   var waiting: UInt64 = 0
   var channels: [UInt64: PluginStatistics.Channel] = [:]
@@ -28,6 +32,8 @@ struct PluginCounters: Sendable {
     calls &+= other.calls
     failedCalls &+= other.failedCalls
     answeredStreams &+= other.answeredStreams
+    overloads &+= other.overloads
+    shed &+= other.shed
     latencies.add(other.latencies)
     waiting &+= other.waiting
     for (worker, channel) in other.channels {
@@ -53,6 +59,9 @@ struct FrontCounters: Sendable {
   var plugins: [PluginCounters]
   /// By upstream: requests that failed for it.
   private(set) var upstreamFailures: [UInt64]
+  /// By listener: connections closed as they came, since all clients together, or the one, had as many as they may.
+  private(set) var refused: [UInt64]
+  private(set) var refusedOfClient: [UInt64]
   /// Now.
   var openConnections: UInt64 = 0
 
@@ -63,6 +72,8 @@ struct FrontCounters: Sendable {
     func zeros(_ count: Int) -> [UInt64] { Array(repeating: 0, count: count) }
     requests = zeros(listeners * Self.classes.count)
     connections = zeros(listeners)
+    refused = zeros(listeners)
+    refusedOfClient = zeros(listeners)
     upstreamFailures = zeros(upstreams)
     self.plugins = Array(repeating: PluginCounters(), count: plugins)
   }
@@ -80,6 +91,8 @@ struct FrontCounters: Sendable {
   }
 
   mutating func connectionTaken(listener: Int) { Self.count(&connections, listener) }
+  mutating func connectionRefused(listener: Int) { Self.count(&refused, listener) }
+  mutating func connectionOfClientRefused(listener: Int) { Self.count(&refusedOfClient, listener) }
   mutating func upstreamFailed(_ upstream: Int) { Self.count(&upstreamFailures, upstream) }
 
   /// Adds what another loop has counted.
@@ -89,6 +102,8 @@ struct FrontCounters: Sendable {
     }
     add(&requests, other.requests)
     add(&connections, other.connections)
+    add(&refused, other.refused)
+    add(&refusedOfClient, other.refusedOfClient)
     add(&upstreamFailures, other.upstreamFailures)
     openConnections &+= other.openConnections
     for index in plugins.indices where index < other.plugins.count { plugins[index].add(other.plugins[index]) }

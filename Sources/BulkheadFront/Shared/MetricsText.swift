@@ -46,6 +46,13 @@ enum MetricsText {
       "bulkhead_connections_total", "counter", help: "Connections taken, by listener.",
       by("listener", listeners, counters.connections))
     text.family(
+      "bulkhead_refused_connections_total", "counter",
+      help: "Connections closed as they came, by listener and the bound of limits that they were over.",
+      [("connections", counters.refused), ("connectionsPerClient", counters.refusedOfClient)].flatMap {
+        bound, numbers in
+        zip(listeners, numbers).map { Sample([("listener", $0), ("limit", bound)], $1) }
+      })
+    text.family(
       "bulkhead_connections", "gauge", help: "Client connections that are open.",
       [Sample([], counters.openConnections)])
     text.family(
@@ -54,6 +61,16 @@ enum MetricsText {
       zip(bootstrap.plugins, counters.plugins.map(\.failures)).map {
         Sample([("plugin", $0.name), ("strategy", $0.failStrategy.rawValue)], $1)
       })
+    text.family(
+      "bulkhead_overloaded_streams_total", "counter",
+      help: "Streams that a plugin was not asked about for want of room, to which its policy's overload was applied.",
+      zip(bootstrap.plugins, counters.plugins.map(\.overloads)).map {
+        Sample([("plugin", $0.name), ("strategy", $0.overload.rawValue)], $1)
+      })
+    text.family(
+      "bulkhead_shed_streams_total", "counter",
+      help: "Streams ended since their clients dawdled while others needed their room in a plugin's worker.",
+      by("plugin", plugins, counters.plugins.map(\.shed)))
     text.family(
       "bulkhead_callbacks_total", "counter", help: "Callbacks sent to the workers of a plugin.",
       by("plugin", plugins, counters.plugins.map(\.callbacks)))

@@ -37,6 +37,11 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   private var searched = 0
   /// The body of the request under way; nil between requests.
   private var body: BodyDecoder?
+  private var pace = BodyPace()
+  /// It is in the loop's list of those who wait for their clients.
+  private var waitsForClient = false
+  /// Whose connection it is, where that is counted.
+  private var client: ClientAddress?
   private var isTaking = false
   /// A round of reading is under way; it ends with `requestReadComplete`.
   private(set) var isReading = false
@@ -70,6 +75,15 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
       refuseConnection()
       return
     }
+    if let clients = loop.group.clients, let address = ClientAddress(context.remoteAddress) {
+      guard clients.admit(address) else {
+        loop.refused(String(decoding: self.address, as: UTF8.self), listener: listener)
+        state = .lingering
+        context.close(promise: nil)
+        return
+      }
+      client = address
+    }
     let upstream = Int(loop.settings.bootstrap.listeners[listener].upstream)
     let exchange = Exchange(connection: self, loop: loop, pool: loop.pools[upstream])
     self.exchange = exchange
@@ -80,6 +94,7 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   }
 
   private func refuseConnection() {
+    loop.counters.connectionRefused(listener: listener)
     loop.log.write(.warn, "a connection is refused: \(loop.settings.bootstrap.bounds.connections) are open")
     writeShort(503, "too many connections are open")
     linger()
@@ -100,6 +115,8 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
     }
     input = ByteBuffer()
     loop.unregister(self)
+    if let client { loop.group.clients?.release(client) }
+    client = nil
     loop.group.releaseConnection()
   }
 
@@ -177,6 +194,7 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
       body = BodyDecoder(
         exchange.requestFraming, trailerBytes: maximum,
         trailerCount: Int(loop.settings.bootstrap.bounds.headerCount))
+      beginPace()
     }
     if exchange.phase == .idle { exchange.refuse(slot: slot) }
     exchange.begin(fault)
@@ -196,12 +214,12 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
       case .needMore: return false
       case .data(let piece): exchange.receive(piece)
       case .end:
-        body = nil
+        bodyIsOver()
         exchange.receiveEnd(decoder.trailers)
       }
       return true
     } catch {
-      body = nil
+      bodyIsOver()
       // The broken bytes belong to the body of the request under way.
       if exchange.responseHeadSent {
         reset()
@@ -218,12 +236,14 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   func channelReadComplete(context: ChannelHandlerContext) {
     isReading = false
     exchange?.requestReadComplete()
+    if body != nil { noteClientWait(hasMoved: true) }
     loop.pollActive()
   }
 
   func channelWritabilityChanged(context: ChannelHandlerContext) {
     guard let exchange else { return }
     if exchange.phase == .responding {
+      noteClientWait()
       if context.channel.isWritable {
         if exchange.hasRoom(exchange.responseWalk) {
           made.settle()
@@ -266,19 +286,74 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   func sendContinue() {
     guard let context else { return }
     context.writeAndFlush(wrapOutboundOut(ByteBuffer(staticString: "HTTP/1.1 100 Continue\r\n\r\n")), promise: nil)
+    // Until now the client waited itself.
+    if body != nil {
+      beginPace()
+      noteClientWait(hasMoved: true)
+    }
   }
 
-  func suspendReads() { readsAreSuspended = true }
+  func suspendReads() {
+    readsAreSuspended = true
+    guard body != nil else { return }
+    noteClientWait()
+    if pace.isOn { pace.stop(now: Clock.monotonicNanoseconds) }
+  }
 
   func resumeReads() {
     // Requests that came early are served first: who sends faster than it reads must not fill the memory.
     guard readsAreSuspended, body != nil || input.readableBytes <= maximumEarly else { return }
     readsAreSuspended = false
+    if body != nil {
+      if pace.isOn { pace.goOn(now: Clock.monotonicNanoseconds) }
+      noteClientWait()
+    }
     if readIsHeldBack {
       readIsHeldBack = false
       context?.read()
     }
   }
+
+  // MARK: Waiting for the client
+
+  /// Keeps the loop's list of those who wait for their clients: for more of a body that the front reads, or for a response
+  /// to be taken.
+  ///
+  /// - Parameter hasMoved: something came just now, or may come from now on.
+  private func noteClientWait(hasMoved: Bool = false) {
+    guard state == .open, let exchange, exchange.phase != .idle,
+      (body != nil && !readsAreSuspended) || (exchange.phase == .responding && !isWritable)
+    else { return stopWaitingForClient() }
+    guard hasMoved || !waitsForClient else { return }
+    let now = Clock.monotonicNanoseconds
+    waitsForClient = true
+    loop.clientWaits.enter(slot, now: now)
+    if hasMoved, pace.isOn {
+      pace.came(
+        exchange.requestBodyBytes, rate: loop.settings.bootstrap.bounds.bodyRate, patience: loop.settings.headerRead,
+        now: now)
+    }
+  }
+
+  private func beginPace() {
+    let rate = loop.settings.bootstrap.bounds.bodyRate
+    if rate > 0 { pace.begin(rate: rate, patience: loop.settings.headerRead, now: Clock.monotonicNanoseconds) }
+  }
+
+  private func stopWaitingForClient() {
+    guard waitsForClient else { return }
+    waitsForClient = false
+    loop.clientWaits.leave(slot)
+  }
+
+  private func bodyIsOver() {
+    body = nil
+    pace.end()
+    if waitsForClient { noteClientWait() }
+  }
+
+  /// The exchange's stream is over.
+  func streamHasEnded() { stopWaitingForClient() }
 
   /// The whole response is written.
   func responseIsSent(_ exchange: Exchange) {
@@ -316,7 +391,7 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
     guard state == .open, let context else { return }
     state = .lingering
     input = ByteBuffer()
-    body = nil
+    bodyIsOver()
     resumeReads()
     deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
     let written = context.eventLoop.makePromise(of: Void.self)
@@ -350,7 +425,12 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
     case .lingering: if now >= deadline { close() }
     case .open:
       if let exchange, exchange.phase != .idle {
-        if exchange.deadline > 0, now >= exchange.deadline { exchange.timedOut() }
+        if exchange.deadline > 0, now >= exchange.deadline {
+          exchange.timedOut()
+        } else if pace.isLate(now: now), waitsForClient, exchange.dawdles {
+          pace.end()
+          exchange.bodyIsTooSlow()
+        }
       } else if deadline > 0, now >= deadline {
         deadline = 0
         if isReadingHead, sawPart {

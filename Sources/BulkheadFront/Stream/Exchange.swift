@@ -44,8 +44,8 @@ final class Exchange: PluginStream {
     var link: WorkerLink?
     /// What the worker is counted to keep for the stream, in bytes.
     var held = 0
-    /// How much of that is for headers and properties.
-    var heldForHeaders = 0
+    /// How much of that is for headers, trailers and properties.
+    var headers = KeptHeaders()
     /// A callback was completed there: the VM has state of this stream.
     var hasState = false
     /// It was told of the response: its headers, and what is known with them.
@@ -238,6 +238,7 @@ final class Exchange: PluginStream {
     }
     // From here on nothing that comes for the old number finds this stream.
     streamID = StreamID.none
+    connection.streamHasEnded()
     chain.streamEnded(on: loop)
   }
 

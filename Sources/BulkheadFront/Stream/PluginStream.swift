@@ -1,5 +1,13 @@
 import BulkheadCore
 
+/// Why a plugin has no say in a stream.
+enum PluginFault {
+  /// It failed, or is not there: its fail strategy decides.
+  case failure
+  /// It was not asked for want of room: its policy's `overload` decides.
+  case overload
+}
+
 /// A stream as workers and their links see it: an HTTP exchange or a TCP connection. Its event loop alone touches it.
 ///
 /// Classes alone conform, so that a reference to one is a pointer and a table: nothing is boxed.
@@ -30,8 +38,8 @@ protocol PluginStream: AnyObject {
   /// There may be a worker for that part of it, or room: it tries again.
   func admitted(_ place: Int, _ part: AdmissionQueue.Part)
 
-  /// No worker came in time, or none will.
-  func admissionFailed(_ place: Int, _ why: String)
+  /// No worker came in time, or none will, or there was no room in time.
+  func admissionFailed(_ place: Int, _ why: String, _ fault: PluginFault)
 
   /// The worker of the plugin at `place` is lost while this callback of the stream was outstanding there.
   func workerLost(
@@ -44,6 +52,16 @@ protocol PluginStream: AnyObject {
   /// The VM that had the stream has ended, and its worker goes on with a fresh one: what the stream waits for there fails
   /// now, what it would ask it next fails then.
   func vmLost(_ link: WorkerLink, why: String)
+  /// Whether it waits for its own client, and for nobody else.
+  var dawdles: Bool { get }
+
+  /// The worker of that plugin which keeps something of it; nil where none does.
+  func holder(of host: PluginHost) -> WorkerLink?
+
+  /// It dawdles, and a stream that does not needs the room that it has in a worker of that plugin: it ends.
+  ///
+  /// - Parameter milliseconds: for how long it has waited for its client.
+  func shed(for host: PluginHost, after milliseconds: UInt64)
 
   /// The worker is dead and settled: a stream that has met it keeps only the fact.
   func forget(_ link: WorkerLink)

@@ -51,6 +51,7 @@ extension TCPStream {
   private func leaveForClient(_ bytes: ByteBuffer, end: Bool) {
     guard phase == .open else { return }
     if bytes.readableBytes > 0 {
+      clientHasSpoken = false
       bytesToClient &+= UInt64(bytes.readableBytes)
       client?.write(bytes)
     }
@@ -129,5 +130,6 @@ extension TCPStream {
     client?.flush()
     upstream?.flush()
     updateReads()
+    if !stages.isEmpty { noteClientWait() }
   }
 }

@@ -84,7 +84,7 @@ extension TCPStream {
   private enum Step {
     case sent
     case waits
-    case failed(String)
+    case failed(String, PluginFault = .failure)
   }
 
   private func call(_ index: Int, _ kind: CallbackKind, _ direction: TCPDirection) {
@@ -93,9 +93,9 @@ extension TCPStream {
     case .waits:
       stages[index].waits = true
       uncall(index, kind, direction)
-    case .failed(let why):
+    case .failed(let why, let fault):
       uncall(index, kind, direction)
-      fail(index, why)
+      fail(index, why, fault)
     }
   }
 
@@ -117,6 +117,7 @@ extension TCPStream {
       guard
         kind == .newConnection || stage[direction].sent.readableBytes == 0 || link.hasBodyRoom(own: stage.held)
       else {
+        host.wantRoom(.ofBodies(link))
         return wait(host, stage, .body(link.worker), "its worker keeps as much of open streams as it may")
       }
       return send(index, kind, direction, to: link, isFirst: false)
@@ -130,7 +131,7 @@ extension TCPStream {
   }
 
   private func wait(_ host: PluginHost, _ stage: TCPStage, _ need: AdmissionQueue.Need, _ otherwise: String) -> Step {
-    host.wait(self, at: stage.place, .headers, for: need) ? .waits : .failed(otherwise)
+    host.wait(self, at: stage.place, .headers, for: need) ? .waits : .failed(otherwise, .overload)
   }
 
   /// What a worker keeps for a connection beside the bytes that its plugin holds back.
@@ -143,6 +144,7 @@ extension TCPStream {
     let stage = stages[index]
     let host = chain.hosts[stage.place]
     if isFirst, !link.hasRoom(for: Self.contextBytes) {
+      host.wantRoom(.ofStreams)
       return wait(host, stage, .worker, "as many streams are open in it as its worker may keep")
     }
     writeRecord(kind, stage, direction, sequence: link.nextSequence, isFirst: isFirst)
@@ -162,7 +164,7 @@ extension TCPStream {
         return send(index, kind, direction, to: other, isFirst: true, since: start ?? link)
       }
       return wait(host, stage, isFirst ? .worker : .ring(link.worker), "its ring is full")
-    case .neverFits: return .failed("the bytes are larger than its ring")
+    case .neverFits: return .failed("the bytes are larger than its ring", .overload)
     case .lost: return .failed("its worker broke the protocol")
     }
   }
@@ -233,7 +235,7 @@ extension TCPStream {
   /// - Parameter direction: of the callback that lets pass what it was about.
   private func act(_ index: Int, _ outcome: PluginOutcome, letsPass direction: TCPDirection? = nil) {
     let stage = stages[index]
-    let isOpen = chain.hosts[stage.place].settings.strategy == .failOpen
+    let isOpen = chain.hosts[stage.place].settings.mayGoOnWithout
     if !outcome.contents.isDisjoint(with: [.splices, .properties, .overrides]) {
       var moved = 0
       outcome.forEachOperation { operation in

@@ -15,10 +15,10 @@ extension TCPStream {
     pump()
   }
 
-  func admissionFailed(_ place: Int, _ why: String) {
+  func admissionFailed(_ place: Int, _ why: String, _ fault: PluginFault) {
     guard waitsForAdmission(place, .headers), let index = index(of: place) else { return }
     stages[index].waits = false
-    fail(index, why)
+    fail(index, why, fault)
     pump()
   }
 
@@ -74,38 +74,35 @@ extension TCPStream {
     for stage in stages where stage.link === link { stage.link = nil }
   }
 
-  /// Applies the fail strategy of the plugin at `index`.
-  func fail(_ index: Int, _ why: String) {
+  /// Applies what holds for a fault of the plugin at `index`: its fail strategy, or what its policy says of overload.
+  func fail(_ index: Int, _ why: String, _ fault: PluginFault = .failure) {
     let stage = stages[index]
     let host = chain.hosts[stage.place]
-    let strategy = host.strategy
-    let settings = host.settings
     stage.meeting = .dead
-    host.counters.failures &+= 1
+    host.count(fault)
     stage.waits = false
     let isLost = stage[.downstream].originalIsLost || stage[.upstream].originalIsLost
     if let suppressed = host.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, stream: label,
-        "plugin \(settings.name) failed the connection (\(strategy.rawValue)): \(why)"
+        host.line(fault, of: "connection", why)
           + (isLost
             ? "; it is closed, since the plugin took apart more than bufferLimit (\(stage.bufferBytes) bytes)" : "")
           + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
     }
-    switch strategy {
-    case .failOpen where !isLost:
-      // As if the plugin were not there: what it was shown or holds goes on as it came.
-      for direction in [TCPDirection.downstream, .upstream] {
-        let (bytes, end) = stage[direction].takeAll()
-        pass(bytes, end: end, from: index, direction)
-        guard phase == .open else { return }
-      }
-      if [.toBeCalled, .calling, .paused].contains(stage.opening) { stage.opening = .toBeCalled }
-      pumpAgain = true
-    case .failOpen, .failClose, .failReload:
+    guard host.goesOn(after: fault), !isLost else {
       flags |= ResponseFlags.localReset
-      details = "plugin_unavailable"
+      details = fault == .overload ? "plugin_overloaded" : "plugin_unavailable"
       finish(.byUs)
+      return
     }
+    // As if the plugin were not there: what it was shown or holds goes on as it came.
+    for direction in [TCPDirection.downstream, .upstream] {
+      let (bytes, end) = stage[direction].takeAll()
+      pass(bytes, end: end, from: index, direction)
+      guard phase == .open else { return }
+    }
+    if [.toBeCalled, .calling, .paused].contains(stage.opening) { stage.opening = .toBeCalled }
+    pumpAgain = true
   }
 }

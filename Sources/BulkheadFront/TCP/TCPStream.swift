@@ -78,6 +78,10 @@ final class TCPStream: PluginStream, ClientConnection {
   /// ns, the monotonic clock.
   private(set) var startedMonotonic: UInt64 = 0
   var lastActivity: UInt64 = 0
+  /// Something came from the client behind what was last sent to it: it waits for the upstream.
+  var clientHasSpoken = false
+  /// Whose connection it is, where that is counted.
+  private var clientAddressOfCount: ClientAddress?
   private var closeDeadline: UInt64 = 0
   /// For the access log; empty where there is none.
   private(set) var clientAddress: [UInt8] = []
@@ -117,6 +121,12 @@ final class TCPStream: PluginStream, ClientConnection {
     lastActivity = startedMonotonic
     guard loop.group.admitConnection(), loop.connections.count < StreamID.maximumSlots else {
       loop.log.write(.warn, "a connection is refused: \(loop.settings.bootstrap.bounds.connections) are open")
+      loop.counters.connectionRefused(listener: listener)
+      phase = .closing
+      client?.close()
+      return
+    }
+    guard admitClient() else {
       phase = .closing
       client?.close()
       return
@@ -132,6 +142,17 @@ final class TCPStream: PluginStream, ClientConnection {
     }
     if let first = stages.first { first.opening = .toBeCalled } else { connect() }
     pump()
+  }
+
+  /// - Returns: false where the client has as many connections as it may.
+  private func admitClient() -> Bool {
+    guard let clients = loop.group.clients, let address = ClientAddress(client?.remoteAddress) else { return true }
+    guard clients.admit(address) else {
+      loop.refused(String(decoding: UpstreamPeer.text(client?.remoteAddress), as: UTF8.self), listener: listener)
+      return false
+    }
+    clientAddressOfCount = address
+    return true
   }
 
   private func takeChain() {
@@ -150,6 +171,7 @@ final class TCPStream: PluginStream, ClientConnection {
     lastActivity = Clock.monotonicNanoseconds
     if side == .client {
       bytesFromClient &+= UInt64(bytes.readableBytes)
+      clientHasSpoken = true
       hand(bytes, end: false, to: 0, .downstream)
     } else {
       hand(bytes, end: false, to: stages.count &- 1, .upstream)
@@ -253,6 +275,8 @@ final class TCPStream: PluginStream, ClientConnection {
     upstream = nil
     if place >= 0 {
       loop.unregister(self)
+      if let address = clientAddressOfCount { loop.group.clients?.release(address) }
+      clientAddressOfCount = nil
       loop.group.releaseConnection()
     }
   }

@@ -31,6 +31,12 @@ final class PluginHost {
 
   /// Messages of shared queues of which no worker could be told yet, since enough notifications were under way.
   var hasQueueBacklog = false
+  /// The room that streams have not found since it was last made, and since when.
+  var wantedRoom: [Room] = []
+  var roomIsWantedSince: UInt64 = 0
+  var roomMaking = RoomMaking.idle
+  /// Before it nobody is looked for who could make room: CLOCK_MONOTONIC, ns.
+  var nextRoomMaking: UInt64 = 0
   /// What it made itself and that waits to be taken.
   var madeBytes = 0
   let maximumMadeBytes: Int
@@ -166,7 +172,9 @@ final class PluginHost {
   /// Nobody comes: whoever waits for a worker is told at once.
   private func failThoseWithoutWorker() {
     waiting.beginRound()
-    while let (waiter, _) = waiting.next({ $0 == .worker }) { fail(waiter, "it is quarantined after repeated crashes") }
+    while let (waiter, _) = waiting.next({ $0 == .worker }) {
+      fail(waiter, "it is quarantined after repeated crashes", .failure)
+    }
   }
 
   /// Lets the stream, which has the plugin at `place`, wait.
@@ -203,8 +211,8 @@ final class PluginHost {
     return exchange
   }
 
-  private func fail(_ waiter: AdmissionQueue.Waiter, _ why: String) {
-    if let exchange = stream(of: waiter) { exchange.admissionFailed(waiter.place, why) }
+  private func fail(_ waiter: AdmissionQueue.Waiter, _ why: String, _ fault: PluginFault) {
+    if let exchange = stream(of: waiter) { exchange.admissionFailed(waiter.place, why, fault) }
   }
 
   /// The worker has dealt with records: those that waited for room on its ring may go on.
@@ -246,8 +254,10 @@ final class PluginHost {
         case .ring: "its worker's ring had no room within \(limit)"
         case .body: "its worker kept as much of bodies as it may for \(limit)"
         }
-      fail(waiter, why)
+      // It was there, and had no room: that is no failure.
+      fail(waiter, why, need == .worker && first == nil ? .failure : .overload)
     }
+    if waiting.count == 0 { wantedRoom.removeAll() }
     return waiting.nextUntil
   }
 }

@@ -1,0 +1,48 @@
+import BulkheadSystem
+
+// A client that keeps its stream waiting.
+extension Exchange {
+  /// Whether the stream waits for its own client, and for nobody else: for more of the request, or for the response to be
+  /// taken. The connection knows since when.
+  var dawdles: Bool {
+    switch phase {
+    case .idle: return false
+    case .responding where !connection.isWritable: return true
+    case .requestChain, .upstream, .responseChain, .responding: break
+    }
+    // A client that was not told to continue waits itself.
+    guard !requestEnded, !expectsContinue, !waitsInPool, case .nothing = awaiting else { return false }
+    for case let walk? in [requestWalk, responseWalk] where walk.isActive {
+      guard case .nothing = walk.outstanding else { return false }
+    }
+    return true
+  }
+
+  func holder(of host: PluginHost) -> WorkerLink? {
+    guard let place = chain.place(of: host), place < plugins.count, plugins[place].held > 0 else { return nil }
+    return plugins[place].link
+  }
+
+  func shed(for host: PluginHost, after milliseconds: UInt64) {
+    let what = phase == .responding ? "the response was not read" : "nothing of the request's body came"
+    let text = "\(what) for \(milliseconds) ms, and others need the room that it takes in plugin \(host.settings.name)"
+    if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
+      loop.log.write(
+        .warn, stream: requestID,
+        "overload: a stream is ended: \(text)"
+          + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+    }
+    closeAfter = true
+    // No plugin is asked about this answer: the room is there at once.
+    answer(408, "overload: \(text)", from: -1, details: "shed_slow_client")
+  }
+
+  /// The request's body comes slower than it may.
+  func bodyIsTooSlow() {
+    closeAfter = true
+    let rate = loop.settings.bootstrap.bounds.bodyRate
+    answer(
+      408, "the request's body came slower than limits.bodyRate allows (\(rate) bytes a second)", from: wayBack,
+      details: "request_timeout")
+  }
+}

@@ -1,0 +1,47 @@
+import BulkheadSystem
+
+// A client that keeps its connection waiting.
+extension TCPStream {
+  /// Whether the connection waits for its own client, and for nobody else: the client takes nothing of what is there for it,
+  /// or says nothing, though it was the last to be told something or a plugin holds back what it has said so far.
+  var dawdles: Bool {
+    guard phase == .open, isConnected, !upstreamBroke else { return false }
+    for stage in stages {
+      let isCalled = stage[.downstream].sequence != 0 || stage[.upstream].sequence != 0
+      if isCalled || stage.waits || stage.opening == .paused { return false }
+    }
+    return waitsForClient
+  }
+
+  private var waitsForClient: Bool {
+    guard let client else { return false }
+    if !client.isWritable { return true }
+    guard !client.inputEnded else { return false }
+    return !clientHasSpoken || stages.contains { $0[.downstream].isPaused }
+  }
+
+  func holder(of host: PluginHost) -> WorkerLink? { stages.first { $0.held > 0 && $0.link?.host === host }?.link }
+
+  func shed(for host: PluginHost, after milliseconds: UInt64) {
+    if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
+      loop.log.write(
+        .warn, stream: label,
+        "overload: listener \(listenerName): a connection is closed: its client has done nothing for \(milliseconds) ms, and "
+          + "others need the room that it takes in plugin \(host.settings.name)"
+          + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+    }
+    flags |= ResponseFlags.localReset
+    details = "shed_slow_client"
+    finish(.byUs)
+  }
+
+  /// Something has moved: keeps the loop's list of those who wait for their clients.
+  func noteClientWait() {
+    guard phase == .open else { return }
+    if !waitsForClient {
+      loop.connectionWaits.leave(slot)
+    } else if loop.connectionWaits.since(slot) < lastActivity {
+      loop.connectionWaits.enter(slot, now: lastActivity)
+    }
+  }
+}
