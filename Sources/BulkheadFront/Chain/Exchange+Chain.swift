@@ -410,7 +410,6 @@ extension Exchange {
     link.letGo(plugins[place].held)
     plugins[place].link = nil
     plugins[place].held = 0
-    plugins[place].heldForHeaders = 0
     guard plugins[place].meeting == .open else { return }
     var isHeld = isPausing(place, requestWalk) || isPausing(place, responseWalk)
     var headersWait = false
