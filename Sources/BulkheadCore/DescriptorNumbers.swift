@@ -23,7 +23,7 @@ public enum ChildDescriptor {
     public static let liveness: Int32 = 7
     /// The read end of a pipe that only the supervisor holds open for writing.
     public static let lifeline: Int32 = 8
-    /// The doorbell (an eventfd) of the front's first event loop; the others follow.
+    /// The doorbell (the write end of a pipe) of the front's first event loop; the others follow.
     public static let firstDoorbell: Int32 = 9
   }
 

@@ -27,7 +27,7 @@ public final class WorkerChannel {
 
   /// - Parameters:
   ///   - memory: where the memfd is mapped, `layout.totalBytes` long, readable and writable.
-  ///   - doorbells: one eventfd an event loop; nil is returned where the numbers differ.
+  ///   - doorbells: the write end of one pipe an event loop; nil is returned where the numbers differ.
   public init?(memory: UnsafeMutableRawPointer, layout: ChannelLayout, doorbells: [Int32]) {
     guard doorbells.count == layout.eventLoops else { return nil }
     self.memory = memory

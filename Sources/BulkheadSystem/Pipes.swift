@@ -16,6 +16,14 @@ public struct Pipe: ~Copyable, Sendable {
     write = Descriptor(owning: ends[1])
   }
 
+  /// A doorbell: who rings never waits, nor who looks whether it has rung. Each end is an open file of its own, so neither
+  /// side can make the other's wait, nor take back what it rang.
+  ///
+  /// - Throws: as `init`.
+  public static func doorbell() throws(SystemError) -> Pipe {
+    try Pipe(nonBlockingRead: true, nonBlockingWrite: true)
+  }
+
   /// Takes the ends apart: closes the write end and gives the read end.
   public consuming func takeRead() -> Descriptor { read }
 

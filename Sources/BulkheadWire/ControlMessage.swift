@@ -3,7 +3,7 @@ import BulkheadCore
 /// What the supervisor tells the front: one SOCK_SEQPACKET datagram each, some with descriptors.
 public enum FrontCommand: Equatable, Sendable {
   /// A worker is about to start, or serves already. Descriptors with it, in order: the channel's memfd, the read end of
-  /// the liveness pipe, then one doorbell (eventfd) an event loop. The front maps the channel and holds callbacks back
+  /// the liveness pipe, then one doorbell (the read end of a pipe) an event loop. The front maps the channel and holds callbacks back
   /// until `workerReady`.
   case addWorker(worker: UInt64, plugin: UInt32)
   /// The worker reported that it serves.

@@ -21,6 +21,8 @@ public enum Worker {
   public static func run() -> Never {
     // Whoever stops the service by signalling all of it means the supervisor, which lets the front finish first.
     for number in [SIGTERM, SIGINT, SIGHUP] { signal(number, SIG_IGN) }
+    // A doorbell whose front is gone rings for nobody; what becomes of the worker is the supervisor's matter.
+    signal(SIGPIPE, SIG_IGN)
     let bootstrap: WorkerBootstrap
     do {
       let bytes = try RawDescriptor.readFile(ChildDescriptor.bootstrap, atMost: maximumBootstrap)

@@ -21,10 +21,10 @@ void bh_futex_wait(void *word, uint32_t expected, uint64_t timeout_ns) {
 
 void bh_futex_wake(void *word) { syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0); }
 
-void bh_ring_doorbell(int eventfd) {
+void bh_ring_doorbell(int doorbell) {
   uint64_t one = 1;
   ssize_t written;
   do {
-    written = write(eventfd, &one, sizeof one);
+    written = write(doorbell, &one, sizeof one);
   } while (written < 0 && errno == EINTR);
 }

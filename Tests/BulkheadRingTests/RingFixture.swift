@@ -7,7 +7,7 @@ final class RingFixture: @unchecked Sendable {
   // The two ends are each used by one thread, as the types ask; the fixture only carries them there.
   let layout: ChannelLayout
   let memory: UnsafeMutableRawPointer
-  /// Pipes stand in for the eventfds: what is written is 8 bytes either way.
+  /// The write ends of pipes, as a worker has them.
   let doorbells: [Int32]
   let doorbellReaders: [Int32]
 

@@ -66,7 +66,7 @@ enum Probe {
     let channel = try Memfd.shared(name: "channel", size: 1 << 16)
     let liveness = try BulkheadSystem.Pipe()
     let lifeline = try BulkheadSystem.Pipe()
-    let doorbell = try EventDescriptor()
+    let doorbell = try BulkheadSystem.Pipe.doorbell()
     let directory = try Descriptor.open("/etc", .read)
     let file = FileManager.default.temporaryDirectory.appendingPathComponent("bulkhead-probe-\(UUID().uuidString)")
     defer { try? FileManager.default.removeItem(at: file) }
@@ -83,7 +83,7 @@ enum Probe {
       executable: path, arguments: ["bulkhead-probe"] + arguments,
       descriptors: [
         null.raw, null.raw, null.raw, report.write.raw, seccomp.descriptor.raw, compiled.raw, channel.descriptor.raw,
-        liveness.write.raw, lifeline.read.raw, doorbell.descriptor.raw, directory.raw,
+        liveness.write.raw, lifeline.read.raw, doorbell.write.raw, directory.raw,
       ])
     request.namespaces = namespaces
     configure(&request)

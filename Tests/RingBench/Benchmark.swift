@@ -59,8 +59,8 @@ struct Benchmark {
   private static func title(_ transport: Transport) -> String {
     switch transport {
     case .futex: "bare futex both ways, asleep"
-    case .eventfd: "bare eventfd both ways, asleep"
-    case .mixed: "bare futex there, eventfd back, asleep"
+    case .pipe: "bare pipe both ways, asleep"
+    case .mixed: "bare futex there, pipe back, asleep"
     case .ring: "rings, 256 bytes there and 64 back, asleep"
     case .word: "bare word in shared memory, awake"
     case .awakeRing: "rings, 256 bytes there and 64 back, awake"
@@ -81,17 +81,19 @@ struct Benchmark {
     guard let layout = Shared.layout else { throw BenchmarkError("the layout is wrong") }
     let memory = try Memfd.shared(name: "ringbench", size: layout.totalBytes)
     let mapping = try Mapping(memory.descriptor.raw, size: layout.totalBytes, writable: true)
-    let there = try EventDescriptor()
-    let back = try EventDescriptor()
     // Whoever waits, waits in read.
-    try there.descriptor.setNonBlocking(false)
-    try back.descriptor.setNonBlocking(false)
-    let shared = Shared(memory: mapping.base, there: there.descriptor.raw, back: back.descriptor.raw)
+    let there = try Pipe()
+    let back = try Pipe()
+    let shared = Shared(
+      memory: mapping.base, there: Bell(listen: there.read.raw, ring: there.write.raw),
+      back: Bell(listen: back.read.raw, ring: back.write.raw))
     let arguments = PeerArguments(transport: transport, cpu: placement.peer)
     let peer = try ProcessSpawner.spawn(
       SpawnRequest(
         executable: "/proc/self/exe", arguments: arguments.list,
-        descriptors: [0, 1, 2, memory.descriptor.raw, shared.there, shared.back]))
+        descriptors: [
+          0, 1, 2, memory.descriptor.raw, shared.there.listen, shared.there.ring, shared.back.listen, shared.back.ring,
+        ]))
     try pin(to: placement.front)
     let nanoseconds = try pingPong(transport, shared, layout)
     guard try peer.wait() == .exited(code: 0) else { throw BenchmarkError("the other process failed") }
@@ -111,7 +113,7 @@ struct Benchmark {
       }
       post(shared.thereWord, farewell, wake: asleep)
       return time
-    case .eventfd:
+    case .pipe:
       let time = timed(messages, warmUp) { _ in
         signal(shared.there)
         _ = take(shared.back)
@@ -135,7 +137,7 @@ struct Benchmark {
   private func hostcalls(
     _ shared: Shared, _ layout: ChannelLayout, _ messages: Int, _ warmUp: Int, asleep: Bool
   ) throws -> Double {
-    guard let channel = WorkerChannel(memory: shared.memory, layout: layout, doorbells: [shared.there]) else {
+    guard let channel = WorkerChannel(memory: shared.memory, layout: layout, doorbells: [shared.there.ring]) else {
       throw BenchmarkError("the worker's end does not open")
     }
     let question = [UInt8](repeating: 5, count: 64)

@@ -3,8 +3,8 @@ import BulkheadSystem
 import CBulkheadRing
 import Glibc
 
-/// The other process: answers every message until it is told to go. Its descriptors are 3 the memory, 4 the eventfd
-/// that wakes it, 5 the one that it wakes the first process with.
+/// The other process: answers every message until it is told to go. Its descriptors are 3 the memory, 4 and 5
+/// the bell that wakes it, 6 and 7 the one that it wakes the first process with.
 struct PeerArguments {
   static let mark = "--peer"
 
@@ -30,10 +30,12 @@ struct PeerArguments {
   func serve() throws {
     try pin(to: cpu)
     guard let layout = Shared.layout else { throw BenchmarkError("the layout is wrong") }
-    let shared = Shared(memory: try Mapping(3, size: layout.totalBytes, writable: true).leak(), there: 4, back: 5)
+    let shared = Shared(
+      memory: try Mapping(3, size: layout.totalBytes, writable: true).leak(), there: Bell(listen: 4, ring: 5),
+      back: Bell(listen: 6, ring: 7))
     switch transport {
     case .futex, .word: serveWords(shared, asleep: !transport.isAwake)
-    case .eventfd: while take(shared.there) == 1 { signal(shared.back) }
+    case .pipe: while take(shared.there) == 1 { signal(shared.back) }
     case .mixed: serveMixed(shared)
     case .ring, .awakeRing: try serveRing(shared, layout, asleep: !transport.isAwake)
     case .hostcall, .awakeHostcall: try serveHostcalls(shared, layout, asleep: !transport.isAwake)
@@ -80,7 +82,7 @@ struct PeerArguments {
   }
 
   private func serveRing(_ shared: Shared, _ layout: ChannelLayout, asleep: Bool) throws {
-    guard let channel = WorkerChannel(memory: shared.memory, layout: layout, doorbells: [shared.back]) else {
+    guard let channel = WorkerChannel(memory: shared.memory, layout: layout, doorbells: [shared.back.ring]) else {
       throw BenchmarkError("the worker's end does not open")
     }
     let reply = [UInt8](repeating: 7, count: 64)

@@ -7,9 +7,9 @@ import Glibc
 enum Transport: String, CaseIterable {
   /// Both sides sleep on a futex.
   case futex
-  /// Both sides sleep in a read of an eventfd.
-  case eventfd
-  /// There by futex, back by eventfd: what the rings sleep on.
+  /// Both sides sleep in a read of a pipe.
+  case pipe
+  /// There by futex, back by a pipe: what the rings sleep on.
   case mixed
   /// The rings of Bulkhead, 256 bytes there and 64 back, both sides asleep in between.
   case ring
@@ -29,13 +29,19 @@ enum Transport: String, CaseIterable {
   var messages: Int { isAwake ? 50_000 : 2_000 }
 }
 
-/// What both processes share: the memory, and an eventfd for each direction.
+/// A pipe by which one process wakes the other.
+struct Bell {
+  let listen: Int32
+  let ring: Int32
+}
+
+/// What both processes share: the memory, and a bell for each direction.
 struct Shared {
   static let layout = ChannelLayout(eventLoops: 1, callbackBytes: 65_536, replyBytes: 65_536, answerBytes: 4_096)
 
   let memory: UnsafeMutableRawPointer
-  let there: Int32
-  let back: Int32
+  let there: Bell
+  let back: Bell
 
   /// The bare words lie where no ring is used at the same time.
   var thereWord: UnsafeMutableRawPointer { memory }
@@ -67,16 +73,16 @@ func post(_ word: UnsafeMutableRawPointer, _ value: UInt32, wake: Bool) {
 }
 
 @inline(__always)
-func signal(_ descriptor: Int32, _ value: UInt64 = 1) {
+func signal(_ bell: Bell, _ value: UInt64 = 1) {
   var value = value
-  _ = write(descriptor, &value, 8)
+  _ = write(bell.ring, &value, 8)
 }
 
-/// Blocks until the eventfd is not 0, and takes its value.
+/// Blocks until the bell rings, and takes its value.
 @inline(__always)
-func take(_ descriptor: Int32) -> UInt64 {
+func take(_ bell: Bell) -> UInt64 {
   var value: UInt64 = 0
-  while read(descriptor, &value, 8) != 8 {}
+  while read(bell.listen, &value, 8) != 8 {}
   return value
 }
 

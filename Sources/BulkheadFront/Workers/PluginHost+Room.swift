@@ -66,7 +66,7 @@ extension PluginHost {
     if !wantedRoom.contains(where: { $0 == room }) { wantedRoom.append(room) }
     guard case .idle = roomMaking, now >= nextRoomMaking else { return }
     roomMaking = .scheduled
-    loop.eventLoop.execute { [self] in makeRoom() }
+    loop.eventLoop.assumeIsolated().execute { [self] in makeRoom() }
   }
 
   /// The loop looks after those who wait: there may be room, or it can be made.

@@ -898,6 +898,7 @@ final class WorkerLink {
       switch event {
       case .opened(let channel): link.value.opened(doorbell: channel)
       case .bytes: link.value.rung()
+      // Its end of the pipe is closed: that it is dead, the liveness pipe says.
       case .end: break
       }
     }

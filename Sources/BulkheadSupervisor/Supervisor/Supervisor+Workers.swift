@@ -110,9 +110,11 @@ extension Supervisor {
     let message = try Memfd.message(name: "worker-bootstrap", bootstrap.encoded()).takeDescriptor()
     let channel = SharedDescriptor(
       try Memfd.shared(name: "channel", size: layout.totalBytes).takeDescriptor())
-    var doorbells: [SharedDescriptor] = []
+    var doorbells: [(worker: SharedDescriptor, front: SharedDescriptor)] = []
     for _ in 0..<configuration.eventLoops {
-      doorbells.append(SharedDescriptor(try EventDescriptor().takeDescriptor()))
+      let pipe = try Pipe.doorbell()
+      let worker = SharedDescriptor(try pipe.write.duplicate())
+      doorbells.append((worker, SharedDescriptor(pipe.takeRead())))
     }
     let liveness = try Pipe()
     // What it says of its log is bounded by the worker itself; this bound is for one that does not keep to it.
@@ -122,7 +124,7 @@ extension Supervisor {
     let child = try ChildProcess(
       .init(process: "worker", plugin: plugin.name), executable: setup.installation.worker, name: "bulkhead-worker",
       descriptors: [message.raw, artifact.descriptor.raw, channel.raw, liveness.write.raw, lifeline.read.raw]
-        + doorbells.map(\.raw),
+        + doorbells.map(\.worker.raw),
       namespaces: .all, unprivilegedID: plugin.hostID, blockingReport: false,
       bounds: .init(
         frame: Limits.maximumReportFrame, linesPerSecond: lines, linesBeyond: Self.linesBeyond,
@@ -160,7 +162,7 @@ extension Supervisor {
     armWatch()
     tellFront(
       .addWorker(worker: worker.id, plugin: plugin.index),
-      [channel, SharedDescriptor(liveness.takeRead())] + doorbells)
+      [channel, SharedDescriptor(liveness.takeRead())] + doorbells.map(\.front))
     tell(.workerStarted, "worker started", of: plugin.name, child, level: .debug, line: "started")
   }
 

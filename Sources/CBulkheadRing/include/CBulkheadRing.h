@@ -119,7 +119,7 @@ uint64_t bh_monotonic_ns(void);
 void bh_futex_wait(void *word, uint32_t expected, uint64_t timeout_ns);
 // Wakes one sleeper.
 void bh_futex_wake(void *word);
-// Rings a doorbell: adds 1 to an eventfd. Never blocks longer than the eventfd's own rules (its owner drains it).
-void bh_ring_doorbell(int eventfd);
+// Rings a doorbell: writes 8 bytes to a pipe's write end, which does not block: one that is full has been rung.
+void bh_ring_doorbell(int doorbell);
 
 #endif

@@ -112,6 +112,7 @@ final class FakeWorker: @unchecked Sendable {
   private let livenessRead: Int32
   private let livenessWrite: Int32
   private let doorbells: [Int32]
+  private let frontsDoorbells: [Int32]
   private let isStopped = Atomic(false)
   /// The end of a stream never comes to its own.
   let hangsInDone = Atomic(false)
@@ -141,9 +142,17 @@ final class FakeWorker: @unchecked Sendable {
     let pipe = try Pipe()
     livenessRead = try pipe.read.duplicate().release()
     livenessWrite = try pipe.write.duplicate().release()
+    // As a worker does: the front's ends may be closed when it rings.
+    signal(SIGPIPE, SIG_IGN)
     var doorbells: [Int32] = []
-    for _ in 0..<layout.eventLoops { doorbells.append(try EventDescriptor().takeDescriptor().release()) }
+    var frontsDoorbells: [Int32] = []
+    for _ in 0..<layout.eventLoops {
+      let pipe = try Pipe.doorbell()
+      doorbells.append(try pipe.write.duplicate().release())
+      frontsDoorbells.append(pipe.takeRead().release())
+    }
     self.doorbells = doorbells
+    self.frontsDoorbells = frontsDoorbells
     guard let channel = WorkerChannel(memory: mapping, layout: layout, doorbells: doorbells) else {
       throw TestError(description: "no channel")
     }
@@ -151,7 +160,7 @@ final class FakeWorker: @unchecked Sendable {
     thread { [self] in run() }
   }
 
-  var descriptorsForFront: [Int32] { [memory, livenessRead] + doorbells }
+  var descriptorsForFront: [Int32] { [memory, livenessRead] + frontsDoorbells }
 
   func closeFrontsDescriptors() { close(livenessRead) }
 
@@ -202,7 +211,7 @@ final class FakeWorker: @unchecked Sendable {
 
   /// A ring of that doorbell was not taken.
   var hasUnheardRing: Bool {
-    var poll = pollfd(fd: doorbells[0], events: Int16(POLLIN), revents: 0)
+    var poll = pollfd(fd: frontsDoorbells[0], events: Int16(POLLIN), revents: 0)
     return Glibc.poll(&poll, 1, 0) == 1
   }
 

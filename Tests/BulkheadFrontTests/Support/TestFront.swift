@@ -324,19 +324,19 @@ final class TestDescriptors {
   private let file: UnsafeMutablePointer<FILE>?
   private let memory: Int32
   private let pipe: Pipe
-  private let doorbell: EventDescriptor
+  private let doorbell: Pipe
 
   init() throws {
     file = tmpfile()
     memory = fileno(file)
     _ = ftruncate(memory, 1 << 20)
     pipe = try Pipe()
-    doorbell = try EventDescriptor()
+    doorbell = try .doorbell()
   }
 
   deinit { if let file { fclose(file) } }
 
-  var all: [Int32] { [memory, pipe.read.raw, doorbell.descriptor.raw] }
+  var all: [Int32] { [memory, pipe.read.raw, doorbell.read.raw] }
 }
 
 final class Counter: Sendable {
