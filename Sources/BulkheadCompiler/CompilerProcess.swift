@@ -81,13 +81,13 @@ public enum CompilerProcess {
   ) throws(Problem) -> ReportFrame.CompiledModule {
     let engine: Engine
     do throws(WasmtimeError) {
-      engine = try Engine(EngineSettings(parallelCompilation: bootstrap.parallel))
+      engine = try Engine(EngineSettings(parallelCompilation: bootstrap.parallel, features: bootstrap.features))
     } catch {
       throw .ours("\(error)")
     }
     let code: CompiledCode
     do throws(WasmtimeError) {
-      code = try ModuleCompiler.compile(wasm, engine: engine)
+      code = try ModuleCompiler.compile(wasm, engine: engine, beforeListing: LastWords.moduleIsListed)
     } catch {
       throw .module("\(error)")
     }

@@ -9,7 +9,7 @@ struct CrashPolicyDecoder {
     "stability", "exhaustion", "failStrategy", "workers", "standby", "recycling", "failAnswer", "memoryLimit",
     "cpuPercent", "rings",
     "bufferLimit", "callsInFlight", "logLinesPerSecond", "capabilities", "isolation",
-    "renewals", "spare", "vms", "slow", "overload",
+    "renewals", "spare", "vms", "slow", "overload", "wasmFeatures",
   ]
   /// What a policy may say.
   static let policyKeys = ["name", "extends"] + valueKeys
@@ -171,6 +171,15 @@ struct CrashPolicyDecoder {
       field.integer(0...1_000_000).map { UInt32(clamping: $0) }
     }
     reader.set(\.capabilities, section["capabilities"], orWord: "all") { CapabilityNames.decode($0) }
+    reader.set(\.wasmFeatures, section["wasmFeatures"]) { field in
+      guard case .sequence = field.value.content else {
+        field.report("must be a list of features, not \(field.value.kind)")
+        return nil
+      }
+      let names = WasmFeature.allCases.map { ($0.rawValue, $0) }
+      let features = Set((field.elements() ?? []).compactMap { $0.choice(names) })
+      return WasmFeature.allCases.filter { features.contains($0) }
+    }
   }
 
   private static func ringSize(_ field: Field) -> ByteCount? {

@@ -54,6 +54,7 @@ extension CrashPolicy {
       ("renewals", "\(renewals)"), ("spare.keep", time(spare.keep)), ("spare.most", "\(spare.most)"),
       ("vms", virtualMachines == .perStream ? "stream" : "\(virtualMachines.count)"), ("slow", time(slow)),
       ("overload", overload.rawValue),
+      ("wasmFeatures", "[\(wasmFeatures.map(\.rawValue).joined(separator: ", "))]"),
     ]
   }
 }

@@ -98,6 +98,7 @@ public enum ShippedPolicies {
     isolation:
       required: []
       seccomp: worker
+    wasmFeatures: []
 
     # How often a worker gives its plugin a fresh VM in place of one that ended, before it is replaced itself.
     renewals: 1000

@@ -225,6 +225,8 @@ public struct CrashPolicy: Hashable, Sendable {
   public var spare = Spare()
   /// What streams see where the plugin is not asked for want of room, whatever its fail strategy.
   public var overload = OverloadStrategy.close
+  /// Features of WebAssembly that the plugin's module may use beside the usual ones.
+  public var wasmFeatures: [WasmFeature] = []
 
   public init(
     name: String = "default", callbackDeadline: Duration = .milliseconds(100), startDeadline: Duration = .seconds(5),

@@ -1,3 +1,4 @@
+import BulkheadCore
 import CWasmtime
 
 /// The one place that configures Wasmtime, so that what the compiler wrote is what the worker can load.
@@ -5,7 +6,14 @@ public struct EngineSettings: Sendable, Equatable {
   /// Compile on all CPUs; starts threads. It changes how fast a module is compiled, not what comes out.
   public var parallelCompilation: Bool
 
-  public init(parallelCompilation: Bool = false) { self.parallelCompilation = parallelCompilation }
+  /// What modules may use beside the usual proposals: bulk memory, several values, reference types, SIMD, sign extension,
+  /// saturating conversions and mutable globals are always on.
+  public var features: [WasmFeature]
+
+  public init(parallelCompilation: Bool = false, features: [WasmFeature] = []) {
+    self.parallelCompilation = parallelCompilation
+    self.features = features
+  }
 
   /// The release of Wasmtime that is linked.
   public static let engineVersion = BH_WASMTIME_VERSION
@@ -24,6 +32,7 @@ public struct EngineSettings: Sendable, Equatable {
       let architecture = "other"
     #endif
     return "wasmtime-\(Self.engineVersion)-\(architecture)-epoch-stack\(Self.guestStackBytes >> 10)k-mem32-copied-v2"
+      + WasmFeature.keySuffix(of: features)
   }
 
   /// A new configuration object; the engine takes it over.
@@ -38,6 +47,15 @@ public struct EngineSettings: Sendable, Equatable {
     wasmtime_config_wasm_multi_memory_set(configuration, false)
     // A worker instantiates under its last filter, which knows neither files nor mappings of them: data is copied.
     wasmtime_config_memory_init_cow_set(configuration, false)
+    func has(_ wanted: WasmFeature...) -> Bool { wanted.contains { features.contains($0) } }
+    wasmtime_config_wasm_tail_call_set(configuration, has(.tailCalls))
+    wasmtime_config_wasm_exceptions_set(configuration, has(.exceptions))
+    wasmtime_config_wasm_function_references_set(configuration, has(.functionReferences, .gc))
+    wasmtime_config_wasm_gc_set(configuration, has(.gc))
+    wasmtime_config_wasm_relaxed_simd_set(configuration, has(.relaxedSimd))
+    wasmtime_config_wasm_wide_arithmetic_set(configuration, has(.wideArithmetic))
+    wasmtime_config_wasm_custom_page_sizes_set(configuration, has(.customPageSizes))
+    wasmtime_config_wasm_stack_switching_set(configuration, false)
     return configuration
   }
 }

@@ -31,38 +31,45 @@ public struct CompiledCode: ~Copyable {
 public enum ModuleCompiler {
   /// Validates and compiles a module in the binary format.
   ///
+  /// - Parameter beforeListing: called before the module's imports and exports are looked at: Wasmtime's C API aborts for a
+  ///   type that it has no number for.
   /// - Throws: `WasmtimeError` where the bytes are not a valid module or use a feature that is turned off; the reason
-  ///   names the offset.
+  ///   names the offset, and the key that turns the feature on.
   public static func compile(
-    _ wasm: UnsafeRawBufferPointer, engine: Engine
+    _ wasm: UnsafeRawBufferPointer, engine: Engine, beforeListing: () -> Void = {}
   ) throws(WasmtimeError) -> CompiledCode {
-    try serialize(try build(wasm, engine))
+    try serialize(try build(wasm, engine), beforeListing)
   }
 
   /// As `compile` from memory, for bytes in an array.
   ///
   /// - Throws: as there.
-  public static func compile(_ wasm: [UInt8], engine: Engine) throws(WasmtimeError) -> CompiledCode {
+  public static func compile(
+    _ wasm: [UInt8], engine: Engine, beforeListing: () -> Void = {}
+  ) throws(WasmtimeError) -> CompiledCode {
     let built = wasm.withUnsafeBytes { bytes in
       Result { () throws(WasmtimeError) in try build(bytes, engine) }
     }
-    return try serialize(try built.get())
+    return try serialize(try built.get(), beforeListing)
   }
 
   private static func build(_ wasm: UnsafeRawBufferPointer, _ engine: Engine) throws(WasmtimeError) -> Module {
     var compiled: OpaquePointer?
     let start = wasm.baseAddress?.assumingMemoryBound(to: UInt8.self)
     let error = wasmtime_module_new(engine.pointer, start, wasm.count, &compiled)
-    if let error = WasmtimeError("compile the module", error) { throw error }
+    if let error = WasmtimeError("compile the module", error) { throw error.advised }
     guard let compiled else { throw WasmtimeError(action: "compile the module", reason: "no module came") }
     return Module(taking: compiled, engine: engine)
   }
 
-  private static func serialize(_ module: Module) throws(WasmtimeError) -> CompiledCode {
+  private static func serialize(
+    _ module: Module, _ beforeListing: () -> Void
+  ) throws(WasmtimeError) -> CompiledCode {
     var bytes = wasm_byte_vec_t()
     if let error = WasmtimeError("serialize the compiled module", wasmtime_module_serialize(module.pointer, &bytes)) {
       throw error
     }
+    beforeListing()
     return CompiledCode(taking: bytes, imports: module.imports, exports: module.exports)
   }
 

@@ -1,3 +1,5 @@
+import BulkheadCore
+
 /// All that a compiler needs at its start; it reads no file and no environment.
 public struct CompilerBootstrap: Equatable, Sendable {
   /// The largest module that it takes, in bytes.
@@ -15,6 +17,8 @@ public struct CompilerBootstrap: Equatable, Sendable {
   /// The seccomp program: `struct sock_filter` after `struct sock_filter`, 8 bytes each. Never empty: a compiler without
   /// one refuses to start.
   public var seccompProgram: [UInt8]
+  /// The features of WebAssembly that the module may use beside the usual ones.
+  public var features: [WasmFeature] = []
 
   public init(
     maximumInput: UInt64 = 64 << 20, maximumOutput: UInt64 = 512 << 20, memory: UInt64 = defaultMemory,
@@ -36,6 +40,7 @@ public struct CompilerBootstrap: Equatable, Sendable {
     writer.u64(cpuSeconds)
     writer.bool(parallel)
     writer.blob(seccompProgram)
+    writer.u16(WasmFeature.mask(of: features))
     return writer.array
   }
 
@@ -50,6 +55,10 @@ public struct CompilerBootstrap: Equatable, Sendable {
     parallel = try reader.bool("compiler.parallel")
     seccompProgram = try reader.bytes("compiler.seccompProgram", atMost: 8 * 4_096)
     guard seccompProgram.count % 8 == 0 else { throw WireError(.malformed, "compiler.seccompProgram") }
+    guard let features = WasmFeature.list(mask: try reader.u16("compiler.features")) else {
+      throw WireError(.unknownValue, "compiler.features")
+    }
+    self.features = features
     try reader.end("compiler")
   }
 }

@@ -58,6 +58,8 @@ public struct WorkerBootstrap: Equatable, Sendable {
   public var loadingProgram: [UInt8] = []
   /// The plugin may ask for something of a stream after it has let the request's headers pass; see `KeptBytes`.
   public var keepsStreams = true
+  /// The features of WebAssembly that the module was compiled with beside the usual ones.
+  public var features: [WasmFeature] = []
   /// More than that delays the report for nothing.
   public static let maximumEndPause: UInt32 = 100_000
 
@@ -126,6 +128,7 @@ public struct WorkerBootstrap: Equatable, Sendable {
     writer.u32(spareMilliseconds)
     writer.blob(loadingProgram)
     writer.bool(keepsStreams)
+    writer.u16(WasmFeature.mask(of: features))
     return writer.array
   }
 
@@ -197,6 +200,10 @@ public struct WorkerBootstrap: Equatable, Sendable {
     loadingProgram = try reader.bytes("worker.loadingProgram", atMost: 8 * 4_096)
     guard loadingProgram.count % 8 == 0 else { throw WireError(.malformed, "worker.loadingProgram") }
     keepsStreams = try reader.bool("worker.keepsStreams")
+    guard let features = WasmFeature.list(mask: try reader.u16("worker.features")) else {
+      throw WireError(.unknownValue, "worker.features")
+    }
+    self.features = features
     try reader.end("worker")
   }
 }

@@ -25,7 +25,7 @@ final class LoadedModule {
         reason: .configure, detail: "a worker does not load its module without a seccomp filter: \(filter.why)")
     }
     do throws(WasmtimeError) {
-      engine = try Engine()
+      engine = try Engine(EngineSettings(features: bootstrap.features))
       try engine.installInterrupt()
       module = try Module.deserialize(path: sandbox.modulePath, engine: engine)
       try engine.prepareThread()

@@ -44,6 +44,30 @@ import Testing
     #expect(outcome.refusal?.hasPrefix("cannot compile the module: ") == true, "\(outcome)")
   }
 
+  @Test func anExportOfATypeThatProxyWasmDoesNotHaveIsRefusedAsSuch() throws {
+    var module: [UInt8] = [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]
+    // One type, (v128) -> (), and a function of it.
+    module += [1, 5, 1, 0x60, 1, 0x7b, 0] + [3, 2, 1, 0]
+    module += [7, 27, 1, 23] + Array("proxy_abi_version_0_2_1".utf8) + [0, 0]
+    module += [10, 4, 1, 2, 0, 0x0b]
+    let outcome = try Compiler.run(module)
+    #expect(outcome.status == .exited(code: ExitCode.dataError))
+    #expect(outcome.refusal?.contains("a function with a vector (v128)") == true, "\(outcome)")
+    #expect(outcome.output.isEmpty)
+  }
+
+  @Test func aFeatureThatIsOffIsRefusedWithTheKeyThatTurnsItOn() throws {
+    var module: [UInt8] = [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]
+    // A function that is a tail call of itself.
+    module += [1, 4, 1, 0x60, 0, 0] + [3, 2, 1, 0]
+    module += [7, 27, 1, 23] + Array("proxy_abi_version_0_2_1".utf8) + [0, 0]
+    module += [10, 6, 1, 4, 0, 0x12, 0, 0x0b]
+    let refused = try Compiler.run(module)
+    #expect(refused.refusal?.contains("'wasmFeatures: [tailCalls]' in the plugin's policy") == true, "\(refused)")
+    let compiled = try Compiler.run(module) { $0.features = [.tailCalls] }
+    #expect(compiled.status == .exited(code: ExitCode.ok), "\(compiled)")
+  }
+
   @Test func aModuleOverTheBoundIsRefused() throws {
     let outcome = try Compiler.run(WasmModule(exports: ["proxy_abi_version_0_2_1"]).bytes) { $0.maximumInput = 16 }
     #expect(outcome.refusal == "the module is larger than 16 B, the most that is compiled")

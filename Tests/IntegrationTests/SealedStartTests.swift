@@ -5,19 +5,29 @@ import Testing
 
 /// No instruction of a plugin runs before its worker's sandbox is shut.
 @Suite struct SealedStartTests {
-  /// A module whose start function, the first of its code that runs, never ends.
-  private static let loopingStart: [UInt8] = {
+  /// A module with a memory, the marker of the ABI, and a second function.
+  ///
+  /// - Parameters:
+  ///   - marker: the marker's code.
+  ///   - second: the other function's.
+  private static func module(marker: [UInt8], second: [UInt8], startsWithSecond: Bool) -> [UInt8] {
     func section(_ number: UInt8, _ content: [UInt8]) -> [UInt8] { [number, UInt8(content.count)] + content }
     func name(_ text: String) -> [UInt8] { [UInt8(text.utf8.count)] + Array(text.utf8) }
+    func code(_ body: [UInt8]) -> [UInt8] { [UInt8(body.count + 2), 0] + body + [0x0b] }
     return [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]
       + section(1, [1, 0x60, 0, 0])
       + section(3, [2, 0, 0])
       + section(5, [1, 0, 1])
       + section(7, [2] + name("memory") + [2, 0] + name("proxy_abi_version_0_2_1") + [0, 0])
-      + section(8, [1])
-      // A function that returns, and one that is (loop (br 0)).
-      + section(10, [2, 2, 0, 0x0b, 7, 0, 3, 0x40, 0x0c, 0, 0x0b, 0x0b])
-  }()
+      + (startsWithSecond ? section(8, [1]) : [])
+      + section(10, [2] + code(marker) + code(second))
+  }
+
+  /// Its start function, the first of its code that runs, never ends: (loop (br 0)).
+  private static let loopingStart = module(
+    marker: [], second: [0x03, 0x40, 0x0c, 0, 0x0b], startsWithSecond: true)
+  /// Its marker is a tail call: (return_call 1).
+  private static let tailCall = module(marker: [0x12, 1], second: [], startsWithSecond: false)
 
   private static func status(of pid: Int32) throws -> [String: String] {
     let text = try String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)
@@ -62,5 +72,31 @@ import Testing
     // And it can still be stopped from there, with a backtrace.
     kill(pid, SIGUSR1)
     try bulkhead.wait("it was interrupted") { try bulkhead.plugin("looping").lastExit?.reason == .deadline }
+  }
+
+  /// Compiler, cache and worker agree on the features that a policy turns on.
+  @Test func aPluginMayUseWhatItsPolicyTurnsOn() throws {
+    let module = FileManager.default.temporaryDirectory.appending(path: "tail-call-\(UUID().uuidString).wasm")
+    try Data(Self.tailCall).write(to: module)
+    defer { try? FileManager.default.removeItem(at: module) }
+    let bulkhead = try Bulkhead(
+      plugins: [
+        TestPlugin(name: "tails", module: module.path, policy: "tails"),
+        TestPlugin(name: "more", module: module.path, policy: "more"),
+      ],
+      files: [
+        "policies/tails.yaml": "name: tails\nwasmFeatures: [tailCalls]\n",
+        "policies/more.yaml": "name: more\nwasmFeatures: [tailCalls, relaxedSimd]\n",
+      ])
+    #expect(try bulkhead.get().status == 200)
+    let cache = bulkhead.directory.appending(path: "cache")
+    let compiled = try FileManager.default.contentsOfDirectory(atPath: cache.path).filter { $0.hasSuffix(".cwasm") }
+    #expect(compiled.count == 2, "each set of features has a file of its own: \(compiled)")
+    // A policy without them refuses the module, and the plugin goes on as it was.
+    try bulkhead.write("policies/tails.yaml", "name: tails\n")
+    let answer = try bulkhead.control("POST", "/v1/reload")
+    #expect(answer.status / 100 != 2)
+    #expect(answer.text.contains("wasmFeatures: [tailCalls]"), "\(answer)")
+    #expect(try bulkhead.get().status == 200)
   }
 }

@@ -1,3 +1,4 @@
+import BulkheadCore
 import BulkheadWire
 import Crypto
 import Foundation
@@ -18,6 +19,15 @@ struct EngineKey: Hashable, Sendable {
     guard allowed, (1...100).contains(name.utf8.count), !name.hasPrefix(".") else { return nil }
     self.name = String(name)
   }
+
+  /// The key of the same engine with features turned on.
+  init(_ engine: EngineKey, with features: [WasmFeature]) { name = engine.name + WasmFeature.keySuffix(of: features) }
+}
+
+/// What a compiled module is made of: a module and the features that it may use.
+struct ModuleIdentity: Hashable, Sendable {
+  var digest: Digest256
+  var features: [WasmFeature] = []
 }
 
 /// A SHA-256 in lower-case hexadecimal.

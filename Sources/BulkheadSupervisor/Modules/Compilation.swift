@@ -39,17 +39,20 @@ final class Compilation {
   /// - Parameters:
   ///   - plugin: the name that its log lines carry.
   ///   - seccomp: the compiler's filter, `struct sock_filter`s.
+  ///   - features: what the module may use beside the usual.
   ///   - controlGroup: bounds its memory.
   ///   - onEnd: called once, when the compiler is gone.
   /// - Throws: `SystemError` where it cannot be started.
   init(
     plugin: String, source: ModuleSource, executable: Executable, seccomp: [UInt8],
+    features: [WasmFeature],
     controlGroup: WorkerControlGroup?, loop: EventLoop, log: LogWriter, onEnd: @escaping (Outcome) -> Void
   ) throws(SystemError) {
     let output = try OutputMemory(name: "compiled-module")
-    let bootstrap = CompilerBootstrap(
+    var bootstrap = CompilerBootstrap(
       maximumInput: UInt64(ModuleSource.maximumBytes), maximumOutput: UInt64(ModuleCache.maximumCompiled),
       seccompProgram: seccomp)
+    bootstrap.features = features
     let message = try Memfd.message(name: "compiler-bootstrap", bootstrap.encoded()).takeDescriptor()
     child = try ChildProcess(
       .init(process: "compiler", plugin: plugin), executable: executable, name: "bulkhead-compiler",

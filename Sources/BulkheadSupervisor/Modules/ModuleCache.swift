@@ -14,6 +14,11 @@ struct ModuleCache {
   /// Whether new entries are written.
   let isWritable: Bool
 
+  /// The cache of modules that are compiled with those features: other files of the same directory.
+  func with(_ features: [WasmFeature]) -> ModuleCache {
+    ModuleCache(directory: directory, engine: EngineKey(engine, with: features), isWritable: isWritable)
+  }
+
   /// The entry for that module.
   ///
   /// - Returns: nil where there is none, or where it is damaged; then `problem` was told what is wrong.

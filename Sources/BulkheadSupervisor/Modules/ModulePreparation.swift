@@ -15,7 +15,9 @@ final class ModulePreparation {
     /// What need not be read again.
     var memory = ModuleMemory()
     /// Modules that workers run already: what they were given is as good as the cache.
-    var known: [Digest256: CompiledArtifact] = [:]
+    var known: [ModuleIdentity: CompiledArtifact] = [:]
+    /// The features that a plugin's policy turns on.
+    var features: (PluginManifest) -> [WasmFeature] = { _ in [] }
     /// Makes a compiler's control group; nil where there is to be none.
     var controlGroup: () -> WorkerControlGroup? = { nil }
     var parallel: Int
@@ -26,7 +28,7 @@ final class ModulePreparation {
   }
 
   private struct Job {
-    var digest: Digest256
+    var module: ModuleIdentity
     var plugins: [PluginManifest]
   }
 
@@ -46,13 +48,13 @@ final class ModulePreparation {
   private var reading = 0
   private var isCancelled = false
   private var jobs: [Job] = []
-  private var running: [Digest256: Compilation] = [:]
+  private var running: [ModuleIdentity: Compilation] = [:]
   /// Compilations that are over: each is let go only after its last closure has returned.
   private var finished: [Compilation] = []
   private var problems: [String] = []
   private var code = ExitCode.configuration
   /// What the cache had, so that plugins of one module share one descriptor.
-  private var found: [Digest256: CompiledArtifact] = [:]
+  private var found: [ModuleIdentity: CompiledArtifact] = [:]
   /// Of the modules that could be read, by plugin name.
   private(set) var digests: [String: Digest256] = [:]
   /// Called where a file cannot be read or written in time, as on a file system that is not reached: with why.
@@ -104,9 +106,10 @@ final class ModulePreparation {
     guard let plugin = unlooked.first else { return settle() }
     let path = plugin.modulePath
     let (cache, entry) = (environment.cache, environment.memory[path])
-    let known = Set(found.keys).union(jobs.map(\.digest))
+    let known = Set(found.keys).union(jobs.map(\.module))
+    let features = environment.features(plugin)
     files.run {
-      Self.look(at: path, entry, cache, known)
+      Self.look(at: path, entry, cache, known, features)
     } then: { [unowned self] look in
       unlooked.removeFirst()
       looked(at: plugin, look)
@@ -115,12 +118,15 @@ final class ModulePreparation {
   }
 
   private static func look(
-    at path: String, _ entry: ModuleMemory.Entry?, _ cache: ModuleCache, _ known: Set<Digest256>
+    at path: String, _ entry: ModuleMemory.Entry?, _ cache: ModuleCache, _ known: Set<ModuleIdentity>,
+    _ features: [WasmFeature]
   ) -> Look {
     do throws(SystemError) {
       let (digest, entry) = try ModuleSource.look(at: path, known: entry)
       var look = Look(result: .success(digest), entry: entry)
-      if !known.contains(digest) { look.artifact = cache.find(digest) { look.problems.append($0) } }
+      if !known.contains(ModuleIdentity(digest: digest, features: features)) {
+        look.artifact = cache.with(features).find(digest) { look.problems.append($0) }
+      }
       return look
     } catch {
       return Look(result: .failure(error))
@@ -136,14 +142,15 @@ final class ModulePreparation {
       return problem(
         plugin, "spec.sha256 is \(wanted), but \(plugin.modulePath) has \(digest): it is not the module that was meant")
     }
-    if let index = jobs.firstIndex(where: { $0.digest == digest }) {
+    let module = ModuleIdentity(digest: digest, features: environment.features(plugin))
+    if let index = jobs.firstIndex(where: { $0.module == module }) {
       jobs[index].plugins.append(plugin)
-    } else if let artifact = found[digest] ?? look.artifact {
-      found[digest] = artifact
+    } else if let artifact = found[module] ?? look.artifact {
+      found[module] = artifact
       artifacts[plugin.name] = artifact
     } else {
       for problem in look.problems { environment.note(.warn, problem) }
-      jobs.append(Job(digest: digest, plugins: [plugin]))
+      jobs.append(Job(module: module, plugins: [plugin]))
     }
   }
 
@@ -181,12 +188,13 @@ final class ModulePreparation {
     let path = plugin.modulePath
     do throws(SystemError) {
       let source = try source.get()
-      guard source.digest == job.digest else {
+      guard source.digest == job.module.digest else {
         return problem(plugin, "\(path) changed while it was looked at: start again when it is complete")
       }
       environment.note(.info, "compiling \(path) for plugin \(plugin.name)")
-      running[job.digest] = try Compilation(
+      running[job.module] = try Compilation(
         plugin: plugin.name, source: source, executable: environment.compiler, seccomp: environment.seccomp,
+        features: job.module.features,
         controlGroup: environment.controlGroup(), loop: environment.loop, log: environment.log
       ) { [unowned self] in ended(job, $0) }
     } catch {
@@ -196,7 +204,7 @@ final class ModulePreparation {
   }
 
   private func ended(_ job: Job, _ outcome: Compilation.Outcome) {
-    if let compilation = running.removeValue(forKey: job.digest) { finished.append(compilation) }
+    if let compilation = running.removeValue(forKey: job.module) { finished.append(compilation) }
     switch outcome {
     case .compiled(let native, let metadata): if !isCancelled { keep(native, metadata, job) }
     case .refused(let why):
@@ -209,11 +217,11 @@ final class ModulePreparation {
   }
 
   private func keep(_ native: SharedDescriptor, _ metadata: ReportFrame.CompiledModule, _ job: Job) {
-    let cache = environment.cache
+    let cache = environment.cache.with(job.module.features)
     files.run { () -> (Result<CompiledArtifact, SystemError>, [String]) in
       var problems: [String] = []
       let result = Result { () throws(SystemError) in
-        try cache.keep(native, of: job.digest, metadata: metadata) { problems.append($0) }
+        try cache.keep(native, of: job.module.digest, metadata: metadata) { problems.append($0) }
       }
       return (result, problems)
     } then: { [unowned self] result, problems in

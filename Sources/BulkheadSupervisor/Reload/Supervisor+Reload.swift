@@ -151,15 +151,19 @@ extension Supervisor {
   private func prepareModules(_ reload: Reload) {
     guard let engineKey else { return abort(reload, "the supervisor has not prepared its modules yet") }
     let cache = ModuleCache(directory: configuration.cacheDirectory, engine: engineKey, isWritable: true)
-    var known: [Digest256: CompiledArtifact] = [:]
-    for plugin in plugins { if let digest = plugin.digest { known[digest] = plugin.artifact } }
+    var known: [ModuleIdentity: CompiledArtifact] = [:]
+    for plugin in plugins {
+      guard let digest = plugin.digest else { continue }
+      known[ModuleIdentity(digest: digest, features: plugin.policy.wasmFeatures)] = plugin.artifact
+    }
     let preparation: ModulePreparation
     do throws(SystemError) {
       preparation = try ModulePreparation(
         reload.loaded.plugins,
         .init(
           compiler: setup.installation.compiler, seccomp: reload.programs.compiler, cache: cache,
-          memory: moduleMemory, known: known, controlGroup: { [unowned self] in compilersGroup() },
+          memory: moduleMemory, known: known, features: { reload.loaded.policy(of: $0).wasmFeatures },
+          controlGroup: { [unowned self] in compilersGroup() },
           parallel: setup.processors, loop: loop, log: log,
           note: { [unowned self] in note($0, $1) }))
     } catch {

@@ -46,6 +46,7 @@ struct Check {
         loaded.plugins,
         .init(
           compiler: installation.compiler, seccomp: programs.compiler, cache: cache,
+          features: { loaded.policy(of: $0).wasmFeatures },
           parallel: ProcessInfo.processInfo.activeProcessorCount, loop: loop, log: log, note: note))
       try loop.run(until: { preparation.isDone }, afterEachRound: {})
     } catch {

@@ -94,6 +94,7 @@ extension Supervisor {
       seccompProgram: plugin.seccompPrograms.running,
       unprivilegedID: plugin.hostID, layers: [])
     bootstrap.loadingProgram = plugin.seccompPrograms.loading
+    bootstrap.features = plugin.policy.wasmFeatures
     bootstrap.upstreams = configuration.upstreams.map(\.name)
     bootstrap.callsInFlight = plugin.policy.callsInFlight
     bootstrap.bufferBytes = plugin.policy.bufferBytes

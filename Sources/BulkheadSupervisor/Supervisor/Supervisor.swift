@@ -213,7 +213,8 @@ final class Supervisor {
         plugins.map(\.manifest),
         .init(
           compiler: setup.installation.compiler, seccomp: setup.programs.compiler, cache: cache,
-          memory: moduleMemory, controlGroup: { [unowned self] in compilersGroup() }, parallel: setup.processors,
+          memory: moduleMemory, features: { [unowned self] in setup.loaded.policy(of: $0).wasmFeatures },
+          controlGroup: { [unowned self] in compilersGroup() }, parallel: setup.processors,
           loop: loop, log: log,
           note: { [unowned self] in note($0, $1) }))
     } catch {

@@ -107,6 +107,14 @@ void wasmtime_config_max_wasm_stack_set(wasm_config_t *config, size_t bytes);
 void wasmtime_config_shared_memory_set(wasm_config_t *config, bool on);
 void wasmtime_config_wasm_memory64_set(wasm_config_t *config, bool on);
 void wasmtime_config_wasm_multi_memory_set(wasm_config_t *config, bool on);
+void wasmtime_config_wasm_tail_call_set(wasm_config_t *config, bool on);
+void wasmtime_config_wasm_exceptions_set(wasm_config_t *config, bool on);
+void wasmtime_config_wasm_function_references_set(wasm_config_t *config, bool on);
+void wasmtime_config_wasm_gc_set(wasm_config_t *config, bool on);
+void wasmtime_config_wasm_relaxed_simd_set(wasm_config_t *config, bool on);
+void wasmtime_config_wasm_wide_arithmetic_set(wasm_config_t *config, bool on);
+void wasmtime_config_wasm_custom_page_sizes_set(wasm_config_t *config, bool on);
+void wasmtime_config_wasm_stack_switching_set(wasm_config_t *config, bool on);
 // Whether instances get their first memory as a copy-on-write mapping of the module's file.
 void wasmtime_config_memory_init_cow_set(wasm_config_t *config, bool on);
 // Takes the configuration over.
