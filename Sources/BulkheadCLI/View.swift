@@ -113,7 +113,7 @@ struct View {
         .init(worker.currentCallback.map(running) ?? "-"),
       ]
     }
-    let missing = missingLayers(response.workers)
+    let missing = missingLayers(response.workers) + wordLayers(response.workers)
     return ([table.rendered(coloured: coloured)] + (missing.isEmpty ? [] : [""] + missing)).joined(separator: "\n")
   }
 
@@ -136,6 +136,17 @@ struct View {
       lines.append(Table.printable("\(who): without \(layer.rawValue): \(why)"))
     }
     return lines
+  }
+
+  /// The layers that nobody has seen from outside: those of a worker that has been taken over may be a lie.
+  private func wordLayers(_ workers: [WorkerInfo]) -> [String] {
+    let layers = IsolationLayer.allCases.filter { layer in
+      workers.contains { worker in
+        worker.state == .ready && worker.oldFront == nil
+          && worker.isolation.contains { $0.layer == layer && $0.holds && $0.evidence == .word }
+      }
+    }
+    return layers.isEmpty ? [] : ["by the workers' word alone: \(layers.map(\.rawValue).joined(separator: ", "))"]
   }
 
   private func text(_ exit: PluginInfo.LastExit) -> String {

@@ -194,13 +194,13 @@ struct CrashPolicyDecoder {
   private static func decodeIsolation(_ section: Section, _ reader: inout Reader) {
     guard let isolation = section["isolation"]?.section(["required", "seccomp"]) else { return }
     reader.set(\.isolation.required, isolation["required"]) { field in
-      if case .scalar(.string("all")) = field.value.content { return IsolationLayer.allCases }
+      if case .scalar(.string("all")) = field.value.content { return IsolationLayer.requiredByAll }
       guard case .sequence = field.value.content else {
         field.report("must be a list of layers, or 'all', not \(field.value.kind)")
         return nil
       }
-      let names = IsolationLayer.allCases.map { ($0.rawValue, $0) }
-      let layers = Set((field.elements() ?? []).compactMap { $0.choice(names) })
+      let names = IsolationLayer.allCases.map { ($0.rawValue, [$0]) } + [("all", IsolationLayer.requiredByAll)]
+      let layers = Set((field.elements() ?? []).flatMap { $0.choice(names) ?? [] })
       return IsolationLayer.allCases.filter { layers.contains($0) }
     }
     reader.set(\.isolation.seccomp, isolation["seccomp"]) { field in

@@ -48,7 +48,7 @@ extension CrashPolicy {
       ("capabilities", capabilities.map { "[\($0.joined(separator: ", "))]" } ?? "all"),
       (
         "isolation.required",
-        layers == IsolationLayer.allCases ? "all" : "[\(layers.map(\.rawValue).joined(separator: ", "))]"
+        layers == IsolationLayer.requiredByAll ? "all" : "[\(layers.map(\.rawValue).joined(separator: ", "))]"
       ),
       ("isolation.seccomp", isolation.seccomp),
       ("renewals", "\(renewals)"), ("spare.keep", time(spare.keep)), ("spare.most", "\(spare.most)"),

@@ -6,3 +6,4 @@ extension PluginState: Codable {}
 extension FailStrategy: Codable {}
 extension ExitReason: Codable {}
 extension IsolationLayer: Codable {}
+extension LayerReport.Evidence: Codable {}

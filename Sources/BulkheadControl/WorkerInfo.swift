@@ -60,15 +60,27 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
     public var holds: Bool
     /// What makes it hold, or why it does not.
     public var why: String
+    /// Whether the supervisor knows it, or has the process's word.
+    public var evidence: LayerReport.Evidence
 
-    public init(layer: IsolationLayer, holds: Bool, why: String) {
+    public init(layer: IsolationLayer, holds: Bool, why: String, evidence: LayerReport.Evidence = .word) {
       self.layer = layer
       self.holds = holds
       self.why = why
+      self.evidence = evidence
+    }
+
+    /// Who does not say whose word it is, as daemons before this key, has none but the process's.
+    public init(from decoder: any Decoder) throws {
+      let container = try decoder.container(keyedBy: CodingKeys.self)
+      self.init(
+        layer: try container.decode(IsolationLayer.self, forKey: .layer),
+        holds: try container.decode(Bool.self, forKey: .holds), why: try container.decode(String.self, forKey: .why),
+        evidence: try container.decodeIfPresent(LayerReport.Evidence.self, forKey: .evidence) ?? .word)
     }
 
     public init(_ report: LayerReport) {
-      self.init(layer: report.layer, holds: report.holds, why: report.why)
+      self.init(layer: report.layer, holds: report.holds, why: report.why, evidence: report.evidence)
     }
   }
 

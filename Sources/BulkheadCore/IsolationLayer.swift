@@ -20,6 +20,13 @@ public enum IsolationLayer: String, Sendable, CaseIterable {
   case cgroup
   /// A score by which the kernel, where it is out of memory, ends it before the processes that it serves.
   case oomScore
+  /// No further user namespace can be made inside its own.
+  case noUserNamespaces
+  /// It runs as a user of the host of its own. Only a supervisor that is root can give it one.
+  case uid
+
+  /// What a policy means by `all`: every layer that a supervisor without the host's root can have too.
+  public static let requiredByAll = allCases.filter { $0 != .uid }
 
   /// The number that stands for it on the wire.
   public var code: UInt8 { UInt8(truncatingIfNeeded: Self.allCases.firstIndex(of: self) ?? 0) }
@@ -37,9 +44,21 @@ public struct LayerReport: Sendable, Equatable {
   /// What makes it hold, or why it does not; for people.
   public var why: String
 
-  public init(layer: IsolationLayer, holds: Bool, why: String) {
+  /// Who says so.
+  public var evidence: Evidence
+
+  /// What a report stands on.
+  public enum Evidence: String, Sendable {
+    /// The process's own word: one that has been taken over says what it likes.
+    case word
+    /// The supervisor made the layer itself, or has seen it in `/proc`.
+    case outside
+  }
+
+  public init(layer: IsolationLayer, holds: Bool, why: String, evidence: Evidence = .word) {
     self.layer = layer
     self.holds = holds
     self.why = why
+    self.evidence = evidence
   }
 }

@@ -30,11 +30,16 @@ public enum CompilerSandbox {
     let identity = WorkerSandbox.currentIdentity(unprivileged: configuration.unprivilegedID)
     try? RawDescriptor.closeAll(from: keeping + 1)
     var layers = [SandboxStep.noNewPrivileges()]
+    var path = ""
     layers.append(
       .of(.emptyRoot) { () throws(SystemError) in
-        var path = ""
         try EmptyRoot.enter(.nothing, path: &path)
         return "empty and read-only"
+      })
+    layers.append(
+      .of(.noUserNamespaces) { () throws(SystemError) in
+        try EmptyRoot.forbidUserNamespaces(path: &path)
+        return "its root is below that of its mount namespace"
       })
     layers += SandboxStep.credentials(identity)
     layers.append(

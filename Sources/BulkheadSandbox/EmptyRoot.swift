@@ -11,7 +11,9 @@ enum EmptyRoot {
     case nothing
   }
 
-  /// Where the file is in the new root.
+  /// The directory in the new root that becomes the process's own root: see `forbidUserNamespaces`.
+  private static let inner = "/root"
+  /// Where the file is in that.
   static let filePath = "/module.cwasm"
   /// Where it is if its name leads to it no more: this process's own descriptors.
   private static let descriptorsPath = "/fd"
@@ -21,8 +23,8 @@ enum EmptyRoot {
   /// It needs CAP_SYS_ADMIN over its mount namespace, and makes itself a new one first: whatever the supervisor got
   /// for it, the mounts that change here are surely nobody else's.
   ///
-  /// - Parameter path: becomes the path at which the excepted file can be opened, "" where nothing is excepted, as soon as
-  ///   the root is another.
+  /// - Parameter path: becomes the path of the excepted file, or of the directory for it where nothing is excepted, as soon
+  ///   as the root is another.
   /// - Throws: `SystemError`; some steps may have been done, all of them in its own mount namespace.
   static func enter(_ exception: Exception, path: inout String) throws(SystemError) {
     try SystemCall.make(
@@ -34,6 +36,8 @@ enum EmptyRoot {
       // NOEXEC concerns this mount only: the file below comes on one of its own.
       bh_mount("bulkhead", mountPoint, "tmpfs", nosuid | nodev | noexec, "size=64k,nr_inodes=8,mode=0555")
     }
+    let directory = mountPoint + inner
+    try SystemCall.make("make a directory", on: directory) { bh_make_directory(directory) }
     let pathInside =
       switch exception {
       case .nothing: ""
@@ -43,10 +47,28 @@ enum EmptyRoot {
     try SystemCall.make(
       "make the empty root the root", advice: "a root on an initramfs cannot be left; boot from another"
     ) { bh_pivot_root_here() }
-    path = pathInside
+    path = inner + pathInside
     try SystemCall.make("make the empty root read-only") {
       bh_mount("", "/", "", remount | bind | readOnly | nosuid | nodev | noexec, nil)
     }
+  }
+
+  /// Makes the directory with the file the process's root.
+  ///
+  /// The kernel lets nobody make a user namespace whose root is not that of its mount namespace, so from now on there is no
+  /// way to one, with or without a bound of the namespace (`max_user_namespaces`): a file system that shows none, or
+  /// shows it for reading, keeps a supervisor from setting that.
+  ///
+  /// - Parameter path: what `enter` made of it; it becomes the path as it is from now on.
+  /// - Throws: `SystemError`; the path is as it was then.
+  static func forbidUserNamespaces(path: inout String) throws(SystemError) {
+    guard path.hasPrefix(inner) else {
+      throw SystemError(
+        operation: "enter a root below that of the mount namespace", code: Errno.notPermitted,
+        advice: "there is no empty root")
+    }
+    try SystemCall.make("enter a root below that of the mount namespace", on: inner) { bh_change_root(inner) }
+    path.removeFirst(inner.count)
   }
 
   /// Any directory that exists everywhere does: it is covered, in this namespace only.
@@ -75,14 +97,14 @@ enum EmptyRoot {
   private static func expose(_ descriptor: Int32, locatedAt source: Int32) throws(SystemError) -> String {
     if source >= 0 {
       defer { _ = bh_close(source) }
-      let target = mountPoint + filePath
+      let target = mountPoint + inner + filePath
       if bh_make_file(target) == 0, bh_bind_read_only("/proc/self/fd/\(source)", target) == 0,
         bh_same_file(target, descriptor) == 1
       {
         return filePath
       }
     }
-    let target = mountPoint + descriptorsPath
+    let target = mountPoint + inner + descriptorsPath
     try SystemCall.make("make a directory", on: target) { bh_make_directory(target) }
     try SystemCall.make("keep the module reachable", on: target) { bh_bind_read_only("/proc/self/fd", target) }
     return "\(descriptorsPath)/\(descriptor)"

@@ -12,7 +12,9 @@ public struct WorkerSandbox {
     /// The most linear memory that the guest may have, in bytes.
     public var guestMemory: UInt64
     /// What the engine, the module's data and our own buffers may have on top, in bytes.
-    public var headroom: UInt64 = 128 << 20
+    public var headroom = defaultHeadroom
+    /// That of every worker.
+    public static let defaultHeadroom: UInt64 = 128 << 20
     /// Whom to become where the worker runs as the host's root.
     public var unprivilegedID: UInt32 = 65_534
     /// The compiled module, or nil for a sandbox in which no file at all can be opened. The file itself has to be readable
@@ -59,8 +61,14 @@ public struct WorkerSandbox {
     layers.append(
       .of(.emptyRoot) { () throws(SystemError) in
         try EmptyRoot.enter(configuration.module.map { .file($0) } ?? .nothing, path: &path)
-        return path.isEmpty ? "empty and read-only" : "empty and read-only but for \(path)"
+        return configuration.module == nil ? "empty and read-only" : "empty and read-only but for the module"
       })
+    layers.append(
+      .of(.noUserNamespaces) { () throws(SystemError) in
+        try EmptyRoot.forbidUserNamespaces(path: &path)
+        return "its root is below that of its mount namespace"
+      })
+    if configuration.module == nil { path = "" }
 
     layers += SandboxStep.credentials(identity)
     layers.append(SandboxStep.limits(limits(configuration)))

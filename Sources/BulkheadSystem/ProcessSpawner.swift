@@ -183,7 +183,23 @@ public enum ProcessSpawner {
     layers.append(LayerReport(layer: .session, holds: true, why: "its own, without a terminal"))
     layers.append(controlGroup(request, spawned))
     layers.append(score(request, spawned))
+    layers.append(userNamespaces(request, spawned, hasOwn: obtained.contains(.user)))
+    for index in layers.indices { layers[index].evidence = .outside }
     return layers
+  }
+
+  private static func userNamespaces(_ request: SpawnRequest, _ spawned: bh_spawned, hasOwn: Bool) -> LayerReport {
+    guard hasOwn else {
+      let why = request.namespaces.contains(.user) ? "it has none of its own to forbid them in" : "not asked for"
+      return LayerReport(layer: .noUserNamespaces, holds: false, why: why)
+    }
+    guard spawned.user_namespaces_error == 0 else {
+      let error = SystemError(
+        operation: SpawnStep.userNamespaces.operation, subject: "it", code: spawned.user_namespaces_error,
+        advice: "/proc/sys has to be writable")
+      return LayerReport(layer: .noUserNamespaces, holds: false, why: "\(error)")
+    }
+    return LayerReport(layer: .noUserNamespaces, holds: true, why: "max_user_namespaces is 0 in its own")
   }
 
   private static func controlGroup(_ request: SpawnRequest, _ spawned: bh_spawned) -> LayerReport {

@@ -38,6 +38,7 @@ public enum SpawnStep: Int32, Sendable, CaseIterable {
   case exec = 13
   case controlGroup = 14
   case oomScore = 15
+  case userNamespaces = 16
 
   /// What the step does, so that it follows "cannot".
   var operation: String {
@@ -57,6 +58,7 @@ public enum SpawnStep: Int32, Sendable, CaseIterable {
     case .exec: "execute"
     case .controlGroup: "place in its control group"
     case .oomScore: "set the oom score of"
+    case .userNamespaces: "forbid further user namespaces in that of"
     }
   }
 }

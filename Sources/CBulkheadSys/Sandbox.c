@@ -125,13 +125,22 @@ int64_t bh_pivot_root_here(void) {
   return result(chdir("/"));
 }
 
+int64_t bh_change_root(const char *path) {
+  if (chroot(path) < 0) return -(int64_t)errno;
+  return result(chdir("/"));
+}
+
 int64_t bh_make_file(const char *path) {
   int fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0444);
   if (fd < 0) return -(int64_t)errno;
   return result(close(fd));
 }
 
-int64_t bh_make_directory(const char *path) { return result(mkdir(path, 0555)); }
+int64_t bh_make_directory(const char *path) {
+  if (mkdir(path, 0555) < 0) return -(int64_t)errno;
+  // Whatever the umask: the process becomes somebody else, who has to get through.
+  return result(chmod(path, 0555));
+}
 int64_t bh_change_directory(const char *path) { return result(chdir(path)); }
 int64_t bh_read_link(const char *path, char *buffer, size_t room) { return result(readlink(path, buffer, room)); }
 

@@ -62,6 +62,18 @@ static void child_fail(int failure_write, int step, int error) {
   for (;;) syscall(SYS_exit_group, 127);
 }
 
+/// Lets nobody make a user namespace inside the child's own: whoever makes one has every right in it, and with them the
+/// larger part of the kernel to try. 0 or the errno.
+static int forbid_user_namespaces(const struct bh_spawn *request) {
+  if (request->fail_step == BH_SPAWN_USER_NAMESPACES) return request->fail_error;
+  // The file is the bound of the namespace that opens it.
+  int fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/sys/user/max_user_namespaces", O_WRONLY | O_CLOEXEC, 0);
+  if (fd < 0) return errno;
+  int error = syscall(SYS_write, fd, "0", 1) == 1 ? 0 : errno;
+  syscall(SYS_close, fd);
+  return error;
+}
+
 static void child_run(struct child child) __attribute__((noreturn));
 static void child_run(struct child child) {
   const struct bh_spawn *request = child.request;
@@ -93,6 +105,13 @@ static void child_run(struct child child) {
   } while (count < 0 && errno == EINTR);
   if (count == 0) errno = ECHILD;
   STEP(BH_SPAWN_RELEASE, count == 1);
+
+  if ((request->namespaces & CLONE_NEWUSER) != 0) {
+    int error = forbid_user_namespaces(request);
+    // Not the end of it: the parent reads on, and the child has another way.
+    struct failure note = {.step = BH_SPAWN_USER_NAMESPACES, .error = error};
+    if (error != 0) syscall(SYS_write, failure_write, &note, sizeof(note));
+  }
 
   STEP(BH_SPAWN_SESSION, syscall(SYS_setsid) >= 0);
   // A child that keeps no directory keeps no mount busy.
@@ -304,9 +323,12 @@ int64_t bh_spawn_process(const struct bh_spawn *request, struct bh_spawned *spaw
       pthread_sigmask(SIG_SETMASK, &mask, NULL);
 
       struct failure failure;
+      int is_note;
       do {
         count = read(failures[0], &failure, sizeof(failure));
-      } while (count < 0 && errno == EINTR);
+        is_note = count == (ssize_t)sizeof(failure) && failure.step == BH_SPAWN_USER_NAMESPACES;
+        if (is_note) spawned->user_namespaces_error = failure.error;
+      } while (is_note || (count < 0 && errno == EINTR));
       // End-of-file: exec closed the pipe.
       if (count != 0) {
         int whole = count == (ssize_t)sizeof(failure);

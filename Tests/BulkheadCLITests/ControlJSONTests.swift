@@ -21,7 +21,7 @@ import Testing
     #expect(
       try Self.text(worker) == """
         {"callbacks":2,"currentCallback":null,"deadlines":null,\
-        "isolation":[{"holds":true,"layer":"seccomp","why":"x"}],"memoryBytes":null,"oldFront":null,"pid":1,\
+        "isolation":[{"evidence":"word","holds":true,"layer":"seccomp","why":"x"}],"memoryBytes":null,"oldFront":null,"pid":1,\
         "plugin":"a","pssBytes":null,"role":null,"state":"ready","uptimeSeconds":1.5}
         """)
     #expect(

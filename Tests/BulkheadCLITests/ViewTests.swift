@@ -137,7 +137,11 @@ import Testing
         timing  12345  starting  -           59s       1000      -  1/2        -
 
         timing: without landlock: this kernel has none (ENOSYS)
+        by the workers' word alone: landlock, seccomp
         """)
+    var seen = whole
+    for index in seen.isolation.indices { seen.isolation[index].evidence = .outside }
+    #expect(!(try Self.table.show(WorkersResponse(workers: [seen])).contains("word alone")))
     #expect(
       try Self.table.show(WorkersResponse(workers: [lacking, lacking])).hasSuffix(
         "\nall workers: without landlock: this kernel has none (ENOSYS)"))

@@ -59,7 +59,7 @@ import Testing
     }
     #expect(telemetry.memoryLimit > CrashPolicy().memoryLimit)
     let untrusted = try #require(policies["untrusted"]?.policy)
-    #expect(untrusted.isolation.required == IsolationLayer.allCases)
+    #expect(untrusted.isolation.required == IsolationLayer.requiredByAll)
     #expect(untrusted.cpuPercent == 50)
     #expect(!untrusted.exhaustion.retries)
     #expect(untrusted.budget.restarts == 5)
@@ -106,6 +106,9 @@ import Testing
       renewals: 25
       spare: {keep: 28s, most: 3}
       overload: open
+      vms: 7
+      slow: 29ms
+      wasmFeatures: [gc, tailCalls, gc]
       """
     ])
     var expected = CrashPolicy(
@@ -138,11 +141,14 @@ import Testing
     expected.renewals = 25
     expected.spare = .init(keep: .seconds(28), most: 3)
     expected.overload = .open
+    expected.virtualMachines = .shared(7)
+    expected.slow = .milliseconds(29)
+    expected.wasmFeatures = [.tailCalls, .gc]
     #expect(try tree.load().policies["p"]?.policy == expected)
   }
 
   static let layers: String = {
-    let names = IsolationLayer.allCases.map(\.rawValue)
+    let names = IsolationLayer.allCases.map(\.rawValue) + ["all"]
     return names.dropLast().joined(separator: ", ") + " or " + (names.last ?? "")
   }()
 
@@ -194,6 +200,12 @@ import Testing
       "isolation: {required: [secomp]}",
       "2:24: isolation.required[0]: must be \(Self.layers), not 'secomp'; did you mean 'seccomp'?"
     ),
+    (
+      "wasmFeatures: [tailCall]",
+      "2:16: wasmFeatures[0]: must be tailCalls, exceptions, functionReferences, gc, relaxedSimd, wideArithmetic or "
+        + "customPageSizes, not 'tailCall'; did you mean 'tailCalls'?"
+    ),
+    ("wasmFeatures: all", "2:15: wasmFeatures: must be a list of features, not a string"),
     ("isolation: {required: some}", "2:23: isolation.required: must be a list of layers, or 'all', not a string"),
     (
       "isolation: {seccomp: ../x}",

@@ -7,8 +7,8 @@ import Testing
 /// Every layer of the sandbox but the filter, each seen from inside with the filter open. A layer that is missing fails
 /// these tests: a sandbox that could not be tested must never pass for one that works.
 @Suite struct LayerTests {
-  /// What is there for who asks for it alone; see `LayerProofTests`.
-  private let asked: Set<IsolationLayer> = [.cgroup, .oomScore]
+  /// What is there for who asks for it alone, or in more than one way; see `LayerProofTests`.
+  private let asked: Set<IsolationLayer> = [.cgroup, .oomScore, .noUserNamespaces]
 
   @Test(arguments: [Probe.Module.file, .memory]) func everyLayerHolds(_ module: Probe.Module) throws {
     let outcome = try Probe.run(["layers"], module: module)
@@ -95,6 +95,7 @@ import Testing
     ("enter the empty root", "emptyRoot"),
     ("make the empty root the root", "emptyRoot"),
     ("make the empty root read-only", "emptyRoot"),
+    ("enter a root below that of the mount namespace", "noUserNamespaces"),
     ("count the supplementary groups", "supplementaryGroups"),
     ("drop the capabilities", "capabilities"),
     ("read the capabilities", "capabilities"),
@@ -152,7 +153,7 @@ import Testing
       #expect(outcome["root\(path)"] == "\(-ENOENT)", "\(path)")
     }
     #expect(outcome["root-read-only"] == "true")
-    #expect(outcome["root-inodes"] == "2")
+    #expect(outcome["root-inodes"] == "3")
     #expect(outcome["root-write"].flatMap { Int32($0) }.map { $0 < 0 } == true)
     #expect(outcome["network-datagram"] == "\(-ENETUNREACH)")
     // Landlock since ABI 4, the namespace before.

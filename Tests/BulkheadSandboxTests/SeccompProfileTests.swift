@@ -3,7 +3,7 @@ import Foundation
 import Testing
 
 @Suite struct SeccompProfileTests {
-  static let shipped = ["worker.json", "compiler.json"]
+  static let shipped = ["worker.json", "worker-load.json", "compiler.json"]
 
   @Test(arguments: shipped) func aShippedProfileKillsByDefaultAndCompiles(_ name: String) throws {
     let contents = try String(contentsOf: Probe.policies.appendingPathComponent(name), encoding: .utf8)

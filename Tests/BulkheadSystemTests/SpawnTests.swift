@@ -47,7 +47,7 @@ import Testing
     request.controlGroup = ControlGroupPlacement(isWhole: true, why: "")
     request.required = [.cgroup, .oomScore]
     switch step {
-    case .setgroups, .uidMap, .gidMap:
+    case .setgroups, .uidMap, .gidMap, .userNamespaces:
       let child = try ProcessSpawner.spawn(request)
       #expect(try child.wait() == .exited(code: 0))
     default:
@@ -74,6 +74,18 @@ import Testing
     #expect(report.why.contains("map of /bin/sh: operation not permitted (EPERM)"))
     let mount = try #require(child.layers.first { $0.layer == .mountNamespace })
     #expect(mount.holds == (geteuid() == 0))
+  }
+
+  @Test func furtherUserNamespacesThatCannotBeForbiddenAreReported() throws {
+    var request = Shell.request("exit 3")
+    request.namespaces = .all
+    request.failingStep = (.userNamespaces, EROFS)
+    let child = try ProcessSpawner.spawn(request)
+    #expect(try child.wait() == .exited(code: 3), "it runs all the same")
+    let report = try #require(child.layers.first { $0.layer == .noUserNamespaces })
+    #expect(!report.holds)
+    #expect(report.evidence == .outside)
+    #expect(report.why.hasPrefix("cannot forbid further user namespaces in that of it: "), "\(report.why)")
   }
 
   /// Version 1 for one controller and version 2 for another: the birth into a group of the one says nothing to the other.
@@ -157,7 +169,8 @@ import Testing
     let (text, layers) = try Shell.output(request)
     #expect(text == "500\n")
     #expect(
-      layers.first { $0.layer == .oomScore } == LayerReport(layer: .oomScore, holds: true, why: "oom_score_adj 500"))
+      layers.first { $0.layer == .oomScore }
+        == LayerReport(layer: .oomScore, holds: true, why: "oom_score_adj 500", evidence: .outside))
   }
 
   @Test func aKernelWithoutClone3StartsProcessesAllTheSame() throws {

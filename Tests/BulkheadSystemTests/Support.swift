@@ -115,6 +115,7 @@ enum SpawnStepTexts {
     case .exec: "execute"
     case .controlGroup: "place in its control group"
     case .oomScore: "set the oom score of"
+    case .userNamespaces: "forbid further user namespaces in that of"
     }
   }
 }

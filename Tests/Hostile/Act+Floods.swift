@@ -175,6 +175,9 @@ extension Act {
       RawDescriptor.close(ChildDescriptor.Worker.liveness)
       channel.sleep()
     },
+    // It has done its worst before it served.
+    "steal-rings": Act { channel in channel.serve { _, _ in false } },
+    "unsealed": Act { channel in channel.sleep() },
     // It takes nothing from its ring.
     "hold-ring": Act { channel in channel.sleep() },
     // It answers after everybody has given up.

@@ -23,6 +23,7 @@ enum Hostile {
     signal(SIGUSR1, SIG_IGN)
     RawDescriptor.close(ChildDescriptor.bootstrap)
 
+    if name == "steal-rings" { stealRings() }
     let channel: RawChannel
     do {
       var sandbox = WorkerSandbox.Configuration(guestMemory: bootstrap.memoryLimit)
@@ -32,6 +33,14 @@ enum Hostile {
       send(.isolation(layers(bootstrap.layers, entered.layers)))
       channel = try RawChannel(bootstrap)
       let doorbells = (0..<Int32(clamping: bootstrap.eventLoops)).map { ChildDescriptor.Worker.firstDoorbell + $0 }
+      if name == "unsealed" {
+        // It lies: no filter is loaded.
+        let claim = LayerReport(layer: .seccomp, holds: true, why: "60 instructions")
+        send(.isolation(layers(bootstrap.layers, entered.layers + [claim])))
+        send(.ready)
+        act(channel)
+      }
+      guard WorkerSandbox.beginLoading(seccomp: bootstrap.loadingProgram).holds else { fail("no first filter") }
       let isSealed = entered.finish(
         keeping: [ChildDescriptor.standardError, ChildDescriptor.report, ChildDescriptor.Worker.liveness] + doorbells,
         seccomp: bootstrap.seccompProgram)
@@ -42,6 +51,25 @@ enum Hostile {
     }
     send(.ready)
     act(channel)
+  }
+
+  private static let thefts = 40
+
+  /// What a guest that has escaped could try while its worker may make any system call: to take back what it rings, and to
+  /// have the front wait for it.
+  private static func stealRings() {
+    let bell = ChildDescriptor.Worker.firstDoorbell
+    let flags = fcntl(bell, F_GETFL)
+    _ = fcntl(bell, F_SETFL, flags & ~O_NONBLOCK)
+    var stolen = 0
+    for _ in 0..<thefts {
+      var ring: UInt64 = 1
+      _ = Glibc.write(bell, &ring, 8)
+      if Glibc.read(bell, &ring, 8) == 8 { stolen += 1 }
+      usleep(20_000)
+    }
+    _ = fcntl(bell, F_SETFL, flags)
+    send(.log(level: .info, stream: "", message: "took back \(stolen) of \(thefts) rings"))
   }
 
   private static func layers(_ outer: [LayerReport], _ own: [LayerReport]) -> [LayerReport] {

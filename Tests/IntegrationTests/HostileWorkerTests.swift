@@ -40,6 +40,7 @@ import Testing
     Row("frame-flood", .protocolViolation, isProvoked: false),
     Row("stderr-flood", .protocolViolation, isProvoked: false),
     Row("report-garbage", .protocolViolation, isProvoked: false),
+    Row("unsealed", .protocolViolation, isProvoked: false),
     Row("desert", .protocolViolation, isProvoked: false), Row("hang", .deadline), Row("hang-idle", .deadline),
     Row("hang-other", .deadline), Row("hang-future", .deadline),
     Row("hold-ring", .deadline), Row("late", .deadline),
@@ -89,6 +90,38 @@ import Testing
     let grown = try hostile.frontMemory() - before
     #expect(grown < Self.memoryBound, "the front has grown by \(grown >> 10) KiB")
     #expect(bulkhead.logText.count < 4 << 20, "what it says is bounded too")
+  }
+
+  /// Each side of a doorbell is an open file of its own.
+  @Test func aWorkerCannotTakeItsRingsBackNorHaveTheFrontWaitForThem() throws {
+    let hostile = try HostileWorker("steal-rings")
+    defer { hostile.remove() }
+    let bulkhead = hostile.bulkhead
+    let load = Load(port: bulkhead.port, connections: 4) { answer in
+      answer.status == 200 && answer.header("x-bench-response") != nil ? nil : "\(answer)"
+    }
+    try bulkhead.wait("it has tried") { bulkhead.logText.contains(" of 40 rings") }
+    let (failures, counts) = load.finish()
+    #expect(failures.isEmpty, "\(failures) of \(counts)")
+    expectPrompt(load, beside: "steal-rings")
+    #expect(bulkhead.logText.contains("took back 0 of 40 rings"))
+    let worker = try #require(try bulkhead.workers().first { $0.plugin == "hostile" })
+    let front = try #require(try bulkhead.status().front.pid)
+    func end(_ pid: Int32, _ number: String) -> (file: String, flags: String) {
+      let info = (try? String(contentsOfFile: "/proc/\(pid)/fdinfo/\(number)", encoding: .utf8)) ?? ""
+      let flags = info.split(separator: "\n").first { $0.hasPrefix("flags:") }?.split(whereSeparator: \.isWhitespace)
+        .last
+      return (
+        (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(pid)/fd/\(number)")) ?? "",
+        String(flags ?? "")
+      )
+    }
+    let bell = end(worker.pid, "9")
+    #expect(bell.file.hasPrefix("pipe:"))
+    #expect(bell.flags.hasSuffix("1"), "for writing alone: \(bell.flags)")
+    let ends = try FileManager.default.contentsOfDirectory(atPath: "/proc/\(front)/fd").map { end(front, $0) }
+      .filter { $0.file == bell.file }
+    #expect(ends.count == 1 && ends.allSatisfy { $0.flags.hasSuffix("0") }, "for reading alone: \(ends)")
   }
 
   /// Questions that an honest worker may ask too, words without end, and edits that are refused: the front is not hurt.

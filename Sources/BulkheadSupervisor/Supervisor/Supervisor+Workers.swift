@@ -186,7 +186,7 @@ extension Supervisor {
     // What it says of its sandbox holds from the start to the end, or it is not to be believed.
     case .isolation(let layers): if worker.state == .starting { worker.isolation = layers }
     case .ready:
-      if refuseUnconfined(worker) { return }
+      if killLiar(worker) || refuseUnconfined(worker) { return }
       worker.saidReady = true
       ready(worker)
     case .tickPeriod(let milliseconds):
@@ -218,6 +218,7 @@ extension Supervisor {
     handle(.ready(worker.number), worker.plugin)
     reloadNoticed(.ready, worker.plugin)
     armRecycling()
+    armVerification()
   }
 
   /// Says which layers of the sandbox are missing, once for each set of them.

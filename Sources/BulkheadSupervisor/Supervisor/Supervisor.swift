@@ -104,6 +104,9 @@ final class Supervisor {
   var startQueueIsWatched = false
   var watchTimer: TimerQueue.Token?
   var recyclingTimer: TimerQueue.Token?
+  var verificationTimer: TimerQueue.Token?
+  /// This process, as the kernel sees it: what its children are compared with.
+  let ownStatus = ProcessStatus(of: "self")
   var metrics = MetricsCollection()
   var journal = EventJournal()
   /// Of each plugin that has crashed, by its name: a reload does not change them.

@@ -50,6 +50,8 @@ final class WorkerRuntime {
   var hasSaidWhy = false
   /// What it reported of its sandbox.
   var isolation: [LayerReport] = []
+  /// What was seen of its sandbox from outside.
+  var findings: [IsolationLayer: WorkerVerification.Finding] = [:]
   /// The period of its ticks in milliseconds, 0 for none.
   var tickPeriod: UInt32 = 0
   var watch = CallbackWatch()
@@ -127,9 +129,17 @@ final class WorkerRuntime {
   }
 
   /// Its sandbox: what the supervisor knows because it made the process, then what the worker reported.
+  var reports: [LayerReport] {
+    // Two ways lead to this one layer: what bounds the namespace, and what the worker does to its root.
+    let hasOtherWay = isolation.contains { $0.layer == .noUserNamespaces && $0.holds }
+    let made = child.layers.filter { $0.holds || $0.layer != .noUserNamespaces || !hasOtherWay }
+    let known = Set(made.map(\.layer))
+    return made + isolation.filter { !known.contains($0.layer) && $0.layer != .uid }
+  }
+
+  /// Its sandbox: what was said of it, corrected by what was seen.
   var layers: [LayerReport] {
-    let own = Set(child.layers.map(\.layer))
-    let all = child.layers + isolation.filter { !own.contains($0.layer) }
+    let all = WorkerVerification.merge(reports, findings).reports
     return IsolationLayer.allCases.compactMap { layer in all.first { $0.layer == layer } }
   }
 

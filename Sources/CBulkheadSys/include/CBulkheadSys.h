@@ -129,6 +129,7 @@ enum bh_spawn_step {
   BH_SPAWN_EXEC = 13,
   BH_SPAWN_CGROUP = 14,
   BH_SPAWN_OOM_SCORE = 15,
+  BH_SPAWN_USER_NAMESPACES = 16,
 };
 
 struct bh_spawn {
@@ -175,6 +176,8 @@ struct bh_spawned {
   /// The errno by which it runs outside its control group, or without its score; else 0.
   int cgroup_error;
   int oom_score_error;
+  /// The errno by which further user namespaces can be made in the child's own; 0 where they cannot, or it has none.
+  int user_namespaces_error;
 };
 
 /// Starts a process. The child does only what is async-signal-safe between clone and exec.
@@ -217,6 +220,8 @@ int64_t bh_mount(const char *source, const char *target, const char *type, uint6
 /// Binds the file or directory at `source` over `target`, read-only, without set-id and devices.
 int64_t bh_bind_read_only(const char *source, const char *target);
 int64_t bh_pivot_root_here(void);
+/// Makes a directory the root of the process, and its working directory.
+int64_t bh_change_root(const char *path);
 int64_t bh_make_file(const char *path);
 int64_t bh_make_directory(const char *path);
 int64_t bh_change_directory(const char *path);
