@@ -22,7 +22,7 @@ import Testing
 
   @Test func theRequestAfterACrashIsFilteredByTheStandbyAndAnotherOneFollows() throws {
     let bulkhead = try Self.instance("standby: 1\n" + Self.ample)
-    for _ in 1...5 {
+    for round in 1...5 {
       try bulkhead.wait("one serves and one stands by") {
         try Self.workers(bulkhead, .serving).count == 1 && Self.workers(bulkhead, .standby).count == 1
       }
@@ -33,6 +33,8 @@ import Testing
       try bulkhead.wait("the standby serves") {
         try Self.workers(bulkhead, .serving).map(\.pid) == [standby.pid]
       }
+      // What follows from the fourth crash of one kind is counted alone.
+      guard round <= 3 else { continue }
       let events = try bulkhead.decode(EventsResponse.self, ControlPaths.events(after: 0, wait: 0)).events
       #expect(events.count { $0.kind == .standbyServes && $0.pid == standby.pid } == 1, "\(events)")
     }
