@@ -82,8 +82,22 @@ struct CrashPolicyDecoder {
     }
     reader.set(\.startDeadline, section["startDeadline"]) { $0.duration(.milliseconds(10)...hour) }
     reader.set(\.grace, section["grace"]) { $0.duration(.zero...Duration.seconds(60)) }
-    reader.set(\.admissionWait, section["admissionWait"]) { $0.duration(.zero...hour) }
+    decodeAdmissionWait(section["admissionWait"], &reader)
     reader.set(\.stability, section["stability"]) { $0.duration(.milliseconds(100)...day) }
+  }
+
+  /// One time for all, or one by what streams see of a failure.
+  private static func decodeAdmissionWait(_ field: Field?, _ reader: inout Reader) {
+    guard let field else { return }
+    if case .mapping = field.value.content {
+      guard let waits = field.section(["open", "close"]) else { return }
+      reader.set(\.admissionWait.open, waits["open"]) { $0.duration(.zero...hour) }
+      reader.set(\.admissionWait.close, waits["close"]) { $0.duration(.zero...hour) }
+    } else if let wait = field.duration(.zero...hour) {
+      reader.effective.policy.admissionWait = .init(wait)
+      let origin = PolicyOrigin(speaker: reader.speaker, location: field.location)
+      for key in ["open", "close"] { reader.effective.origins["\(reader.key(field)).\(key)"] = origin }
+    }
   }
 
   private static func decodeRestarts(_ section: Section, _ reader: inout Reader) {

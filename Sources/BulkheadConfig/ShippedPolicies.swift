@@ -50,7 +50,9 @@ public enum ShippedPolicies {
       configure: none
     startDeadline: 5s
     grace: 250ms
-    admissionWait: 1s
+    admissionWait:
+      open: 20ms
+      close: 1s
 
     # What follows a failure.
     restart: always

@@ -132,6 +132,22 @@ public struct CrashPolicy: Hashable, Sendable {
     }
   }
 
+  /// How long a stream waits for a worker, by what it sees of a failure.
+  public struct AdmissionWait: Hashable, Sendable {
+    /// Where it would go on without the plugin.
+    public var open: Duration
+    /// Where it would end; also for room in a worker that there is, whatever it would see.
+    public var close: Duration
+
+    public init(open: Duration = .milliseconds(20), close: Duration = .seconds(1)) {
+      self.open = open
+      self.close = close
+    }
+
+    /// The same for both.
+    public init(_ both: Duration) { self.init(open: both, close: both) }
+  }
+
   /// What a client is told where the plugin's failure closes its request.
   public struct FailAnswer: Hashable, Sendable {
     /// 400 to 599.
@@ -183,7 +199,7 @@ public struct CrashPolicy: Hashable, Sendable {
   /// The time from the interrupt of a stuck worker to its SIGKILL.
   public var grace: Duration
   /// The longest that a stream waits for a ready worker.
-  public var admissionWait: Duration
+  public var admissionWait: AdmissionWait
   /// The most linear memory that the guest may have.
   public var memoryLimit: ByteCount
   public var backoff: Backoff
@@ -230,7 +246,7 @@ public struct CrashPolicy: Hashable, Sendable {
 
   public init(
     name: String = "default", callbackDeadline: Duration = .milliseconds(100), startDeadline: Duration = .seconds(5),
-    grace: Duration = .milliseconds(250), admissionWait: Duration = .seconds(1),
+    grace: Duration = .milliseconds(250), admissionWait: AdmissionWait = AdmissionWait(),
     memoryLimit: ByteCount = .mebibytes(64), backoff: Backoff = Backoff(), budget: Budget = Budget(),
     stability: Duration = .seconds(30), logLinesPerSecond: UInt32 = 100
   ) {

@@ -34,6 +34,9 @@ public enum FrontCommand: Equatable, Sendable {
   case discardChain(generation: UInt32)
   /// Write the access log to the descriptor that comes with it from now on: its file was opened again.
   case reopenAccessLog
+  /// While the plugin has no worker, nor one that starts: when the next one is started, on CLOCK_MONOTONIC in ns; 0 where that is
+  /// not known, or is over. Nobody waits for a start that comes too late.
+  case nextStart(plugin: UInt32, due: UInt64)
 
   private enum Kind: UInt8 {
     case addWorker = 1
@@ -46,11 +49,16 @@ public enum FrontCommand: Equatable, Sendable {
     case handOver = 33
     case ping = 50
     case reopenAccessLog = 60
+    case nextStart = 70
   }
 
   public func encoded() -> [UInt8] {
     var writer = WireWriter(capacity: 64)
     switch self {
+    case .nextStart(let plugin, let due):
+      writer.u8(Kind.nextStart.rawValue)
+      writer.u32(plugin)
+      writer.u64(due)
     case .reopenAccessLog:
       writer.u8(Kind.reopenAccessLog.rawValue)
     case .accept:
@@ -105,6 +113,8 @@ public enum FrontCommand: Equatable, Sendable {
     switch kind {
     case .accept: self = .accept
     case .reopenAccessLog: self = .reopenAccessLog
+    case .nextStart:
+      self = .nextStart(plugin: try reader.u32("nextStart.plugin"), due: try reader.u64("nextStart.due"))
     case .handOver:
       self = .handOver(milliseconds: try reader.u32("handOver.milliseconds"))
     case .addWorker:

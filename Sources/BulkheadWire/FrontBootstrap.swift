@@ -84,7 +84,7 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var callbackDeadline: UInt32
     /// What holds instead, by the callback's class.
     public var deadlines = Deadlines()
-    /// The longest that a stream waits for a ready worker.
+    /// The longest that a stream waits for a ready worker, or for room in one.
     public var admissionWait: UInt32
     /// Whether a worker replaces a VM that ended by a fresh one, and lives on.
     public var renews = false
@@ -100,6 +100,8 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var overload = OverloadStrategy.close
     /// It may ask for something of a stream after it has let the request's headers pass; see `KeptBytes`.
     public var keepsStreams = true
+    /// The same for a ready worker where a stream that it fails goes on without it.
+    public var openAdmissionWait: UInt32
     public init(
       name: String, failStrategy: FailStrategy, callbacks: CallbackSet, callbackDeadline: UInt32, admissionWait: UInt32
     ) {
@@ -108,6 +110,7 @@ public struct FrontBootstrap: Equatable, Sendable {
       self.callbacks = callbacks
       self.callbackDeadline = callbackDeadline
       self.admissionWait = admissionWait
+      openAdmissionWait = admissionWait
     }
   }
 
@@ -265,6 +268,7 @@ public struct FrontBootstrap: Equatable, Sendable {
       writer.u32(plugin.number ?? .max)
       writer.u8(plugin.overload.code)
       writer.bool(plugin.keepsStreams)
+      writer.u32(plugin.openAdmissionWait)
     }
     for time in [timeouts.headerRead, timeouts.idle, timeouts.upstreamConnect, timeouts.upstreamResponse] {
       writer.u32(time)
@@ -363,6 +367,7 @@ public struct FrontBootstrap: Equatable, Sendable {
       }
       plugin.overload = overload
       plugin.keepsStreams = try reader.bool("plugin.keepsStreams")
+      plugin.openAdmissionWait = try reader.u32("plugin.openAdmissionWait")
       return plugin
     }
     timeouts = Timeouts()

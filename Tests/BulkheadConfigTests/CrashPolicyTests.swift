@@ -52,11 +52,13 @@ import Testing
     let telemetry = try #require(policies["telemetry"]?.policy)
     #expect(telemetry.failStrategy == .failOpen)
     #expect(telemetry.exhaustion.strategy == .failOpen)
-    #expect(telemetry.admissionWait == .zero)
     #expect(telemetry.overload == .open)
     for name in ["default", "auth", "fail-fast", "patient", "untrusted"] {
       #expect(policies[name]?.policy.overload == .close, "\(name)")
     }
+    #expect(telemetry.admissionWait == .init(.zero))
+    #expect(policies["default"]?.policy.admissionWait == .init(open: .milliseconds(20), close: .seconds(1)))
+    #expect(policies["auth"]?.policy.admissionWait == .init(.milliseconds(500)))
     #expect(telemetry.memoryLimit > CrashPolicy().memoryLimit)
     let untrusted = try #require(policies["untrusted"]?.policy)
     #expect(untrusted.isolation.required == IsolationLayer.requiredByAll)
@@ -113,7 +115,7 @@ import Testing
     ])
     var expected = CrashPolicy(
       name: "p", callbackDeadline: .milliseconds(1), startDeadline: .seconds(2), grace: .milliseconds(3),
-      admissionWait: .milliseconds(4), memoryLimit: .mebibytes(1),
+      admissionWait: .init(.milliseconds(4)), memoryLimit: .mebibytes(1),
       backoff: .init(initial: .milliseconds(5), factor: 6, maximum: .seconds(7), jitter: 24),
       budget: .init(restarts: 8, interval: .seconds(9), starts: 26, share: 27, cpu: nil), stability: .seconds(10),
       logLinesPerSecond: 11)

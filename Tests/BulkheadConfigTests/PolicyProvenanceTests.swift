@@ -82,6 +82,45 @@ import Testing
     #expect(policies["r"]?.policy == CrashPolicy(name: "r"))
   }
 
+  @Test func oneAdmissionWaitIsForAllStrategiesAndAMappingForEach() throws {
+    let tree = try Tree([
+      "policies/a.yaml": """
+      name: p
+      admissionWait: 300ms
+      ---
+      name: q
+      extends: p
+      admissionWait: {open: 0ms}
+      ---
+      name: r
+      admissionWait: {close: 2s}
+      """
+    ])
+    let policies = try tree.load().policies
+    #expect(policies["p"]?.policy.admissionWait == .init(.milliseconds(300)))
+    #expect(policies["q"]?.policy.admissionWait == .init(open: .zero, close: .milliseconds(300)))
+    #expect(policies["r"]?.policy.admissionWait == .init(open: .milliseconds(20), close: .seconds(2)))
+    let origins = origins(policies["q"], in: tree)
+    #expect(origins["admissionWait.open"] == "policy q, policies/a.yaml:6:23")
+    #expect(origins["admissionWait.close"] == "policy p, policies/a.yaml:2:16")
+    for (text, error) in [
+      ("{opn: 1s}", "policies/a.yaml:2:17: admissionWait.opn: unknown key; did you mean 'open'?"),
+      (
+        "{open: 2}",
+        "policies/a.yaml:2:23: admissionWait.open: must be a time with its unit, for example 250ms, 10s, 1m, "
+          + "not the number 2"
+      ),
+      (
+        "[1s]",
+        "policies/a.yaml:2:16: admissionWait: must be a time with its unit, for example 250ms, 10s, 1m, not a list"
+      ),
+      ("2h", "policies/a.yaml:2:16: admissionWait: must be from 0us to 1h, not 2h"),
+    ] {
+      let errors = try Tree(["policies/a.yaml": "name: a\nadmissionWait: \(text)\n"]).errors()
+      #expect(errors == [error])
+    }
+  }
+
   @Test func aCircleIsToldOnce() throws {
     let tree = try Tree([
       "policies/a.yaml": "name: a\nextends: b\n---\nname: b\nextends: c\n---\nname: c\nextends: a\n"

@@ -120,6 +120,7 @@ import Testing
     .pluginState(plugin: 5, state: .quarantined), .drain(milliseconds: 10_000),
     .ping(number: 9), .collectMetrics(number: 7), .prepareChain(generation: 8), .activateChain(generation: 9),
     .discardChain(generation: 10), .collectStatistics(number: 11), .reopenAccessLog,
+    .nextStart(plugin: 12, due: .max - 1),
   ]
   static let events: [FrontEvent] = [
     .serving, .workerFault(worker: 1, reason: .protocolViolation, detail: "x"), .workerGone(worker: 2),
@@ -203,6 +204,7 @@ import Testing
         name: "secure", isEcho: false, endpoints: ["[::1]:2"], isHTTP2: true,
         tls: .init(serverName: "app.test", authorities: [1], certificate: [2, 3], privateKey: [4])))
     front.plugins[0].vmID = "shared"
+    front.plugins[0].openAdmissionWait = 7
     front.plugins[0].callsInFlight = 3
     front.plugins[0].bufferBytes = 64 << 10
     front.plugins[0].failAnswer = .init(status: 403, body: "no")

@@ -208,7 +208,9 @@ extension Exchange {
   ) -> Step {
     let place = walk.stages[index].role.place
     let part = walk.isResponse ? AdmissionQueue.Part.responseBody : .requestBody
-    guard chain.hosts[place].wait(self, at: place, part, for: need) else { return fail(place, otherwise, .overload) }
+    if let refusal = chain.hosts[place].wait(self, at: place, part, for: need, otherwise) {
+      return fail(place, refusal.why, refusal.fault)
+    }
     walk.outstanding = .admission(stage: index)
     return .waits
   }
@@ -283,7 +285,7 @@ extension Exchange {
     else { return true }
     let bound = chain.hosts[place].settings.bufferBytes
     walk.outstanding = .nothing
-    walk.redispatches = Redispatches()
+    walk.redispatches.end(&waits)
     walk.seen(index, bound: bound)
     guard edit(outcome, of: place, in: walk.isResponse), spliceAll(outcome, place, in: walk) else {
       if case .goOn = fail(place, "its worker broke the protocol") { advance(walk) }
@@ -430,7 +432,7 @@ extension Exchange {
       walk.stages[index].role.place == place
     else { return }
     walk.outstanding = .nothing
-    if walk.redispatches.allows(fate, of: link.host) {
+    if walk.redispatches.allows(fate, of: link.host, &waits) {
       walk.takeBack(index)
       // Its other callback may have met another worker by now.
       if plugins[place].link === link { unmeet(place) }

@@ -69,7 +69,7 @@ extension Exchange {
   /// The plugin at `position` has said its word on the headers.
   func goOn() {
     awaiting = .nothing
-    redispatches = Redispatches()
+    redispatches.end(&waits)
     let stream = streamID
     switch phase {
     case .requestChain:
@@ -104,7 +104,9 @@ extension Exchange {
 
   /// Waits for a worker, or for room on its ring, up to the admission wait.
   private func wait(_ host: PluginHost, for need: AdmissionQueue.Need, _ otherwise: String) -> Step {
-    guard host.wait(self, at: position, .headers, for: need) else { return fail(position, otherwise, .overload) }
+    if let refusal = host.wait(self, at: position, .headers, for: need, otherwise) {
+      return fail(position, refusal.why, refusal.fault)
+    }
     awaiting = .admission
     deadline = 0
     return .waits
@@ -381,7 +383,7 @@ extension Exchange {
     guard case .callback(let awaited, let number) = awaiting, awaited === link, number == sequence, place == position
     else { return }
     awaiting = .nothing
-    if redispatches.allows(fate, of: link.host) {
+    if redispatches.allows(fate, of: link.host, &waits) {
       if plugins[place].link === link { unmeet(place) }
       callAgain()
     } else {
@@ -456,7 +458,7 @@ extension Exchange {
           + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
     }
     if host.goesOn(after: fault), !holdsWhatIsLost(place) {
-      redispatches = Redispatches()
+      redispatches.end(&waits)
       return .goOn
     }
     // The response callbacks of the plugins behind this one in the walk still run.

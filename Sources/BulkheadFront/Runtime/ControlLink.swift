@@ -95,6 +95,7 @@ final class ControlLink: Sendable {
     case .success(.workerReady(let worker)): group.workerReady(worker)
     case .success(.retireWorker(let worker)): group.retireWorker(worker)
     case .success(.pluginState(let plugin, let state)): group.setPlugin(plugin, state)
+    case .success(.nextStart(let plugin, let due)): group.setNextStart(plugin, due)
     case .success(.drain(let milliseconds)): onDrain(milliseconds)
     case .success(.accept): onAccept()
     case .success(.handOver(let milliseconds)): onHandOver(milliseconds)

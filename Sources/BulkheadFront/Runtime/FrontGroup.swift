@@ -115,6 +115,10 @@ final class FrontGroup: Sendable {
     onEachLoop { loop in loop.host(plugin)?.setState(new) }
   }
 
+  func setNextStart(_ plugin: UInt32, _ due: UInt64) {
+    onEachLoop { loop in loop.host(plugin)?.setNextStart(due) }
+  }
+
   /// One loop found a worker at fault: the others stop using it.
   func condemn(worker: UInt64, reason: ExitReason, except origin: FrontLoop) {
     for loop in loops where loop !== origin {

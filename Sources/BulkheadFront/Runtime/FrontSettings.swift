@@ -9,8 +9,9 @@ struct FrontSettings: Sendable {
     var strategy: FailStrategy
     var callbacks: CallbackSet
     var deadlines: CallbackDeadlines
-    /// ns.
-    var admissionWait: UInt64
+    /// ns; the first one where a failure closes the stream, and for room in a worker that there is.
+    private var admissionWait: UInt64
+    private var openAdmissionWait: UInt64
     /// The most of a body that its callback may hold back.
     var bufferBytes: Int
     /// What a client is told where a failure closes its request; no body: a line that names the plugin and why.
@@ -47,6 +48,7 @@ struct FrontSettings: Sendable {
       callbacks = plugin.callbacks
       deadlines = CallbackDeadlines(plugin)
       admissionWait = UInt64(plugin.admissionWait) * 1_000_000
+      openAdmissionWait = UInt64(plugin.openAdmissionWait) * 1_000_000
       bufferBytes = Int(plugin.bufferBytes)
       callsInFlight = Int(plugin.callsInFlight)
       failStatus = Int(plugin.failAnswer.status)
@@ -62,6 +64,14 @@ struct FrontSettings: Sendable {
       overload = plugin.overload
       keepsStreams = plugin.keepsStreams
     }
+
+    /// The longest that a stream waits for a ready worker where a failure means this: ns.
+    func wait(forWorkerUnder strategy: FailStrategy) -> UInt64 {
+      strategy == .failOpen ? openAdmissionWait : admissionWait
+    }
+
+    /// The longest that it waits for room in a worker that there is: ns. The plugin is not down then, whatever the strategy.
+    var waitForRoom: UInt64 { admissionWait }
   }
 
   var bootstrap: FrontBootstrap

@@ -69,6 +69,7 @@ final class Exchange: PluginStream {
   /// Whether any of `plugins` is not as a stream begins: it was met, or it failed the stream unmet.
   var hasMetPlugins = false
   var redispatches = Redispatches()
+  var waits = WaitAllowance()
 
   let request = HeaderMap()
   let response = HeaderMap()
@@ -188,6 +189,7 @@ final class Exchange: PluginStream {
       propertyVersion = 0
     }
     redispatches = Redispatches()
+    waits = WaitAllowance()
     position = 0
     awaiting = .nothing
     requestEnded = false

@@ -17,6 +17,9 @@ protocol PluginStream: AnyObject {
   /// What log lines call it: the `x-request-id` of a request.
   var label: String { get }
 
+  /// How long it may still wait for workers.
+  var waits: WaitAllowance { get set }
+
   /// The place in its chain of the plugin that has it by that worker; nil where none has.
   func place(of link: WorkerLink) -> Int?
 

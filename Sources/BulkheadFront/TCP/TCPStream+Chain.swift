@@ -131,7 +131,7 @@ extension TCPStream {
   }
 
   private func wait(_ host: PluginHost, _ stage: TCPStage, _ need: AdmissionQueue.Need, _ otherwise: String) -> Step {
-    host.wait(self, at: stage.place, .headers, for: need) ? .waits : .failed(otherwise, .overload)
+    host.wait(self, at: stage.place, .headers, for: need, otherwise).map { .failed($0.why, $0.fault) } ?? .waits
   }
 
   /// What a worker keeps for a connection beside the bytes that its plugin holds back.
@@ -179,7 +179,7 @@ extension TCPStream {
     guard phase == .open, let index = index(of: place), stages[index].link === link else { return true }
     let stage = stages[index]
     stage.hasState = true
-    stage.redispatches = Redispatches()
+    stage.redispatches.end(&waits)
     let direction: TCPDirection
     switch kind {
     case .newConnection, .downstreamData: direction = .downstream

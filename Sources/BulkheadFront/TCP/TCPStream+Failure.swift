@@ -29,7 +29,7 @@ extension TCPStream {
     let stage = stages[index]
     let isAwaited = stage[.downstream].sequence == sequence || stage[.upstream].sequence == sequence
     guard stage.meeting == .open, isAwaited else { return }
-    if !stage.hasState, stage.redispatches.allows(fate, of: link.host) {
+    if !stage.hasState, stage.redispatches.allows(fate, of: link.host, &waits) {
       if stage.held > 0 { link.letGo(stage.held) }
       stage.held = 0
       stage.link = nil

@@ -62,6 +62,7 @@ final class TCPStream: PluginStream, ClientConnection {
   /// Where both sides have ended: whether the client was the last one.
   private(set) var clientEndedLast = false
 
+  var waits = WaitAllowance()
   var isPumping = false
   var pumpAgain = false
 

@@ -25,6 +25,10 @@ struct AdmissionQueue {
     var part: Part
     /// CLOCK_MONOTONIC, ns.
     var until: UInt64
+    /// Since when it waits, as far as that is not counted yet: the same clock.
+    var since: UInt64 = 0
+    /// How long it may wait, for people: ns.
+    var limit: UInt64 = 0
   }
 
   private struct Line {
@@ -88,6 +92,16 @@ struct AdmissionQueue {
     guard let line = lines.firstIndex(where: { $0.waiters[$0.first].until <= now }) else { return nil }
     let need = lines[line].need
     return (pop(line), need)
+  }
+
+  /// Nobody in that line waits longer than to that time: CLOCK_MONOTONIC, ns.
+  mutating func hasten(_ need: Need, to time: UInt64) {
+    guard let line = lines.firstIndex(where: { $0.need == need }) else { return }
+    for index in lines[line].first..<lines[line].waiters.count where lines[line].waiters[index].until > time {
+      let waiter = lines[line].waiters[index]
+      lines[line].waiters[index].limit = waiter.limit &- min(waiter.until &- time, waiter.limit)
+      lines[line].waiters[index].until = time
+    }
   }
 
   /// When the next one's time is over; `UInt64.max` where nobody waits.

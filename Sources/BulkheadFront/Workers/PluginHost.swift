@@ -43,6 +43,9 @@ final class PluginHost {
   var metricCache = MetricCache()
   /// Lines about streams that it failed.
   var failureLines: SparseLines
+  var starts = StartTimes()
+  /// When the next worker is started, where none is there: CLOCK_MONOTONIC, ns; 0 where that is not known.
+  private var nextStart: UInt64 = 0
   var counters = PluginCounters()
   /// Of its answered streams, those that the supervisor was told of.
   private var reportedStreams: UInt64 = 0
@@ -69,6 +72,8 @@ final class PluginHost {
   /// What a stream that the plugin fails now sees.
   var strategy: FailStrategy { isQuarantined ? settings.quarantineStrategy : settings.strategy }
   var hasWaiters: Bool { waiting.count > 0 }
+  /// The longest that a stream waits for a ready worker now: ns.
+  var waitForWorker: UInt64 { settings.wait(forWorkerUnder: strategy) }
 
   /// What it has counted, and how things stand now.
   var measured: PluginCounters {
@@ -144,6 +149,10 @@ final class PluginHost {
     isSpread = serving.count > 1
     if isHeldUp { askForSpare(ready) } else { relieve(ready) }
     admitWaiters()
+    // Those that wait for room had a worker until now.
+    if before != nil, first == nil, hasWaiters {
+      waiting.hasten(.worker, to: Clock.monotonicNanoseconds &+ waitForWorker)
+    }
     // It may be in quarantine before the last worker's death is known here.
     if isQuarantined, first == nil { failThoseWithoutWorker() }
     // What is in the plugin's queues is news to another worker.
@@ -169,6 +178,38 @@ final class PluginHost {
     if new == .quarantined, first == nil { failThoseWithoutWorker() }
   }
 
+  /// The supervisor says when the next worker is started: who would wait in vain is told at once.
+  func setNextStart(_ due: UInt64) {
+    nextStart = due
+    guard hasWaiters else { return }
+    let now = Clock.monotonicNanoseconds
+    waiting.beginRound()
+    // The first one of the line is the first one whose time is over.
+    while let (waiter, need) = waiting.next({ $0 == .worker }) {
+      guard let why = whyInVain(until: waiter.until, limit: waiter.limit, now: now) else {
+        return waiting.putBack(waiter, for: need)
+      }
+      fail(waiter, why, .failure)
+    }
+  }
+
+  /// Why no worker can be ready by that time; nil where one may.
+  private func whyInVain(until: UInt64, limit: UInt64, now: UInt64) -> String? {
+    guard first == nil else { return nil }
+    let starting = links.lazy.filter { $0.state == .attached }.map(\.attachedAt).min()
+    if let starting {
+      let ready = starting &+ starts.shortest
+      guard starts.shortest > 0, ready > until else { return nil }
+      return "no worker becomes ready within \(Self.milliseconds(limit)): a start takes "
+        + Self.milliseconds(starts.shortest)
+    }
+    guard nextStart > now, nextStart > until &- min(starts.shortest, until) else { return nil }
+    return "no worker becomes ready within \(Self.milliseconds(limit)): the next start is due in "
+      + Self.milliseconds(nextStart &- now)
+  }
+
+  private static func milliseconds(_ nanoseconds: UInt64) -> String { "\(nanoseconds / 1_000_000) ms" }
+
   /// Nobody comes: whoever waits for a worker is told at once.
   private func failThoseWithoutWorker() {
     waiting.beginRound()
@@ -179,20 +220,29 @@ final class PluginHost {
 
   /// Lets the stream, which has the plugin at `place`, wait.
   ///
-  /// - Returns: false where too many wait already.
+  /// - Parameter otherwise: why it fails where too many wait already.
+  /// - Returns: why it fails at once; nil where it waits.
   func wait(
-    _ exchange: any PluginStream, at place: Int, _ part: AdmissionQueue.Part, for need: AdmissionQueue.Need
-  ) -> Bool {
+    _ exchange: any PluginStream, at place: Int, _ part: AdmissionQueue.Part, for need: AdmissionQueue.Need,
+    _ otherwise: String
+  ) -> (why: String, fault: PluginFault)? {
     let now = Clock.monotonicNanoseconds
+    // Where there is a worker, it has only no room.
+    let wait = first == nil ? waitForWorker : settings.waitForRoom
+    let limit = need == .worker ? exchange.waits.left(of: wait) : wait
     var waiter = AdmissionQueue.Waiter(
-      stream: exchange.streamID, place: place, part: part, until: now &+ settings.admissionWait)
+      stream: exchange.streamID, place: place, part: part, until: now &+ limit, since: now, limit: limit)
     if let tried, tried.waiter.stream == waiter.stream, tried.waiter.place == place, tried.waiter.part == part {
       // One that comes back has no more time than it had.
       waiter.until = tried.waiter.until
+      waiter.limit = tried.waiter.limit
       self.tried = nil
       if need == tried.need { waiting.putBack(waiter, for: need) } else { waiting.append(waiter, for: need) }
     } else {
-      guard waiting.count < FrontSettings.maximumWaiters else { return false }
+      guard waiting.count < FrontSettings.maximumWaiters else { return (otherwise, .overload) }
+      if need == .worker, let why = whyInVain(until: waiter.until, limit: limit, now: now) {
+        return (why, .failure)
+      }
       waiting.append(waiter, for: need)
     }
     if !isWatched {
@@ -200,7 +250,12 @@ final class PluginHost {
       loop.waitingHosts.append(self)
     }
     loop.arm(for: min(waiter.until, now &+ Self.lookAgain), now: now)
-    return true
+    return nil
+  }
+
+  /// Counts what the stream has waited for a worker.
+  private func count(_ waiter: AdmissionQueue.Waiter, _ need: AdmissionQueue.Need, _ exchange: any PluginStream) {
+    if need == .worker { exchange.waits.spend(from: waiter.since, to: Clock.monotonicNanoseconds) }
   }
 
   /// The waiter's stream, where it still waits.
@@ -211,8 +266,12 @@ final class PluginHost {
     return exchange
   }
 
-  private func fail(_ waiter: AdmissionQueue.Waiter, _ why: String, _ fault: PluginFault) {
-    if let exchange = stream(of: waiter) { exchange.admissionFailed(waiter.place, why, fault) }
+  private func fail(
+    _ waiter: AdmissionQueue.Waiter, for need: AdmissionQueue.Need = .worker, _ why: String, _ fault: PluginFault
+  ) {
+    guard let exchange = stream(of: waiter) else { return }
+    count(waiter, need, exchange)
+    exchange.admissionFailed(waiter.place, why, fault)
   }
 
   /// The worker has dealt with records: those that waited for room on its ring may go on.
@@ -233,6 +292,7 @@ final class PluginHost {
       // What it does may lead back here.
       let outer = tried
       tried = (waiter, need)
+      count(waiter, need, exchange)
       exchange.admitted(waiter.place, waiter.part)
       tried = outer
     }
@@ -246,7 +306,7 @@ final class PluginHost {
   /// - Returns: when to look again, `UInt64.max` for not at all.
   func checkWaiters(now: UInt64) -> UInt64 {
     while let (waiter, need) = waiting.expired(now: now) {
-      let limit = "\(settings.admissionWait / 1_000_000) ms"
+      let limit = Self.milliseconds(waiter.limit)
       let why =
         switch need {
         case .worker where first == nil: "no worker became ready within \(limit)"
@@ -255,7 +315,7 @@ final class PluginHost {
         case .body: "its worker kept as much of bodies as it may for \(limit)"
         }
       // It was there, and had no room: that is no failure.
-      fail(waiter, why, need == .worker && first == nil ? .failure : .overload)
+      fail(waiter, for: need, why, need == .worker && first == nil ? .failure : .overload)
     }
     if waiting.count == 0 { wantedRoom.removeAll() }
     return waiting.nextUntil

@@ -155,6 +155,9 @@ final class WorkerLink {
   var activeAt = -1
   var watchedAt = -1
 
+  /// When it was told of the worker, which had just been started: CLOCK_MONOTONIC, ns.
+  let attachedAt = Clock.monotonicNanoseconds
+
   private var doorbell: (any Channel)?
   private var liveness: (any Channel)?
 
@@ -194,6 +197,7 @@ final class WorkerLink {
   func becomeReady() {
     guard state == .attached else { return }
     state = .ready
+    host.starts.add(Clock.monotonicNanoseconds &- attachedAt)
     host.reconsider()
     settleOwed()
   }

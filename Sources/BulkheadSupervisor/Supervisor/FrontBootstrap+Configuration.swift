@@ -33,7 +33,8 @@ extension FrontBootstrap {
           name: $0.manifest.name, failStrategy: $0.manifest.failStrategy,
           callbacks: $0.callbacks.called(for: $0.manifest.type, allowedBy: $0.policy),
           callbackDeadline: $0.policy.callbackDeadline.wholeMilliseconds,
-          admissionWait: $0.policy.admissionWait.wholeMilliseconds)
+          admissionWait: $0.policy.admissionWait.close.wholeMilliseconds)
+        plugin.openAdmissionWait = $0.policy.admissionWait.open.wholeMilliseconds
         plugin.vmID = $0.manifest.vmID
         plugin.callsInFlight = $0.policy.callsInFlight
         plugin.bufferBytes = $0.policy.bufferBytes

@@ -44,6 +44,10 @@ final class PluginRuntime {
   private var restartsBefore: UInt64 = 0
   /// Whether the last worker could not be started since the host was short of something.
   var lacksHost = false
+  /// Until when nothing is started in place of that: the host may have it then.
+  var hostRetry: Duration?
+  /// What the front was told last of the next start, ns; 0 for none.
+  var toldStart: UInt64 = 0
   /// Which missing layers were said already, so that a plugin that is restarted often does not repeat them.
   var announcedGaps: Set<[IsolationLayer]> = []
 

@@ -41,7 +41,11 @@ extension Supervisor {
       self.front = front
       note(.debug, "front started, pid \(front.child.pid)")
       record(.frontStarted, "front started", pid: front.child.pid)
-      for plugin in plugins { tellFront(.pluginState(plugin: plugin.index, state: plugin.machine.state)) }
+      for plugin in plugins {
+        tellFront(.pluginState(plugin: plugin.index, state: plugin.machine.state))
+        plugin.toldStart = 0
+        tellNextStart(of: plugin)
+      }
       startQueued()
     } catch {
       note(.error, "the front cannot be started: \(error)")

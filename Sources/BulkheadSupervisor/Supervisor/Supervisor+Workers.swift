@@ -50,6 +50,8 @@ extension Supervisor {
     do throws(SystemError) {
       try spawnWorker(number, of: plugin)
       plugin.lacksHost = false
+      plugin.hostRetry = nil
+      tellNextStart(of: plugin)
     } catch {
       if Self.shortages.contains(error.code) { return awaitHost(number, of: plugin, error) }
       plugin.lastExit = .init(reason: .configure, detail: "the worker could not be started: \(error)", at: .now)
@@ -69,6 +71,8 @@ extension Supervisor {
       record(.workerFailed, what, plugin: plugin.name)
     }
     plugin.lacksHost = true
+    plugin.hostRetry = loop.now + Self.shortagePause
+    tellNextStart(of: plugin)
     updateService()
     loop.after(Self.shortagePause) { [unowned self] in handle(.exited(number, .requested), plugin) }
   }

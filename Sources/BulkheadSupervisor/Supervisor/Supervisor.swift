@@ -257,6 +257,22 @@ final class Supervisor {
       }
     }
     startQueued()
+    tellNextStart(of: plugin)
+  }
+
+  /// Tells the front when the plugin's next worker is started, where it has none and none starts, so that no stream waits
+  /// for what comes too late.
+  func tellNextStart(of plugin: PluginRuntime) {
+    let start: Duration? =
+      switch plugin.machine.state {
+      case .backoff, .quarantined: plugin.machine.nextStart
+      case .starting: plugin.workers.isEmpty ? plugin.hostRetry : nil
+      case .ready: nil
+      }
+    let due = start?.wholeNanoseconds ?? 0
+    guard due != plugin.toldStart else { return }
+    plugin.toldStart = due
+    tellFront(.nextStart(plugin: plugin.index, due: due))
   }
 
   private func report(_ state: PluginState, _ plugin: PluginRuntime) {
