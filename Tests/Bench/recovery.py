@@ -16,7 +16,7 @@ POLICIES = {
     "bulkhead-alone": "standby: 0",
 }
 # Nothing of what is measured is a wait that the policy orders.
-AT_ONCE = "backoff: {initial: 1ms, max: 1ms}\nbudget: {restarts: 100000, interval: 60s}\n"
+AT_ONCE = "backoff: {initial: 1ms, max: 1ms}\nbudget: {interval: 60s, starts: 100000}\nspare: {keep: 0s}\n"
 
 
 class Client:

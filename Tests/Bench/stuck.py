@@ -13,7 +13,7 @@ STUCK = servers.ROOT / ".build/plugins/stuck-body.wasm"
 ATTACKERS = 32
 VICTIMS = 4
 # Never quarantined, replaced without a wait: it is stuck all the time that it is attacked.
-POLICY = "backoff: {initial: 1ms, max: 1ms}\nbudget: {restarts: 100000, interval: 60s}\n"
+POLICY = "backoff: {initial: 1ms, max: 1ms}\nbudget: {interval: 60s, starts: 100000}\nspare: {keep: 0s}\n"
 # Tables are read by people who wait: an Envoy that has not answered for so long does not answer.
 ENVOY_WAITS = 5
 

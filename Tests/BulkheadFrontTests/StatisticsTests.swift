@@ -1,4 +1,5 @@
 import BulkheadCore
+import BulkheadSystem
 import BulkheadWire
 import Testing
 
@@ -35,6 +36,46 @@ import Testing
     }
     #expect(all.last?.channels.map(\.worker) == [third.number])
     #expect(all.last?.channels.first?.outstanding == 0)
+  }
+
+  private func answered(_ front: TestFront, by plugin: UInt32) -> UInt64 {
+    front.events.reduce(0) { sum, event in
+      guard case .workDone(let work) = event else { return sum }
+      return sum + work.filter { $0.plugin == plugin }.reduce(0) { $0 + $1.requests }
+    }
+  }
+
+  @Test func whatPluginsHaveDoneIsToldOnceASecondAndThatAWorkerServesOnce() throws {
+    let front = try TestFront(plugins: [.test("a"), .test("b")], eventLoops: 2)
+    defer { front.stop() }
+    let first = try front.addWorker { _, _ in .goOn() }
+    let second = try front.addWorker(plugin: 1) { _, _ in .goOn() }
+    var asked: UInt64 = 0
+    let start = Clock.monotonicNanoseconds
+    while answered(front, by: 0) < 4 || answered(front, by: 1) < 4 {
+      #expect(try front.get().status == 200)
+      asked += 1
+      // The event comes with the last connection's end, or later.
+      if asked % 50 == 0 { _ = try statistics(front, number: UInt32(asked)) }
+      #expect(answered(front, by: 0) <= asked && answered(front, by: 1) <= asked)
+    }
+    let seconds = (Clock.monotonicNanoseconds - start) / 1_000_000_000
+    let told = front.events.count { if case .workDone = $0 { true } else { false } }
+    #expect(UInt64(told) <= (seconds + 2) * 2, "from two event loops, once a second each")
+    for worker in [first, second] {
+      #expect(front.events.count { $0 == .workerServed(worker: worker.number) } == 1)
+    }
+  }
+
+  @Test func aWorkerThatDiesInItsFirstCallbackHasNotServed() throws {
+    let front = try TestFront(plugins: [.test("guard", .failClose)])
+    defer { front.stop() }
+    let worker = try front.addWorker { _, _ in .die }
+    #expect(try front.get().status == 503)
+    worker.die()
+    try front.waitForEvent { $0 == .workerGone(worker: worker.number) }
+    #expect(!front.events.contains(.workerServed(worker: worker.number)))
+    #expect(answered(front, by: 0) == 0)
   }
 
   @Test func anOutstandingCallbackFillsTheRing() throws {

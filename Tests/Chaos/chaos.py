@@ -101,7 +101,8 @@ class Bulkhead:
             policy = {
                 "name": f"p-{name}", "callbackDeadline": "100ms", "grace": "100ms", "admissionWait": "2s",
                 "memoryLimit": f"{MEMORY_LIMIT}MiB", "backoff": {"initial": "1ms", "max": "20ms"}, "stability": "2s",
-                "budget": {"restarts": 100000, "interval": "10s"}, **plugin.get("policy", {})}
+                "budget": {"restarts": 100000, "interval": "10s", "starts": 100000, "cpu": "none"},
+                "spare": {"keep": "0s"}, **plugin.get("policy", {})}
             (directory / f"policies/p-{name}.yaml").write_text(json.dumps(policy))
             (directory / f"plugins.d/{name}.yaml").write_text(json.dumps({
                 "apiVersion": "extensions.istio.io/v1alpha1", "kind": "WasmPlugin",

@@ -143,7 +143,7 @@ class Bulkhead(Process):
     @staticmethod
     def _plugin(directory, setup, plugin, priority):
         policy = {"name": f"p-{plugin.name}", "callbackDeadline": "1s", "backoff": {"initial": "1ms", "max": "20ms"},
-                  "budget": {"restarts": 1000, "interval": "60s"}}
+                  "budget": {"starts": 1000, "interval": "60s", "cpu": "none"}, "spare": {"keep": "0s"}}
         if setup.buffer_limit:
             policy["bufferLimit"] = f"{setup.buffer_limit}"
         if setup.calls_in_flight is not None:

@@ -75,18 +75,20 @@ final class Bulkhead: @unchecked Sendable {
     "quick": """
     callbackDeadline: 100ms
     backoff: {initial: 1ms, max: 20ms}
-    budget: {restarts: 10000, interval: 60s}
+    budget: {restarts: 10000, interval: 60s, starts: 10000}
+    spare: {keep: 0s}
     renewals: 0
     """,
     "renewing": """
     callbackDeadline: 100ms
     backoff: {initial: 1ms, max: 20ms}
-    budget: {restarts: 100000, interval: 60s}
+    budget: {restarts: 100000, interval: 60s, starts: 10000}
     """,
     "two-tries": """
     callbackDeadline: 100ms
     backoff: {initial: 1ms, max: 5ms}
     budget: {restarts: 2, interval: 60s}
+    spare: {keep: 0s}
     renewals: 0
     """,
   ]

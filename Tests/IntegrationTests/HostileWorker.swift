@@ -37,7 +37,8 @@ struct HostileWorker {
     grace: 50ms
     admissionWait: 2s
     backoff: {initial: 20ms, factor: 1, max: 20ms}
-    budget: {restarts: 10000, interval: 60s}
+    budget: {restarts: 10000, interval: 60s, starts: 10000}
+    spare: {keep: 0s}
     """
 
   func remove() { try? FileManager.default.removeItem(at: libexec) }

@@ -43,7 +43,8 @@ import Testing
     deadlines: {\(kind): 150ms}
     grace: 20s
     backoff: {initial: 1ms, max: 20ms}
-    budget: {restarts: 10000, interval: 60s}
+    budget: {restarts: 10000, interval: 60s, starts: 10000}
+    spare: {keep: 0s}
     """
   }
 
