@@ -115,20 +115,38 @@ import Testing
   @Test func messagesFromOtherVMsHaveAShareOfTheirOwn() throws {
     var store = SharedStore(Self.bounds(bytes: 41, entries: 12))
     let queue = try store.register(bytes("q"), plugin: 0)
-    func enqueue(_ text: String, isForeign: Bool = true) -> SharedStore.Refusal? {
-      refusal { () throws(SharedStore.Refusal) in try store.enqueue(queue, bytes(text), isForeign: isForeign) }
+    func enqueue(_ text: String, from sender: Int? = 7) -> SharedStore.Refusal? {
+      refusal { () throws(SharedStore.Refusal) in try store.enqueue(queue, bytes(text), from: sender) }
     }
     #expect(enqueue("1234567890") == nil)
     #expect(enqueue("1") == .bound(.foreignBytes(10)))
-    #expect(enqueue("") == nil)
-    #expect(enqueue("") == nil)
-    #expect(enqueue("") == .bound(.foreignMessages(3)))
+    #expect(enqueue("1", from: 8) == .bound(.foreignBytes(10)))
+    #expect(enqueue("", from: 8) == nil)
+    #expect(enqueue("", from: 9) == nil)
+    #expect(enqueue("", from: 10) == .bound(.foreignMessages(3)))
     // Its own plugins have all that is left.
-    #expect(enqueue("123456789012345678901234567890", isForeign: false) == nil)
-    #expect(enqueue("1", isForeign: false) == .bound(.sharedBytes(41)))
+    #expect(enqueue("123456789012345678901234567890", from: nil) == nil)
+    #expect(enqueue("1", from: nil) == .bound(.sharedBytes(41)))
     // What is taken makes room.
     #expect(try store.dequeue(queue) == bytes("1234567890"))
     #expect(enqueue("123") == nil)
+  }
+
+  @Test(arguments: [(UInt32(64), UInt64(1 << 20), [8, 4, 2, 1]), (10_000, 400, [10, 5, 3, 1])])
+  func noForeignPluginFillsAQueueForTheOthers(entries: UInt32, limit: UInt64, expected: [Int]) throws {
+    var store = SharedStore(Self.bounds(bytes: limit, entries: entries))
+    let queue = try store.register(bytes("q"), plugin: 0)
+    func fill(from sender: Int) -> Int {
+      var count = 0
+      while (try? store.enqueue(queue, bytes("12345"), from: sender)) != nil { count += 1 }
+      return count
+    }
+    // Each that takes all it can get leaves as much to those behind it.
+    #expect((1...4).map { fill(from: $0) } == expected)
+    // What is taken is there for all again.
+    for _ in 0..<expected[0] { _ = try store.dequeue(queue) }
+    #expect(fill(from: 4) > 0)
+    #expect(fill(from: 1) > 0)
   }
 
   // MARK: Notifications

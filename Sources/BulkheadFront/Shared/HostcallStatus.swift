@@ -31,9 +31,11 @@ enum SharedBound: Equatable, Sendable, CustomStringConvertible {
     case .sharedEntries(let most):
       "the shared data and queues of its vm_id have reached limits.sharedEntries (\(most))"
     case .foreignBytes(let most):
-      "messages from other vm_ids have reached a quarter of limits.sharedBytes of the queue's vm_id (\(most))"
+      "its messages for another vm_id have reached half of what other plugins leave of a quarter of limits.sharedBytes "
+        + "(\(most))"
     case .foreignMessages(let most):
-      "messages from other vm_ids have reached a quarter of limits.sharedEntries of the queue's vm_id (\(most))"
+      "its messages for another vm_id have reached half of what other plugins leave of a quarter of "
+        + "limits.sharedEntries (\(most))"
     case .queues(let most): "the queues of its vm_id have reached limits.queues (\(most))"
     case .metrics(let most): "its metrics have reached limits.metrics (\(most))"
     case .metricNameBytes(let most): "the names of its metrics have reached \(most) bytes together"

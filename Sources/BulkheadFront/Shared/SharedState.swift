@@ -158,9 +158,9 @@ final class SharedState: Sendable {
   /// - Returns: the number of the plugin that is to be told.
   func enqueue(_ token: UInt64, _ message: [UInt8], plugin: SharedPlugin) -> Outcome<Int> {
     guard let place = place(token, plugin: plugin) else { return .failure(.status(.notFound)) }
-    let isForeign = place.vm !== plugin.vm
+    let sender = place.vm === plugin.vm ? nil : plugin.number
     return Self.run(place.vm) { (store) throws(SharedStore.Refusal) in
-      try store.enqueue(place.queue, message, isForeign: isForeign)
+      try store.enqueue(place.queue, message, from: sender)
     }
   }
 

@@ -19,8 +19,8 @@ struct SharedStore {
 
   private struct Message {
     var bytes: [UInt8]
-    /// From a plugin of another vm_id.
-    var isForeign: Bool
+    /// The number of the plugin that it is from, where that is one of another vm_id.
+    var sender: Int?
   }
 
   private struct Queue {
@@ -46,9 +46,26 @@ struct SharedStore {
   /// Entries of shared data and messages.
   private(set) var entries: UInt32 = 0
 
-  /// Of messages from plugins of other vm_ids: they have a share of their own, so that nobody fills the store of others.
-  private var foreignBytes: UInt64 = 0
-  private var foreignMessages: UInt32 = 0
+  /// Messages and their bytes.
+  private struct Amount {
+    var messages: UInt32 = 0
+    var bytes: UInt64 = 0
+
+    mutating func add(_ message: [UInt8]) {
+      messages &+= 1
+      bytes &+= UInt64(message.count)
+    }
+
+    mutating func remove(_ message: [UInt8]) {
+      messages &-= 1
+      bytes &-= UInt64(message.count)
+    }
+  }
+
+  /// Messages from plugins of other vm_ids: they have a share of their own, so that nobody fills the store of others, and
+  /// each of those plugins at most half of what the others leave of it, so that no one of them fills it for the rest.
+  private var foreign = Amount()
+  private var foreignBySender: [Int: Amount] = [:]
   private static let foreignShare: UInt32 = 4
 
   /// - Parameter maximumValue: of a value or a message, in bytes: what an answer has room for.
@@ -120,26 +137,32 @@ struct SharedStore {
 
   /// Appends a message.
   ///
-  /// - Parameter isForeign: it is from a plugin of another vm_id.
+  /// - Parameter sender: the number of the plugin that it is from, where that is one of another vm_id.
   /// - Returns: the plugin that is to be told, by `takeOwed`.
   /// - Throws: NOT_FOUND, or the bound that it would break.
-  mutating func enqueue(_ number: Int, _ message: [UInt8], isForeign: Bool = false) throws(Refusal) -> Int {
+  mutating func enqueue(_ number: Int, _ message: [UInt8], from sender: Int? = nil) throws(Refusal) -> Int {
     guard queues.indices.contains(number) else { throw .status(.notFound) }
     guard message.count <= maximumValue else { throw .bound(.valueBytes(maximumValue)) }
-    if isForeign {
-      let mostMessages = max(maximumEntries / Self.foreignShare, 1)
-      let mostBytes = maximumBytes / UInt64(Self.foreignShare)
-      guard foreignMessages < mostMessages else { throw .bound(.foreignMessages(mostMessages)) }
-      guard foreignBytes &+ UInt64(message.count) <= mostBytes else { throw .bound(.foreignBytes(mostBytes)) }
-    }
+    if let sender { try checkShare(of: sender, for: message) }
     try charge(entry: true, adding: message.count)
-    if isForeign {
-      foreignMessages &+= 1
-      foreignBytes &+= UInt64(message.count)
+    if let sender {
+      foreign.add(message)
+      foreignBySender[sender, default: Amount()].add(message)
     }
-    queues[number].messages.append(Message(bytes: message, isForeign: isForeign))
+    queues[number].messages.append(Message(bytes: message, sender: sender))
     queues[number].owed += 1
     return queues[number].registrant
+  }
+
+  /// Whether a plugin of another vm_id may put in one message more: then it has no more than is left for the others.
+  private func checkShare(of sender: Int, for message: [UInt8]) throws(Refusal) {
+    let mostMessages = max(maximumEntries / Self.foreignShare, 1)
+    let mostBytes = maximumBytes / UInt64(Self.foreignShare)
+    let own = foreignBySender[sender] ?? Amount()
+    let leftMessages = mostMessages &- min(foreign.messages, mostMessages)
+    let leftBytes = mostBytes &- min(foreign.bytes, mostBytes)
+    guard own.messages < leftMessages else { throw .bound(.foreignMessages(mostMessages)) }
+    guard own.bytes &+ UInt64(message.count) <= leftBytes else { throw .bound(.foreignBytes(mostBytes)) }
   }
 
   /// Takes the first message.
@@ -150,9 +173,10 @@ struct SharedStore {
     guard let message = queues[number].messages.popFirst() else { throw .status(.empty) }
     bytes &-= UInt64(message.bytes.count)
     entries &-= 1
-    if message.isForeign {
-      foreignBytes &-= UInt64(message.bytes.count)
-      foreignMessages &-= 1
+    if let sender = message.sender {
+      foreign.remove(message.bytes)
+      foreignBySender[sender]?.remove(message.bytes)
+      if foreignBySender[sender]?.messages == 0 { foreignBySender[sender] = nil }
     }
     // Nobody is told late of what is not there any more.
     queues[number].owed = min(queues[number].owed, queues[number].messages.count)
