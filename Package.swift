@@ -78,7 +78,8 @@ let package = Package(
     .target(name: "CWasmtime", cSettings: cSettings, linkerSettings: [.linkedLibrary("wasmtime")]),
     .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
     .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
-    .systemLibrary(name: "CCrypto", providers: [.apt(["libssl-dev"])]),
+    // OpenSSL's headers (libssl-dev) alone: libcrypto is loaded while a worker runs, and linked to nothing.
+    shim("CCrypto"),
 
     // pure: no I/O, no Foundation
     library("BulkheadCore", hot: true),
@@ -94,7 +95,7 @@ let package = Package(
     // VM
     library("BulkheadWasmtime", ["CWasmtime", "BulkheadCore"], hot: true),
     .target(
-      name: "BulkheadProxyWasm", dependencies: ["CZlib", "ProxyWasmABI", "BulkheadWire", "BulkheadCore"],
+      name: "BulkheadProxyWasm", dependencies: ["CZlib", "CCrypto", "ProxyWasmABI", "BulkheadWire", "BulkheadCore"],
       swiftSettings: swiftSettings + hotPath,
       // Into the worker itself: one library less to relocate in each of many processes.
       linkerSettings: [.unsafeFlags(["-Xlinker", "-l:libz.a"])]),
@@ -120,7 +121,7 @@ let package = Package(
     library(
       "BulkheadFront",
       [
-        "CCrypto", "ProxyWasmABI", "BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadRing", "BulkheadSandbox",
+        "ProxyWasmABI", "BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadRing", "BulkheadSandbox",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"),

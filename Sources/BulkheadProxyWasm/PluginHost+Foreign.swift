@@ -104,53 +104,56 @@ extension PluginHost {
     return der.isEmpty ? pem : der
   }
 
-  /// `SignArguments`: hash function, private key in DER, text, private key in PEM.
+  /// Why the bytes of a signature are not looked at; nil where they are within their bounds.
+  private func refusal(key: Int, signature: Int = 0, text: Int) -> String? {
+    if max(key, signature) > Signature.maximumKeyBytes {
+      return "keys and signatures have at most \(Signature.maximumKeyBytes) bytes"
+    }
+    return text > Signature.maximumTextBytes ? "what is signed has at most \(Signature.maximumTextBytes) bytes" : nil
+  }
+
+  /// `SignArguments`: hash function, private key in DER, text, private key in PEM. The result: whether it was signed, the
+  /// signature, why not.
   private func sign(_ arguments: UnsafeRawBufferPointer) -> ForeignResult {
     guard let fields = ProtobufReader.fields(arguments), let key = Self.key(fields[2], fields[4]) else {
       return .status(.badArgument)
     }
-    guard let answer = question(.sign, key: Self.text(fields[1]), value: key, extra: Self.text(fields[3])) else {
-      return .status(.internalFailure)
-    }
+    let (hash, text) = (Self.text(fields[1]), Self.text(fields[3]))
     var result = ProtobufWriter()
-    if answer.status == Status.ok.rawValue {
+    if let refusal = refusal(key: key.count, text: text.count) {
+      warn("the foreign function sign was refused: \(refusal)")
+      result.bytes(3, refusal.utf8)
+      return .bytes(result.bytes)
+    }
+    switch Signature.sign(hash: [UInt8](hash.prefix(64)), key: [UInt8](key), text: [UInt8](text)) {
+    case .done(let signature):
       result.bool(1, true)
-      result.bytes(2, answer.payload)
-    } else {
-      result.bytes(3, Self.failure(answer))
+      result.bytes(2, signature)
+    case .failed(let why): result.bytes(3, why.utf8)
     }
     return .bytes(result.bytes)
   }
 
-  /// `VerifySignatureArguments`: hash function, public key in DER, signature, text, public key in PEM.
+  /// `VerifySignatureArguments`: hash function, public key in DER, signature, text, public key in PEM. The result: whether
+  /// the signature is the text's, why not.
   private func verify(_ arguments: UnsafeRawBufferPointer) -> ForeignResult {
     guard let fields = ProtobufReader.fields(arguments), let key = Self.key(fields[2], fields[5]) else {
       return .status(.badArgument)
     }
-    let hash = Self.text(fields[1])
-    guard hash.count &+ key.count <= configuration.maximumRecord else {
-      _ = refuseOversize()
-      return .status(.internalFailure)
-    }
-    var named = WireWriter(capacity: 512)
-    named.blob(hash)
-    named.raw(key)
-    guard
-      let answer = question(
-        .verifySignature, key: named.bytes, value: Self.text(fields[3]), extra: Self.text(fields[4]))
-    else { return .status(.internalFailure) }
+    let (hash, signature, text) = (Self.text(fields[1]), Self.text(fields[3]), Self.text(fields[4]))
     var result = ProtobufWriter()
-    if answer.status == Status.ok.rawValue {
-      result.bool(1, true)
-    } else {
-      result.bytes(2, Self.failure(answer))
+    if let refusal = refusal(key: key.count, signature: signature.count, text: text.count) {
+      warn("the foreign function verify_signature was refused: \(refusal)")
+      result.bytes(2, refusal.utf8)
+      return .bytes(result.bytes)
+    }
+    switch Signature.verify(
+      hash: [UInt8](hash.prefix(64)), key: [UInt8](key), signature: [UInt8](signature), text: [UInt8](text))
+    {
+    case .done: result.bool(1, true)
+    case .failed(let why): result.bytes(2, why.utf8)
     }
     return .bytes(result.bytes)
-  }
-
-  /// Why the front did not: what it says, else that it failed.
-  private static func failure(_ answer: HostcallAnswer) -> [UInt8] {
-    answer.payload.isEmpty ? Array("the host could not do it".utf8) : [UInt8](answer.payload)
   }
 
   // MARK: Properties

@@ -24,12 +24,6 @@ public struct HostcallRequest {
     case defineMetric = 7
     /// number: the metric. The answer's number is its value.
     case getMetric = 8
-    /// key: the hash function's name, value: the private key (PEM or DER), extra: the text. The answer's payload is the
-    /// signature; where the status is not OK, why there is none, for people, or nothing.
-    case sign = 9
-    /// key: u32 length of the hash function's name, the name, then the public key (PEM or DER); value: the signature,
-    /// extra: the text. The answer's status is OK where the signature is the text's, else the payload is why not.
-    case verifySignature = 10
     /// key: the upstream's name. The answer's payload: serialized pairs, `host:port` to its state as JSON
     /// (`{"health_status":"Healthy"}`, as Higress tells it).
     case upstreamHosts = 11
@@ -48,7 +42,7 @@ public struct HostcallRequest {
     guard try reader.u16("hostcall.reserved") == 0 else { throw WireError(.unknownValue, "hostcall.reserved") }
     self.call = call
     number = try reader.u64("hostcall.number")
-    // What the worker has checked; signatures and the names of upstreams are judged where they are used.
+    // What the worker has checked; the names of upstreams are judged where they are used.
     let (keys, values) =
       switch call {
       case .setSharedData: (Limits.maximumSharedKey, Limits.maximumSharedValue)
@@ -56,7 +50,7 @@ public struct HostcallRequest {
       case .resolveQueue: (Limits.maximumSharedKey, Limits.maximumSharedKey)
       case .enqueue: (0, Limits.maximumSharedValue)
       case .dequeue, .getMetric: (0, 0)
-      case .sign, .verifySignature, .upstreamHosts: (Int.max, Int.max)
+      case .upstreamHosts: (Int.max, Int.max)
       }
     key = try reader.blob("hostcall.key", atMost: keys)
     value = try reader.blob("hostcall.value", atMost: values)

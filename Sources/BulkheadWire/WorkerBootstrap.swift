@@ -60,6 +60,8 @@ public struct WorkerBootstrap: Equatable, Sendable {
   public var keepsStreams = true
   /// The features of WebAssembly that the module was compiled with beside the usual ones.
   public var features: [WasmFeature] = []
+  /// The plugin may call foreign functions, of which two need libcrypto.
+  public var mayCallForeign = false
   /// More than that delays the report for nothing.
   public static let maximumEndPause: UInt32 = 100_000
 
@@ -129,6 +131,7 @@ public struct WorkerBootstrap: Equatable, Sendable {
     writer.blob(loadingProgram)
     writer.bool(keepsStreams)
     writer.u16(WasmFeature.mask(of: features))
+    writer.bool(mayCallForeign)
     return writer.array
   }
 
@@ -204,6 +207,7 @@ public struct WorkerBootstrap: Equatable, Sendable {
       throw WireError(.unknownValue, "worker.features")
     }
     self.features = features
+    mayCallForeign = try reader.bool("worker.mayCallForeign")
     try reader.end("worker")
   }
 }

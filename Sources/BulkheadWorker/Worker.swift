@@ -34,6 +34,10 @@ public enum Worker {
     }
     RawDescriptor.close(ChildDescriptor.bootstrap)
     let reporter = Reporter(linesPerSecond: bootstrap.logLinesPerSecond)
+    // Before the sandbox, in which no file can be opened.
+    if bootstrap.mayCallForeign, let why = Signature.loadLibrary() {
+      reporter.log(.warn, "the foreign functions sign and verify_signature will fail: \(why)")
+    }
 
     var configuration = WorkerSandbox.Configuration(
       guestMemory: max(bootstrap.guestMemory, bootstrap.memoryLimit))

@@ -141,41 +141,19 @@ import Testing
 
   // MARK: Signatures
 
-  private func verification(_ signature: [UInt8], _ text: String) -> (key: [UInt8], value: [UInt8], extra: [UInt8]) {
-    var key = WireWriter()
-    key.string("sha256")
-    key.raw(TestKeys.ecPublic)
-    return (key.array, signature, Array(text.utf8))
-  }
-
-  @Test func signaturesAreMadeAndVerified() throws {
+  @Test(arguments: [9, 10] as [UInt16]) func keysOfPluginsAreNoneOfTheFrontsBusiness(call: UInt16) throws {
     let front = try TestFront(plugins: [plugin("a")])
     defer { front.stop() }
     let worker = try front.addWorker { _, _ in .goOn() }
-    let signed = try worker.ask(.sign, key: "sha256", value: TestKeys.ec, extra: "text")
-    #expect(signed.status == 0)
-    var question = verification(signed.payload, "text")
-    let yes = try worker.ask(.verifySignature, key: question.key, value: question.value, extra: question.extra)
-    #expect(yes.status == 0 && yes.payload.isEmpty)
-    question = verification(signed.payload, "another")
-    let no = try worker.ask(.verifySignature, key: question.key, value: question.value, extra: question.extra)
-    #expect(no.status == 2 && no.text.contains("not that of the text"))
-    #expect(try worker.ask(.verifySignature, key: [1, 0], value: []).status == 2)
-    let large = [UInt8](repeating: 0, count: SignatureQuestion.maximumKeyBytes + 1)
-    #expect(try worker.ask(.sign, key: Array("sha256".utf8), value: large).status == 10)
-  }
-
-  @Test func aWorkerThatAsksWhileItsQuestionIsOpenIsLost() throws {
-    let front = try TestFront(plugins: [plugin("a")])
-    defer { front.stop() }
-    let worker = try front.addWorker { _, _ in .goOn() }
-    for index in 0..<200 {
-      worker.act(
-        FakeWorker.question(
-          .sign, sequence: UInt64(index), key: Array("sha256".utf8), value: Array("x".utf8),
-          extra: [UInt8](repeating: 0, count: 100)))
-    }
-    #expect(try front.fault(of: worker).detail.contains("before the answer"))
+    // The numbers by which workers once had the front sign and verify.
+    var question = FakeWorker.question(.dequeue, sequence: 1)
+    let other = FakeWorker.question(.getMetric, sequence: 1)
+    let place = try #require(zip(question, other).enumerated().first { $1.0 != $1.1 }?.offset)
+    question[place] = UInt8(truncatingIfNeeded: call)
+    worker.act(question)
+    let fault = try front.fault(of: worker)
+    #expect(fault.reason == .protocolViolation)
+    #expect(fault.detail.contains("hostcall.call"), "\(fault.detail)")
   }
 
   // MARK: Upstreams

@@ -62,36 +62,38 @@ import Testing
 
   // MARK: Signatures
 
-  @Test func aSignatureIsAskedOfTheFrontAndComesAsAMessage() throws {
+  @Test func aSignatureIsMadeAndVerifiedInTheWorker() throws {
+    let missing = Signature.loadLibrary()
+    #expect(missing == nil)
     let harness = try Harness()
-    harness.services.front = { _ in (.ok, 0, [1, 2, 3]) }
-    let (hash, key, text) = (Self.field(1, "sha256"), Self.field(2, "der"), Self.field(3, "text"))
-    #expect(harness.foreign("sign", hash + key + text) == (.ok, [0x08, 1, 0x12, 3, 1, 2, 3]))
-    #expect(harness.foreign("sign", hash + Self.field(4, "pem") + text).status == .ok)
-    #expect(
-      harness.services.questions == [
-        FakeServices.Question(call: .sign, key: "sha256", value: "der", extra: "text"),
-        FakeServices.Question(call: .sign, key: "sha256", value: "pem", extra: "text"),
-      ])
+    let (hash, text) = (Harness.protobuf(1, "sha256"), Harness.protobuf(3, "hello"))
+    let signed = harness.foreign("sign", hash + Harness.protobuf(4, TestKeys.rsa) + text)
+    #expect(signed.status == .ok && signed.result.starts(with: [0x08, 1, 0x12, 0x80, 1]))
+    let signature = Array(signed.result.dropFirst(5))
+    #expect(signature.map { String(UInt16($0) + 0x100, radix: 16).dropFirst() }.joined() == TestKeys.signature)
+    func verify(_ text: String) -> (status: Status, result: [UInt8]) {
+      harness.foreign(
+        "verify_signature",
+        hash + Harness.protobuf(5, TestKeys.rsaPublic) + [0x1A, 0x80, 1] + signature + Harness.protobuf(4, text))
+    }
+    #expect(verify("hello") == (.ok, [0x08, 1]))
+    #expect(verify("another") == (.ok, Self.field(2, "the signature is not that of the text")))
+    // Nobody else is asked.
+    #expect(harness.services.questions.isEmpty)
+  }
+
+  @Test func aSignatureThatCannotBeMadeComesAsAMessage() throws {
+    let missing = Signature.loadLibrary()
+    #expect(missing == nil)
+    let harness = try Harness()
+    let (hash, key, text) = (Self.field(1, "md5"), Self.field(2, "der"), Self.field(3, "text"))
+    #expect(harness.foreign("sign", hash + key + text) == (.ok, Self.field(3, "md5 is not supported.")))
+    #expect(harness.foreign("verify_signature", hash + key) == (.ok, Self.field(2, "md5 is not supported.")))
     // No key, two keys, no message.
     #expect(harness.foreign("sign", hash + text).status == .badArgument)
     #expect(harness.foreign("sign", key + Self.field(4, "pem")).status == .badArgument)
     #expect(harness.foreign("sign", [0xFF]).status == .badArgument)
-    harness.services.front = { _ in (.badArgument, 0, Array("why".utf8)) }
-    #expect(harness.foreign("sign", hash + key + text) == (.ok, Self.field(3, "why")))
-  }
-
-  @Test func aVerificationSaysTrueOrWhyNot() throws {
-    let harness = try Harness()
-    let arguments =
-      Self.field(1, "sha1") + Self.field(2, "der") + Self.field(3, "signature") + Self.field(4, "text")
-    #expect(harness.foreign("verify_signature", arguments) == (.ok, [0x08, 1]))
-    harness.services.front = { _ in (.badArgument, 0, Array("no".utf8)) }
-    #expect(harness.foreign("verify_signature", arguments) == (.ok, Self.field(2, "no")))
-    #expect(
-      harness.services.questions.first
-        == FakeServices.Question(
-          call: .verifySignature, key: "\u{4}\0\0\0sha1der", value: "signature", extra: "text"))
+    #expect(harness.foreign("verify_signature", key + Self.field(5, "pem")).status == .badArgument)
   }
 
   // MARK: Properties

@@ -56,7 +56,6 @@ import Testing
     #expect(harness.call(.setSharedData, 0, 0, 0, 0, 0) == .internalFailure)
     #expect(harness.call(.dequeueSharedQueue, 5, out, out) == .internalFailure)
     #expect(harness.call(.defineMetric, 0, 0, 0, out) == .internalFailure)
-    #expect(harness.foreign("sign", [0x12, 1, 65]).status == .internalFailure)
   }
 
   @Test func pointersAreCheckedBeforeTheFrontIsAsked() throws {

@@ -228,6 +228,17 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   #expect(bootstrap.ring == RingSizes(bufferBytes: 4 << 20))
 }
 
+@Test func aWorkerLoadsLibcryptoWhereItsPluginMayCallForeignFunctionsAlone() {
+  var policy = CrashPolicy()
+  let imports = ["env.proxy_log", "env.proxy_call_foreign_function"]
+  #expect(policy.allowsForeignFunctions(imports: imports))
+  #expect(!policy.allowsForeignFunctions(imports: ["env.proxy_log"]))
+  policy.capabilities = ["proxy_log"]
+  #expect(!policy.allowsForeignFunctions(imports: imports))
+  policy.capabilities = ["proxy_call_foreign_function"]
+  #expect(policy.allowsForeignFunctions(imports: imports))
+}
+
 @Test func ringsAreAsLargeAsTheLargestThatAPolicyAsksFor() {
   #expect(RingSizes(policies: []) == RingSizes(bufferBytes: 0))
   var small = CrashPolicy()

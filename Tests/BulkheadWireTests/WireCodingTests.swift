@@ -235,6 +235,7 @@ import Testing
     worker.requiredLayers = IsolationLayer.allCases
     worker.endPauseMicroseconds = 2_000
     worker.keepsStreams = false
+    worker.mayCallForeign = true
     return worker
   }()
 

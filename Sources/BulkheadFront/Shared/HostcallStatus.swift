@@ -20,8 +20,6 @@ enum SharedBound: Equatable, Sendable, CustomStringConvertible {
   case metrics(UInt32)
   case metricNameBytes(Int)
   case answerBytes(Int)
-  case pendingSignatures
-  case signedBytes(Int)
 
   var description: String {
     switch self {
@@ -40,8 +38,6 @@ enum SharedBound: Equatable, Sendable, CustomStringConvertible {
     case .metrics(let most): "its metrics have reached limits.metrics (\(most))"
     case .metricNameBytes(let most): "the names of its metrics have reached \(most) bytes together"
     case .answerBytes(let most): "the answer is larger than the ring takes (\(most) bytes)"
-    case .pendingSignatures: "too many signatures wait already, of all plugins or of this one"
-    case .signedBytes(let most): "key, signature or text is larger than \(most) bytes"
     }
   }
 }

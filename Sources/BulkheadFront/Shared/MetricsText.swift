@@ -80,7 +80,7 @@ enum MetricsText {
       by("plugin", plugins, counters.plugins.map(\.redispatched)))
     text.family(
       "bulkhead_hostcalls_total", "counter",
-      help: "Hostcalls of a plugin that the front answered: shared data, queues, metrics read back, signatures.",
+      help: "Hostcalls of a plugin that the front answered: shared data, queues, metrics read back.",
       by("plugin", plugins, counters.plugins.map(\.hostcalls)))
     text.family(
       "bulkhead_calls_total", "counter", help: "Calls out, HTTP and gRPC, that a plugin has made.",

@@ -3,13 +3,13 @@ import BulkheadSystem
 import BulkheadWire
 import NIOCore
 
-// The questions of a worker about what is shared: each is answered at once, but for signatures.
+// The questions of a worker about what is shared: each is answered at once.
 extension WorkerLink {
   /// A hostcall that the worker waits for.
   func serve(_ reply: inout ReplyRecord, bytes: Int, now: UInt64) throws(WireError) {
     let request = try HostcallRequest(&reply.rest)
     // One question at a time: it is the wait for the answer that keeps a worker from having this loop for itself.
-    guard signature == nil, hasTakenAnswers || mayLeaveAnswer else {
+    guard hasTakenAnswers || mayLeaveAnswer else {
       lose(.protocolViolation, "it asked on before the answer to its question was taken", failHead: true)
       return
     }
@@ -58,7 +58,6 @@ extension WorkerLink {
         })
     case .getMetric:
       settle(sequence, run { () throws(SharedStore.Refusal) in try plugin.metrics.value(of: request.number) })
-    case .sign, .verifySignature: askHelper(sequence, request)
     case .upstreamHosts:
       guard let pool = loop.pools.first(where: { $0.nameBytes.withUnsafeBytes { $0.equals(request.key) } }) else {
         return answer(sequence, .notFound)
@@ -111,40 +110,6 @@ extension WorkerLink {
       answer(sequence, .ok)
       loop.chain.host(shared: registrant)?.notify(ofQueue: UInt32(truncatingIfNeeded: token))
     case .failure(let refusal): refuse(sequence, refusal)
-    }
-  }
-
-  // MARK: Signatures
-
-  /// Has the helper thread sign or verify, and answers when it has: this loop goes on meanwhile.
-  private func askHelper(_ sequence: UInt64, _ request: HostcallRequest) {
-    let question: SignatureQuestion
-    do throws(SharedStore.Refusal) { question = try SignatureQuestion(request) } catch {
-      return refuse(sequence, error)
-    }
-    let link = NIOLoopBound(self, eventLoop: loop.eventLoop)
-    let eventLoop = loop.eventLoop
-    let wait = SignatureWait()
-    signature = wait
-    let isTaken = loop.group.shared.helper.run(
-      lane: host.shared.number, holding: request.key.count + request.value.count + request.extra.count
-    ) {
-      guard wait.isWanted else { return }
-      let outcome = question.answered()
-      eventLoop.execute { link.value.helped(sequence, outcome) }
-    }
-    if !isTaken {
-      signature = nil
-      refuse(sequence, .bound(.pendingSignatures))
-    }
-  }
-
-  /// Only a signature that was made, or verified, is OK; else the payload says why not.
-  private func helped(_ sequence: UInt64, _ outcome: Signature.Outcome) {
-    signature = nil
-    switch outcome {
-    case .done(let signature): signature.withUnsafeBytes { answer(sequence, .ok, payload: $0) }
-    case .failed(let why): Array(why.utf8).withUnsafeBytes { answer(sequence, .badArgument, payload: $0) }
     }
   }
 

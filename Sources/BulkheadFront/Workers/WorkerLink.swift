@@ -148,8 +148,6 @@ final class WorkerLink {
 
   /// `proxy_on_queue_ready` that it was sent and has not answered.
   var notificationsInFlight = 0
-  /// A question of it that is with the helper thread.
-  var signature: SignatureWait?
 
   /// Places in the loop's lists, -1 outside.
   var activeAt = -1
@@ -585,8 +583,6 @@ final class WorkerLink {
     }
     let why = Self.why(end.reason)
     // A question of it may have been answered already, or be about to be.
-    signature?.end()
-    signature = nil
     mayLeaveAnswer = true
     if sequence != 0 {
       guard let entry = answered(stream: stream, sequence: sequence, now: now) else { return }
@@ -849,7 +845,6 @@ final class WorkerLink {
     doorbell = nil
     owed = []
     owedRootBytes = 0
-    signature?.end()
     if host.settings.callbacks.contains(.queueReady) {
       loop.group.shared.workerLost(worker, plugin: host.shared)
     }

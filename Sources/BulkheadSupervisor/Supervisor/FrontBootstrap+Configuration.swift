@@ -95,6 +95,12 @@ extension CallbackSet {
 }
 
 extension CrashPolicy {
+  /// Whether a plugin with these imports may call foreign functions.
+  func allowsForeignFunctions(imports: [String]) -> Bool {
+    let name = "proxy_call_foreign_function"
+    return imports.contains { $0.hasSuffix(".\(name)") } && capabilities?.contains(name) ?? true
+  }
+
   /// `bufferLimit` as it travels.
   var bufferBytes: UInt32 { UInt32(clamping: min(bufferLimit.bytes, UInt64(Limits.maximumBufferBytes))) }
 }

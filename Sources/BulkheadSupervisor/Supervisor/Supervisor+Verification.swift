@@ -29,7 +29,7 @@ extension Supervisor {
   }
 
   private func look(at worker: WorkerRuntime) -> [IsolationLayer: WorkerVerification.Finding] {
-    let (data, overflow) = worker.plugin.policy.memoryLimit.bytes.addingReportingOverflow(
+    let (data, overflow) = worker.plugin.policy.guestMemory.bytes.addingReportingOverflow(
       WorkerSandbox.Configuration.defaultHeadroom)
     let verification = WorkerVerification(
       maximumData: overflow ? .max : data, owner: owner(of: worker.plugin), own: ownStatus)

@@ -100,6 +100,7 @@ extension Supervisor {
     bootstrap.loadingProgram = plugin.seccompPrograms.loading
     bootstrap.features = plugin.policy.wasmFeatures
     bootstrap.upstreams = configuration.upstreams.map(\.name)
+    bootstrap.mayCallForeign = plugin.policy.allowsForeignFunctions(imports: artifact.metadata.imports)
     bootstrap.callsInFlight = plugin.policy.callsInFlight
     bootstrap.bufferBytes = plugin.policy.bufferBytes
     bootstrap.maximumMapBytes = UInt32(

@@ -1,5 +1,4 @@
 import CCrypto
-import Synchronization
 
 /// A key of OpenSSL, from a plugin's bytes: RSA or EC, and such that its use takes a bounded time.
 ///
@@ -8,7 +7,7 @@ import Synchronization
 struct SignatureKey: ~Copyable {
   let pointer: OpaquePointer
 
-  deinit { EVP_PKEY_free(pointer) }
+  deinit { bh_EVP_PKEY_free(pointer) }
 
   /// - Parameter bytes: a private key, in PEM (PKCS #8, PKCS #1, SEC 1; not encrypted) or DER.
   init?(private bytes: [UInt8]) {
@@ -33,18 +32,14 @@ struct SignatureKey: ~Copyable {
   /// What a text in PEM may have before its key, other parts included.
   private static let maximumParts = 8
 
-  /// OpenSSL 3.0 sometimes finds no decoder where two threads look for one at the same time. A front has one thread that
-  /// signs: nobody waits here but several fronts in one process.
-  private static let isReading = Mutex<Void>(())
-
   private static func read(_ bytes: [UInt8], selection: Int32, structure: String?) -> OpaquePointer? {
     bytes.withUnsafeBytes { bytes in
       // DER begins with a SEQUENCE; PEM may have any text before its first line.
       if bytes.first == 0x30 { return decode(bytes, selection, structure) }
       // The library's own decoder of PEM stops, or does not, at a part that is no key: by the order in which it happens
       // to find the kinds.
-      guard let text = BIO_new_mem_buf(bytes.baseAddress, Int32(clamping: bytes.count)) else { return nil }
-      defer { BIO_free(text) }
+      guard let text = bh_BIO_new_mem_buf(bytes.baseAddress, Int32(clamping: bytes.count)) else { return nil }
+      defer { bh_BIO_free(text) }
       for _ in 0..<maximumParts {
         guard let part = PEMPart(next: text) else { return nil }
         // A file of an EC key may begin with the curve alone.
@@ -57,13 +52,14 @@ struct SignatureKey: ~Copyable {
   private static func decode(
     _ bytes: UnsafeRawBufferPointer, _ selection: Int32, _ structure: String?
   ) -> OpaquePointer? {
-    let address: UInt? = isReading.withLock { _ in
-      for kind in ["RSA", "EC"] {
-        if let key = decode(bytes, kind, selection, structure) { return UInt(bitPattern: key) }
-      }
-      return nil
+    // OpenSSL 3.0 sometimes finds no decoder where two threads look for one at the same time. A worker has one thread:
+    // nobody waits here but tests.
+    bh_crypto_lock()
+    defer { bh_crypto_unlock() }
+    for kind in ["RSA", "EC"] {
+      if let key = decode(bytes, kind, selection, structure) { return key }
     }
-    return address.flatMap { OpaquePointer(bitPattern: $0) }
+    return nil
   }
 
   private static func decode(
@@ -72,14 +68,14 @@ struct SignatureKey: ~Copyable {
     var key: OpaquePointer?
     return withUnsafeMutablePointer(to: &key) { key in
       // It keeps the place of the key. Nobody is asked for a password: there is none.
-      guard let decoder = OSSL_DECODER_CTX_new_for_pkey(key, "DER", structure, kind, selection, nil, nil) else {
+      guard let decoder = bh_OSSL_DECODER_CTX_new_for_pkey(key, "DER", structure, kind, selection) else {
         return nil
       }
-      defer { OSSL_DECODER_CTX_free(decoder) }
+      defer { bh_OSSL_DECODER_CTX_free(decoder) }
       var next = bytes.bindMemory(to: UInt8.self).baseAddress
       var left = bytes.count
-      if OSSL_DECODER_from_data(decoder, &next, &left) == 1, let found = key.pointee { return found }
-      if let found = key.pointee { EVP_PKEY_free(found) }
+      if bh_OSSL_DECODER_from_data(decoder, &next, &left) == 1, let found = key.pointee { return found }
+      if let found = key.pointee { bh_EVP_PKEY_free(found) }
       return nil
     }
   }
@@ -92,13 +88,13 @@ struct SignatureKey: ~Copyable {
     private var length = 0
 
     init?(next text: OpaquePointer) {
-      guard PEM_read_bio(text, &name, &header, &data, &length) == 1 else { return nil }
+      guard bh_PEM_read_bio(text, &name, &header, &data, &length) == 1 else { return nil }
     }
 
     deinit {
-      CRYPTO_free(name, #file, #line)
-      CRYPTO_free(header, #file, #line)
-      CRYPTO_clear_free(data, max(length, 0), #file, #line)
+      bh_CRYPTO_free(name)
+      bh_CRYPTO_free(header)
+      bh_CRYPTO_clear_free(data, max(length, 0))
     }
 
     /// Whether it is a key that no password protects.
@@ -124,8 +120,8 @@ struct SignatureKey: ~Copyable {
 
   /// Why a key that can be read is not used: only what is understood, and what takes a bounded time.
   var refusal: String? {
-    let bits = Int(EVP_PKEY_get_bits(pointer))
-    switch EVP_PKEY_get_base_id(pointer) {
+    let bits = Int(bh_EVP_PKEY_get_bits(pointer))
+    switch bh_EVP_PKEY_get_base_id(pointer) {
     case EVP_PKEY_RSA:
       guard bits <= Self.maximumRSABits else {
         return "an RSA key has at most \(Self.maximumRSABits) bits here, this one has \(bits)"
@@ -135,9 +131,7 @@ struct SignatureKey: ~Copyable {
       guard bits <= Self.maximumCurveBits else {
         return "a curve has at most \(Self.maximumCurveBits) bits here, this one has \(bits)"
       }
-      var length = 0
-      return EVP_PKEY_get_group_name(pointer, nil, 0, &length) == 1
-        ? nil : "only EC keys of a named curve are supported"
+      return bh_EVP_PKEY_has_group_name(pointer) == 1 ? nil : "only EC keys of a named curve are supported"
     default: return "only RSA and EC keys are supported"
     }
   }
@@ -160,8 +154,8 @@ struct SignatureKey: ~Copyable {
   /// nil where the key has no such number.
   private func bits(of name: String) -> Int? {
     var number: OpaquePointer?
-    guard EVP_PKEY_get_bn_param(pointer, name, &number) == 1, let number else { return nil }
-    defer { BN_clear_free(number) }
-    return Int(BN_num_bits(number))
+    guard bh_EVP_PKEY_get_bn_param(pointer, name, &number) == 1, let number else { return nil }
+    defer { bh_BN_clear_free(number) }
+    return Int(bh_BN_num_bits(number))
   }
 }

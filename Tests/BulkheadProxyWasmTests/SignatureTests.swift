@@ -1,10 +1,15 @@
 import Foundation
 import Testing
 
-@testable import BulkheadFront
+@testable import BulkheadProxyWasm
 
 /// Signing and verifying, with keys in every form that is taken.
-@Suite struct SharedSignatureTests {
+@Suite struct SignatureTests {
+  init() throws {
+    let missing = Signature.loadLibrary()
+    #expect(missing == nil)
+  }
+
   private static func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
 
   private static func der(_ pem: String) -> [UInt8] {
@@ -112,32 +117,6 @@ import Testing
       Issue.record("nothing was signed")
       return
     }
-  }
-
-  // MARK: Turns
-
-  @Test func theLanesOfTheHelperTakeTurns() {
-    let helper = HelperThread()
-    let isFree = Counter()
-    let order = Received()
-    let isBusy = Counter()
-    let isTaken = helper.run(lane: 1) {
-      isBusy.add(1)
-      waitUntil { isFree.value == 1 }
-    }
-    #expect(isTaken)
-    waitUntil { isBusy.value == 1 }
-    for name in ["a", "b", "c"] { #expect(helper.run(lane: 1) { order.add(name) }) }
-    #expect(helper.run(lane: 2) { order.add("x") })
-    // One lane has a share of what may wait.
-    var taken = 3
-    while taken < HelperThread.maximumWaiting, helper.run(lane: 1, {}) { taken += 1 }
-    #expect(taken <= HelperThread.maximumWaiting / 4)
-    #expect(helper.run(lane: 3) { order.add("y") })
-    isFree.add(1)
-    waitUntil { order.text.utf8.count == 5 }
-    #expect(order.text == "axybc")
-    helper.stop()
   }
 
   @Test(arguments: [("sha256", TestKeys.rsa), ("sha256", TestKeys.edwardsPublic), ("none", TestKeys.rsaPublic)])
