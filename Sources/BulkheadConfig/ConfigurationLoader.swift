@@ -29,14 +29,17 @@ public enum ConfigurationLoader {
     }
     guard let result = ConfigurationDecoder(source: source).decode(document) else { return nil }
     let configuration = result.configuration
-    let policies = policies(in: configuration.policiesDirectory, named: result.policies, problems)
-    let plugins = plugins(in: configuration.pluginsDirectory, named: result.plugins, policies: policies, problems)
+    let upstreams = configuration.upstreams.map(\.name)
+    let policies = policies(
+      in: configuration.policiesDirectory, named: result.policies, upstreams: upstreams, problems)
+    let plugins = plugins(
+      in: configuration.pluginsDirectory, named: result.plugins, policies: policies, upstreams: upstreams, problems)
     return LoadedConfiguration(
       configuration: configuration, plugins: plugins.manifests, policies: policies, overridden: plugins.overridden)
   }
 
   private static func policies(
-    in directory: String, named field: Field?, _ problems: Problems
+    in directory: String, named field: Field?, upstreams: [String], _ problems: Problems
   ) -> [String: EffectivePolicy] {
     // A policy is read after those that it extends: what is wrong is brought into the order of files and lines.
     let found = Problems()
@@ -44,13 +47,15 @@ public enum ConfigurationLoader {
     for source in sources(in: directory, named: field, found) {
       documents += (read(source) ?? []).map { ($0, source) }
     }
-    let policies = PolicyResolver.resolve(shipped: ShippedPolicies.documents(found), files: documents)
+    let policies = PolicyResolver.resolve(
+      shipped: ShippedPolicies.documents(found), files: documents, upstreams: upstreams)
     for error in found.inOrder { problems.add(error) }
     return policies
   }
 
   private static func plugins(
-    in directory: String, named field: Field?, policies: [String: EffectivePolicy], _ problems: Problems
+    in directory: String, named field: Field?, policies: [String: EffectivePolicy], upstreams: [String],
+    _ problems: Problems
   ) -> (manifests: [PluginManifest], overridden: [String: EffectivePolicy]) {
     var plugins: [PluginManifest] = []
     var overridden: [String: EffectivePolicy] = [:]
@@ -76,7 +81,7 @@ public enum ConfigurationLoader {
           return (plugins, overridden)
         }
         let named = policies[manifest.policy] ?? EffectivePolicy(policy: CrashPolicy(name: manifest.policy))
-        let effective = named.overridden(by: &manifest, result)
+        let effective = named.overridden(by: &manifest, result, upstreams: upstreams)
         if effective != named { overridden[manifest.name] = effective }
         plugins.append(manifest)
       }

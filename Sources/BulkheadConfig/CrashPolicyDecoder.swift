@@ -9,7 +9,7 @@ struct CrashPolicyDecoder {
     "stability", "exhaustion", "failStrategy", "workers", "standby", "recycling", "failAnswer", "memoryLimit",
     "cpuPercent", "rings",
     "bufferLimit", "callsInFlight", "logLinesPerSecond", "capabilities", "isolation",
-    "renewals", "spare", "vms", "slow", "overload", "wasmFeatures",
+    "renewals", "spare", "vms", "slow", "overload", "wasmFeatures", "upstreams",
   ]
   /// What a policy may say.
   static let policyKeys = ["name", "extends"] + valueKeys
@@ -20,11 +20,14 @@ struct CrashPolicyDecoder {
   private static let rings = UInt64(1 << 20)...UInt64(64 << 20)
 
   let speaker: PolicyOrigin.Speaker
+  /// The names of the configuration's upstreams.
+  let upstreams: [String]
   /// What holds so far.
   private(set) var effective: EffectivePolicy
 
-  init(_ speaker: PolicyOrigin.Speaker, onto base: EffectivePolicy) {
+  init(_ speaker: PolicyOrigin.Speaker, onto base: EffectivePolicy, upstreams: [String]) {
     self.speaker = speaker
+    self.upstreams = upstreams
     effective = base
   }
 
@@ -40,6 +43,7 @@ struct CrashPolicyDecoder {
     Self.decodeWorkers(section, &reader)
     Self.decodeBounds(section, &reader)
     Self.decodeIsolation(section, &reader)
+    reader.set(\.upstreams, section["upstreams"], orWord: "all", upstreamNames)
     effective = reader.effective
     check(section)
   }
@@ -194,6 +198,25 @@ struct CrashPolicyDecoder {
       let features = Set((field.elements() ?? []).compactMap { $0.choice(names) })
       return WasmFeature.allCases.filter { features.contains($0) }
     }
+  }
+
+  /// The names of a list, each once, in its order; those that are no upstream's are reported.
+  private func upstreamNames(_ list: Field) -> [String]? {
+    guard case .sequence = list.value.content else {
+      list.report("must be a list of upstreams' names, or 'all', not \(list.value.kind)")
+      return nil
+    }
+    var names: [String] = []
+    for field in list.elements() ?? [] {
+      guard let name = field.nonEmptyString() else { continue }
+      guard upstreams.contains(name) else {
+        field.report(
+          "there is no upstream '\(name)' in the configuration", suggestion: NearestName.of(name, among: upstreams))
+        continue
+      }
+      if !names.contains(name) { names.append(name) }
+    }
+    return names
   }
 
   private static func ringSize(_ field: Field) -> ByteCount? {

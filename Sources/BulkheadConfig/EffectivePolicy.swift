@@ -44,10 +44,14 @@ public struct EffectivePolicy: Hashable, Sendable {
 extension EffectivePolicy {
   /// What holds for a plugin under this policy: with its manifest's overrides. The manifest's own `failStrategy` comes
   /// before the policy's, and has the policy's where it says none.
-  func overridden(by manifest: inout PluginManifest, _ result: PluginManifestDecoder.Result) -> EffectivePolicy {
+  ///
+  /// - Parameter upstreams: the names of the configuration's upstreams.
+  func overridden(
+    by manifest: inout PluginManifest, _ result: PluginManifestDecoder.Result, upstreams: [String]
+  ) -> EffectivePolicy {
     var effective = self
     if let overrides = result.overrides {
-      var decoder = CrashPolicyDecoder(.manifest, onto: self)
+      var decoder = CrashPolicyDecoder(.manifest, onto: self, upstreams: upstreams)
       decoder.decode(overrides)
       effective = decoder.effective
     }

@@ -14,6 +14,8 @@ struct PolicyResolver {
     var extends: Field?
   }
 
+  /// The names of the configuration's upstreams.
+  private let upstreams: [String]
   /// What shipped policies come to. Those of the directory may extend them, and have their names.
   private var shipped: [String: EffectivePolicy] = [:]
   private var definitions: [String: Definition] = [:]
@@ -23,13 +25,17 @@ struct PolicyResolver {
   /// What is being resolved, the outermost first.
   private var chain: [String] = []
 
+  private init(upstreams: [String]) { self.upstreams = upstreams }
+
   /// All policies by name, where those of `documents` come before the shipped ones of their names.
+  ///
+  /// - Parameter upstreams: the names that the configuration's upstreams have.
   static func resolve(
-    shipped: [(YAMLValue, Source)], files: [(YAMLValue, Source)]
+    shipped: [(YAMLValue, Source)], files: [(YAMLValue, Source)], upstreams: [String]
   ) -> [String: EffectivePolicy] {
-    var builtIn = PolicyResolver()
+    var builtIn = PolicyResolver(upstreams: upstreams)
     for (document, source) in shipped { builtIn.define(document, source) }
-    var own = PolicyResolver()
+    var own = PolicyResolver(upstreams: upstreams)
     own.shipped = builtIn.resolveAll()
     for (document, source) in files { own.define(document, source) }
     return own.shipped.merging(own.resolveAll(), uniquingKeysWith: { _, own in own })
@@ -42,7 +48,8 @@ struct PolicyResolver {
       let name = place.nonEmptyString()
     else {
       // What else is wrong in it is told all the same.
-      var decoder = CrashPolicyDecoder(.policy(""), onto: EffectivePolicy(policy: CrashPolicy()))
+      var decoder = CrashPolicyDecoder(
+        .policy(""), onto: EffectivePolicy(policy: CrashPolicy()), upstreams: upstreams)
       decoder.decode(section)
       return
     }
@@ -95,7 +102,7 @@ struct PolicyResolver {
         definition.extends?.report("a policy is made of at most \(Self.maximumLineage) policies")
         base = EffectivePolicy(policy: CrashPolicy(name: name))
       }
-      var decoder = CrashPolicyDecoder(.policy(name), onto: base)
+      var decoder = CrashPolicyDecoder(.policy(name), onto: base, upstreams: upstreams)
       decoder.decode(definition.section)
       resolved[name] = decoder.effective
       below = decoder.effective

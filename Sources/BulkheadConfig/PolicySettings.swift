@@ -56,6 +56,10 @@ extension CrashPolicy {
       ("vms", virtualMachines == .perStream ? "stream" : "\(virtualMachines.count)"), ("slow", time(slow)),
       ("overload", overload.rawValue),
       ("wasmFeatures", "[\(wasmFeatures.map(\.rawValue).joined(separator: ", "))]"),
+      (
+        "upstreams",
+        upstreams.map { "[\($0.map { compactJSON($0) }.joined(separator: ", "))]" } ?? "all"
+      ),
     ]
   }
 }

@@ -113,6 +113,7 @@ public enum ShippedPolicies {
     vms: 1
     # After that time a callback holds up its own stream and those with state in its VM alone: others go to another worker.
     slow: 5ms
+    upstreams: all
 
     """
 
@@ -201,6 +202,7 @@ public enum ShippedPolicies {
     isolation:
       required: all
     renewals: 0
+    upstreams: []
 
     """
 

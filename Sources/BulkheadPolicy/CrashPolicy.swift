@@ -243,6 +243,9 @@ public struct CrashPolicy: Hashable, Sendable {
   public var overload = OverloadStrategy.close
   /// Features of WebAssembly that the plugin's module may use beside the usual ones.
   public var wasmFeatures: [WasmFeature] = []
+  /// The upstreams that the plugin may call, whose endpoints it may ask for and choose among, by their names in the
+  /// configuration; nil: all of them.
+  public var upstreams: [String]?
 
   public init(
     name: String = "default", callbackDeadline: Duration = .milliseconds(100), startDeadline: Duration = .seconds(5),

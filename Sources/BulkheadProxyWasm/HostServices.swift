@@ -64,8 +64,10 @@ public struct PluginConfiguration: Sendable {
   public var capabilities: [String]?
   /// What WASI's `environ_get` gives.
   public var environment: [(name: String, value: String)]
-  /// The upstreams that calls out may name.
+  /// The upstreams that the plugin may call, and whose endpoints it may ask for and choose among.
   public var upstreams: Set<String> = []
+  /// There are others, which its policy does not allow; else it may choose among the endpoints of any.
+  public var restrictsUpstreams = false
   /// Calls out that may be in flight at once.
   public var callsInFlight = Limits.defaultCallsInFlight
   /// Lines below it are taken and not passed on.

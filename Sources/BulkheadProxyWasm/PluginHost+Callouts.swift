@@ -26,6 +26,30 @@ extension PluginHost {
     return configuration.upstreams.contains(text) ? text : nil
   }
 
+  /// How many upstreams that the plugin may not reach are named in the log, each once.
+  static let maximumRefusedUpstreams = 64
+
+  /// Says that the plugin may not reach the upstream of that name, where it is the policy that leaves it out.
+  func refuseUpstream(_ name: UnsafeRawBufferPointer) {
+    guard configuration.restrictsUpstreams, refusedUpstreams.count < Self.maximumRefusedUpstreams else { return }
+    let text = String(decoding: name.prefix(Limits.maximumUpstreamName), as: UTF8.self)
+    guard refusedUpstreams.insert(text).inserted else { return }
+    warn(
+      "the plugin may not reach the upstream '\(text)': it is none of those that its policy lists (upstreams); its calls "
+        + "to it are refused, and its choices of an endpoint")
+  }
+
+  /// Whether the plugin may ask for the endpoints of the active stream's upstream, and choose among them.
+  func mayChooseEndpoint() -> Bool {
+    guard configuration.restrictsUpstreams else { return true }
+    let name = Array("cluster_name".utf8).withUnsafeBytes { propertyBytes($0) } ?? []
+    return name.withUnsafeBytes { name in
+      if upstream(name) != nil { return true }
+      refuseUpstream(name)
+      return false
+    }
+  }
+
   /// Sends a new call on its way.
   ///
   /// - Parameter write: writes the operation's key, from token and owner.

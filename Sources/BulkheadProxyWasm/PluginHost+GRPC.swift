@@ -22,6 +22,8 @@ extension PluginHost {
     guard let target = memory.bytes(a[0], a[1]), let service = memory.bytes(a[2], a[3]),
       let method = memory.bytes(a[4], a[5]), let metadataBytes = memory.bytes(a[6], a[7]), memory.contains(tokenAt, 4)
     else { return .invalidMemoryAccess }
+    // As Envoy answers for a cluster that is not there, and so where the policy does not allow it: SDKs take
+    // PARSE_FAILURE of a gRPC call for an error, and the Rust SDK ends the plugin over BAD_ARGUMENT.
     guard var upstream = upstream(ofService: target) else { return .parseFailure }
     // What the other side would take for another path, or for no header at all, is never sent.
     guard Self.isPathPart(service), Self.isPathPart(method), let pairs = Self.pairs(metadataBytes),
@@ -56,10 +58,10 @@ extension PluginHost {
       return nil
     }
     if let plain = upstream(target) { return plain }
-    guard let envoy = ProtobufReader.field(1, of: target), let name = ProtobufReader.field(1, of: envoy) else {
-      return nil
-    }
-    return upstream(name)
+    let name = ProtobufReader.field(1, of: target).flatMap { ProtobufReader.field(1, of: $0) }
+    if let name, let upstream = upstream(name) { return upstream }
+    refuseUpstream(name ?? target)
+    return nil
   }
 
   /// The most that may be handed over to name an upstream, in bytes: a `GrpcService` can be long.

@@ -11,8 +11,12 @@ extension PluginHost {
     guard let upstream = memory.bytes(a[0], a[1]), let headerBytes = memory.bytes(a[2], a[3]),
       let body = memory.bytes(a[4], a[5]), let trailerBytes = memory.bytes(a[6], a[7]), memory.contains(a[9], 4)
     else { return .invalidMemoryAccess }
+    guard self.upstream(upstream) != nil else {
+      refuseUpstream(upstream)
+      return .badArgument
+    }
     // Envoy takes it for a signed number, and none below 0.
-    guard a[8] <= UInt32(Int32.max), self.upstream(upstream) != nil,
+    guard a[8] <= UInt32(Int32.max),
       let headerPairs = Self.pairs(headerBytes), let trailerPairs = Self.pairs(trailerBytes),
       let headers = Self.fields(headerPairs, in: .call),
       let trailers = Self.fields(trailerPairs, in: .trailers),

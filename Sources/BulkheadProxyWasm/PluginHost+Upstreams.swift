@@ -10,6 +10,7 @@ extension PluginHost {
     guard memory.contains(pointerAt, 4), memory.contains(sizeAt, 4) else { return .invalidMemoryAccess }
     let name = Array("cluster_name".utf8).withUnsafeBytes { propertyBytes($0) }
     guard active != nil, let name else { return .notFound }
+    guard mayChooseEndpoint() else { return .badArgument }
     switch name.withUnsafeBytes({ ask(.upstreamHosts, key: $0) }) {
     case .ok(let answer): return try give(answer.payload, pointerAt, sizeAt)
     case .refused(let status): return status
@@ -19,7 +20,7 @@ extension PluginHost {
   /// `proxy_set_upstream_override_host`: the endpoint, `host:port`, that the active stream's request is to go to.
   func setUpstreamHost(_ memory: GuestMemory, _ address: UInt32, _ size: UInt32) -> Status {
     guard let host = memory.bytes(address, size) else { return .invalidMemoryAccess }
-    guard let active, !active.isEnded, Self.isEndpoint(host) else { return .badArgument }
+    guard let active, !active.isEnded, Self.isEndpoint(host), mayChooseEndpoint() else { return .badArgument }
     return builder(for: active).add(.overrideHost, key: Self.nothing, value: host) ? .ok : refuseOversize()
   }
 

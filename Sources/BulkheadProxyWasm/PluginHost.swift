@@ -85,6 +85,8 @@ public final class PluginHost {
   public internal(set) var tickPeriodMilliseconds: UInt32 = 0
   /// What the plugin called and may not, by `HostImport.number`.
   var refusedImports: Set<UInt32> = []
+  /// The upstreams that it tried to reach and may not, as far as they were said.
+  var refusedUpstreams: Set<String> = []
   var scratch = ByteArena()
   /// The memory of bodies.
   let blocks = BodyBlocks()

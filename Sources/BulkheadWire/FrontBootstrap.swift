@@ -80,6 +80,8 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var workers: UInt32 = 1
     /// What commands name it by: never used for another plugin, nor for another revision of it. Nil: its place.
     public var number: UInt32?
+    /// The upstreams that it may call, whose endpoints it may ask for and choose among; nil: all of them.
+    public var upstreams: [String]?
     /// The longest that one callback may run.
     public var callbackDeadline: UInt32
     /// What holds instead, by the callback's class.
@@ -269,6 +271,8 @@ public struct FrontBootstrap: Equatable, Sendable {
       writer.u8(plugin.overload.code)
       writer.bool(plugin.keepsStreams)
       writer.u32(plugin.openAdmissionWait)
+      writer.bool(plugin.upstreams != nil)
+      writer.array(plugin.upstreams ?? []) { $0.string($1) }
     }
     for time in [timeouts.headerRead, timeouts.idle, timeouts.upstreamConnect, timeouts.upstreamResponse] {
       writer.u32(time)
@@ -368,6 +372,11 @@ public struct FrontBootstrap: Equatable, Sendable {
       plugin.overload = overload
       plugin.keepsStreams = try reader.bool("plugin.keepsStreams")
       plugin.openAdmissionWait = try reader.u32("plugin.openAdmissionWait")
+      let isListed = try reader.bool("plugin.listsUpstreams")
+      let allowed = try reader.array("plugin.upstreams", atMost: 65_536) { reader throws(WireError) in
+        try reader.string("plugin.upstream")
+      }
+      plugin.upstreams = isListed ? allowed : nil
       return plugin
     }
     timeouts = Timeouts()

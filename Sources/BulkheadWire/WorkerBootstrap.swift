@@ -15,7 +15,7 @@ public struct WorkerBootstrap: Equatable, Sendable {
   public var environment: [(name: String, value: String)]
   /// The most linear memory that the guest may have, in bytes.
   public var memoryLimit: UInt64
-  /// The upstreams that calls out may name.
+  /// The upstreams that the plugin may call.
   public var upstreams: [String] = []
   /// Calls out, HTTP and gRPC, that may be in flight at once.
   public var callsInFlight = UInt32(Limits.defaultCallsInFlight)
@@ -60,6 +60,8 @@ public struct WorkerBootstrap: Equatable, Sendable {
   public var keepsStreams = true
   /// The features of WebAssembly that the module was compiled with beside the usual ones.
   public var features: [WasmFeature] = []
+  /// There are upstreams that `upstreams` leaves out, since the policy does not allow them.
+  public var restrictsUpstreams = false
   /// The plugin may call foreign functions, of which two need libcrypto.
   public var mayCallForeign = false
   /// More than that delays the report for nothing.
@@ -131,6 +133,7 @@ public struct WorkerBootstrap: Equatable, Sendable {
     writer.blob(loadingProgram)
     writer.bool(keepsStreams)
     writer.u16(WasmFeature.mask(of: features))
+    writer.bool(restrictsUpstreams)
     writer.bool(mayCallForeign)
     return writer.array
   }
@@ -207,6 +210,7 @@ public struct WorkerBootstrap: Equatable, Sendable {
       throw WireError(.unknownValue, "worker.features")
     }
     self.features = features
+    restrictsUpstreams = try reader.bool("worker.restrictsUpstreams")
     mayCallForeign = try reader.bool("worker.mayCallForeign")
     try reader.end("worker")
   }

@@ -56,6 +56,7 @@ final class LoadedPlugin {
     configuration.environment = bootstrap.environment
     configuration.logLevel = bootstrap.logLevel
     configuration.upstreams = Set(bootstrap.upstreams)
+    configuration.restrictsUpstreams = bootstrap.restrictsUpstreams
     configuration.callsInFlight = Int(bootstrap.callsInFlight)
     guard let abi = ABIVersion(rawValue: bootstrap.abi) else {
       throw WorkerStop(reason: .configure, detail: "the bootstrap names an ABI that is none: \(bootstrap.abi)")

@@ -66,6 +66,8 @@ import Testing
     #expect(!untrusted.exhaustion.retries)
     #expect(untrusted.budget.restarts == 5)
     #expect(untrusted.renewals == 0, "a guest that died may own its process")
+    #expect(policies.filter { $0.value.policy.upstreams != nil }.keys.sorted() == ["untrusted"])
+    #expect(untrusted.upstreams == [])
   }
 
   @Test func aFileOfTheDirectoryComesBeforeTheShippedOneOfItsName() throws {
@@ -111,6 +113,7 @@ import Testing
       vms: 7
       slow: 29ms
       wasmFeatures: [gc, tailCalls, gc]
+      upstreams: [echo, echo]
       """
     ])
     var expected = CrashPolicy(
@@ -146,6 +149,7 @@ import Testing
     expected.virtualMachines = .shared(7)
     expected.slow = .milliseconds(29)
     expected.wasmFeatures = [.tailCalls, .gc]
+    expected.upstreams = ["echo"]
     #expect(try tree.load().policies["p"]?.policy == expected)
   }
 
@@ -222,6 +226,9 @@ import Testing
       "extends: p",
       "2:10: extends: a policy that extends its own name extends the shipped policy of that name, and there is none"
     ),
+    ("upstreams: [ecko]", "2:13: upstreams[0]: there is no upstream 'ecko' in the configuration; did you mean 'echo'?"),
+    ("upstreams: echo", "2:12: upstreams: must be a list of upstreams' names, or 'all', not a string"),
+    ("upstreams: [[]]", "2:13: upstreams[0]: must be a string, not a list"),
     ("capabilities: proxy_log", "2:15: capabilities: must be a list, not a string"),
   ]
 

@@ -29,6 +29,23 @@ import Testing
     #expect(origins["budget.interval"]?.hasPrefix("policy default, shipped:default.yaml:") == true)
   }
 
+  @Test func aNameThatNoUpstreamHasIsToldAtItsPlace() throws {
+    let tree = try Tree([
+      "bulkhead.yaml": Tree.listeners
+        + "upstreams: [{name: app, endpoints: ['127.0.0.1:1']}, {name: b b, builtin: echo}]\n",
+      "policies/a.yaml": "name: p\nupstreams:\n  - app\n  - b b\n  - app2\n---\nname: q\nextends: p\n",
+    ])
+    #expect(
+      tree.errors() == [
+        "policies/a.yaml:5:5: upstreams[2]: there is no upstream 'app2' in the configuration; did you mean 'app'?"
+      ])
+    try tree.write("policies/a.yaml", Array("name: p\nupstreams: [app, b b]\n---\nname: q\nextends: p\n".utf8))
+    let policy = try #require(try tree.load().policies["q"])
+    #expect(policy.policy.upstreams == ["app", "b b"])
+    #expect(policy.settings.last { $0.key == "upstreams" }?.value == #"["app", "b b"]"#)
+    #expect(origins(policy, in: tree)["upstreams"] == "policy p, policies/a.yaml:2:12")
+  }
+
   @Test func aPolicyThatExtendsNothingHasTheBuiltInValues() throws {
     let tree = try Tree(["policies/a.yaml": "name: p\ngrace: 1s\n"])
     let policy = try #require(try tree.load().policies["p"])
@@ -60,6 +77,7 @@ import Testing
       deadlines: {headers: none}
       recycling: {age: none}
       isolation: {required: []}
+      upstreams: all
       ---
       name: q
       rings: {callbacks: 4MiB}
@@ -79,6 +97,7 @@ import Testing
     #expect(policy.deadlines.headers == nil)
     #expect(policy.recycling.age == nil)
     #expect(policy.isolation.required == [])
+    #expect(policy.upstreams == nil)
     #expect(policies["r"]?.policy == CrashPolicy(name: "r"))
   }
 
@@ -215,6 +234,10 @@ import Testing
     (
       "{bulkhead/policy-overrides: 'backoff: {max: 1ms}'}",
       ".backoff.max: the longest wait (1ms) is shorter than the first (50ms)"
+    ),
+    (
+      "{bulkhead/policy-overrides: 'upstreams: [ap]'}",
+      ".upstreams[0]: there is no upstream 'ap' in the configuration"
     ),
     ("{bulkhead/policy-overrides: 'x'}", ": must be a mapping, not a string"),
   ]

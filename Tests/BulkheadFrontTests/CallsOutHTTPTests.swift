@@ -62,7 +62,8 @@ import Testing
       try worker.waitForEvents(1, of: 1) == [.http(1, headers: [":status=204"], body: "", trailers: [])])
     #expect(
       received.text
-        == "POST /a?b=c HTTP/1.1\r\nhost: callee\r\nx-own: yes\r\ncontent-length: 10\r\n\r\n0123456789")
+        == "POST /a?b=c HTTP/1.1\r\nhost: callee\r\nx-own: yes\r\ncontent-length: 10\r\n"
+        + "x-bulkhead-plugin: caller\r\n\r\n0123456789")
   }
 
   @Test func trailersGoBothWays() throws {

@@ -1,8 +1,9 @@
 import BulkheadCore
-import BulkheadProxyWasm
 import BulkheadWire
 import ProxyWasmABI
 import Testing
+
+@testable import BulkheadProxyWasm
 
 @Suite struct CalloutTests {
   // MARK: HTTP
@@ -117,6 +118,30 @@ import Testing
     #expect(operations.map(\.stream) == [CallbackRecord.noStream] && operations.map(\.loop) == [0])
     try harness.tell(.httpCallResponse) { Self.result(&$0, token, [], "", []) }
     #expect(harness.guest.arguments == [1, token, 0, 0, 0])
+  }
+
+  @Test func whatThePolicyDoesNotAllowIsNotCalledAndSaidOnce() throws {
+    let harness = try Harness.calling { $0.restrictsUpstreams = true }
+    for _ in 0..<3 {
+      #expect(harness.httpCall("admin") == .badArgument)
+      // An `envoy.config.core.v3.GrpcService` that names it, and the plain name.
+      #expect(harness.grpcCall([0x0A, 7, 0x0A, 5] + Array("admin".utf8)) == .parseFailure)
+      #expect(harness.grpcStream(Array("other".utf8)) == .parseFailure)
+    }
+    let warnings = harness.services.logs.filter { $0.level == .warn }.map(\.message)
+    #expect(warnings.count == 2 && warnings.allSatisfy { $0.contains("(upstreams)") }, "\(warnings)")
+    #expect(warnings.first?.contains("'admin'") == true && warnings.last?.contains("'other'") == true)
+    // However many names it tries.
+    for number in 0..<1_000 { #expect(harness.httpCall("u\(number)") == .badArgument) }
+    #expect(harness.services.logs.count { $0.level == .warn } == PluginHost.maximumRefusedUpstreams)
+    #expect(harness.httpCall("auth") == .ok)
+    #expect(harness.grpcCall() == .ok)
+  }
+
+  @Test func anUpstreamThatIsNotThereIsNoMatterOfPolicy() throws {
+    let harness = try Harness.calling()
+    #expect(harness.httpCall("admin") == .badArgument)
+    #expect(harness.services.logs.isEmpty)
   }
 
   @Test func aCallEndsWithItsStreamAndOneMadeAfterItIsThePlugins() throws {

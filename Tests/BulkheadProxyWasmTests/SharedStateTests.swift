@@ -219,6 +219,31 @@ import Testing
 
   // MARK: Upstreams
 
+  @Test func theEndpointsOfAnUpstreamThatItMayNotReachAreNotAskedFor() throws {
+    let harness = try Harness.calling { $0.restrictsUpstreams = true }
+    harness.guest.callbacks[.requestHeaders] = { [unowned harness] _, _, _ in
+      for _ in 0..<2 {
+        #expect(harness.call(.getUpstreamHosts, harness.out, harness.out + 4) == .badArgument)
+        let (host, size) = harness.guest.put("127.0.0.1:80")
+        #expect(harness.call(.setUpstreamOverrideHost, host, size) == .badArgument)
+      }
+      return 0
+    }
+    try harness.run(.requestHeaders, properties: [("cluster_name", "web")])
+    #expect(harness.services.questions.isEmpty)
+    #expect(try harness.operations().isEmpty)
+    #expect(harness.services.logs.count { $0.message.contains("upstream 'web'") } == 1)
+    try harness.run(.streamDone, first: false)
+    // One that it may call is another matter.
+    harness.guest.callbacks[.requestHeaders] = { [unowned harness] _, _, _ in
+      let (host, size) = harness.guest.put("127.0.0.1:80")
+      #expect(harness.call(.setUpstreamOverrideHost, host, size) == .ok)
+      return 0
+    }
+    try harness.run(.requestHeaders, properties: [("cluster_name", "auth")])
+    #expect(try harness.operations().map(\.operation.code) == [.overrideHost])
+  }
+
   @Test func theEndpointsOfAStreamsUpstreamCanBeAskedAndChosen() throws {
     let harness = try Harness()
     let hosts = CalloutTests.block([("127.0.0.1:80", "healthy")])

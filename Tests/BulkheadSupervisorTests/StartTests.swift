@@ -204,6 +204,7 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   var policy = CrashPolicy()
   policy.bufferLimit = .mebibytes(4)
   policy.callsInFlight = 5
+  policy.upstreams = ["auth"]
   policy.failAnswer = .init(status: 403, body: "no")
   policy.exhaustion.strategy = .failOpen
   policy.overload = .open
@@ -221,11 +222,21 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   #expect(bootstrap.plugins.first?.vmID == "shared")
   #expect(bootstrap.plugins.first?.bufferBytes == 4 << 20)
   #expect(bootstrap.plugins.first?.callsInFlight == 5)
+  #expect(bootstrap.plugins.first?.upstreams == ["auth"])
   #expect(bootstrap.plugins.first?.failAnswer == .init(status: 403, body: "no"))
   #expect(bootstrap.plugins.first?.quarantineStrategy == .failOpen)
   #expect(bootstrap.plugins.first?.overload == .open)
   #expect(bootstrap.accessLog == .init(fields: [.init(name: "a", property: "b.c")]))
   #expect(bootstrap.ring == RingSizes(bufferBytes: 4 << 20))
+}
+
+@Test func aWorkerKnowsTheUpstreamsThatItsPolicyAllows() {
+  var policy = CrashPolicy()
+  #expect(policy.allowed(["a", "b"]) == ["a", "b"])
+  policy.upstreams = []
+  #expect(policy.allowed(["a", "b"]) == [])
+  policy.upstreams = ["b", "c"]
+  #expect(policy.allowed(["a", "b"]) == ["b"])
 }
 
 @Test func aWorkerLoadsLibcryptoWhereItsPluginMayCallForeignFunctionsAlone() {

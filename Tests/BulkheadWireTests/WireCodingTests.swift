@@ -206,6 +206,7 @@ import Testing
     front.plugins[0].vmID = "shared"
     front.plugins[0].openAdmissionWait = 7
     front.plugins[0].callsInFlight = 3
+    front.plugins[0].upstreams = ["app", "secure"]
     front.plugins[0].bufferBytes = 64 << 10
     front.plugins[0].failAnswer = .init(status: 403, body: "no")
     front.plugins[0].quarantineStrategy = .failReload
@@ -235,6 +236,7 @@ import Testing
     worker.requiredLayers = IsolationLayer.allCases
     worker.endPauseMicroseconds = 2_000
     worker.keepsStreams = false
+    worker.restrictsUpstreams = true
     worker.mayCallForeign = true
     return worker
   }()
@@ -250,6 +252,14 @@ import Testing
     #expect(try worker.encoded().withUnsafeBytes { try WorkerBootstrap($0) }.capabilities == [])
     worker.capabilities = nil
     #expect(try worker.encoded().withUnsafeBytes { try WorkerBootstrap($0) }.capabilities == nil)
+  }
+
+  @Test func noUpstreamAtAllIsNotTheSameAsEveryUpstream() throws {
+    var front = Self.front
+    front.plugins[0].upstreams = []
+    #expect(try front.encoded().withUnsafeBytes { try FrontBootstrap($0) }.plugins[0].upstreams == [])
+    front.plugins[0].upstreams = nil
+    #expect(try front.encoded().withUnsafeBytes { try FrontBootstrap($0) }.plugins[0].upstreams == nil)
   }
 
   @Test(arguments: [(0, 4 << 20), (1 << 20, 4 << 20), (2 << 20, 8 << 20), (16 << 20, 64 << 20), (Int.max, 64 << 20)])

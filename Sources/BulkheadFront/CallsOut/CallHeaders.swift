@@ -57,8 +57,8 @@ struct CallHead {
         } else {
           host = try Self.text(value, of: "host")
         }
-      // The scheme is the upstream's. What frames the message is set here.
-      case .scheme, .contentLength, .expect: break
+      // The scheme is the upstream's. What frames the message, and who calls, is set here.
+      case .scheme, .contentLength, .expect, .pluginMark: break
       case let name where name.isHopByHop: break
       default: fields.append(try Self.field(lower, value))
       }
@@ -79,7 +79,7 @@ struct CallHead {
     try pairs.forEach({ (key, value) throws(CallRefusal) in
       let lower = key.map { ASCII.lower($0) }
       let name = lower.withUnsafeBytes { HeaderName($0) }
-      guard !name.isPseudo, !name.isFraming else { return }
+      guard !name.isPseudo, !name.isOfFront else { return }
       if isBinaryAllowed, lower.suffix(4).elementsEqual("-bin".utf8), !isText(value) {
         fields.append((try self.name(lower), Base64.encode(value)))
       } else {

@@ -144,8 +144,14 @@ final class CallsOut {
     if !call.isOver { pool(name, isHTTP2: true)?.acquire(call) }
   }
 
-  /// Whether a call may begin at all: it does not where its number is taken, or the stream that it belongs to is over.
+  /// Whether a call may begin at all: it does not where the plugin may not reach the upstream, its number is taken, or the
+  /// stream that it belongs to is over.
   private func admits(_ token: UInt32, owner: UInt32, _ link: WorkerLink, _ upstream: String) -> Bool {
+    // An honest worker has refused its plugin such a call.
+    guard link.host.settings.mayReach(upstream) else {
+      link.breach("it called upstream \(upstream), which its plugin's policy does not list (upstreams)")
+      return false
+    }
     guard calls[OutgoingCall.Key(worker: link.worker, token: token)] == nil else {
       link.breach("it started a call to upstream \(upstream) with the number of one that goes on (\(token))")
       return false

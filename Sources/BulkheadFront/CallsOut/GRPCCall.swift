@@ -56,7 +56,7 @@ final class GRPCCall: OutgoingCall {
       if key.equals(":authority"), ASCII.isTarget(value) { authority = String(decoding: value, as: UTF8.self) }
     })
     var head = CallHead(method: "POST", path: path, authority: authority)
-    head.fields = [("content-type", "application/grpc"), ("te", "trailers")]
+    head.fields = [("content-type", "application/grpc"), ("te", "trailers"), link.host.settings.mark.field]
     let timeout = min(request.timeoutMilliseconds, Limits.maximumCallMilliseconds)
     if timeout > 0 { head.fields.append(("grpc-timeout", "\(timeout)m")) }
     let own = ["content-type", "grpc-timeout"]

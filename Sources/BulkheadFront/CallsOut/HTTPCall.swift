@@ -19,6 +19,7 @@ final class HTTPCall: OutgoingCall {
     if trailers.isEmpty, body.readableBytes > 0 || ["POST", "PUT", "PATCH"].contains(head.method) {
       head.fields.append(("content-length", String(body.readableBytes)))
     }
+    head.fields.append(link.host.settings.mark.field)
     self.head = head
     timeoutMilliseconds = request.timeoutMilliseconds
     super.init(

@@ -184,6 +184,11 @@ extension Exchange {
   }
 
   private func choose(_ endpoint: UnsafeRawBufferPointer, of place: Int) {
+    // An honest worker sends no such thing.
+    guard chain.hosts[place].settings.mayReach(pool.name) else {
+      warn(place, "the endpoint that it chose is not used: its policy does not list upstream \(pool.name) (upstreams)")
+      return
+    }
     guard upstream == nil, !waitsInPool, let index = pool.endpoint(endpoint) else {
       warn(
         place,

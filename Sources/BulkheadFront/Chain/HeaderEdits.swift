@@ -4,7 +4,7 @@ import BulkheadWire
 /// Does to the front's own headers what a plugin did to its copy.
 ///
 /// What a plugin may not do is left out and counted: an invalid name or value, taking a pseudo-header away. Headers that
-/// say where a message ends belong to the front: edits of them are left out silently. But `content-length` may be taken
+/// say where a message ends, or who calls, belong to the front: edits of them are left out silently. But `content-length` may be taken
 /// away, by plugins that change the length of a body: the message then ends in another way.
 enum HeaderEdits {
   /// The maps that edits go to; edits of those that are nil are left out.
@@ -108,7 +108,7 @@ enum HeaderEdits {
           if map.entries.count < before { map.lengthWasRemoved = true }
           return true
         }
-        if name.isFraming { return true }
+        if name.isOfFront { return true }
         map.removeAll { map.key($0).equals(key) }
         return true
       }
@@ -121,7 +121,7 @@ enum HeaderEdits {
   ) -> Bool {
     withLowerCase(key) { key in
       let name = HeaderName(key)
-      if name.isFraming { return true }
+      if name.isOfFront { return true }
       if name.isPseudo { return setPseudo(name, value, of: map, target) }
       guard ASCII.isToken(key), ASCII.isFieldValue(value) else { return false }
       if !replacing || !map.replace(key, value) { map.append(key, value, name: name) }
@@ -153,7 +153,7 @@ enum HeaderEdits {
   /// A new map: what the plugin may not touch stays as it is, the rest is as it says.
   private static func replaceAll(of map: HeaderMap, with block: UnsafeRawBufferPointer, _ target: EditedMap) -> Bool {
     guard let pairs = try? PairsView(block) else { return false }
-    map.removeAll { !$0.name.isPseudo && !$0.name.isFraming }
+    map.removeAll { !$0.name.isPseudo && !$0.name.isOfFront }
     var valid = true
     // swift-format-ignore: ReplaceForEachWithForLoop
     pairs.forEach { key, value in

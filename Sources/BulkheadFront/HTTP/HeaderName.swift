@@ -8,6 +8,8 @@ enum HeaderName: UInt8 {
   // Hop-by-hop headers: they end at each connection.
   case connection, keepAlive, proxyConnection, te, trailer, transferEncoding, upgrade
   case contentLength, expect, requestID, forwardedFor, forwardedProto
+  // What the front puts into calls of plugins, and nobody else may say.
+  case pluginMark
 
   var isPseudo: Bool { rawValue >= HeaderName.method.rawValue && rawValue <= HeaderName.status.rawValue }
 
@@ -16,6 +18,9 @@ enum HeaderName: UInt8 {
 
   /// Headers that say where a message ends: a plugin that could edit them could smuggle a request into the connection.
   var isFraming: Bool { isHopByHop || self == .contentLength }
+
+  /// Headers that the front alone writes: edits of them by plugins are left out.
+  var isOfFront: Bool { isFraming || self == .pluginMark }
 
   /// The name's number. `host` is `authority`: Proxy-Wasm shows it as `:authority`.
   ///
@@ -60,6 +65,8 @@ enum HeaderName: UInt8 {
         self = .transferEncoding
       } else if name.equals("x-forwarded-proto") {
         self = .forwardedProto
+      } else if name.isPluginMark {
+        self = .pluginMark
       } else {
         self = .other
       }
@@ -83,6 +90,17 @@ extension UnsafeRawBufferPointer {
     guard count == other.count else { return false }
     guard let left = baseAddress, let right = other.baseAddress else { return true }
     return memcmp(left, right, count) == 0
+  }
+
+  /// Whether they are the name of `CallMark`, or one that programs which take `_` for `-` would take for it.
+  var isPluginMark: Bool {
+    let mark: StaticString = "x-bulkhead-plugin"
+    guard count == mark.utf8CodeUnitCount else { return false }
+    for index in 0..<count {
+      let byte = self[index] == UInt8(ascii: "_") ? UInt8(ascii: "-") : self[index]
+      if byte != mark.utf8Start[index] { return false }
+    }
+    return true
   }
 
   /// Whether the bytes are the text, in whatever case; the text is in lower case.

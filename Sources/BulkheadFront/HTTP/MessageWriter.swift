@@ -32,8 +32,8 @@ enum MessageWriter {
     for (name, value) in trailers {
       var name = name
       let known = name.withUTF8 { HeaderName(UnsafeRawBufferPointer($0)) }
-      // Framing and routing have no place behind the body (RFC 9110, 6.5.1).
-      guard !known.isFraming, !known.isPseudo else { continue }
+      // Framing and routing have no place behind the body (RFC 9110, 6.5.1), nor has what the front alone says.
+      guard !known.isOfFront, !known.isPseudo else { continue }
       out.writeString(name)
       out.writeStaticString(": ")
       out.writeBytes(value)

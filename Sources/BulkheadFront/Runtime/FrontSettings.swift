@@ -41,6 +41,10 @@ struct FrontSettings: Sendable {
 
     /// Streams may go on without it after it was asked.
     var mayGoOnWithout: Bool { strategy == .failOpen || overload == .open }
+    /// The upstreams that it may call; nil: all of them.
+    var upstreams: Set<String>?
+    /// What its calls carry, so that who is called can tell them from requests of clients.
+    var mark: CallMark
 
     init(_ plugin: FrontBootstrap.Plugin) {
       name = plugin.name
@@ -63,6 +67,8 @@ struct FrontSettings: Sendable {
         plugin.virtualMachines == 0 ? Int(WorkerBootstrap.maximumVirtualMachines) : FrontSettings.heldStreams
       overload = plugin.overload
       keepsStreams = plugin.keepsStreams
+      upstreams = plugin.upstreams.map { Set($0) }
+      mark = CallMark(plugin: plugin.name)
     }
 
     /// The longest that a stream waits for a ready worker where a failure means this: ns.
@@ -72,6 +78,9 @@ struct FrontSettings: Sendable {
 
     /// The longest that it waits for room in a worker that there is: ns. The plugin is not down then, whatever the strategy.
     var waitForRoom: UInt64 { admissionWait }
+
+    /// Whether it may reach the upstream of that name.
+    func mayReach(_ upstream: @autoclosure () -> String) -> Bool { upstreams?.contains(upstream()) ?? true }
   }
 
   var bootstrap: FrontBootstrap

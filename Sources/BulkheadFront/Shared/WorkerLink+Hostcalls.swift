@@ -59,6 +59,11 @@ extension WorkerLink {
     case .getMetric:
       settle(sequence, run { () throws(SharedStore.Refusal) in try plugin.metrics.value(of: request.number) })
     case .upstreamHosts:
+      // An honest worker has refused its plugin such a question.
+      guard host.settings.mayReach(String(decoding: request.key, as: UTF8.self)) else {
+        return breach(
+          "it asked for the endpoints of an upstream that its plugin's policy does not list (upstreams)")
+      }
       guard let pool = loop.pools.first(where: { $0.nameBytes.withUnsafeBytes { $0.equals(request.key) } }) else {
         return answer(sequence, .notFound)
       }

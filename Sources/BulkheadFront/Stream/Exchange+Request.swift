@@ -88,6 +88,8 @@ extension Exchange {
           if element.equalsIgnoringCase("keep-alive"), isVersion10 { clientKeepsAlive = true }
         }
         hasHopByHop = true
+      // A client is no plugin.
+      case .pluginMark: map.removeLast()
       case .requestID: hasID = true
       case .forwardedFor: forwardedFor = map.entries.count - 1
       case .forwardedProto: hasProto = true
@@ -190,6 +192,8 @@ extension Exchange {
   /// The request's end arrived.
   func receiveEnd(_ trailers: Trailers) {
     guard phase != .idle, !requestEnded else { return }
+    var trailers = trailers
+    trailers.removeAll { CallMark.isName($0.name) }
     requestEnded = true
     guard requestFraming != .none else { return }
     if let walk = requestWalk, walk.isActive {

@@ -54,7 +54,7 @@ extension Exchange {
       case .method, .scheme, .authority, .path, .status:
         // `host` in a response means nothing; a name with a colon cannot be.
         map.removeLast()
-      case .other, .expect, .requestID, .forwardedFor, .forwardedProto: break
+      case .other, .expect, .requestID, .forwardedFor, .forwardedProto, .pluginMark: break
       }
     }
     if hasHopByHop { map.removeHopByHop() }
@@ -187,7 +187,7 @@ extension Exchange {
       let lower = key.map { ASCII.lower($0) }
       lower.withUnsafeBytes { key in
         let name = HeaderName(key)
-        guard !name.isPseudo, !name.isFraming, ASCII.isToken(key), ASCII.isFieldValue(value) else { return }
+        guard !name.isPseudo, !name.isOfFront, ASCII.isToken(key), ASCII.isFieldValue(value) else { return }
         // The plugins that still see the response have bounds too; a few of our own headers follow.
         guard response.entries.count < Limits.maximumPairs - 8,
           response.byteCount &+ key.count &+ value.count <= loop.settings.maximumMapBytes

@@ -114,6 +114,11 @@ extension TCPStream {
 
   /// Takes the endpoint that a plugin chose.
   func choose(_ name: UnsafeRawBufferPointer, of stage: TCPStage) {
+    // An honest worker sends no such thing.
+    guard chain.hosts[stage.place].settings.mayReach(pool.name) else {
+      warn(stage, "the endpoint that it chose is not used: its policy does not list upstream \(pool.name) (upstreams)")
+      return
+    }
     guard !isConnected, !isConnecting, let index = pool.endpoint(name) else {
       warn(
         stage,

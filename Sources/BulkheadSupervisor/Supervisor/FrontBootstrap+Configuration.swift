@@ -49,6 +49,7 @@ extension FrontBootstrap {
         plugin.slow = $0.policy.slow?.wholeMilliseconds ?? 0
         plugin.virtualMachines = $0.policy.virtualMachines.number
         plugin.overload = $0.policy.overload
+        plugin.upstreams = $0.policy.upstreams
         return plugin
       },
       ring: RingSizes(policies: plugins.map(\.policy)))
@@ -99,6 +100,12 @@ extension CrashPolicy {
   func allowsForeignFunctions(imports: [String]) -> Bool {
     let name = "proxy_call_foreign_function"
     return imports.contains { $0.hasSuffix(".\(name)") } && capabilities?.contains(name) ?? true
+  }
+
+  /// Those of the configuration's upstreams that the policy allows.
+  func allowed(_ upstreams: [String]) -> [String] {
+    guard let allowed = self.upstreams.map(Set.init) else { return upstreams }
+    return upstreams.filter { allowed.contains($0) }
   }
 
   /// `bufferLimit` as it travels.

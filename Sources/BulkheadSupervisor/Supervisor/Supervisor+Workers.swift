@@ -99,7 +99,8 @@ extension Supervisor {
       unprivilegedID: plugin.hostID, layers: [])
     bootstrap.loadingProgram = plugin.seccompPrograms.loading
     bootstrap.features = plugin.policy.wasmFeatures
-    bootstrap.upstreams = configuration.upstreams.map(\.name)
+    bootstrap.upstreams = plugin.policy.allowed(configuration.upstreams.map(\.name))
+    bootstrap.restrictsUpstreams = plugin.policy.upstreams != nil
     bootstrap.mayCallForeign = plugin.policy.allowsForeignFunctions(imports: artifact.metadata.imports)
     bootstrap.callsInFlight = plugin.policy.callsInFlight
     bootstrap.bufferBytes = plugin.policy.bufferBytes
