@@ -121,4 +121,68 @@ import Testing
     #expect(CallMark(plugin: name).value == value)
     #expect(CallMark(plugin: String(repeating: "x", count: 1_000)).value.utf8.count == CallMark.maximumBytes)
   }
+
+  // MARK: Shares
+
+  @Test(arguments: [false, true]) func pluginsThatHoldAllTheirCallsOpenDoNotDelayAnother(isHTTP2: Bool) throws {
+    let arrived = Counter()
+    // What is asked for /hold is never answered.
+    let http1 = try TestUpstream { peer, _ in
+      while true {
+        let request = peer.read(until: "\r\n\r\n")
+        guard !request.isEmpty else { return }
+        arrived.add(1)
+        if request.contains("/hold") { _ = peer.read(until: "never") } else { peer.send(Self.ok) }
+      }
+    }
+    let http2 = try HTTP2Peer(maximumStreams: 1) { request in
+      arrived.add(1)
+      return request.has(":path: /hold") ? [] : [.headers([(":status", "204")], end: true)]
+    }
+    defer { http2.stop() }
+    let port = isHTTP2 ? http2.port : http1.port
+    let names = ["a", "b", "c", "d", "e", "auth"]
+    let front = try TestFront(
+      plugins: names.map { .test($0, .failClose, [.httpCallResponse]) },
+      upstreams: [.init(name: "app", isEcho: false, endpoints: ["127.0.0.1:\(port)"], isHTTP2: isHTTP2)]
+    ) { $0.bounds.upstreamConnections = 12 }
+    defer { front.stop() }
+    for plugin in UInt32(0)..<5 {
+      let worker = try front.addWorker(plugin: plugin) { _, _ in .goOn() }
+      for token in UInt32(1)...20 { worker.call(.http(token, path: "/hold", timeout: 60_000)) }
+    }
+    // Of twelve places, one is kept for each, and six are for the first that come.
+    waitUntil { arrived.value == 11 }
+    #expect(arrived.value == 11)
+    let worker = try front.addWorker(plugin: 5) { _, _ in .goOn() }
+    for token in UInt32(1)...5 { worker.call(.http(token, path: "/check")) }
+    for token in UInt32(1)...5 {
+      guard case .http(_, headers: let headers, _, _)? = try worker.waitForEvents(1, of: token).first,
+        !headers.isEmpty
+      else {
+        Issue.record("call \(token) has no answer: \(worker.callEvents)")
+        return
+      }
+    }
+    #expect(front.callCounts.calls == 100)
+    #expect(front.callCounts.connections <= 12)
+  }
+
+  @Test func callsThatWaitGoOnOnceOthersAreOver() throws {
+    let upstream = try TestUpstream { peer, _ in
+      while !peer.read(until: "\r\n\r\n").isEmpty { peer.send(Self.ok) }
+    }
+    let names = ["a", "b", "c"]
+    let front = try TestFront(
+      plugins: names.map { .test($0, .failClose, [.httpCallResponse]) }, upstreams: [.at(upstream.port)]
+    ) { $0.bounds.upstreamConnections = 4 }
+    defer { front.stop() }
+    let workers = try names.indices.map { try front.addWorker(plugin: UInt32($0)) { _, _ in .goOn() } }
+    for token in UInt32(1)...50 { for worker in workers { worker.call(.http(token)) } }
+    for worker in workers {
+      for token in UInt32(1)...50 { #expect(try worker.waitForEvents(1, of: token) != [.failed(token)]) }
+    }
+    #expect(upstream.connectionCount <= 4)
+    #expect(front.waitForNoCalls())
+  }
 }

@@ -150,6 +150,7 @@ class CallConnection {
 
   /// The upstream has said how many calls it takes at once.
   final func capacityIsKnown() {
+    pool.countPlaces()
     if state == .connecting { return ready() }
     // It is of no use any more, but to the calls that are on it.
     if capacity == 0 { leave() }
@@ -169,7 +170,7 @@ class CallConnection {
       // The upstream may allow fewer than were expected.
       guard hasRoom else {
         call.connection = nil
-        pool.acquire(call)
+        pool.placeAnew(call)
         continue
       }
       load += 1

@@ -5,6 +5,9 @@ import NIOPosix
 
 /// One event loop's connections for calls out to one upstream, of one version of HTTP: round robin over its endpoints,
 /// connections used again. Proxied requests have connections of their own (`UpstreamPool`).
+///
+/// Each call takes a place; there are as many as its connections could carry, and every plugin has its share of them
+/// (`CallShares`): plugins that hold all their calls open leave the others theirs.
 final class CallPool {
   enum Kind { case http1, http2 }
 
@@ -22,8 +25,12 @@ final class CallPool {
   private let endpoints: [Endpoint]
   private let maximum: Int
   private(set) var connections: [CallConnection] = []
-  /// Calls that wait, since there may be no more connections: the oldest first.
-  private var queue: [OutgoingCall] = []
+  private let name: String
+  /// The calls that have a place, and those that wait for one.
+  private var shares = CallShares<OutgoingCall>(capacity: 1, members: 1)
+  /// The generation of the chain whose plugins `shares` counts.
+  private var counted: UInt32?
+  private var servesLater = false
   private var turn = 0
 
   init(callsOut: CallsOut, upstream: FrontBootstrap.Upstream, tls: UpstreamTLS?, kind: Kind) {
@@ -37,6 +44,25 @@ final class CallPool {
         address: try? SocketAddress(ipAddress: address.host, port: Int(address.port)))
     }
     maximum = Int(clamping: max(callsOut.loop.settings.bootstrap.bounds.upstreamConnections, 1))
+    name = upstream.name
+    countPlaces()
+  }
+
+  /// How many calls a connection of HTTP/2 takes, as far as nothing else is known.
+  private static let usualCapacity = 100
+
+  /// The upstream has said how many calls a connection takes, or one is gone: the least of them counts for all.
+  func countPlaces() {
+    let known = connections.lazy.map(\.capacity).filter { $0 > 0 }.min()
+    shares.capacity = maximum * (known ?? (kind == .http2 ? Self.usualCapacity : 1))
+  }
+
+  /// Counts the plugins among which the places are shared: those of the chain that new streams take.
+  private func countPlugins() {
+    let chain = callsOut.loop.chain.settings
+    guard counted != chain.generation else { return }
+    counted = chain.generation
+    shares.members = chain.entries.count { $0.settings.callsInFlight > 0 && $0.settings.mayReach(name) }
   }
 
   func endpoint(_ index: Int) -> Endpoint? { endpoints.indices.contains(index) ? endpoints[index] : nil }
@@ -48,9 +74,27 @@ final class CallPool {
     guard !endpoints.isEmpty else {
       return callsOut.later { call.broke(CallFailure(kind: .connect, reason: "has no endpoint")) }
     }
-    let endpoint = turn
-    turn = turn + 1 < endpoints.count ? turn + 1 : 0
-    place(call, on: endpoint)
+    countPlugins()
+    let plugin = call.link.host.shared.number
+    if shares.waiting == 0, shares.take(plugin) {
+      call.share = self
+      return place(call, on: nextEndpoint())
+    }
+    call.queue = self
+    shares.wait(call, of: plugin)
+    serveQueue()
+  }
+
+  /// The upstream takes fewer calls of a connection than the call's place was counted for: it gets another place.
+  func placeAnew(_ call: OutgoingCall) {
+    shares.release(call.link.host.shared.number)
+    call.share = nil
+    acquire(call)
+  }
+
+  private func nextEndpoint() -> Int {
+    defer { turn = turn + 1 < endpoints.count ? turn + 1 : 0 }
+    return turn
   }
 
   private func place(_ call: OutgoingCall, on endpoint: Int) {
@@ -60,8 +104,12 @@ final class CallPool {
     for index in endpoints.indices {
       if let connection = free(on: index) { return connection.take(call) }
     }
+    // Connections that are on their way out take places from those that wait for their end.
+    let plugin = call.link.host.shared.number
+    shares.release(plugin)
+    call.share = nil
     call.queue = self
-    queue.append(call)
+    shares.wait(call, of: plugin, isNext: true)
   }
 
   /// The connection used last among those with room: those that are not needed become idle.
@@ -75,7 +123,19 @@ final class CallPool {
   }
 
   /// The call does not wait any more.
-  func forget(_ call: OutgoingCall) { queue.removeAll { $0 === call } }
+  func forget(_ call: OutgoingCall) { shares.forget(of: call.link.host.shared.number) { $0 === call } }
+
+  /// The call gives its place back.
+  func leave(_ call: OutgoingCall) {
+    shares.release(call.link.host.shared.number)
+    guard shares.waiting > 0, !servesLater else { return }
+    // Not in the middle of what ends it.
+    servesLater = true
+    callsOut.later { [weak self] in
+      self?.servesLater = false
+      self?.serveQueue()
+    }
+  }
 
   // MARK: Connections
 
@@ -122,16 +182,18 @@ final class CallPool {
 
   func closed(_ connection: CallConnection) {
     connections.removeAll { $0 === connection }
+    if kind == .http2 { countPlaces() }
     serveQueue()
   }
 
-  /// There is room on a connection.
+  /// There is room on a connection, or a place.
   func serveQueue() {
-    while !queue.isEmpty, connections.count < maximum || connections.contains(where: { $0.hasRoom }) {
-      let call = queue.removeFirst()
+    while shares.waiting > 0, connections.count < maximum || connections.contains(where: { $0.hasRoom }),
+      let call = shares.next()
+    {
       call.queue = nil
-      guard !call.isOver else { continue }
-      acquire(call)
+      call.share = self
+      place(call, on: nextEndpoint())
     }
   }
 

@@ -59,6 +59,8 @@ class OutgoingCall {
   var connection: CallConnection?
   /// The pool in whose queue it waits.
   var queue: CallPool?
+  /// The pool in which it has a place.
+  var share: CallPool?
   var connectAttempts = 0
   var wasRetried = false
   private var timeout: Scheduled<Void>?
@@ -126,6 +128,8 @@ class OutgoingCall {
   final func leaveTransport() {
     queue?.forget(self)
     queue = nil
+    share?.leave(self)
+    share = nil
     let transport = self.transport
     let connection = self.connection
     self.transport = nil

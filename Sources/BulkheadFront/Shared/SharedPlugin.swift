@@ -2,7 +2,7 @@ import NIOConcurrencyHelpers
 
 /// A plugin as what is shared knows it: all workers, and all revisions that have its name and vm_id, are one. Any thread.
 final class SharedPlugin: Sendable {
-  /// Never used for another one; it names the plugin in queues and in the helper's lanes.
+  /// Never used for another one; it names the plugin in queues and in the shares of calls out.
   let number: Int
   let name: String
   let vm: SharedVM
