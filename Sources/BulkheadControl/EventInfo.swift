@@ -59,7 +59,8 @@ public struct EventInfo: Hashable, Sendable, Codable {
     /// All that this version knows.
     public static let all: [Kind] = [
       .started, .stopping, .frontStarted, .frontReady, .frontEnded, .workerStarted, .workerReady, .workerEnded,
-      .workerFailed, .workerInterrupted, .workerKilled, .workerCrashed, .vmCrashed, .backoff, .budgetSpent, .quarantined, .recycled,
+      .workerFailed, .workerInterrupted, .workerKilled, .workerCrashed, .vmCrashed, .backoff, .budgetSpent,
+      .quarantined, .recycled,
       .standbyServes, .restart, .reset, .reloaded, .reloadRefused, .upgraded, .upgradeFailed,
       .crashesCounted,
     ]

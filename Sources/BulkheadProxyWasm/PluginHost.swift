@@ -428,5 +428,7 @@ public final class PluginHost {
 
   /// Whether a stream that the front has not ended has a context.
   @inline(__always)
-  public func knows(stream: UInt32, loop: Int) -> Bool { byStream[StreamContext.key(loop: loop, stream: stream)] != nil }
+  public func knows(stream: UInt32, loop: Int) -> Bool {
+    byStream[StreamContext.key(loop: loop, stream: stream)] != nil
+  }
 }

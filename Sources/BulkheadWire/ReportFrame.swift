@@ -196,7 +196,8 @@ public enum ReportFrame: Equatable, Sendable {
       }
       self = .vmEnded(
         VMDeath(
-          reason: reason, detail: try reader.string("vmEnded.detail"), backtrace: try reader.string("vmEnded.backtrace"),
+          reason: reason, detail: try reader.string("vmEnded.detail"),
+          backtrace: try reader.string("vmEnded.backtrace"),
           callback: try reader.u16("vmEnded.callback"), stream: try reader.u32("vmEnded.stream"),
           microseconds: try reader.u64("vmEnded.microseconds"), memoryBytes: try reader.u64("vmEnded.memoryBytes")))
     case .vmRenewed:

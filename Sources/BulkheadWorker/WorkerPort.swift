@@ -66,7 +66,8 @@ final class WorkerPort {
   /// Tells each event loop of the end of a VM, and which of its streams and calls out were lost with it.
   ///
   /// - Parameter running: the callback that it ended in and that the front waits for.
-  func tell(_ reason: ExitReason, streams: [(loop: Int, stream: UInt32)], calls: [(loop: Int, token: UInt32)],
+  func tell(
+    _ reason: ExitReason, streams: [(loop: Int, stream: UInt32)], calls: [(loop: Int, token: UInt32)],
     running: (loop: Int, stream: UInt32, sequence: UInt64)?
   ) {
     for loop in 0..<channel.eventLoops {

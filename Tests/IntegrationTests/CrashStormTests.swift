@@ -10,7 +10,7 @@ import Testing
     callbackDeadline: 1s
     admissionWait: 30s
     backoff: {initial: 1ms, factor: 1, max: 1ms}
-    budget: {restarts: 100000, interval: 60s}
+    budget: {restarts: 100000, interval: 60s, starts: 100000}
     """
 
   private func instance() throws -> Bulkhead {

@@ -6,7 +6,7 @@ import Testing
 /// Keys of a crash policy, each by what it does to a running plugin.
 @Suite struct PolicyEffectTests {
   private static let often =
-    "backoff: {initial: 1ms, max: 20ms}\nbudget: {restarts: 10000, interval: 60s, starts: 10000}\nspare: {keep: 0s}\n"
+    "backoff: {initial: 1ms, max: 20ms}\nbudget: {restarts: 10000, interval: 60s, starts: 10000}\nspare: {keep: 0s}\nrenewals: 0\n"
 
   private static func instance(
     _ plugins: [TestPlugin], _ policies: [String: String], waitForReady: Bool = true

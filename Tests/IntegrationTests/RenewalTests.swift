@@ -83,7 +83,8 @@ import Testing
     #expect(try bulkhead.get().status == 200)
     let before = try Self.first(bulkhead)
     let load = Load(port: bulkhead.port, connections: 2) { answer in
-      answer.status == 200 && answer.header("x-faulty") != nil ? nil : "\(answer)"
+      // Whose request was filtered by a VM that ended meanwhile is let through on its way back.
+      answer.status == 200 && answer.text.contains("\"x-faulty\": \"ok\"") ? nil : "\(answer)"
     }
     for _ in 0..<3 { #expect(try bulkhead.get("/", [("x-fault", "trap")]).status == 200) }
     try bulkhead.wait("a fresh process serves alone") {

@@ -60,7 +60,8 @@ final class WorkerLink {
   /// Whether the worker may keep that many bytes for one more stream: it has that much room beside its guest's memory.
   func hasRoom(for bytes: Int) -> Bool {
     let loops = max(Int(loop.settings.bootstrap.eventLoops), 1)
-    return heldStreams < max(host.settings.maximumStreams / loops, 1) && heldBytes &+ bytes <= FrontSettings.heldBytes / loops
+    return heldStreams < max(host.settings.maximumStreams / loops, 1)
+      && heldBytes &+ bytes <= FrontSettings.heldBytes / loops
   }
 
   func hold(_ bytes: Int) {

@@ -16,7 +16,7 @@ extension Supervisor {
     guard worker.deathLimiter.take(at: loop.now) else {
       return breach(worker, "it reports the ends of more VMs than there can be")
     }
-    let cause = ExitAnalysis.claim(death.reason, detail: death.detail)
+    let cause = worker.explained(ExitAnalysis.claim(death.reason, detail: death.detail))
     guard cause.reason == death.reason, cause.reason != .configure else {
       return breach(worker, "it reported the end of a VM for a reason that is none: \(death.reason.rawValue)")
     }
@@ -85,14 +85,17 @@ extension Supervisor {
   func overdue(_ worker: WorkerRuntime, run: UInt32, _ lost: LostCallback) {
     guard worker.state == .ready else { return }
     worker.lostCallback = lost
-    let name = CallbackKind(rawValue: lost.kind)?.name ?? "a callback"
-    interrupt(worker, run: run, "\(name) has run for \(lost.milliseconds) ms")
+    let kind = CallbackKind(rawValue: lost.kind)
+    let deadline = kind.flatMap { worker.plugin.policy.deadline(of: $0.deadlineClass) }
+    interrupt(
+      worker, run: run,
+      "\(kind?.name ?? "a callback") ran longer than \(deadline?.text ?? "\(lost.milliseconds) ms")")
   }
 
   /// The same for a callback that the front does not see. The grace time is this process's to watch.
   func overdue(_ worker: WorkerRuntime, _ status: WorkerStatus, _ kind: CallbackKind, for time: Duration) {
     guard let interruption = worker.interruption, interruption.run == status.runNumber else {
-      return interrupt(worker, run: status.runNumber, "\(kind.name) has run for \(time.text)")
+      return interrupt(worker, run: status.runNumber, "\(kind.name) has run for \(time.text), longer than it may")
     }
     guard loop.now - interruption.at >= worker.plugin.policy.grace else { return }
     kill(worker, ExitCause(reason: .deadline, detail: "\(kind.name) ran for \(time.text) and could not be interrupted"))
@@ -100,7 +103,7 @@ extension Supervisor {
 
   /// Interrupts one callback of the worker, and no other that it may have come to by then.
   private func interrupt(_ worker: WorkerRuntime, run: UInt32, _ what: String) {
-    worker.interruption = .init(run: run, at: loop.now)
+    worker.interruption = .init(run: run, at: loop.now, what: what)
     counted(worker.plugin).counts.deadlineHits += 1
     tell(
       .workerInterrupted, "deadline: \(what)", of: worker.plugin.name, worker.child, level: .warn,

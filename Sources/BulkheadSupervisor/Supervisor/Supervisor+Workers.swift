@@ -239,7 +239,7 @@ extension Supervisor {
     // It ends once; whatever it says after that only fills the log.
     guard !worker.hasSaidWhy else { return }
     worker.hasSaidWhy = true
-    let cause = ExitAnalysis.claim(reason, detail: detail)
+    let cause = worker.explained(ExitAnalysis.claim(reason, detail: detail))
     // It is told with its end, which follows. Names of functions are the module's words, and end on an operator's screen.
     worker.backtrace = backtrace.split(separator: "\n").prefix(Self.maximumBacktrace)
       .map { LogLine.escaped(String($0), quoted: false) }

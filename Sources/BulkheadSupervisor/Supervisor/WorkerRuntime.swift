@@ -79,6 +79,8 @@ final class WorkerRuntime {
     /// `WorkerStatus.runNumber`.
     var run: UInt32
     var at: Duration
+    /// Why, for people.
+    var what: String
   }
 
   /// The start deadline, then the grace time before a SIGKILL.
@@ -100,6 +102,12 @@ final class WorkerRuntime {
     self.channel = channel
     self.startedAt = startedAt
     self.controlGroup = controlGroup
+  }
+
+  /// The cause of an end, with what the worker was interrupted for where that is it.
+  func explained(_ cause: ExitCause) -> ExitCause {
+    guard cause.reason == .deadline, let interruption else { return cause }
+    return ExitCause(reason: cause.reason, detail: "\(interruption.what); \(cause.detail)")
   }
 
   /// Its status page, read and not mapped; nil where it cannot be read. It is the worker's word.
