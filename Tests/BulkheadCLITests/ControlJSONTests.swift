@@ -13,7 +13,7 @@ import Testing
       try Self.text(ViewTests.timing) == """
         {"budget":null,"failStrategy":"FAIL_OPEN","lastExit":null,"module":"/t.wasm","name":"timing","phase":"none",\
         "policy":"fail-fast","priority":-1,"restarts":0,"state":"quarantined","type":"NETWORK",\
-        "workers":[]}
+        "vmDeaths":null,"workers":[]}
         """)
     let worker = WorkerInfo(
       plugin: "a", pid: 1, state: .ready, uptimeSeconds: 1.5, callbacks: 2, currentCallback: nil, pssBytes: nil,
@@ -22,7 +22,8 @@ import Testing
       try Self.text(worker) == """
         {"callbacks":2,"currentCallback":null,"deadlines":null,\
         "isolation":[{"evidence":"word","holds":true,"layer":"seccomp","why":"x"}],"memoryBytes":null,"oldFront":null,"pid":1,\
-        "plugin":"a","pssBytes":null,"role":null,"state":"ready","uptimeSeconds":1.5}
+        "plugin":"a","pssBytes":null,"role":null,"state":"ready","uptimeSeconds":1.5,\
+        "virtualMachines":null,"vmDeaths":null}
         """)
     #expect(
       try Self.text(StatusResponse.Front(pid: nil, state: .backoff, restarts: 3))

@@ -89,16 +89,16 @@ extension Supervisor {
     let deadline = kind.flatMap { worker.plugin.policy.deadline(of: $0.deadlineClass) }
     interrupt(
       worker, run: run,
-      "\(kind?.name ?? "a callback") ran longer than \(deadline?.text ?? "\(lost.milliseconds) ms")")
+      "\(kind?.name ?? "a callback") ran longer than \(deadline?.wholeMilliseconds ?? lost.milliseconds) ms")
   }
 
   /// The same for a callback that the front does not see. The grace time is this process's to watch.
-  func overdue(_ worker: WorkerRuntime, _ status: WorkerStatus, _ kind: CallbackKind, for time: Duration) {
+  func overdue(_ worker: WorkerRuntime, _ status: WorkerStatus, _ kind: CallbackKind, deadline: Duration) {
     guard let interruption = worker.interruption, interruption.run == status.runNumber else {
-      return interrupt(worker, run: status.runNumber, "\(kind.name) has run for \(time.text), longer than it may")
+      return interrupt(worker, run: status.runNumber, "\(kind.name) ran longer than \(deadline.text)")
     }
     guard loop.now - interruption.at >= worker.plugin.policy.grace else { return }
-    kill(worker, ExitCause(reason: .deadline, detail: "\(kind.name) ran for \(time.text) and could not be interrupted"))
+    killAfterGrace(worker, ExitCause(reason: .deadline, detail: "\(kind.name) ran longer than \(deadline.text)"))
   }
 
   /// Interrupts one callback of the worker, and no other that it may have come to by then.

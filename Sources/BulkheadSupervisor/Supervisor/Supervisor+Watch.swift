@@ -42,7 +42,7 @@ extension Supervisor {
     guard let deadline = worker.plugin.policy.deadline(of: late.kind.deadlineClass) ?? ofStart, late.for >= deadline
     else { return }
     if worker.state == .ready, worker.plugin.policy.renewals > 0 {
-      return overdue(worker, status, late.kind, for: late.for)
+      return overdue(worker, status, late.kind, deadline: deadline)
     }
     interrupt(worker, ExitCause(reason: .deadline, detail: "\(late.kind.name) ran longer than \(deadline.text)"))
   }

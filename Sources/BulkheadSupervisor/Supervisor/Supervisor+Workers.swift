@@ -259,7 +259,8 @@ extension Supervisor {
   func accused(_ worker: WorkerRuntime, _ cause: ExitCause) {
     switch cause.reason {
     // One that was interrupted for it has had its grace time.
-    case .deadline where worker.interruption == nil: interrupt(worker, cause)
+    case .deadline where worker.interruption != nil: killAfterGrace(worker, cause)
+    case .deadline: interrupt(worker, cause)
     default: kill(worker, cause)
     }
   }
@@ -314,11 +315,17 @@ extension Supervisor {
     let time = worker.plugin.policy.grace
     worker.timer = loop.after(time) { [unowned self, unowned worker] in
       worker.timer = nil
-      tell(
-        .workerKilled, "it was still there after the grace time of \(time.text)", of: worker.plugin.name,
-        worker.child, level: .warn, line: "still there after \(time.text): it is killed")
-      kill(worker, ExitCause(reason: .deadline, detail: "it did not end"))
+      killAfterGrace(worker, ExitCause(reason: .deadline, detail: "it did not end"))
     }
+  }
+
+  /// Kills a worker that was interrupted and did not heed it in its grace time.
+  func killAfterGrace(_ worker: WorkerRuntime, _ cause: ExitCause) {
+    let time = worker.plugin.policy.grace.text
+    tell(
+      .workerKilled, "it was still there after the grace time of \(time)", of: worker.plugin.name, worker.child,
+      level: .warn, line: "still there after \(time): it is killed")
+    kill(worker, cause)
   }
 
   /// Kills it now.
