@@ -13,7 +13,6 @@ import os
 import pathlib
 import platform
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,9 +23,20 @@ import load
 import recovery
 import report
 import servers
+import storms
 import stuck
+import vms
 
 CHAINS = (0, 1, 10, 100)
+# The tables beside that of configurations, in their order: each can be asked for alone, or left out.
+TABLES = {
+    "bodies": bodies.tables,
+    "recovery": lambda _, *rest: recovery.tables(*rest),
+    "stuck": stuck.tables,
+    "storms": storms.tables,
+    "vms": vms.tables,
+    "ring": lambda *_: ["", *ring_table()],
+}
 
 
 def say(text):
@@ -35,14 +45,16 @@ def say(text):
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--rounds", type=int, default=5, help="rounds, each of which measures everything once (5)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds, each of which measures everything once; of storms "
+                        "at most 2, unless --only names them (5)")
     parser.add_argument("--seconds", type=int, default=5, help="length of one measurement (5)")
-    parser.add_argument("--only", default="*", help="configurations, as patterns with commas: 'bulkhead-*,envoy-1'")
+    parser.add_argument("--only", default="*", help="configurations, as patterns with commas: 'bulkhead-*,envoy-1'; or "
+                        f"names of other tables, which then are all there is: {', '.join(TABLES)}")
     parser.add_argument("--connections", default="1,32", help="numbers of connections (1,32)")
-    parser.add_argument("--no-bodies", action="store_true", help="leave the tables of bodies and of hostcalls out")
-    parser.add_argument("--no-recovery", action="store_true", help="leave the table of crashes out")
-    parser.add_argument("--no-stuck", action="store_true", help="leave the table of a plugin that loops out")
-    parser.add_argument("--no-ring", action="store_true", help="leave the table of the rings out")
+    parser.add_argument("--storms", default="*", help="storms, as patterns of CONFIGURATION/ROW with semicolons: "
+                        "'default*/8*;auth/none'")
+    for table in TABLES:
+        parser.add_argument(f"--no-{table}", action="store_true", help=f"leave the table {table} out")
     parser.add_argument("--output", type=pathlib.Path, help="write the Markdown there too")
     chosen = parser.parse_args()
     if chosen.rounds < 1 or not 1 <= chosen.seconds <= 600:
@@ -53,6 +65,13 @@ def arguments():
             raise ValueError
     except ValueError:
         parser.error("--connections takes numbers with commas between them")
+    asked = chosen.only.split(",")
+    chosen.only = ",".join(name for name in asked if name not in TABLES)
+    # There are many of them: who wants more rounds asks for them by name.
+    chosen.storm_rounds = chosen.rounds if "storms" in asked else min(chosen.rounds, 2)
+    chosen.tables = [
+        name for name in TABLES
+        if not getattr(chosen, f"no_{name}") and (name in asked or not any(other in TABLES for other in asked))]
     return chosen
 
 
@@ -72,17 +91,10 @@ def configurations(patterns):
 
 def measure_memory(running, results):
     for name, server in running.items():
-        pids = server.pids()
-        results.memory[name] = sum(servers.pss_bytes(pid) for pid in pids)
-        workers = []
-        for pid in pids:
-            try:
-                if os.readlink(f"/proc/{pid}/exe").endswith("/bulkhead-worker"):
-                    workers.append(servers.pss_bytes(pid))
-            except OSError:
-                continue
-        if workers:
-            results.workers[name] = statistics.median(workers)
+        results.memory[name] = sum(servers.pss_bytes(pid) for pid in server.pids())
+        worker = servers.worker_bytes(server)
+        if worker is not None:
+            results.workers[name] = worker
 
 
 def machine():
@@ -104,10 +116,9 @@ def ring_table():
     return done.stdout.strip().splitlines()
 
 
-def measure(chosen, directory, started):
+def configuration_tables(chosen, directory, started):
     results = report.Results()
-    upstream = servers.start_upstream(directory / "nginx")
-    started.append(upstream)
+    upstream = started[0]
     wanted = configurations(chosen.only)
     running = {}
     for name, plugins, start in wanted:
@@ -129,7 +140,9 @@ def measure(chosen, directory, started):
     for name, plugins, _ in wanted:
         load.check(running[name], plugins)
     measure_memory(running, results)
-    return results, [name for name, *_ in wanted]
+    lines = report.throughput_table(results, [name for name, *_ in wanted], chosen.connections) + [""]
+    lines += report.budget_table(results, chosen.connections) + [""]
+    return lines + report.memory_table(results)
 
 
 def main():
@@ -141,25 +154,20 @@ def main():
         if not servers.PLUGIN.exists():
             raise servers.BenchError(f"{servers.PLUGIN} is missing: make plugins")
         with tempfile.TemporaryDirectory(prefix="bulkhead-bench-") as temporary:
+            lines = [
+                f"Machine: {machine()}. Medians of {chosen.rounds} rounds of {chosen.seconds} s; one nginx worker, one proxy "
+                "thread unless said. In the first tables, wrk with one thread, and a plugin that reads one header and adds "
+                "two.", ""]
+            directory = pathlib.Path(temporary)
             try:
-                results, names = measure(chosen, pathlib.Path(temporary), started)
-                more = [] if chosen.no_bodies else bodies.tables(chosen, pathlib.Path(temporary), started, say)
-                if not chosen.no_recovery:
-                    more += recovery.tables(pathlib.Path(temporary), started, say)
-                if not chosen.no_stuck:
-                    more += stuck.tables(chosen, pathlib.Path(temporary), started, say)
+                started.append(servers.start_upstream(directory / "nginx"))
+                if chosen.only:
+                    lines += configuration_tables(chosen, directory, started)
+                for name in chosen.tables:
+                    lines += TABLES[name](chosen, directory, started, say)
             finally:
                 for server in reversed(started):
                     server.stop()
-        lines = [
-            f"Machine: {machine()}. Medians of {chosen.rounds} rounds of {chosen.seconds} s; wrk with one thread, one "
-            "nginx worker, one proxy thread; a plugin reads one header and adds two.", ""]
-        lines += report.throughput_table(results, names, chosen.connections) + [""]
-        lines += report.budget_table(results, chosen.connections) + [""]
-        lines += report.memory_table(results)
-        lines += more
-        if not chosen.no_ring:
-            lines += [""] + ring_table()
     except servers.BenchError as error:
         say(f"bench: {error}")
         return 1

@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import time
 
@@ -37,6 +38,19 @@ def _die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
+class ControlConnection(http.client.HTTPConnection):
+    """A connection to a control socket."""
+
+    def __init__(self, path):
+        super().__init__("localhost", timeout=5)
+        self.path = str(path)
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(5)
+        self.sock.connect(self.path)
+
+
 class Server:
     """One started process, its port and its log. Ended by its pid, in order, and killed where it does not end."""
 
@@ -59,6 +73,22 @@ class Server:
             return answer.status, answer.getheaders(), answer.read().decode("utf-8", "replace")
         finally:
             connection.close()
+
+    def control(self, path):
+        """What Bulkhead's control socket answers to a GET."""
+        connection = ControlConnection(self.directory / "control.sock")
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+            if answer.status != 200:
+                raise BenchError(f"{self.name}: GET {path}: {answer.status} {text}")
+            return text
+        finally:
+            connection.close()
+
+    def ready_workers(self):
+        return sum(worker["state"] == "ready" for worker in json.loads(self.control("/v1/workers"))["workers"])
 
     def wait_until(self, holds, what, seconds=60):
         """Asks until `holds(status, headers, body)`; fails with the server's last words."""
@@ -117,6 +147,18 @@ def pss_bytes(pid):
     return 0
 
 
+def worker_bytes(server):
+    """The median of what Bulkhead's workers cost, or None where there are none."""
+    sizes = []
+    for pid in server.pids():
+        try:
+            if os.readlink(f"/proc/{pid}/exe").endswith("/bulkhead-worker"):
+                sizes.append(pss_bytes(pid))
+        except OSError:
+            continue
+    return statistics.median(sizes) if sizes else None
+
+
 def start_upstream(directory):
     """One nginx worker that answers 200 with a few bytes; /check answers with the plugin's request header."""
     directory.mkdir()
@@ -138,6 +180,7 @@ http {{
     listen 127.0.0.1:{port} backlog=1024;
     location / {{ return 200 "hello from upstream\\n"; }}
     location = /check {{ return 200 "request:$http_x_bench_request\\n"; }}
+    location /storm {{ return 200 "request:$http_x_faulty\\n"; }}
     location = /found {{ return 200 "found:$http_x_found\\n"; }}
   }}
 }}
@@ -149,7 +192,7 @@ http {{
     return server
 
 
-def _compiled(name, directory):
+def compiled(name, directory):
     """The program of Tests/Bench/NAME.c, in that directory."""
     binary = directory / name
     done = subprocess.run(
@@ -164,7 +207,7 @@ def start_body_upstream(directory):
     """Answers `/body/SIZE` with so many bytes, once it has read the request's own."""
     directory.mkdir()
     port = free_port()
-    server = Server("body_server", [_compiled("body_server", directory), str(port)], port, directory)
+    server = Server("body_server", [compiled("body_server", directory), str(port)], port, directory)
     server.wait_until(lambda status, *_: status == 200, "an answer", 10)
     return server
 
@@ -186,25 +229,39 @@ spec: {{url: "file://{module}", pluginName: {name}, {spec}}}
 """
 
 
-def run_bulkhead(directory, upstream, manifests, policies=None, log_level="error"):
-    """Bulkhead with one event loop, these manifests and these policies, texts by name."""
-    for kind, texts in (("plugins.d", manifests), ("policies", policies or {})):
+def run_bulkhead(directory, upstream, manifests, policies=None, log_level="error", loops=1):
+    """Bulkhead with so many event loops, these manifests and these policies, texts by name."""
+    port = free_port()
+    _write_bulkhead(directory, port, upstream.port, manifests, policies or {}, loops)
+    return Server(
+        directory.name,
+        [RELEASE / "bulkheadd", "--config", directory / "bulkhead.yaml", "--log-level", log_level], port, directory)
+
+
+def refusal_of(directory, policy):
+    """What this build says to a policy with these keys, or None where it takes them: some tables are about keys that not
+    every build knows."""
+    _write_bulkhead(directory, 1, 1, {}, {"asked": f"name: asked\nextends: default\n{policy}\n"}, 1)
+    done = subprocess.run(
+        [RELEASE / "bulkheadd", "--check", "--config", directory / "bulkhead.yaml"], capture_output=True, text=True,
+        timeout=60, check=False)
+    return None if done.returncode == 0 else (done.stderr or done.stdout).strip()
+
+
+def _write_bulkhead(directory, port, upstream_port, manifests, policies, loops):
+    for kind, texts in (("plugins.d", manifests), ("policies", policies)):
         (directory / kind).mkdir(parents=True)
         for name, text in texts.items():
             (directory / f"{kind}/{name}.yaml").write_text(text)
-    port = free_port()
     (directory / "bulkhead.yaml").write_text(f"""
 listeners: [{{name: edge, address: "127.0.0.1:{port}", upstream: app}}]
-upstreams: [{{name: app, endpoints: ["127.0.0.1:{upstream.port}"]}}]
+upstreams: [{{name: app, endpoints: ["127.0.0.1:{upstream_port}"]}}]
 plugins: plugins.d
 policies: policies
 cache: cache
 control: {{socket: control.sock}}
-runtime: {{eventLoops: 1}}
+runtime: {{eventLoops: {loops}}}
 """)
-    return Server(
-        directory.name,
-        [RELEASE / "bulkheadd", "--config", directory / "bulkhead.yaml", "--log-level", log_level], port, directory)
 
 
 def envoy_configuration(port, upstream, filters, clusters=()):
@@ -261,20 +318,20 @@ def start_envoy_modules(directory, upstream, modules):
     return run_envoy(directory.name, directory, lambda port: envoy_configuration(port, upstream, filters))
 
 
-def run_envoy(name, directory, configuration):
+def run_envoy(name, directory, configuration, loops=1):
     directory.mkdir()
     port = free_port()
     (directory / "envoy.json").write_text(json.dumps(configuration(port), indent=1))
     return Server(
         name,
-        [ENVOY, "-c", directory / "envoy.json", "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"],
+        [ENVOY, "-c", directory / "envoy.json", "--concurrency", str(loops), "--disable-hot-restart", "--log-level", "error"],
         port, directory)
 
 
 def start_ext_proc(directory, upstream, _plugins):
     """Envoy with one worker thread that asks a gRPC server on a Unix socket, which does what the plugin does."""
     directory.mkdir()
-    processor, binary = directory / "processor", _compiled("ext_proc", directory)
+    processor, binary = directory / "processor", compiled("ext_proc", directory)
     peer = Server("ext_proc", [binary, processor], 0, directory)
     deadline = time.monotonic() + 10
     while not processor.exists():
