@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""The chaos run: many plugins, mixed load, guests that trap, loop, leak and flood, workers killed and stopped.
+"""The chaos run: many plugins, mixed load, guests that trap, loop, leak and flood, workers killed and stopped, and storms of
+requests that kill one plugin.
 
 It ends with a table of requests by outcome, and fails where an answer is not one that policy ordered, where processes,
-descriptors or memory have grown beyond a stated bound, or where a worker's end is not accounted for."""
+descriptors or memory have grown beyond a stated bound, where a worker's end is not accounted for, or where the plugin of a
+storm is not ready a second after it."""
 
 import argparse
 import collections
@@ -24,10 +26,12 @@ import tempfile
 import threading
 import time
 
+import attack
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 MODULE = ROOT / ".build/plugins/chaos.wasm"
 # What each plugin's failures mean, in the order of the chain, and what is special about it. `brittle` has a budget that is
-# soon spent.
+# soon spent, `target` is who storms are about.
 PLUGINS = {
     "gate": {"strategy": "FAIL_CLOSE", "policy": {"workers": 2, "standby": 1}},
     "tag": {"strategy": "FAIL_OPEN", "policy": {"recycling": {"requests": 200}}},
@@ -36,9 +40,12 @@ PLUGINS = {
     "caller": {"strategy": "FAIL_CLOSE", "configuration": {"calls": True}},
     "clock": {"strategy": "FAIL_OPEN", "configuration": {"ticks": True}},
     "brittle": {"strategy": "FAIL_OPEN", "policy": {"budget": {"restarts": 2, "interval": "10s"}}},
+    attack.TARGET: {"strategy": "FAIL_CLOSE"},
     "wire": {"strategy": "FAIL_CLOSE", "type": "NETWORK"},
 }
 HTTP = [name for name, plugin in PLUGINS.items() if plugin.get("type") != "NETWORK"]
+# Who may be asked to fail outside of storms.
+FAULTY = [name for name in HTTP if name != attack.TARGET]
 CLOSED = {name for name in HTTP if PLUGINS[name]["strategy"] != "FAIL_OPEN"}
 FAULTS = ["trap", "exit", "loop", "leak", "flood", "spin"]
 # The headers that ask for a fault, and whether there has to be a body in the request.
@@ -58,6 +65,12 @@ UNSEEN = {"http": 0.1, "wire": 0.6}
 # And this many more, since a short run has few of either.
 UNSEEN_MORE = 8
 CONTROL_TIMEOUT = 10
+# What counts the deaths of VMs whose workers live on, where workers do.
+VM_DEATHS = ("bulkhead_plugin_vm_deaths_total", "bulkhead_vm_deaths_total")
+# What a storm may keep out of the journal, where there is a table of crashes. It is counted all the same.
+LIMITED = {
+    "worker_started", "worker_ready", "worker_ended", "worker_failed", "worker_crashed", "worker_interrupted", "worker_killed",
+    "backoff", "budget_spent", "quarantined", "recycled", "standby_serves"}
 
 
 class Failure(Exception):
@@ -98,11 +111,12 @@ class Bulkhead:
             "plugins: plugins.d\npolicies: policies\ncache: cache\ncontrol: {socket: control.sock}\n"
             "runtime: {eventLoops: 1}\n")
         for priority, (name, plugin) in enumerate(PLUGINS.items()):
-            policy = {
-                "name": f"p-{name}", "callbackDeadline": "100ms", "grace": "100ms", "admissionWait": "2s",
-                "memoryLimit": f"{MEMORY_LIMIT}MiB", "backoff": {"initial": "1ms", "max": "20ms"}, "stability": "2s",
-                "budget": {"restarts": 100000, "interval": "10s", "starts": 100000, "cpu": "none"},
-                "spare": {"keep": "0s"}, **plugin.get("policy", {})}
+            policy = {"name": f"p-{name}", "extends": "default", "memoryLimit": f"{MEMORY_LIMIT}MiB"}
+            if name != attack.TARGET:
+                policy |= {
+                    "callbackDeadline": "100ms", "grace": "100ms", "admissionWait": "2s",
+                    "backoff": {"initial": "1ms", "max": "20ms"}, "stability": "2s",
+                    "budget": {"restarts": 100000, "interval": "10s"}, **plugin.get("policy", {})}
             (directory / f"policies/p-{name}.yaml").write_text(json.dumps(policy))
             (directory / f"plugins.d/{name}.yaml").write_text(json.dumps({
                 "apiVersion": "extensions.istio.io/v1alpha1", "kind": "WasmPlugin",
@@ -118,14 +132,17 @@ class Bulkhead:
                 preexec_fn=_die_with_parent)
 
     def control(self, path):
+        status, text = self.ask_control(path)
+        if status != 200:
+            raise Failure(f"GET {path}: {status} {text}")
+        return text
+
+    def ask_control(self, path):
         connection = UnixConnection(self.directory / "control.sock")
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
-            text = answer.read().decode()
-            if answer.status != 200:
-                raise Failure(f"GET {path}: {answer.status} {text}")
-            return text
+            return answer.status, answer.read().decode()
         finally:
             connection.close()
 
@@ -152,10 +169,10 @@ class Bulkhead:
         return self.log.read_text("utf-8", "replace")[-3000:]
 
     def is_ready(self):
-        """Every plugin serves, with as many workers as it is to have."""
+        """Every plugin serves, with as many workers as it is to have; spares may be there beside them."""
         ready = collections.Counter(worker["plugin"] for worker in self.workers() if worker["state"] == "ready")
-        return all(plugin["state"] == "ready" for plugin in self.plugins()) and ready == {
-            name: wanted(name) for name in PLUGINS}
+        return all(plugin["state"] == "ready" for plugin in self.plugins()) and all(
+            ready[name] >= wanted(name) for name in PLUGINS)
 
     def tree(self):
         """The processes, by what they are."""
@@ -184,7 +201,7 @@ class Bulkhead:
             line for pid in own for line in pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines()
             if "/memfd:" in line]
         sizes = [int(end, 16) - int(start, 16) for start, end in (line.split()[0].split("-") for line in maps)]
-        return {"processes": len(tree), "threads": threads, "descriptors": descriptors, "memfd mappings": len(maps),
+        return {"workers": len(self.workers()), "processes": len(tree), "threads": threads, "descriptors": descriptors, "memfd mappings": len(maps),
                 "MiB of memfd mappings": sum(sizes) / (1 << 20),
                 "MiB of the supervisor": resident(self.process.pid),
                 "MiB of the front": sum(resident(pid) for pid in front),
@@ -206,15 +223,30 @@ class Bulkhead:
         return totals
 
     def last_event(self):
-        """The number of the last one that was told: they are numbered from 1 on."""
-        return json.loads(self.control(f"/v1/events?after={2**64 - 1}"))["last"]
+        """The number of the last one: they are numbered from 1 on."""
+        return json.loads(self.control(f"/v1/events?after={1 << 62}"))["last"]
 
     def crashes(self):
-        """How many crashes there were of each plugin by each reason, as the kinds of crashes count them."""
-        answer, totals = json.loads(self.control("/v1/crashes")), collections.Counter()
+        """How often each plugin has died of what, as the table of crashes says, and how many kinds of crashes it has dropped;
+        None where there is no such table."""
+        status, text = self.ask_control("/v1/crashes")
+        if status != 200:
+            return None
+        told, answer = collections.Counter(), json.loads(text)
         for crash in answer["crashes"]:
-            totals[crash["plugin"], crash["reason"]] += crash["count"]
-        return totals if answer["evicted"] == 0 else None
+            told[crash["plugin"], crash["reason"]] += crash["count"]
+        return told, answer["evicted"] + answer["leftOut"]
+
+    def deaths(self):
+        """How often each plugin has died of what: workers that ended though nobody asked them to, and VMs that ended while
+        their workers lived on."""
+        found = collections.Counter()
+        for name in ("bulkhead_exits_total", *VM_DEATHS):
+            for labels, value in self.counted(name).items():
+                labels = dict(labels)
+                if value and labels["reason"] != "requested":
+                    found[labels["plugin"], labels["reason"]] += int(value)
+        return found
 
     def stop(self):
         if self.process.poll() is None:
@@ -318,7 +350,7 @@ class Load:
             if self.faults and rng.random() < 0.05:
                 phase = rng.choice([phase for phase, needs_body in PHASES.items() if body or not needs_body])
                 # One is asked more often, so that its budget is spent in any run.
-                headers[phase] = f"{rng.choice(HTTP + ['brittle'] * 4)}:{rng.choice(FAULTS)}"
+                headers[phase] = f"{rng.choice(FAULTY + ['brittle'] * 4)}:{rng.choice(FAULTS)}"
             if connection is None:
                 connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
             outcome, keeps = self.ask(connection, headers, body)
@@ -376,15 +408,17 @@ def _names(values):
 class Killer:
     """Sends signals to workers, by descriptors, so that no number that is used again is hit."""
 
-    def __init__(self, bulkhead, seed):
+    def __init__(self, bulkhead, seed, plugins, kill=0.6):
         self.bulkhead, self.rng = bulkhead, random.Random(f"{seed}/killer")
+        # Whose workers, and the share of them that are killed and not stopped.
+        self.plugins, self.kill = plugins, kill
         self.sent = collections.Counter()
         self.over = threading.Event()
 
     def run(self):
         while not self.over.wait(self.rng.uniform(0.02, 0.15)):
             try:
-                workers = [worker for worker in self.bulkhead.workers() if worker["plugin"] != "brittle"]
+                workers = [worker for worker in self.bulkhead.workers() if worker["plugin"] in self.plugins]
                 if workers:
                     self.hit(self.rng.choice(workers)["pid"])
             except (OSError, http.client.HTTPException, Failure):
@@ -399,7 +433,7 @@ class Killer:
         try:
             if pid not in self.bulkhead.tree():
                 return
-            if self.rng.random() < 0.6:
+            if self.rng.random() < self.kill:
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
                 self.sent["SIGKILL"] += 1
             else:
@@ -439,36 +473,56 @@ class Journal:
     def count(self, *kinds):
         return collections.Counter(event.get("plugin") for event in self.events if event["kind"] in kinds)
 
-    def judge(self, accounts, exits, total, quarantines):
-        """What the events say is among what the metrics count: of crashes of one kind the first ones are told. Crashes are
-        counted by their kinds too, every one."""
-        found = list(self.problems)
+    def judge(self, bulkhead, total, alive):
+        """What the events say is what the metrics count, plugin by plugin and process by process. Where there is a table of
+        crashes, that has every death, and a storm's events are fewer than what they are about."""
+        found, crashes, deaths = list(self.problems), bulkhead.crashes(), bulkhead.deaths()
 
-        def expect(what, told, counted):
-            if told != counted:
-                found.append(f"{what}: the events say {told}, the metrics {counted}")
-
-        def within(what, told, counted):
-            if told > counted:
-                found.append(f"{what}: the events say {told}, the metrics only {counted}")
+        def expect(what, told, counted, is_limited=False):
+            if told > counted if is_limited else told != counted:
+                found.append(f"{what}: told are {told}, the metrics count {counted}")
         if self.missed:
             found.append(f"{self.missed} events were gone before they could be read")
-        expect("numbers of events", [event["sequence"] for event in self.events], list(range(1, total + 1)))
+        if [event["sequence"] for event in self.events] != list(range(1, total + 1)):
+            found.append(f"the {len(self.events)} events that were read are not those with the numbers 1 to {total}")
+        kinds = collections.Counter(event["kind"] for event in self.events)
+        for labels, value in bulkhead.counted("bulkhead_events_total").items():
+            kind = dict(labels)["kind"]
+            expect(f"events '{kind}'", kinds.pop(kind, 0), int(value), crashes is not None and kind in LIMITED)
+        expect("other events", dict(kinds), {})
         begun, ended = self.count("worker_started", "worker_failed"), self.count("worker_crashed", "worker_ended")
-        for name, (started, gone, _) in accounts.items():
-            within(f"starts of {name}", begun[name], started)
-            within(f"ends of {name}", ended[name] + self.count("worker_failed")[name], gone)
+        for name, (started, gone, _) in accounts(bulkhead).items():
+            expect(f"starts of {name}", begun[name], started, crashes is not None)
+            if crashes is None:
+                expect(f"ends of {name}", ended[name] + self.count("worker_failed")[name], gone)
         reasons = collections.Counter(
             (event["plugin"], event["crash"]["reason"]) for event in self.events if event["kind"] == "worker_crashed")
-        for key, number in exits.items():
-            if key[1] != "requested":
-                within(f"ends of {key[0]} by '{key[1]}'", reasons.pop(key, 0), number)
-        expect("ends by other reasons", dict(reasons), {})
-        crashes = self.bulkhead.crashes()
-        if crashes is not None and crashes != {key: count for key, count in exits.items() if key[1] != "requested"}:
-            found.append(f"the kinds of crashes count {dict(crashes)}, the metrics {exits}")
-        expect("quarantines", sum(self.count("quarantined").values()), quarantines)
+        for name, reason in sorted(reasons.keys() | deaths.keys()):
+            key = name, reason
+            expect(f"events of deaths of {name} by '{reason}'", reasons[key], deaths[key], crashes is not None)
+        if crashes is None:
+            self.judge_processes(alive, found)
+            return found
+        told, dropped = crashes
+        for name, reason in sorted(told.keys() | deaths.keys()):
+            key = name, reason
+            expect(f"crashes of {name} by '{reason}'", told[key], deaths[key], dropped > 0)
         return found
+
+    def judge_processes(self, alive, found):
+        # A number may be used again: so one after the other.
+        there = {}
+        for event in self.events:
+            key = (event.get("plugin"), event.get("pid"))
+            if event["kind"] == "worker_started":
+                there[key] = there.get(key, 0) + 1
+            elif event["kind"] in ("worker_crashed", "worker_ended"):
+                there[key] = there.get(key, 0) - 1
+                if there[key] < 0:
+                    found.append(f"the end of {key} was told, and its start was not")
+        left = {key for key, number in there.items() if number}
+        if left != alive:
+            found.append(f"workers that are there: the events say {left}, there are {alive}")
 
 
 def accounts(bulkhead):
@@ -478,20 +532,19 @@ def accounts(bulkhead):
     return {name: (wanted(name) + restarts[name], exits[name], alive[name]) for name in PLUGINS}
 
 
-def reconcile(load, failed):
+def reconcile(told, failed):
     """What clients saw of failures against what the front has counted. Returns the rows of a table, and problems."""
     rows, problems = [], []
-    resets = load.closed["?"]
     closed = sum(failed[name] for name in CLOSED)
-    seen = sum(load.closed[name] for name in CLOSED) + resets
+    seen = sum(told[name] for name in CLOSED) + told["?"]
     for name in PLUGINS:
-        rows.append((name, f"{load.closed[name]} of {failed[name]}"))
-        if load.closed[name] > failed[name]:
-            problems.append(f"{load.closed[name]} answers say that {name} failed, and {failed[name]} failures were counted")
+        rows.append((name, f"{told[name]} of {failed[name]}"))
+        if told[name] > failed[name]:
+            problems.append(f"{told[name]} answers say that {name} failed, and {failed[name]} failures were counted")
     rows.append(("resets and 503s together", f"{seen} of {closed}"))
-    for what, told, counted in (("http", seen, closed), ("wire", load.closed["wire"], failed["wire"])):
-        if not counted * (1 - UNSEEN[what]) - UNSEEN_MORE <= told <= counted:
-            problems.append(f"{what}: clients saw {told} failures, {counted} were counted")
+    for what, seen, counted in (("http", seen, closed), ("wire", told["wire"], failed["wire"])):
+        if not counted * (1 - UNSEEN[what]) - UNSEEN_MORE <= seen <= counted:
+            problems.append(f"{what}: clients saw {seen} failures, {counted} were counted")
     return rows, problems
 
 
@@ -515,11 +568,59 @@ def under_load(load, clients, act):
             run.result(60)
 
 
+def bounds(before, now):
+    """What may be more at the end: a worker more than there were costs what each of them did."""
+    spares = max(now["workers"] - before["workers"], 0)
+    own = {"processes", "descriptors", "memfd mappings", "MiB of memfd mappings", "MiB of their shared memory"}
+    return {
+        what: bound + (spares * before[what] / before["workers"] if what in own else 0) for what, bound in BOUNDS.items()}
+
+
+def weather(bulkhead, storm, options, seconds):
+    """One storm, while innocents ask. Returns the rows of a table, and problems."""
+    innocents, killers = Load(bulkhead, f"{options.seed}/{storm.name}"), Load(bulkhead, options.seed)
+    attackers, killer = attack.Attackers(killers, storm, options.seed), Killer(bulkhead, options.seed, {attack.TARGET}, 1)
+    failed, died, problems = bulkhead.per_plugin("bulkhead_failed_streams_total"), bulkhead.deaths(), []
+
+    def act():
+        killing = threading.Thread(target=killer.run)
+        if storm.kills:
+            killing.start()
+        try:
+            finish = attackers.run(seconds)
+        finally:
+            killer.over.set()
+        time.sleep(1)
+        state = next(plugin["state"] for plugin in bulkhead.plugins() if plugin["name"] == attack.TARGET)
+        if state != "ready":
+            problems.append(f"a second after the storm '{storm.name}' {attack.TARGET} is {state}, not ready")
+        finish()
+        if storm.kills:
+            killing.join(60)
+    under_load(innocents, options.clients, act)
+    # Those who had no answer yet when it was over have one now, and it is counted.
+    failed = bulkhead.per_plugin("bulkhead_failed_streams_total") - failed
+    told, unexplained = reconcile(innocents.closed + killers.closed, failed)
+    deaths = collections.Counter()
+    for (name, reason), number in (bulkhead.deaths() - died).items():
+        if name == attack.TARGET:
+            deaths[f"{attack.TARGET} died of '{reason}'"] = number
+    if attackers.sent > 20 and sum(deaths.values()) == 0:
+        problems.append(f"the storm '{storm.name}' of {attackers.sent} killers has killed nobody")
+    rows = [("killers, sent", attackers.sent), ("killers that found no room", attackers.unsent), *sorted(deaths.items())]
+    rows += [(f"workers that got {name}", number) for name, number in killer.sent.items()]
+    rows += [(f"killers: {outcome}", number) for outcome, number in sorted(killers.outcomes.items())]
+    rows += [(f"innocents: {outcome}", number) for outcome, number in sorted(innocents.outcomes.items())]
+    rows += [(f"failures of {name}, seen of counted", value) for name, value in told if not value.startswith("0 of 0")]
+    problems += [f"in the storm '{storm.name}', {what}" for what in innocents.wrong + killers.wrong + unexplained]
+    return rows, problems
+
+
 def chaos(options, directory):
     bulkhead = Bulkhead(directory, options.binaries)
     try:
         bulkhead.wait_until(bulkhead.is_ready, "every plugin is ready", 60)
-        load, killer, journal = Load(bulkhead, options.seed), Killer(bulkhead, options.seed), Journal(bulkhead)
+        load, killer, journal = Load(bulkhead, options.seed), Killer(bulkhead, options.seed, FAULTY + ["wire"]), Journal(bulkhead)
         reader = threading.Thread(target=journal.run, daemon=True)
         reader.start()
         before, begun = {}, []
@@ -545,6 +646,12 @@ def chaos(options, directory):
             lambda: all(started == ended + alive for started, ended, alive in accounts(bulkhead).values()),
             "the ends of all workers are accounted for", 15)
         failed = bulkhead.per_plugin("bulkhead_failed_streams_total")
+        stormy = []
+        for storm in attack.STORMS if options.storms else ():
+            rows, found = weather(bulkhead, storm, options, min(max(options.seconds / 15, 1.5), 10))
+            table(rows, (f"storm: {storm.name}", "number"))
+            stormy += found
+            bulkhead.wait_until(bulkhead.is_ready, f"every plugin is well again after the storm '{storm.name}'", 60)
         # Whatever there was: now nothing fails any more.
         settled = crashed()
         calm = Load(bulkhead, options.seed + 1)
@@ -552,44 +659,44 @@ def chaos(options, directory):
 
         def has_shrunk():
             now = bulkhead.usage()
-            return all(now[what] <= before[what] + bound for what, bound in BOUNDS.items())
+            return all(now[what] <= before[what] + bound for what, bound in bounds(before, now).items())
         try:
             bulkhead.wait_until(has_shrunk, "what was used is given back", 20)
             growth = ""
         except Failure as failure:
             growth = str(failure).splitlines()[0]
-        after, ends = bulkhead.usage(), bulkhead.counted("bulkhead_exits_total")
+        after = bulkhead.usage()
         journal.over.set()
         reader.join(20)
         journal.read()
+        total = bulkhead.last_event()
         alive = {(worker["plugin"], worker["pid"]) for worker in bulkhead.workers()}
         largest = max(resident(pid) for _, pid in alive)
         reasons = collections.Counter()
-        for labels, value in ends.items():
-            reasons[dict(labels).get("reason", "?")] += int(value)
+        for (_, reason), number in bulkhead.deaths().items():
+            reasons[reason] += number
 
         table(sorted(load.outcomes.items()), ("requests by outcome", "number"))
-        ended = [(f"ends of workers: {name}", count) for name, count in reasons.items() if count]
+        ended = [(f"deaths of plugins: {name}", count) for name, count in reasons.items() if count]
         table([*killer.sent.items(), *ended], ("what happened", "number"))
         used = [
-            (f"{what} (at most +{bound})", f"{before[what]:.0f} -> {after[what]:.0f}")
-            for what, bound in BOUNDS.items()]
+            (f"{what} (at most +{bound:.0f})", f"{before[what]:.0f} -> {after[what]:.0f}")
+            for what, bound in bounds(before, after).items()]
         used.append((f"MiB of the largest worker (at most {WORKER_BOUND})", f"-> {largest:.0f}"))
         table(used, ("used, under load and at the end", "from -> to"))
         table([(name, f"{a} = {b} + {c}") for name, (a, b, c) in accounts(bulkhead).items()],
               ("workers of", "started = ended + alive"))
-        rows, unexplained = reconcile(load, failed)
+        rows, unexplained = reconcile(load.closed, failed)
         table(rows, ("what clients saw fail, by plugin", "of what was counted"))
-        quarantines = len(re.findall(r"quarantined: ", bulkhead.log.read_text("utf-8", "replace")))
+        quarantines = int(sum(
+            value for labels, value in bulkhead.counted("bulkhead_events_total").items()
+            if dict(labels)["kind"] == "quarantined"))
         kinds = collections.Counter(event["kind"] for event in journal.events)
         table(sorted(kinds.items()), ("events", "number"))
-        problems = load.wrong + [f"at the end, {wrong}" for wrong in calm.wrong] + unexplained
-        problems += load.judge_calm({name for name, count in begun[0].items() if count})
-        problems += calm.judge_calm({name for name, count in crashed().items() if count != settled[name]})
-        total = bulkhead.last_event()
-        exits = {
-            (dict(labels)["plugin"], dict(labels)["reason"]): int(value) for labels, value in ends.items() if value}
-        problems += journal.judge(accounts(bulkhead), exits, total, quarantines)
+        problems = stormy + load.wrong + [f"at the end, {wrong}" for wrong in calm.wrong] + unexplained
+        problems += load.judge_calm([event for event in journal.events if event["sequence"] <= begun[0]])
+        problems += calm.judge_calm([event for event in journal.events if event["sequence"] > settled])
+        problems += journal.judge(bulkhead, total, alive)
         if largest > WORKER_BOUND:
             problems.append(f"a worker has {largest:.0f} MiB of its own, where {WORKER_BOUND} MiB are the bound")
         problems += ([growth + f": {after} against {before}"] if growth else [])
@@ -602,7 +709,7 @@ def chaos(options, directory):
         # Each kind of end that was provoked must be there: else the run has not tried what it is for.
         for reason in ("trap", "deadline", "signal"):
             if options.seconds >= 10 and reasons[reason] == 0:
-                problems.append(f"no worker ended by '{reason}', though that was provoked: {dict(reasons)}")
+                problems.append(f"nothing died by '{reason}', though that was provoked: {dict(reasons)}")
         left = bulkhead.tree()
         code = bulkhead.stop()
         if code != 0:
@@ -623,6 +730,7 @@ def main():
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--binaries", type=pathlib.Path, default=ROOT / ".build/debug")
+    parser.add_argument("--storms", action=argparse.BooleanOptionalAction, default=True, help="storms behind the rest")
     parser.add_argument("--keep", action="store_true", help="leave the log and configuration")
     options = parser.parse_args()
     directory = pathlib.Path(tempfile.mkdtemp(prefix="bulkhead-chaos-"))
