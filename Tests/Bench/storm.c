@@ -6,7 +6,7 @@
 // times and whose latency counts from then on, so that a server that stands still is not asked less often while it does.
 // The attacker sends `rate` requests a second that name a fault. It never slows down for a slow server: what finds
 // `outstanding` others without an answer is not sent, and counted. Figures are of `seconds` that begin with the attack, or
-// once `after` killers were sent; failures are counted from the beginning of the attack.
+// once `after` killers were sent; answers past the plugin are counted from the beginning of the attack, failures always.
 //
 // The answer is one line of JSON. Times are in microseconds.
 #define _GNU_SOURCE
@@ -41,9 +41,8 @@ struct connection {
   int fd;
   enum role role;
   enum state state;
-  // From where latency counts, and whether the request is one of those that figures are made of.
+  // From where latency counts.
   uint64_t since;
-  bool is_in_window, is_in_attack;
   char request[REQUEST], answer[ANSWER + 1];
   uint32_t size, sent, got;
 };
@@ -102,6 +101,14 @@ static void note(struct samples *samples, uint64_t nanoseconds) {
   uint64_t microseconds = nanoseconds / 1000;
   samples->values[samples->count++] = microseconds > UINT32_MAX ? UINT32_MAX : (uint32_t)microseconds;
 }
+
+// A request that was under way in the window, for whatever part of its time, is one of those that figures are made of: else
+// a server that stood still since before it would look well.
+static bool is_in_window(uint64_t since, uint64_t until) {
+  return window_begin != 0 && until >= window_begin && (window_end == 0 || since < window_end);
+}
+
+static bool is_in_attack(uint64_t until) { return attack_begin != 0 && until >= attack_begin; }
 
 // Connections.
 
@@ -198,9 +205,7 @@ static void ask(struct connection *connection, uint64_t since) {
   struct figures *role = &figures[connection->role];
   connection->since = since;
   connection->sent = connection->got = 0;
-  connection->is_in_window = window_begin != 0 && since >= window_begin && (window_end == 0 || since < window_end);
-  connection->is_in_attack = attack_begin != 0 && since >= attack_begin;
-  role->sent += connection->is_in_attack;
+  role->sent += attack_begin != 0 && since >= attack_begin;
   write_request(connection);
   if (connection->state == UNUSED) {
     open_socket(connection);
@@ -220,13 +225,13 @@ static void finish(struct connection *connection, int status, bool is_filtered, 
   }
   if (status == 200) {
     role->filtered += is_filtered && is_answered_in_window;
-    role->unfiltered += !is_filtered && is_answered_in_window;
-  } else if (connection->is_in_attack || attack_begin == 0) {
+    role->unfiltered += !is_filtered && is_in_attack(time);
+  } else {
     role->failed += status > 0;
     role->broken += status == 0;
     role->late += status == TOO_LATE;
   }
-  if (connection->is_in_window) note(&role->latencies, time - connection->since);
+  if (is_in_window(connection->since, time)) note(&role->latencies, time - connection->since);
   make_idle(connection);
 }
 
@@ -392,8 +397,8 @@ static void count_unanswered(uint64_t time) {
   for (uint32_t i = 0; i < used; i++) {
     struct connection *connection = &connections[i];
     if (connection->state != WAITING && connection->state != CONNECTING) continue;
-    figures[connection->role].late += connection->is_in_attack;
-    if (connection->is_in_window) note(&figures[connection->role].latencies, time - connection->since);
+    figures[connection->role].late++;
+    if (is_in_window(connection->since, time)) note(&figures[connection->role].latencies, time - connection->since);
   }
   for (; probes_taken < probes_due; probes_taken++) {
     figures[PROBE].late++;

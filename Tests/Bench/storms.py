@@ -56,7 +56,7 @@ ROWS = (
 @dataclasses.dataclass(frozen=True)
 class Configuration:
     """A server under storms. `policy` is one that ships, `keys` are what a policy of its own says instead; `failed` is how
-    many innocent requests one death may cost."""
+    many requests of innocents one death may cost."""
 
     name: str
     strategy: str = "FAIL_CLOSE"
@@ -103,10 +103,10 @@ def _configurations():
 
 @dataclasses.dataclass
 class Sitting:
-    """What one storm came to."""
+    """What one storm came to. `filtered` is a second, the other numbers are of all of it."""
 
     filtered: float
-    unfiltered: float
+    unfiltered: int
     failed: int
     sent: int
     unsent: int
@@ -121,9 +121,9 @@ def _deaths(server):
     total = 0
     for name, labels, value in re.findall(r"^(\w+)\{(.*)\} (\S+)$", server.control("/v1/metrics"), re.MULTILINE):
         reason = re.search(r'reason="([^"]*)"', labels)
-        if name == "bulkhead_exits_total" and reason and reason.group(1) not in ("requested", "recycled", "worn"):
+        if name == "bulkhead_exits_total" and reason and reason.group(1) != "requested":
             total += int(float(value))
-        if name in ("bulkhead_vm_deaths_total", "bulkhead_plugin_vm_deaths_total"):
+        if name == "bulkhead_vm_deaths_total":
             total += int(float(value))
     return total
 
@@ -160,7 +160,7 @@ def _sit(server, configuration, row, seconds, generator):
         after = _state(server)
     window = max(figures["seconds"], 1e-3)
     return Sitting(
-        (closed["filtered"] + probe["filtered"]) / window, (closed["unfiltered"] + probe["unfiltered"]) / window,
+        (closed["filtered"] + probe["filtered"]) / window, closed["unfiltered"] + probe["unfiltered"],
         sum(role[kind] for role in (closed, probe) for kind in ("failed", "broken", "late")), killer["sent"],
         killer["unsent"], deaths, closed, probe, after)
 
@@ -223,8 +223,9 @@ def _share(sittings, configuration, row):
 
 
 def _a_death(found):
+    """What one death has cost innocents: those who were refused, and those who passed a plugin that fails open."""
     deaths = sum(sitting.deaths or 0 for sitting in found)
-    return sum(sitting.failed for sitting in found) / deaths if deaths else None
+    return sum(sitting.failed + sitting.unfiltered for sitting in found) / deaths if deaths else None
 
 
 def _median(found, role, what):
@@ -234,7 +235,7 @@ def _median(found, role, what):
 def _figures(asked, sittings):
     lines = [
         f"| killers a second, beside {CLOSED} connections and {PROBES} requests a second of innocents | filtered/s | of none | "
-        "unfiltered/s | failed | deaths | failed a death | p50, p99, slowest ms | at fixed times: p50, p99, slowest ms | "
+        "unfiltered | failed | deaths | of both a death | p50, p99, slowest ms | at fixed times: p50, p99, slowest ms | "
         "a second after |", "|---|---:|---:|---:|---:|---:|---:|---:|---:|---|"]
     for configuration, rows in asked:
         for row in rows:
@@ -273,5 +274,5 @@ def _verdicts(asked, sittings):
                 tell(f"{name}, p99 ms at fixed times", _median(found, "probe", "p99"), ".1f", "<=", row.late)
             a_death = _a_death(found)
             if a_death is not None and row.rate:
-                tell(f"{name}, failed a death", a_death, ".2f", "<=", configuration.failed)
+                tell(f"{name}, failed or unfiltered a death", a_death, ".2f", "<=", configuration.failed)
     return lines
