@@ -65,11 +65,11 @@ UNSEEN = {"http": 0.1, "wire": 0.6}
 # And this many more, since a short run has few of either.
 UNSEEN_MORE = 8
 CONTROL_TIMEOUT = 10
-# What counts the deaths of VMs whose workers live on, where workers do.
-VM_DEATHS = ("bulkhead_plugin_vm_deaths_total", "bulkhead_vm_deaths_total")
+# Events of deaths: of workers, and of VMs whose workers live on.
+DEATHS = ("worker_crashed", "vm_crashed")
 # What a storm may keep out of the journal, where there is a table of crashes. It is counted all the same.
 LIMITED = {
-    "worker_started", "worker_ready", "worker_ended", "worker_failed", "worker_crashed", "worker_interrupted", "worker_killed",
+    "worker_started", "worker_ready", "worker_ended", "worker_failed", *DEATHS, "worker_interrupted", "worker_killed",
     "backoff", "budget_spent", "quarantined", "recycled", "standby_serves"}
 
 
@@ -201,7 +201,8 @@ class Bulkhead:
             line for pid in own for line in pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines()
             if "/memfd:" in line]
         sizes = [int(end, 16) - int(start, 16) for start, end in (line.split()[0].split("-") for line in maps)]
-        return {"workers": len(self.workers()), "processes": len(tree), "threads": threads, "descriptors": descriptors, "memfd mappings": len(maps),
+        return {"workers": len(self.workers()), "processes": len(tree), "threads": threads,
+                "descriptors": descriptors, "memfd mappings": len(maps),
                 "MiB of memfd mappings": sum(sizes) / (1 << 20),
                 "MiB of the supervisor": resident(self.process.pid),
                 "MiB of the front": sum(resident(pid) for pid in front),
@@ -241,7 +242,7 @@ class Bulkhead:
         """How often each plugin has died of what: workers that ended though nobody asked them to, and VMs that ended while
         their workers lived on."""
         found = collections.Counter()
-        for name in ("bulkhead_exits_total", *VM_DEATHS):
+        for name in ("bulkhead_exits_total", "bulkhead_vm_deaths_total"):
             for labels, value in self.counted(name).items():
                 labels = dict(labels)
                 if value and labels["reason"] != "requested":
@@ -334,8 +335,9 @@ class Load:
                 self.early[name] += 1
         return outcome
 
-    def judge_calm(self, slow):
-        """While nothing was asked to fail, only plugins may whose workers the machine was too slow for: those crashed."""
+    def judge_calm(self, events):
+        """While nothing was asked to fail, only plugins may whose workers the machine was too slow for."""
+        slow = {event["plugin"] for event in events if event["kind"] in DEATHS}
         return [
             f"{number} failures of {name} while nothing was asked to fail" for name, number in self.early.items()
             if name not in slow and not (name == "?" and slow & CLOSED)]
@@ -496,7 +498,7 @@ class Journal:
             if crashes is None:
                 expect(f"ends of {name}", ended[name] + self.count("worker_failed")[name], gone)
         reasons = collections.Counter(
-            (event["plugin"], event["crash"]["reason"]) for event in self.events if event["kind"] == "worker_crashed")
+            (event["plugin"], event["crash"]["reason"]) for event in self.events if event["kind"] in DEATHS)
         for name, reason in sorted(reasons.keys() | deaths.keys()):
             key = name, reason
             expect(f"events of deaths of {name} by '{reason}'", reasons[key], deaths[key], crashes is not None)
@@ -506,7 +508,11 @@ class Journal:
         told, dropped = crashes
         for name, reason in sorted(told.keys() | deaths.keys()):
             key = name, reason
-            expect(f"crashes of {name} by '{reason}'", told[key], deaths[key], dropped > 0)
+            expect(f"crashes of {name} by '{reason}' in their table", told[key], deaths[key], dropped > 0)
+        counted = {
+            (dict(labels)["plugin"], dict(labels)["reason"]): int(value)
+            for labels, value in bulkhead.counted("bulkhead_crashes_total").items() if value}
+        expect("crashes by plugin and reason", counted, dict(deaths))
         return found
 
     def judge_processes(self, alive, found):
@@ -620,7 +626,8 @@ def chaos(options, directory):
     bulkhead = Bulkhead(directory, options.binaries)
     try:
         bulkhead.wait_until(bulkhead.is_ready, "every plugin is ready", 60)
-        load, killer, journal = Load(bulkhead, options.seed), Killer(bulkhead, options.seed, FAULTY + ["wire"]), Journal(bulkhead)
+        load, journal = Load(bulkhead, options.seed), Journal(bulkhead)
+        killer = Killer(bulkhead, options.seed, {*FAULTY, "wire"} - {"brittle"})
         reader = threading.Thread(target=journal.run, daemon=True)
         reader.start()
         before, begun = {}, []
