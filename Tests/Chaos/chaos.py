@@ -116,7 +116,8 @@ class Bulkhead:
                 policy |= {
                     "callbackDeadline": "100ms", "grace": "100ms", "admissionWait": "2s",
                     "backoff": {"initial": "1ms", "max": "20ms"}, "stability": "2s",
-                    "budget": {"restarts": 100000, "interval": "10s"}, **plugin.get("policy", {})}
+                    "budget": {"restarts": 100000, "interval": "10s", "starts": 100000, "cpu": "none"},
+                    "spare": {"keep": "0s"}, **plugin.get("policy", {})}
             (directory / f"policies/p-{name}.yaml").write_text(json.dumps(policy))
             (directory / f"plugins.d/{name}.yaml").write_text(json.dumps({
                 "apiVersion": "extensions.istio.io/v1alpha1", "kind": "WasmPlugin",
@@ -632,14 +633,11 @@ def chaos(options, directory):
         reader.start()
         before, begun = {}, []
 
-        def crashed():
-            return bulkhead.per_plugin("bulkhead_crashes_total")
-
         def act():
             time.sleep(min(5, options.seconds / 4))
             before.update(bulkhead.usage())
             load.faults = True
-            begun.append(crashed())
+            begun.append(bulkhead.last_event())
             killing = threading.Thread(target=killer.run)
             killing.start()
             try:
@@ -660,7 +658,7 @@ def chaos(options, directory):
             stormy += found
             bulkhead.wait_until(bulkhead.is_ready, f"every plugin is well again after the storm '{storm.name}'", 60)
         # Whatever there was: now nothing fails any more.
-        settled = crashed()
+        settled = bulkhead.last_event()
         calm = Load(bulkhead, options.seed + 1)
         under_load(calm, options.clients, lambda: time.sleep(min(2, options.seconds / 10)))
 

@@ -102,8 +102,8 @@ import Testing
       let descriptors = try FileManager.default.contentsOfDirectory(atPath: "/proc/\(pid)/fd").count
       let maps = try String(contentsOfFile: "/proc/\(pid)/maps", encoding: .utf8).split(separator: "\n").count
       let rollup = try String(contentsOfFile: "/proc/\(pid)/smaps_rollup", encoding: .utf8)
-      let pss = rollup.split(separator: "\n").first { $0.hasPrefix("Pss:") }.map { $0.split(separator: " ")[1] }
-      return (descriptors, maps, Int(pss ?? "") ?? 0)
+      let own = rollup.split(separator: "\n").first { $0.hasPrefix("Anonymous:") }.map { $0.split(separator: " ")[1] }
+      return (descriptors, maps, Int(own ?? "") ?? 0)
     }
     #expect(try bulkhead.get().status == 200)
     let pid = try Self.first(bulkhead).pid

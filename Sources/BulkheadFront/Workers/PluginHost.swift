@@ -203,7 +203,7 @@ final class PluginHost {
       return "no worker becomes ready within \(Self.milliseconds(limit)): a start takes "
         + Self.milliseconds(starts.shortest)
     }
-    guard nextStart > now, nextStart > until &- min(starts.shortest, until) else { return nil }
+    guard nextStart > now, nextStart &+ starts.shortest > until else { return nil }
     return "no worker becomes ready within \(Self.milliseconds(limit)): the next start is due in "
       + Self.milliseconds(nextStart &- now)
   }
