@@ -1,5 +1,4 @@
 import CCrypto
-import Synchronization
 
 /// Signing and verifying with OpenSSL, as Envoy's foreign functions `sign` and `verify_signature` do: RSA with PKCS #1
 /// padding, and ECDSA.
@@ -13,17 +12,12 @@ public enum Signature {
   /// What is signed: bytes.
   static let maximumTextBytes = 1 << 20
 
-  /// Whether `loadLibrary` has found libcrypto.
-  private static let isLoaded = Atomic(false)
-
   /// Loads libcrypto, which the other functions need: afterwards they work under the worker's seccomp filter and without
   /// any file. Until then all of them answer that it is not there.
   ///
   /// - Returns: why there is none, for people; nil where it is loaded.
   public static func loadLibrary() -> String? {
-    if let reason = bh_crypto_load() { return String(cString: reason) }
-    isLoaded.store(true, ordering: .releasing)
-    return nil
+    bh_crypto_load().map { String(cString: $0) }
   }
 
   enum Outcome: Equatable, Sendable {
@@ -37,7 +31,7 @@ public enum Signature {
   ///   - hash: `sha1`, `sha224`, `sha256`, `sha384` or `sha512`, in any case.
   ///   - key: a private key, in PEM (PKCS #8, PKCS #1, SEC 1; not encrypted) or DER.
   static func sign(hash: [UInt8], key: [UInt8], text: [UInt8]) -> Outcome {
-    guard isLoaded.load(ordering: .acquiring) else { return missing }
+    guard bh_crypto_is_loaded() else { return missing }
     defer { bh_ERR_clear_error() }
     guard let digest = digest(hash) else { return unknown(hash) }
     guard let key = SignatureKey(private: key) else {
@@ -63,7 +57,7 @@ public enum Signature {
 
   /// - Parameter key: a public key: `SubjectPublicKeyInfo` in PEM or DER.
   static func verify(hash: [UInt8], key: [UInt8], signature: [UInt8], text: [UInt8]) -> Outcome {
-    guard isLoaded.load(ordering: .acquiring) else { return missing }
+    guard bh_crypto_is_loaded() else { return missing }
     defer { bh_ERR_clear_error() }
     guard let digest = digest(hash) else { return unknown(hash) }
     guard let key = SignatureKey(public: key) else {

@@ -8,12 +8,14 @@
 #include <errno.h>
 #include <openssl/rand.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/random.h>
 
 struct bh_crypto_functions bh_crypto;
 
 static char failure[256];
+static atomic_bool is_loaded;
 
 static int random_bytes(unsigned char *bytes, int count) {
   size_t filled = 0;
@@ -51,6 +53,7 @@ static void load(void) {
     return fail("libcrypto.so.3 cannot be initialised");
   if (set_random(&kernel_random) != 1) return fail("libcrypto.so.3 takes no random numbers of the kernel's");
   bh_crypto = found;
+  atomic_store(&is_loaded, true);
 }
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -58,6 +61,8 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 void bh_crypto_lock(void) { pthread_mutex_lock(&lock); }
 
 void bh_crypto_unlock(void) { pthread_mutex_unlock(&lock); }
+
+bool bh_crypto_is_loaded(void) { return atomic_load(&is_loaded); }
 
 const char *bh_crypto_load(void) {
   static pthread_once_t once = PTHREAD_ONCE_INIT;

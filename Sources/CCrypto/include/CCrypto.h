@@ -11,12 +11,16 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <stdbool.h>
 
 /// Loads `libcrypto.so.3`, once a process, so that it needs no file and no system call but getrandom, futex and those for
 /// memory afterwards: it reads no configuration, and random numbers come from the kernel. Any thread.
 ///
 /// Returns NULL where it is loaded, else why it is not: a text that stays.
 const char *bh_crypto_load(void);
+
+/// Whether `bh_crypto_load` has loaded it. Any thread.
+bool bh_crypto_is_loaded(void);
 
 /// Keeps other threads from what one thread at a time may do. Where nobody waits it makes no system call, which a worker
 /// could not: Swift's Mutex asks for the thread's number.
