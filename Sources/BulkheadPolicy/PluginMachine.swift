@@ -162,7 +162,7 @@ public struct PluginMachine: Sendable {
   /// The next start is the attempt after a spent budget.
   private var isAttempt = false
   /// It has answered somebody, under the present configuration and since the last time that its budget was spent.
-  private var hasServed = false
+  public private(set) var hasServed = false
   private var ledger = DeathLedger()
   private var spares = SpareWorkers()
   private var recycledAt: Duration?

@@ -64,6 +64,8 @@ public struct WorkerBootstrap: Equatable, Sendable {
   public var restrictsUpstreams = false
   /// The plugin may call foreign functions, of which two need libcrypto.
   public var mayCallForeign = false
+  /// A worker of the plugin has served under this configuration: the end of a VM says nothing against the plugin as such.
+  public var hasServed = false
   /// More than that delays the report for nothing.
   public static let maximumEndPause: UInt32 = 100_000
 
@@ -127,6 +129,7 @@ public struct WorkerBootstrap: Equatable, Sendable {
     writer.array(requiredLayers) { $0.u8($1.code) }
     writer.u32(endPauseMicroseconds)
     writer.bool(renews)
+    writer.bool(hasServed)
     writer.u64(guestMemory)
     writer.u32(virtualMachines)
     writer.u32(spareMilliseconds)
@@ -197,6 +200,7 @@ public struct WorkerBootstrap: Equatable, Sendable {
     endPauseMicroseconds = try reader.u32("worker.endPause")
     guard endPauseMicroseconds <= Self.maximumEndPause else { throw WireError(.tooLarge, "worker.endPause") }
     renews = try reader.bool("worker.renews")
+    hasServed = try reader.bool("worker.hasServed")
     guestMemory = try reader.u64("worker.guestMemory")
     virtualMachines = try reader.u32("worker.virtualMachines")
     guard virtualMachines <= Self.maximumVirtualMachines else {

@@ -50,11 +50,17 @@ final class ServeLoop {
     } catch {
       throw WorkerStop(reason: .protocolViolation, detail: "the front sent a record that is none: \(error)")
     }
-    let run = channel.begin(
+    var run = channel.begin(
       callback: record.kind.rawValue, loop: loop, stream: record.stream, sequence: record.sequence, nowNanoseconds: now)
     let isRevoked = record.flags.contains(.firstOfStream) && channel.isRevoked(sequence: record.sequence, loop: loop)
     guard !isRevoked, let machine = try pool.machine(for: record, loop: loop) else {
       return try discard(record, loop, isRevoked: isRevoked)
+    }
+    if pool.hasMadeForRecord() {
+      // The record's own time begins now.
+      run = channel.begin(
+        callback: record.kind.rawValue, loop: loop, stream: record.stream, sequence: record.sequence,
+        nowNanoseconds: Clock.monotonicNanoseconds)
     }
     machine.instance.callbackSequence = UInt64(run)
     do throws(PluginFailure) {

@@ -46,8 +46,11 @@ final class VMPool {
   private(set) var mayMeetStrangers = false
   /// The guests' linear memory, in bytes.
   private(set) var memoryBytes: UInt64 = 0
-  /// A callback of a stream was answered by this process: its plugin works.
-  private(set) var hasServed = false
+  /// A callback of a stream was answered, by this process or by one before it: the plugin works.
+  private(set) var hasServed: Bool
+
+  /// A VM was made for the record at hand: the status page speaks of its start, and no longer of the record.
+  private var madeForRecord = false
 
   /// VMs that are configured ahead where each stream has its own.
   static let spareStreams = 4
@@ -61,6 +64,7 @@ final class VMPool {
     self.plugin = plugin
     mode = Mode(bootstrap.virtualMachines)
     renews = bootstrap.renews
+    hasServed = bootstrap.hasServed
     spareTime = UInt64(bootstrap.spareMilliseconds) &* 1_000_000
     switch mode {
     case .shared(let count):
@@ -115,11 +119,20 @@ final class VMPool {
     switch mode {
     case .shared: machine = serving.min { $0.host.streamCount < $1.host.streamCount } ?? serving[0]
     case .perStream:
+      madeForRecord = spares.isEmpty
       machine = try fresh()
       serving.append(machine)
     }
     owners[key] = machine
     return machine
+  }
+
+  /// Whether a VM had to be made for the record at hand; asked once.
+  @inline(__always)
+  func hasMadeForRecord() -> Bool {
+    guard madeForRecord else { return false }
+    madeForRecord = false
+    return true
   }
 
   private static func key(_ stream: UInt32, _ loop: Int) -> UInt64 {

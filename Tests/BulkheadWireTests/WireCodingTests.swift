@@ -236,6 +236,11 @@ import Testing
     worker.requiredLayers = IsolationLayer.allCases
     worker.endPauseMicroseconds = 2_000
     worker.keepsStreams = false
+    worker.renews = true
+    worker.hasServed = true
+    worker.guestMemory = 1 << 40
+    worker.virtualMachines = 0
+    worker.spareMilliseconds = 9
     worker.restrictsUpstreams = true
     worker.mayCallForeign = true
     return worker

@@ -82,6 +82,22 @@ import Testing
     #expect(failures.isEmpty, "\(failures) of \(counts)")
   }
 
+  /// A VM that is made on a request's way is as well watched as those that are kept ready.
+  @Test func aCallbackThatLoopsInAVMOfItsOwnIsInterruptedAndItsWorkerLives() throws {
+    let bulkhead = try Self.instance("stream")
+    let worker = try #require(try bulkhead.worker(of: "counting"))
+    let loops = try (0..<12).map { _ in
+      let connection = try bulkhead.connection()
+      try connection.send("GET / HTTP/1.1\r\nhost: a\r\nx-fault: loop\r\n\r\n")
+      return connection
+    }
+    for loop in loops { #expect(try loop.receive().status == 503) }
+    try bulkhead.wait("each has ended its VM") { try bulkhead.plugin("counting").vmDeaths == 12 }
+    #expect(try bulkhead.workers().contains { $0.pid == worker.pid && $0.state == .ready })
+    #expect(try bulkhead.plugin("counting").restarts == 0)
+    #expect(try bulkhead.get().status == 200)
+  }
+
   @Test func streamsAreSpreadOverTheVMs() throws {
     let bulkhead = try Self.instance("4")
     let streams = try Self.open(8, bulkhead)

@@ -109,6 +109,7 @@ extension Supervisor {
     bootstrap.capabilities = plugin.policy.capabilities
     bootstrap.requiredLayers = plugin.policy.isolation.required
     bootstrap.renews = plugin.policy.renewals > 0
+    bootstrap.hasServed = plugin.machine.hasServed
     bootstrap.guestMemory = plugin.policy.guestMemory.bytes
     bootstrap.virtualMachines = plugin.policy.virtualMachines.number
     if bootstrap.renews { bootstrap.spareMilliseconds = plugin.policy.spare.keep?.wholeMilliseconds ?? 0 }
