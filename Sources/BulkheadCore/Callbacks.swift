@@ -108,6 +108,9 @@ public enum CallbackKind: UInt16, Sendable, CaseIterable {
   case grpcClose = 20
   case queueReady = 21
 
+  /// What a number that a process reports stands for, for people; one that stands for nothing is shown as that number.
+  public static func name(of number: UInt16) -> String { Self(rawValue: number)?.name ?? "unknown (\(number))" }
+
   /// Who a callback is about.
   public enum Subject: Sendable {
     /// Nothing that travels on a ring.

@@ -182,7 +182,7 @@ final class VMPool {
   /// When the next tick of any VM that serves is due: CLOCK_MONOTONIC, ns; nil where none ticks.
   @inline(__always)
   var nextTick: UInt64? {
-    serving.count == 1 ? serving[0].services.ticks.next : serving.compactMap(\.services.ticks.next).min()
+    serving.count == 1 ? serving[0].services.ticks.next : serving.lazy.compactMap(\.services.ticks.next).min()
   }
 
   /// The VMs whose tick is due.

@@ -415,7 +415,7 @@ extension Exchange {
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, stream: requestID,
-        text + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+        text + FrontLog.note(suppressed: suppressed))
     }
     answer(
       walk.isResponse ? 500 : 413, text, from: wayBack,

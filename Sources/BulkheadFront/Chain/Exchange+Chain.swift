@@ -320,7 +320,7 @@ extension Exchange {
       loop.log.write(
         .warn, stream: requestID,
         "plugin \(name): \(dropped) header edits with an invalid name or value are left out"
-          + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+          + FrontLog.note(suppressed: suppressed))
     }
     return true
   }
@@ -455,7 +455,7 @@ extension Exchange {
       loop.log.write(
         .warn, stream: requestID,
         host.line(fault, of: "stream", why)
-          + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+          + FrontLog.note(suppressed: suppressed))
     }
     if host.goesOn(after: fault), !holdsWhatIsLost(place) {
       redispatches.end(&waits)

@@ -205,6 +205,6 @@ extension Exchange {
     loop.log.write(
       .warn, stream: requestID,
       "plugin \(chain.hosts[place].settings.name): \(text())"
-        + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+        + FrontLog.note(suppressed: suppressed))
   }
 }

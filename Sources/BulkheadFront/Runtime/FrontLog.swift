@@ -66,6 +66,13 @@ final class FrontLog: Sendable {
   }
 }
 
+extension FrontLog {
+  /// The end of a line before which so many of its kind were held back; "" for none.
+  static func note(suppressed: UInt64) -> String {
+    suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""
+  }
+}
+
 /// Lets the first few lines of one kind through, then one in a while: for what a plugin that crashes all the time causes. One
 /// event loop.
 struct SparseLines {

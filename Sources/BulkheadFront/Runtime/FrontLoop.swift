@@ -124,7 +124,7 @@ final class FrontLoop: @unchecked Sendable {
       .warn,
       "listener \(settings.bootstrap.listeners[listener].name): a connection of \(client) is refused: it has as many open as "
         + "limits.connectionsPerClient allows (\(settings.bootstrap.bounds.connectionsPerClient))"
-        + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+        + FrontLog.note(suppressed: suppressed))
   }
 
   func register(_ connection: any ClientConnection) {

@@ -106,7 +106,7 @@ extension WorkerLink {
     guard let suppressed = loop.sharedLines.admit(now: Clock.monotonicNanoseconds) else { return }
     loop.log.write(
       .warn,
-      "plugin \(host.settings.name): \(text())" + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+      "plugin \(host.settings.name): \(text())" + FrontLog.note(suppressed: suppressed))
   }
 
   private func enqueue(_ sequence: UInt64, token: UInt64, _ message: [UInt8]) {

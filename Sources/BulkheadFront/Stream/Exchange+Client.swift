@@ -30,7 +30,7 @@ extension Exchange {
       loop.log.write(
         .warn, stream: requestID,
         "overload: a stream is ended: \(text)"
-          + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+          + FrontLog.note(suppressed: suppressed))
     }
     closeAfter = true
     // No plugin is asked about this answer: the room is there at once.

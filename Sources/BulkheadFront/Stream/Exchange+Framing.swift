@@ -66,7 +66,7 @@ extension Exchange {
         .warn, stream: requestID,
         "the stream is reset: a plugin changed the length of the \(what)'s body after its head had left with "
           + "content-length \(length); a plugin that does so must remove content-length in its headers callback"
-          + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+          + FrontLog.note(suppressed: suppressed))
     }
     details = "body_length_changed"
     return false
@@ -78,7 +78,7 @@ extension Exchange {
     loop.log.write(
       .warn, stream: requestID,
       "the trailers of a \(what) are left out: its head had left with content-length, or its reader knows no chunks"
-        + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+        + FrontLog.note(suppressed: suppressed))
   }
 }
 

@@ -221,7 +221,7 @@ extension Exchange {
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, stream: requestID,
-        text + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+        text + FrontLog.note(suppressed: suppressed))
     }
     answer(503, text, from: wayBack, details: "plugin_made_too_much")
   }

@@ -63,7 +63,7 @@ extension TCPStream {
         .warn, stream: label,
         "plugin \(name): a connection is closed: it holds back more than bufferLimit (\(stage.bufferBytes) bytes) of what "
           + "\(direction == .downstream ? "the client" : "the upstream") sends"
-          + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+          + FrontLog.note(suppressed: suppressed))
     }
     flags |= ResponseFlags.localReset
     details = "plugin_buffer_limit"
@@ -310,7 +310,7 @@ extension TCPStream {
       loop.log.write(
         .warn, stream: label,
         chain.hosts[stages[index].place].madeTooMuch + ": the connection is closed"
-          + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+          + FrontLog.note(suppressed: suppressed))
     }
     flags |= ResponseFlags.localReset
     details = "plugin_made_too_much"

@@ -28,7 +28,7 @@ extension TCPStream {
         .warn, stream: label,
         "overload: listener \(listenerName): a connection is closed: its client has done nothing for \(milliseconds) ms, and "
           + "others need the room that it takes in plugin \(host.settings.name)"
-          + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+          + FrontLog.note(suppressed: suppressed))
     }
     flags |= ResponseFlags.localReset
     details = "shed_slow_client"

@@ -88,7 +88,7 @@ extension TCPStream {
         host.line(fault, of: "connection", why)
           + (isLost
             ? "; it is closed, since the plugin took apart more than bufferLimit (\(stage.bufferBytes) bytes)" : "")
-          + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+          + FrontLog.note(suppressed: suppressed))
     }
     guard host.goesOn(after: fault), !isLost else {
       flags |= ResponseFlags.localReset

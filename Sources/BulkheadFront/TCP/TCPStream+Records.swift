@@ -135,7 +135,7 @@ extension TCPStream {
     loop.log.write(
       .warn, stream: label,
       "plugin \(chain.hosts[stage.place].settings.name): \(text)"
-        + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+        + FrontLog.note(suppressed: suppressed))
   }
 
   // MARK: The end

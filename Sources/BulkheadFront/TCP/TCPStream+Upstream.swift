@@ -84,7 +84,7 @@ extension TCPStream {
       loop.log.write(
         .warn, stream: label,
         "listener \(listenerName): a connection is closed: upstream \(pool.name) \(why)"
-          + (suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""))
+          + FrontLog.note(suppressed: suppressed))
     }
     details = "upstream_unavailable"
     finish(.byUs)

@@ -92,12 +92,11 @@ enum ControlRoute: Equatable, Sendable {
 
   private static func crashesQuery(_ text: Substring) -> Result<String?, Refusal> {
     var plugin: String?
-    for field in text.prefix(while: { $0 != "#" }).split(separator: "&") {
-      let parts = field.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-      guard parts[0] == "plugin" else {
-        return .failure(.badQuery("\(ControlPaths.crashes) takes plugin, not '\(parts[0])'"))
+    for (key, value) in fields(text) {
+      guard key == "plugin" else {
+        return .failure(.badQuery("\(ControlPaths.crashes) takes plugin, not '\(key)'"))
       }
-      guard parts.count == 2, let name = decoded(parts[1]), !name.isEmpty else {
+      guard let name = value, !name.isEmpty else {
         return .failure(.badQuery("\(ControlPaths.crashes): plugin takes a plugin's name"))
       }
       plugin = name
@@ -107,13 +106,12 @@ enum ControlRoute: Equatable, Sendable {
 
   private static func eventsQuery(_ text: Substring) -> Result<EventsQuery, Refusal> {
     var query = EventsQuery()
-    for field in text.prefix(while: { $0 != "#" }).split(separator: "&") {
-      let parts = field.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-      let value = parts.count == 2 ? decoded(parts[1]) ?? "" : ""
+    for (key, text) in fields(text) {
+      let value = text ?? ""
       func refusal(_ what: String) -> Result<EventsQuery, Refusal> {
-        .failure(.badQuery("\(ControlPaths.events): \(parts[0]) takes \(what), not '\(value)'"))
+        .failure(.badQuery("\(ControlPaths.events): \(key) takes \(what), not '\(value)'"))
       }
-      switch parts[0] {
+      switch key {
       case "after":
         guard let after = UInt64(value) else { return refusal("the sequence of an event") }
         query.after = after
@@ -132,10 +130,18 @@ enum ControlRoute: Equatable, Sendable {
         query.plugin = value
       default:
         return .failure(
-          .badQuery("\(ControlPaths.events) takes after, wait, limit and plugin, not '\(parts[0])'"))
+          .badQuery("\(ControlPaths.events) takes after, wait, limit and plugin, not '\(key)'"))
       }
     }
     return .success(query)
+  }
+
+  /// The fields of a query, in their order; the value is nil where there is none, or where its percent-encoding is malformed.
+  private static func fields(_ query: Substring) -> [(key: Substring, value: String?)] {
+    query.prefix(while: { $0 != "#" }).split(separator: "&").map { field in
+      let parts = field.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      return (parts[0], parts.count == 2 ? decoded(parts[1]) : nil)
+    }
   }
 
   /// A path segment without its percent-encoding; nil where that is malformed or not UTF-8.

@@ -233,7 +233,7 @@ extension CrashInfo {
   /// The front knows the stream; what the worker said of the callback stays, where it said something.
   mutating func add(_ lost: LostCallback) {
     if callback == nil {
-      callback = CallbackKind(rawValue: lost.kind)?.name ?? "unknown (\(lost.kind))"
+      callback = CallbackKind.name(of: lost.kind)
       callbackMilliseconds = Double(lost.milliseconds)
     }
     if lost.stream != CallbackRecord.noStream { stream = lost.stream }

@@ -25,9 +25,7 @@ final class CompiledArtifact: Sendable {
       .httpCallResponse, .grpcInitialMetadata, .grpcMessage, .grpcTrailingMetadata, .grpcClose,
     ]
     let called = policy.capabilities.map { callbacks.intersection(CallbackSet(exports: $0)) } ?? callbacks
-    let naming = "proxy_set_effective_context"
-    let mayName =
-      metadata.imports.contains { $0.hasSuffix(".\(naming)") } && policy.capabilities?.contains(naming) ?? true
+    let mayName = policy.allows("proxy_set_effective_context", imports: metadata.imports)
     return mayName || !called.isDisjoint(with: later)
   }
 }

@@ -96,10 +96,9 @@ extension CallbackSet {
 }
 
 extension CrashPolicy {
-  /// Whether a plugin with these imports may call foreign functions.
-  func allowsForeignFunctions(imports: [String]) -> Bool {
-    let name = "proxy_call_foreign_function"
-    return imports.contains { $0.hasSuffix(".\(name)") } && capabilities?.contains(name) ?? true
+  /// Whether a plugin with these imports may make that hostcall.
+  func allows(_ hostcall: String, imports: [String]) -> Bool {
+    imports.contains { $0.hasSuffix(".\(hostcall)") } && capabilities?.contains(hostcall) ?? true
   }
 
   /// Those of the configuration's upstreams that the policy allows.

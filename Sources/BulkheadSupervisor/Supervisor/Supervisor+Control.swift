@@ -115,7 +115,7 @@ extension Supervisor {
   /// What a status page says is being run; a number that stands for nothing is shown as that number.
   static func currentCallback(_ status: WorkerStatus, now: Duration) -> WorkerInfo.CurrentCallback? {
     guard status.callback != 0 else { return nil }
-    let name = CallbackKind(rawValue: status.callback)?.name ?? "unknown (\(status.callback))"
+    let name = CallbackKind.name(of: status.callback)
     let started = Duration.nanoseconds(Int64(clamping: status.startedNanoseconds))
     let hasStream = status.sequence != 0 && status.stream != CallbackRecord.noStream
     return .init(

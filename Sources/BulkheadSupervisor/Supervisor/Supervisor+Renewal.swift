@@ -57,11 +57,8 @@ extension Supervisor {
     let time = Timestamp.now
     var crash = CrashInfo(
       reason: cause.reason, status: "its worker lives on", uptimeSeconds: (loop.now - worker.startedAt).inSeconds,
-      // Names of functions are the module's words, and end on an operator's screen.
-      backtrace: death.backtrace.split(separator: "\n").prefix(Self.maximumBacktrace).map {
-        LogLine.escaped(String($0), quoted: false)
-      })
-    crash.callback = CallbackKind(rawValue: death.callback)?.name ?? "unknown (\(death.callback))"
+      backtrace: Self.frames(death.backtrace))
+    crash.callback = CallbackKind.name(of: death.callback)
     crash.callbackMilliseconds = Double(death.microseconds) / 1_000
     crash.stream = death.stream == CallbackRecord.noStream ? nil : death.stream
     crash.memoryBytes = death.memoryBytes

@@ -62,7 +62,7 @@ extension Supervisor {
       plugin: plugin.name, callbacks: told.callbacks, failedStreams: told.failedStreams,
       waitingStreams: told.waitingStreams,
       latencies: told.latencies.map {
-        .init(callback: CallbackKind(rawValue: $0.kind)?.name ?? "unknown (\($0.kind))", $0.histogram)
+        .init(callback: CallbackKind.name(of: $0.kind), $0.histogram)
       },
       channels: told.channels.compactMap { channel in
         guard let worker = workers[channel.worker], worker.plugin === plugin else { return nil }

@@ -9,7 +9,7 @@ import Glibc
 /// Starting, hearing, stopping and burying workers.
 extension Supervisor {
   /// The most frames of a backtrace that are kept.
-  static let maximumBacktrace = 64
+  private static let maximumBacktrace = 64
   /// Frames other than lines of log: an honest worker sends a handful.
   private static let maximumFrames = 256
   /// What no honest worker writes, in lines beyond its bound and in bytes of last words.
@@ -101,7 +101,8 @@ extension Supervisor {
     bootstrap.features = plugin.policy.wasmFeatures
     bootstrap.upstreams = plugin.policy.allowed(configuration.upstreams.map(\.name))
     bootstrap.restrictsUpstreams = plugin.policy.upstreams != nil
-    bootstrap.mayCallForeign = plugin.policy.allowsForeignFunctions(imports: artifact.metadata.imports)
+    bootstrap.mayCallForeign = plugin.policy.allows(
+      "proxy_call_foreign_function", imports: artifact.metadata.imports)
     bootstrap.callsInFlight = plugin.policy.callsInFlight
     bootstrap.bufferBytes = plugin.policy.bufferBytes
     bootstrap.maximumMapBytes = UInt32(
@@ -176,6 +177,12 @@ extension Supervisor {
 
   // MARK: hearing
 
+  /// The frames of a backtrace that are kept, as they may be shown: names of functions are the module's words, and end on an
+  /// operator's screen.
+  static func frames(_ backtrace: String) -> [String] {
+    backtrace.split(separator: "\n").prefix(maximumBacktrace).map { LogLine.escaped(String($0), quoted: false) }
+  }
+
   private func take(_ frame: ReportFrame, from worker: WorkerRuntime) {
     switch frame {
     case .vmEnded(let death): return vmEnded(death, worker)
@@ -241,9 +248,8 @@ extension Supervisor {
     guard !worker.hasSaidWhy else { return }
     worker.hasSaidWhy = true
     let cause = worker.explained(ExitAnalysis.claim(reason, detail: detail))
-    // It is told with its end, which follows. Names of functions are the module's words, and end on an operator's screen.
-    worker.backtrace = backtrace.split(separator: "\n").prefix(Self.maximumBacktrace)
-      .map { LogLine.escaped(String($0), quoted: false) }
+    // It is told with its end, which follows.
+    worker.backtrace = Self.frames(backtrace)
     worker.keepStatus(now: loop.now)
     if let first = worker.cause {
       // The interrupt that was asked for has found its place: that belongs to the first cause.

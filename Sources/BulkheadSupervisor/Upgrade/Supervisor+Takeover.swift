@@ -89,9 +89,7 @@ extension Supervisor {
       if case .vmEnded(let death) = frame { previousVMEnded(death, of: worker) }
       guard case .fault(let reason, let detail, let backtrace) = frame, worker.backtrace.isEmpty else { return }
       if worker.cause == nil { worker.cause = ExitAnalysis.claim(reason, detail: detail) }
-      worker.backtrace = backtrace.split(separator: "\n").prefix(Self.maximumBacktrace).map {
-        LogLine.escaped(String($0), quoted: false)
-      }
+      worker.backtrace = Self.frames(backtrace)
     }
     generation.add(old.id, worker)
     guard !worker.wasReady else { return }
