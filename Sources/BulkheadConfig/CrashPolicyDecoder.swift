@@ -9,7 +9,7 @@ struct CrashPolicyDecoder {
     "stability", "exhaustion", "failStrategy", "workers", "standby", "recycling", "failAnswer", "memoryLimit",
     "cpuPercent", "rings",
     "bufferLimit", "callsInFlight", "logLinesPerSecond", "capabilities", "isolation",
-    "renewals", "spare", "vms", "slow", "overload", "wasmFeatures", "upstreams",
+    "renewals", "spare", "suspects", "vms", "slow", "overload", "wasmFeatures", "upstreams",
   ]
   /// What a policy may say.
   static let policyKeys = ["name", "extends"] + valueKeys
@@ -158,6 +158,11 @@ struct CrashPolicyDecoder {
     if let spare = section["spare"]?.section(["keep", "most"]) {
       reader.set(\.spare.keep, spare["keep"]) { $0.duration(.zero...day) }
       reader.set(\.spare.most, spare["most"]) { $0.integer(0...CrashPolicy.maximumSpares) }
+    }
+    if let suspects = section["suspects"]?.section(["lane", "memory", "most"]) {
+      reader.set(\.suspects.lane, suspects["lane"]) { $0.onOrOff() }
+      reader.set(\.suspects.memory, suspects["memory"]) { $0.duration(.seconds(1)...day) }
+      reader.set(\.suspects.most, suspects["most"]) { $0.integer(1...CrashPolicy.maximumSuspects) }
     }
     if let answer = section["failAnswer"]?.section(["status", "body"]) {
       reader.set(\.failAnswer.status, answer["status"]) { $0.integer(400...599) }

@@ -53,6 +53,8 @@ extension CrashPolicy {
       ),
       ("isolation.seccomp", isolation.seccomp),
       ("renewals", "\(renewals)"), ("spare.keep", time(spare.keep)), ("spare.most", "\(spare.most)"),
+      ("suspects.lane", suspects.lane ? "on" : "off"), ("suspects.memory", time(suspects.memory)),
+      ("suspects.most", "\(suspects.most)"),
       ("vms", virtualMachines == .perStream ? "stream" : "\(virtualMachines.count)"), ("slow", time(slow)),
       ("overload", overload.rawValue),
       ("wasmFeatures", "[\(wasmFeatures.map(\.rawValue).joined(separator: ", "))]"),

@@ -109,6 +109,12 @@ public enum ShippedPolicies {
     spare:
       keep: 5m
       most: 1
+    # What its killers look like is remembered for that long, up to so many fingerprints, and what looks like them goes to a
+    # worker of its own.
+    suspects:
+      lane: on
+      memory: 10m
+      most: 1024
     # How many VMs a worker spreads its plugin's streams over: a number, or 'stream' for one of its own for each stream.
     vms: 1
     # After that time a callback holds up its own stream and those with state in its VM alone: others go to another worker.

@@ -97,6 +97,18 @@ struct Field {
     return value
   }
 
+  /// `on` or `off`: to YAML 1.1 a boolean and to 1.2 text, which mean the same here.
+  func onOrOff() -> Bool? {
+    switch value.content {
+    case .scalar(.bool(let isOn)): return isOn
+    case .scalar(.ambiguous(let text, _)), .scalar(.string(let text)):
+      if ["on", "off"].contains(text.lowercased()) { return text.lowercased() == "on" }
+      report("must be on or off, not '\(text)'")
+    default: report("must be on or off, not \(value.kind)")
+    }
+    return nil
+  }
+
   func integer(_ range: ClosedRange<Int>) -> Int? {
     guard case .scalar(.integer(let digits)) = value.content else {
       report("must be a whole number from \(range.lowerBound) to \(range.upperBound), not \(value.kind)")

@@ -21,6 +21,8 @@ public enum Limits {
   public static let maximumPlugins = 4_096
   /// Workers of one plugin that take streams.
   public static let maximumWorkers = 64
+  /// Fingerprints of streams that one plugin died of.
+  public static let maximumSuspects = 65_536
   /// Listeners of one configuration.
   public static let maximumListeners = 256
   /// The most of a body, in bytes, that a plugin may hold back: the largest value of the bound, and its default.

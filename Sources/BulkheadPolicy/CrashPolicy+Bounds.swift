@@ -10,6 +10,30 @@ extension CrashPolicy {
   /// The most fresh VMs that one worker may give its plugin in place of those that ended.
   public static let maximumRenewals = 1_000_000
 
+  /// The most fingerprints of streams that one plugin died of.
+  public static let maximumSuspects = Limits.maximumSuspects
+
+  /// What the lane for suspects may waste is looked at over so much time: ten endless loops and no more, where each takes a
+  /// tenth of a second and the share is a fifth of a processor.
+  public static let laneInterval = Duration.seconds(5)
+
+  /// What holds for the lane for suspects: one worker, and a crash budget of its own. No number of restarts closes it, since
+  /// whoever comes there is expected to kill it; but it always has a bound of processor time.
+  public var ofLane: CrashPolicy {
+    var policy = self
+    policy.workers = 1
+    policy.standby = 0
+    policy.spare = Spare(keep: nil)
+    policy.budget.restarts = nil
+    // Long callbacks take their time to be as many as a share is judged by.
+    policy.budget.interval = min(budget.interval, max(Self.laneInterval, longestCallback * 20))
+    policy.budget.share = min(budget.share ?? 10, 50)
+    policy.budget.cpu = min(budget.cpu ?? 20, 50)
+    policy.exhaustion.retries = true
+    policy.restart = .always
+    return policy
+  }
+
   /// The most VMs of one worker, and the most streams that have one of their own there at once.
   public static let maximumVirtualMachines = 64
   /// How many guests' memory limits all VMs of a worker may have together where each stream has its own.

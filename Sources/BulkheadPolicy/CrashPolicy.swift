@@ -132,6 +132,22 @@ public struct CrashPolicy: Hashable, Sendable {
     }
   }
 
+  /// What is remembered of streams that the plugin died of, and what becomes of those like them.
+  public struct Suspects: Hashable, Sendable {
+    /// Whether they go to a worker of their own, the lane for suspects; else nothing is remembered.
+    public var lane: Bool
+    /// How long a fingerprint is kept after the last death that had it.
+    public var memory: Duration
+    /// The most fingerprints.
+    public var most: Int
+
+    public init(lane: Bool = true, memory: Duration = .seconds(600), most: Int = 1_024) {
+      self.lane = lane
+      self.memory = memory
+      self.most = most
+    }
+  }
+
   /// How long a stream waits for a worker, by what it sees of a failure.
   public struct AdmissionWait: Hashable, Sendable {
     /// Where it would go on without the plugin.
@@ -239,6 +255,7 @@ public struct CrashPolicy: Hashable, Sendable {
   /// After that time a callback holds up no streams but its own and those with state in its VM; nil: it always does.
   public var slow: Duration? = .milliseconds(5)
   public var spare = Spare()
+  public var suspects = Suspects()
   /// What streams see where the plugin is not asked for want of room, whatever its fail strategy.
   public var overload = OverloadStrategy.close
   /// Features of WebAssembly that the plugin's module may use beside the usual ones.

@@ -11,6 +11,9 @@ import BulkheadCore
 /// a worker that goes on, or the end of a worker. A death is *productive* where the worker had served, or where it was
 /// ready and the plugin has served under its present configuration; else it is *fruitless*.
 ///
+/// A lane for suspects has a machine of its own, with one worker. Whoever comes there is expected to kill it: a ready worker
+/// that dies has done no worse than one that served.
+///
 /// It has no clock and does no I/O. Times are spans since any fixed moment of a clock that never goes back; an event
 /// with a time before the last one's is taken to happen at the last one's.
 ///
@@ -156,6 +159,7 @@ public struct PluginMachine: Sendable {
   private var nextNumber: UInt64 = 1
   /// Places that no worker had yet.
   private var fresh = 0
+  private let isLane: Bool
   private var delay: RestartDelay
   private var owed = Owed()
   private var exhaustion: Exhaustion?
@@ -170,9 +174,12 @@ public struct PluginMachine: Sendable {
   private var reported = PluginState.starting
   private var actions: [Action] = []
 
-  /// - Parameter seed: of the random part of waits.
-  public init(policy: CrashPolicy, seed: UInt64 = 0) {
+  /// - Parameters:
+  ///   - seed: of the random part of waits.
+  ///   - isLane: its worker is there for suspects.
+  public init(policy: CrashPolicy, seed: UInt64 = 0, isLane: Bool = false) {
     self.policy = policy
+    self.isLane = isLane
     delay = RestartDelay(seed: seed)
   }
 
@@ -312,7 +319,7 @@ public struct PluginMachine: Sendable {
   private func death(of worker: Worker) -> Death {
     switch worker.phase {
     case .productive: .productive
-    case .ready: hasServed ? .productive : .fruitless
+    case .ready: hasServed || isLane ? .productive : .fruitless
     case .starting, .stopping: .fruitless
     }
   }

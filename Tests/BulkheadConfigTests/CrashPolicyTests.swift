@@ -109,6 +109,7 @@ import Testing
       isolation: {required: [seccomp, landlock, seccomp], seccomp: my_own-1}
       renewals: 25
       spare: {keep: 28s, most: 3}
+      suspects: {lane: off, memory: 30s, most: 31}
       overload: open
       vms: 7
       slow: 29ms
@@ -145,6 +146,7 @@ import Testing
     expected.isolation = .init(required: [.landlock, .seccomp], seccomp: "my_own-1")
     expected.renewals = 25
     expected.spare = .init(keep: .seconds(28), most: 3)
+    expected.suspects = .init(lane: false, memory: .seconds(30), most: 31)
     expected.overload = .open
     expected.virtualMachines = .shared(7)
     expected.slow = .milliseconds(29)
@@ -168,6 +170,10 @@ import Testing
     ("budget: {cpu: 101%}", "2:15: budget.cpu: must be a share from 0% to 100%, for example 10%, not '101%'"),
     ("budget: {cpu: [1%]}", "2:15: budget.cpu: must be a share from 0% to 100%, for example 10%, not a list"),
     ("spare: {most: 9}", "2:15: spare.most: must be a whole number from 0 to 8, not 9"),
+    ("suspects: {lane: perhaps}", "2:18: suspects.lane: must be on or off, not 'perhaps'"),
+    ("suspects: {lane: 1}", "2:18: suspects.lane: must be on or off, not the number 1"),
+    ("suspects: {memory: 0s}", "2:20: suspects.memory: must be from 1s to 24h, not 0s"),
+    ("suspects: {most: 0}", "2:18: suspects.most: must be a whole number from 1 to 65536, not 0"),
     ("renewals: none", "2:11: renewals: must be a whole number from 0 to 1000000, not a string"),
     ("memoryLimit: 1KiB", "2:14: memoryLimit: must be from 64 KiB to 4 GiB, not 1KiB"),
     ("jitter: 1", "2:1: jitter: unknown key"),

@@ -38,6 +38,28 @@ import Testing
     #expect(machine.failedStarts(at: .seconds(80)) == 0)
   }
 
+  /// Nobody comes to the lane but those who are expected to kill it.
+  @Test func aLaneThatDiesOfItsFirstStreamIsStartedAtOnceUpToItsOwnBudget() {
+    var steps: [Step] = [.init(0, .begin, [.startWorker(1)]), .init(1, .ready(1), [.report(.ready)])]
+    for round in 0..<9 {
+      let (at, old) = (10 + round * 20, UInt64(round + 1))
+      steps += [
+        .init(at, .exited(old, .deadline, cost: .milliseconds(110)), [.startWorker(old + 1), .report(.starting)]),
+        .init(at + 10, .ready(old + 1), [.report(.ready)]),
+      ]
+    }
+    steps.append(
+      .init(500, .exited(10, .deadline, cost: .milliseconds(110)), [Self.timer(30_500), .report(.quarantined)]))
+    let policy = CrashPolicy(name: "p", budget: .init(restarts: 3)).ofLane
+    #expect(policy.budget.interval == .seconds(5) && policy.budget.restarts == nil)
+    PluginMachineTests.run(steps, policy, isLane: true)
+    var long = CrashPolicy()
+    long.callbackDeadline = .seconds(2)
+    #expect(long.ofLane.budget.interval == .seconds(40), "ten of them have to fit")
+    let unbound = CrashPolicy(budget: .init(share: nil, cpu: nil)).ofLane
+    #expect(unbound.budget.share == 10 && unbound.budget.cpu == 20)
+  }
+
   @Test func aRenewalCostsNothingButItsCount() {
     let deaths = (0..<500).map { Step(10 + $0 * 10, .vmEnded(1, .trap, cost: .microseconds(200)), []) }
     let machine = PluginMachineTests.run(Self.productive + deaths, Self.policy())

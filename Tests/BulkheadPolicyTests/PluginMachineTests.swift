@@ -34,9 +34,10 @@ import Testing
 
   @discardableResult
   static func run(
-    _ steps: [Step], _ policy: CrashPolicy = CrashPolicy(), location: SourceLocation = #_sourceLocation
+    _ steps: [Step], _ policy: CrashPolicy = CrashPolicy(), isLane: Bool = false,
+    location: SourceLocation = #_sourceLocation
   ) -> PluginMachine {
-    var machine = PluginMachine(policy: policy)
+    var machine = PluginMachine(policy: policy, isLane: isLane)
     for (index, step) in steps.enumerated() {
       let actions = machine.handle(step.event, at: .milliseconds(step.at))
       #expect(actions == step.actions, "step \(index): \(step.event) at \(step.at) ms", sourceLocation: location)
