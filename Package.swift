@@ -121,7 +121,8 @@ let package = Package(
     library(
       "BulkheadFront",
       [
-        "ProxyWasmABI", "BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadRing", "BulkheadSandbox",
+        "ProxyWasmABI", "BulkheadCore", "BulkheadPolicy", "BulkheadWire", "BulkheadSystem", "BulkheadRing",
+        "BulkheadSandbox",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"),

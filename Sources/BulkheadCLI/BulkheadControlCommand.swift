@@ -13,7 +13,7 @@ public struct BulkheadControlCommand: AsyncParsableCommand {
     subcommands: [
       StatusCommand.self, PluginsCommand.self, WorkersCommand.self, EventsCommand.self, TopCommand.self,
       MetricsCommand.self, RestartCommand.self, ResetCommand.self, ReloadCommand.self, UpgradeCommand.self,
-      PolicyCommand.self, CrashesCommand.self,
+      PolicyCommand.self, CrashesCommand.self, SuspectsCommand.self,
     ])
 
   @OptionGroup var connection: ConnectionOptions

@@ -49,7 +49,7 @@ extension View {
     return ([Table.printable(head)] + core(example.crash).map { "    \($0)" }).joined(separator: "\n")
   }
 
-  private func age(_ time: Timestamp) -> String {
+  func age(_ time: Timestamp) -> String {
     Self.span(Double(max(0, now.milliseconds.subtractingReportingOverflow(time.milliseconds).partialValue)) / 1_000)
       + " ago"
   }

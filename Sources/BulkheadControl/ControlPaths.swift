@@ -29,6 +29,15 @@ public enum ControlPaths {
   /// The path and query of `crashes`.
   public static func crashes(plugin: String?) -> String { crashes + (plugin.map { "?plugin=\(segment($0))" } ?? "") }
 
+  /// `GET`: `SuspectsResponse`; `plugin=NAME` asks for one plugin's.
+  public static let suspects = "/v1/suspects"
+
+  /// The path and query of `suspects`.
+  public static func suspects(plugin: String?) -> String { suspects + (plugin.map { "?plugin=\(segment($0))" } ?? "") }
+
+  /// `POST`: `PluginInfo`, after its suspects were forgotten.
+  public static func clearSuspects(plugin: String) -> String { "\(plugins)/\(segment(plugin))/suspects/clear" }
+
   /// `GET`: `PoliciesResponse`.
   public static let policies = "/v1/policies"
   /// `POST`: `UpgradeInfo`, after the upgrade was begun; how it goes on is part of the status.

@@ -55,6 +55,12 @@ public struct EventInfo: Hashable, Sendable, Codable {
     public static let upgradeFailed = Kind(rawValue: "upgrade_failed")
     /// Crashes of a plugin that had no event of their own, since there were many of their kind.
     public static let crashesCounted = Kind(rawValue: "crashes_counted")
+    /// A plugin died of a stream, and streams like it are suspects now; the lane for them was opened, was closed since its
+    /// budget is spent or nobody wanted it; an operator had the suspects forgotten.
+    public static let suspected = Kind(rawValue: "suspected")
+    public static let laneOpened = Kind(rawValue: "lane_opened")
+    public static let laneClosed = Kind(rawValue: "lane_closed")
+    public static let suspectsCleared = Kind(rawValue: "suspects_cleared")
 
     /// All that this version knows.
     public static let all: [Kind] = [
@@ -62,7 +68,7 @@ public struct EventInfo: Hashable, Sendable, Codable {
       .workerFailed, .workerInterrupted, .workerKilled, .workerCrashed, .vmCrashed, .backoff, .budgetSpent,
       .quarantined, .recycled,
       .standbyServes, .restart, .reset, .reloaded, .reloadRefused, .upgraded, .upgradeFailed,
-      .crashesCounted,
+      .crashesCounted, .suspected, .laneOpened, .laneClosed, .suspectsCleared,
     ]
   }
 

@@ -17,6 +17,8 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
     case serving
     /// Takes the place of one that fails.
     case standby
+    /// Takes streams that look like one that the plugin died of, and no others.
+    case suspects
   }
 
   /// What it is running, as its status page says it: a worker that lies there hurts only its own plugin.

@@ -5,7 +5,9 @@ public enum FrontCommand: Equatable, Sendable {
   /// A worker is about to start, or serves already. Descriptors with it, in order: the channel's memfd, the read end of
   /// the liveness pipe, then one doorbell (the read end of a pipe) an event loop. The front maps the channel and holds callbacks back
   /// until `workerReady`.
-  case addWorker(worker: UInt64, plugin: UInt32)
+  ///
+  /// One that is `ofLane` takes no streams but suspects.
+  case addWorker(worker: UInt64, plugin: UInt32, ofLane: Bool = false)
   /// The worker reported that it serves.
   case workerReady(worker: UInt64)
   /// Send it nothing new; what it owes is still taken until its liveness pipe closes.
@@ -37,6 +39,10 @@ public enum FrontCommand: Equatable, Sendable {
   /// While the plugin has no worker, nor one that starts: when the next one is started, on CLOCK_MONOTONIC in ns; 0 where that is
   /// not known, or is over. Nobody waits for a start that comes too late.
   case nextStart(plugin: UInt32, due: UInt64)
+  /// Where the plugin's lane for suspects stands: in `backoff` and `quarantined` suspects do not wait for it.
+  case laneState(plugin: UInt32, state: PluginState)
+  /// Forget what the plugin's killers look like.
+  case clearSuspects(plugin: UInt32)
 
   private enum Kind: UInt8 {
     case addWorker = 1
@@ -50,6 +56,7 @@ public enum FrontCommand: Equatable, Sendable {
     case ping = 50
     case reopenAccessLog = 60
     case nextStart = 70
+    case laneState, clearSuspects
   }
 
   public func encoded() -> [UInt8] {
@@ -66,9 +73,17 @@ public enum FrontCommand: Equatable, Sendable {
     case .handOver(let milliseconds):
       writer.u8(Kind.handOver.rawValue)
       writer.u32(milliseconds)
-    case .addWorker(let worker, let plugin):
+    case .addWorker(let worker, let plugin, let ofLane):
       writer.u8(Kind.addWorker.rawValue)
       writer.u64(worker)
+      writer.u32(plugin)
+      writer.bool(ofLane)
+    case .laneState(let plugin, let state):
+      writer.u8(Kind.laneState.rawValue)
+      writer.u32(plugin)
+      writer.u8(state.code)
+    case .clearSuspects(let plugin):
+      writer.u8(Kind.clearSuspects.rawValue)
       writer.u32(plugin)
     case .workerReady(let worker):
       writer.u8(Kind.workerReady.rawValue)
@@ -118,7 +133,16 @@ public enum FrontCommand: Equatable, Sendable {
     case .handOver:
       self = .handOver(milliseconds: try reader.u32("handOver.milliseconds"))
     case .addWorker:
-      self = .addWorker(worker: try reader.u64("addWorker.worker"), plugin: try reader.u32("addWorker.plugin"))
+      self = .addWorker(
+        worker: try reader.u64("addWorker.worker"), plugin: try reader.u32("addWorker.plugin"),
+        ofLane: try reader.bool("addWorker.ofLane"))
+    case .laneState:
+      let plugin = try reader.u32("laneState.plugin")
+      guard let state = PluginState(code: try reader.u8("laneState.state")) else {
+        throw WireError(.unknownValue, "laneState.state")
+      }
+      self = .laneState(plugin: plugin, state: state)
+    case .clearSuspects: self = .clearSuspects(plugin: try reader.u32("clearSuspects.plugin"))
     case .workerReady:
       self = .workerReady(worker: try reader.u64("workerReady.worker"))
     case .retireWorker:
@@ -184,11 +208,20 @@ public enum FrontEvent: Equatable, Sendable {
   case workDone([WorkDone])
   /// A callback of the plugin runs long, and others wait behind it: somebody should take over.
   case spareWanted(plugin: UInt32)
+  /// The plugin died of a stream that looks like that. `what` is it for people, `requestID` its request's, both "" where the
+  /// stream is over already; `reason` is nil where the worker's process died and only the supervisor can know why.
+  case suspected(plugin: UInt32, fingerprint: Fingerprint, reason: ExitReason?, requestID: String, what: String)
+  /// A suspect wants a lane, and there is none; said again while one is wanted.
+  case laneWanted(plugin: UInt32)
+  /// Streams that were taken for suspects since the last such event of that event loop.
+  case suspectsMatched(plugin: UInt32, [SuspectMatches])
 
   /// The most of `metrics`' text in one message, in bytes.
   public static let maximumMetricsText = 48 << 10
   /// The most of a request's id, in bytes.
   public static let maximumRequestID = 128
+  /// The most of what a suspect looks like, in bytes.
+  public static let maximumLook = 512
 
   private enum Kind: UInt8 {
     case serving = 1
@@ -200,7 +233,7 @@ public enum FrontEvent: Equatable, Sendable {
     case callbackLost
     case callbackOverdue = 60
     case workerServed = 65
-    case workDone, spareWanted
+    case workDone, spareWanted, suspected, laneWanted, suspectsMatched
   }
 
   public func encoded() -> [UInt8] {
@@ -270,10 +303,30 @@ public enum FrontEvent: Equatable, Sendable {
       writer.array(Array(work.prefix(WorkDone.perMessage))) { writer, work in
         writer.u32(work.plugin)
         writer.u64(work.requests)
+        writer.u64(work.suspects)
       }
     case .spareWanted(let plugin):
       writer.u8(Kind.spareWanted.rawValue)
       writer.u32(plugin)
+    case .suspected(let plugin, let fingerprint, let reason, let requestID, let what):
+      writer.u8(Kind.suspected.rawValue)
+      writer.u32(plugin)
+      for kind in Fingerprint.Kind.allCases { writer.u64(fingerprint[kind]) }
+      writer.bool(reason != nil)
+      if let reason { writer.u8(reason.code) }
+      writer.cut(requestID, to: Self.maximumRequestID)
+      writer.cut(what, to: Self.maximumLook)
+    case .laneWanted(let plugin):
+      writer.u8(Kind.laneWanted.rawValue)
+      writer.u32(plugin)
+    case .suspectsMatched(let plugin, let matches):
+      writer.u8(Kind.suspectsMatched.rawValue)
+      writer.u32(plugin)
+      writer.array(Array(matches.prefix(SuspectMatches.perMessage))) { writer, match in
+        writer.u8(match.kind.rawValue)
+        writer.u64(match.number)
+        writer.u64(match.count)
+      }
     }
     return writer.array
   }
@@ -325,26 +378,73 @@ public enum FrontEvent: Equatable, Sendable {
     case .workDone:
       self = .workDone(
         try reader.array("workDone.plugins", atMost: WorkDone.perMessage) { (reader) throws(WireError) in
-          WorkDone(plugin: try reader.u32("workDone.plugin"), requests: try reader.u64("workDone.requests"))
+          WorkDone(
+            plugin: try reader.u32("workDone.plugin"), requests: try reader.u64("workDone.requests"),
+            suspects: try reader.u64("workDone.suspects"))
         })
     case .spareWanted: self = .spareWanted(plugin: try reader.u32("spareWanted.plugin"))
+    case .suspected:
+      let plugin = try reader.u32("suspected.plugin")
+      let fingerprint = Fingerprint(
+        request: try reader.u64("suspected.request"), shape: try reader.u64("suspected.shape"),
+        client: try reader.u64("suspected.client"))
+      var reason: ExitReason?
+      if try reader.bool("suspected.hasReason") {
+        reason = ExitReason(code: try reader.u8("suspected.reason"))
+        guard reason != nil else { throw WireError(.unknownValue, "suspected.reason") }
+      }
+      self = .suspected(
+        plugin: plugin, fingerprint: fingerprint, reason: reason,
+        requestID: try reader.string("suspected.requestID", atMost: Self.maximumRequestID),
+        what: try reader.string("suspected.what", atMost: Self.maximumLook))
+    case .laneWanted: self = .laneWanted(plugin: try reader.u32("laneWanted.plugin"))
+    case .suspectsMatched:
+      self = .suspectsMatched(
+        plugin: try reader.u32("suspectsMatched.plugin"),
+        try reader.array("suspectsMatched.matches", atMost: SuspectMatches.perMessage) { (reader) throws(WireError) in
+          guard let kind = Fingerprint.Kind(rawValue: try reader.u8("suspectsMatched.kind")) else {
+            throw WireError(.unknownValue, "suspectsMatched.kind")
+          }
+          return SuspectMatches(
+            kind: kind, number: try reader.u64("suspectsMatched.number"),
+            count: try reader.u64("suspectsMatched.count"))
+        })
     }
     try reader.end("event")
   }
+}
+
+/// How many streams one event loop has taken for suspects for one fingerprint.
+public struct SuspectMatches: Equatable, Sendable {
+  public var kind: Fingerprint.Kind
+  /// The hash.
+  public var number: UInt64
+  public var count: UInt64
+
+  public init(kind: Fingerprint.Kind, number: UInt64, count: UInt64) {
+    self.kind = kind
+    self.number = number
+    self.count = count
+  }
+
+  /// As many fit into one message.
+  public static let perMessage = 2_048
 }
 
 /// What one event loop has had done by one plugin.
 public struct WorkDone: Equatable, Sendable {
   /// The plugin's number.
   public var plugin: UInt32
-  /// Streams whose first callback it has answered.
+  /// Streams whose first callback it has answered, without those of its lane for suspects, and these.
   public var requests: UInt64
+  public var suspects: UInt64
 
-  public init(plugin: UInt32, requests: UInt64) {
+  public init(plugin: UInt32, requests: UInt64, suspects: UInt64 = 0) {
     self.plugin = plugin
     self.requests = requests
+    self.suspects = suspects
   }
 
   /// As many fit into one message.
-  public static let perMessage = 4_096
+  public static let perMessage = 3_072
 }

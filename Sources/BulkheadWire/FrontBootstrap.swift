@@ -102,6 +102,10 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var overload = OverloadStrategy.close
     /// It may ask for something of a stream after it has let the request's headers pass; see `KeptBytes`.
     public var keepsStreams = true
+    /// How long what its killers look like is kept, and how many fingerprints at most; 0: none is, and there is no lane for
+    /// suspects.
+    public var suspectMemory: UInt32 = 0
+    public var suspectsAtMost: UInt32 = 0
     /// The same for a ready worker where a stream that it fails goes on without it.
     public var openAdmissionWait: UInt32
     public init(
@@ -271,6 +275,8 @@ public struct FrontBootstrap: Equatable, Sendable {
       writer.u8(plugin.overload.code)
       writer.bool(plugin.keepsStreams)
       writer.u32(plugin.openAdmissionWait)
+      writer.u32(plugin.suspectMemory)
+      writer.u32(plugin.suspectsAtMost)
       writer.bool(plugin.upstreams != nil)
       writer.array(plugin.upstreams ?? []) { $0.string($1) }
     }
@@ -372,6 +378,11 @@ public struct FrontBootstrap: Equatable, Sendable {
       plugin.overload = overload
       plugin.keepsStreams = try reader.bool("plugin.keepsStreams")
       plugin.openAdmissionWait = try reader.u32("plugin.openAdmissionWait")
+      plugin.suspectMemory = try reader.u32("plugin.suspectMemory")
+      plugin.suspectsAtMost = try reader.u32("plugin.suspectsAtMost")
+      guard plugin.suspectsAtMost <= UInt32(Limits.maximumSuspects) else {
+        throw WireError(.tooLarge, "plugin.suspectsAtMost")
+      }
       let isListed = try reader.bool("plugin.listsUpstreams")
       let allowed = try reader.array("plugin.upstreams", atMost: 65_536) { reader throws(WireError) in
         try reader.string("plugin.upstream")

@@ -199,10 +199,11 @@ final class VMPool {
   ///   plugin has never worked, or the fresh VM does not start.
   func replace(_ machine: VirtualMachine, _ stop: WorkerStop, _ running: Running) throws(WorkerStop) {
     guard renews, stop.endsVMOnly, hasServed else { throw stop }
-    let isAwaited = running.sequence != 0 && running.kind != .streamDone
+    // Nobody waits for the end of a stream: the front is told which one it was, and not to take it off its list.
+    let isAwaited = running.kind != .streamDone
     plugin.port.tell(
       stop.reason, streams: machine.host.openStreams, calls: machine.host.callsInFlight,
-      running: isAwaited ? (running.loop, running.stream, running.sequence) : nil)
+      running: running.sequence == 0 ? nil : (running.loop, running.stream, isAwaited ? running.sequence : 0))
     let now = Clock.monotonicNanoseconds
     plugin.reporter.send(
       .vmEnded(

@@ -65,7 +65,7 @@ final class WorkerPort {
 
   /// Tells each event loop of the end of a VM, and which of its streams and calls out were lost with it.
   ///
-  /// - Parameter running: the callback that it ended in and that the front waits for.
+  /// - Parameter running: the callback that it ended in; with the sequence 0 where the front does not wait for it.
   func tell(
     _ reason: ExitReason, streams: [(loop: Int, stream: UInt32)], calls: [(loop: Int, token: UInt32)],
     running: (loop: Int, stream: UInt32, sequence: UInt64)?

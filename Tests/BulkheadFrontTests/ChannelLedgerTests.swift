@@ -40,6 +40,35 @@ import Testing
     #expect(throws: expected) { try ledger.answer(sequence: sequence, stream: stream, now: 0) }
   }
 
+  /// Only with the first one of a stream can the worker be told to pass over it.
+  @Test func whatIsTakenBackBeginsAStream() {
+    func entry(_ sequence: UInt64, first: Bool, done: Bool = false, hasState: Bool = false) -> ChannelLedger.Entry {
+      var entry = self.entry(sequence, stream: 7, done: done, hasState: hasState)
+      entry.isFirst = first
+      return entry
+    }
+    let ledger = ledger([
+      entry(1, first: true), entry(2, first: false), entry(3, first: true), entry(4, first: true, hasState: true),
+      entry(5, first: true, done: true), entry(6, first: true),
+    ])
+    #expect(ledger.unbegun(but: 1).map(\.sequence) == [3, 6])
+    #expect(ledger.unbegun(but: 0).map(\.sequence) == [1, 3, 6])
+  }
+
+  @Test func whatAnEndedStreamLooksLikeIsToldOnce() {
+    var done = entry(1, stream: 5, done: true)
+    done.fingerprint = Fingerprint(request: 1, shape: 2, client: 3)
+    var waiting = entry(2, stream: 6)
+    waiting.fingerprint = Fingerprint(request: 4)
+    var behind = entry(3, stream: 7, done: true)
+    behind.fingerprint = Fingerprint(request: 5)
+    var ledger = ledger([done, waiting, behind])
+    #expect(ledger.takeFingerprint(ofEnd: 6) == .none, "that one waits for an answer")
+    #expect(ledger.takeFingerprint(ofEnd: 7) == .none, "it cannot have come so far")
+    #expect(ledger.takeFingerprint(ofEnd: 5) == done.fingerprint)
+    #expect(ledger.takeFingerprint(ofEnd: 5) == .none)
+  }
+
   @Test func aReplyThatNobodyAskedForIsAViolation() {
     var ledger = ledger([entry(1, done: true)])
     #expect(throws: ChannelLedger.Violation.nothingOutstanding(sequence: 1)) {

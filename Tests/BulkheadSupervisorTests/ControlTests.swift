@@ -25,6 +25,8 @@ import Testing
   ("GET", "/v1/policies/a%2Fb", .policy("a/b")),
   ("GET", "/v1/plugins/geo/policy", .policyOf(plugin: "geo")),
   ("GET", "/v1/crashes", .crashes(plugin: nil)),
+  ("GET", "/v1/suspects", .suspects(plugin: nil)), ("GET", "/v1/suspects?plugin=a%2Fb", .suspects(plugin: "a/b")),
+  ("POST", "/v1/plugins/a%2Fb/suspects/clear", .clearSuspects(plugin: "a/b")),
   ("GET", "/v1/crashes?plugin=a%2Fb", .crashes(plugin: "a/b")),
   ("POST", "/v1/reload", .reload),
   ("GET", "/v1/reload/7", .reloadOutcome(7)),
@@ -72,6 +74,7 @@ func aQueryOfCrashesThatIsNoneIsRefused(query: String) {
   ("POST", "/v1/metrics", "GET"), ("POST", "/v1/policies", "GET"), ("PUT", "/v1/policies/a", "GET"),
   ("POST", "/v1/plugins/geo/policy", "GET"),
   ("POST", "/v1/metrics", "GET"), ("GET", "/v1/reload", "POST"), ("POST", "/v1/crashes?x=1", "GET"),
+  ("POST", "/v1/suspects", "GET"), ("GET", "/v1/plugins/a/suspects/clear", "POST"),
   ("GET", "/v1/plugins/geo/restart", "POST"), ("get", "/v1/status", "GET"),
 ])
 func anotherMethodIsRefusedWithTheOneThatIsTaken(method: String, target: String, allow: String) {

@@ -74,8 +74,8 @@ import Testing
     }
     var last = revision()
     for number in 1...3 as ClosedRange<UInt64> {
-      _ = last.machine.handle(.begin, at: .zero)
-      _ = last.machine.handle(.exited(1, .trap), at: .zero)
+      _ = last.streams.machine.handle(.begin, at: .zero)
+      _ = last.streams.machine.handle(.exited(1, .trap), at: .zero)
       last.counts.exits[.trap, default: 0] += 1
       last.counts.deadlineHits += 1
       #expect(last.restarts == number && last.info(at: .zero).restarts == number)

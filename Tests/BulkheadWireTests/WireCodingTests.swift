@@ -120,7 +120,8 @@ import Testing
     .pluginState(plugin: 5, state: .quarantined), .drain(milliseconds: 10_000),
     .ping(number: 9), .collectMetrics(number: 7), .prepareChain(generation: 8), .activateChain(generation: 9),
     .discardChain(generation: 10), .collectStatistics(number: 11), .reopenAccessLog,
-    .nextStart(plugin: 12, due: .max - 1),
+    .nextStart(plugin: 12, due: .max - 1), .addWorker(worker: 1, plugin: 2, ofLane: true),
+    .laneState(plugin: 13, state: .backoff), .clearSuspects(plugin: 14),
   ]
   static let events: [FrontEvent] = [
     .serving, .workerFault(worker: 1, reason: .protocolViolation, detail: "x"), .workerGone(worker: 2),
@@ -130,7 +131,14 @@ import Testing
     .chainActivated(generation: 8),
     .chainRefused(generation: 9, detail: "why"), .pluginDrained(plugin: 10),
     .workerServed(worker: 11), .workDone([]),
-    .workDone([.init(plugin: 12, requests: 13), .init(plugin: 14, requests: .max)]), .spareWanted(plugin: 15),
+    .workDone([.init(plugin: 12, requests: 13, suspects: 3), .init(plugin: 14, requests: .max)]),
+    .spareWanted(plugin: 15),
+    .suspected(
+      plugin: 16, fingerprint: Fingerprint(request: 1, shape: .max, client: 3), reason: .deadline, requestID: "r",
+      what: "GET /"),
+    .suspected(plugin: 16, fingerprint: .none, reason: nil, requestID: "", what: ""), .laneWanted(plugin: 17),
+    .suspectsMatched(
+      plugin: 18, Fingerprint.Kind.allCases.map { SuspectMatches(kind: $0, number: .max, count: 2) }),
     .callbackLost(worker: 1, kind: 3, stream: 9, requestID: "r", milliseconds: 100),
     .statistics(number: 1, isLast: false, plugins: []),
     .statistics(

@@ -30,8 +30,8 @@ import attack
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 MODULE = ROOT / ".build/plugins/chaos.wasm"
-# What each plugin's failures mean, in the order of the chain, and what is special about it. `brittle` has a budget that is
-# soon spent, `target` is who storms are about.
+# What each plugin's failures mean, in the order of the chain, and what is special about it. `brittle` has no lane for
+# suspects, and a budget that is soon spent, `target` is who storms are about.
 PLUGINS = {
     "gate": {"strategy": "FAIL_CLOSE", "policy": {"workers": 2, "standby": 1}},
     "tag": {"strategy": "FAIL_OPEN", "policy": {"recycling": {"requests": 200}}},
@@ -39,7 +39,8 @@ PLUGINS = {
     "audit": {"strategy": "FAIL_CLOSE", "policy": {"standby": 1}},
     "caller": {"strategy": "FAIL_CLOSE", "configuration": {"calls": True}},
     "clock": {"strategy": "FAIL_OPEN", "configuration": {"ticks": True}},
-    "brittle": {"strategy": "FAIL_OPEN", "policy": {"budget": {"restarts": 2, "interval": "10s"}}},
+    "brittle": {"strategy": "FAIL_OPEN", "policy": {
+        "budget": {"restarts": 2, "interval": "10s"}, "suspects": {"lane": "off"}}},
     attack.TARGET: {"strategy": "FAIL_CLOSE"},
     "wire": {"strategy": "FAIL_CLOSE", "type": "NETWORK"},
 }
@@ -70,7 +71,7 @@ DEATHS = ("worker_crashed", "vm_crashed")
 # What a storm may keep out of the journal, where there is a table of crashes. It is counted all the same.
 LIMITED = {
     "worker_started", "worker_ready", "worker_ended", "worker_failed", *DEATHS, "worker_interrupted", "worker_killed",
-    "backoff", "budget_spent", "quarantined", "recycled", "standby_serves"}
+    "backoff", "budget_spent", "quarantined", "recycled", "standby_serves", "suspected", "lane_opened", "lane_closed"}
 
 
 class Failure(Exception):
@@ -171,7 +172,9 @@ class Bulkhead:
 
     def is_ready(self):
         """Every plugin serves, with as many workers as it is to have; spares may be there beside them."""
-        ready = collections.Counter(worker["plugin"] for worker in self.workers() if worker["state"] == "ready")
+        ready = collections.Counter(
+            worker["plugin"] for worker in self.workers()
+            if worker["state"] == "ready" and worker.get("role") != "suspects")
         return all(plugin["state"] == "ready" for plugin in self.plugins()) and all(
             ready[name] >= wanted(name) for name in PLUGINS)
 
@@ -283,7 +286,7 @@ class Load:
         self.over = threading.Event()
         # Whether faults are asked for and workers are killed: if not, nothing may fail.
         self.faults = False
-        self.closed, self.early = collections.Counter(), collections.Counter()
+        self.closed, self.early, self.refused = collections.Counter(), collections.Counter(), collections.Counter()
 
     def note(self, outcome, what):
         with self.lock:
@@ -382,6 +385,11 @@ class Load:
             if match and match.group(1).decode() in CLOSED:
                 name = match.group(1).decode()
                 return self.ordered(name, f"503: {PLUGINS[name]['strategy']} of a plugin"), keeps
+            match = re.match(rb"plugin (\w+) has no room \(it looks like a request that the plugin died of", text)
+            if match and any(phase in headers for phase in PHASES):
+                with self.lock:
+                    self.refused[match.group(1).decode()] += 1
+                return "503: a suspect, for whom the lane is closed or busy", keeps
             return f"WRONG: 503 that no policy orders: {text[:200]!r}", keeps
         if answer.status != 200:
             return f"WRONG: {answer.status}: {text[:200]!r}", keeps
@@ -535,13 +543,19 @@ class Journal:
 def accounts(bulkhead):
     """Every worker that was started has ended for a reason that is counted, or is there."""
     restarts, exits = bulkhead.per_plugin("bulkhead_restarts_total"), bulkhead.per_plugin("bulkhead_exits_total")
+    lanes = bulkhead.per_plugin("bulkhead_suspect_lane_starts_total")
     alive = collections.Counter(worker["plugin"] for worker in bulkhead.workers())
-    return {name: (wanted(name) + restarts[name], exits[name], alive[name]) for name in PLUGINS}
+    return {name: (wanted(name) + restarts[name] + lanes[name], exits[name], alive[name]) for name in PLUGINS}
 
 
-def reconcile(told, failed):
-    """What clients saw of failures against what the front has counted. Returns the rows of a table, and problems."""
+def reconcile(told, failed, refused, suspects):
+    """What clients saw of failures and refusals against what the front has counted. Returns the rows of a table, and
+    problems."""
     rows, problems = [], []
+    for name in PLUGINS:
+        if refused[name] > suspects[name]:
+            problems.append(f"{refused[name]} suspects of {name} were refused, and {suspects[name]} were counted")
+    rows.append(("suspects that were refused", f"{sum(refused.values())} of {sum(suspects.values()):.0f}"))
     closed = sum(failed[name] for name in CLOSED)
     seen = sum(told[name] for name in CLOSED) + told["?"]
     for name in PLUGINS:
@@ -588,6 +602,7 @@ def weather(bulkhead, storm, options, seconds):
     innocents, killers = Load(bulkhead, f"{options.seed}/{storm.name}"), Load(bulkhead, options.seed)
     attackers, killer = attack.Attackers(killers, storm, options.seed), Killer(bulkhead, options.seed, {attack.TARGET}, 1)
     failed, died, problems = bulkhead.per_plugin("bulkhead_failed_streams_total"), bulkhead.deaths(), []
+    suspects = bulkhead.per_plugin("bulkhead_refused_suspect_streams_total")
 
     def act():
         killing = threading.Thread(target=killer.run)
@@ -607,7 +622,9 @@ def weather(bulkhead, storm, options, seconds):
     under_load(innocents, options.clients, act)
     # Those who had no answer yet when it was over have one now, and it is counted.
     failed = bulkhead.per_plugin("bulkhead_failed_streams_total") - failed
-    told, unexplained = reconcile(innocents.closed + killers.closed, failed)
+    suspects = bulkhead.per_plugin("bulkhead_refused_suspect_streams_total") - suspects
+    told, unexplained = reconcile(
+        innocents.closed + killers.closed, failed, innocents.refused + killers.refused, suspects)
     deaths = collections.Counter()
     for (name, reason), number in (bulkhead.deaths() - died).items():
         if name == attack.TARGET:
@@ -651,6 +668,7 @@ def chaos(options, directory):
             lambda: all(started == ended + alive for started, ended, alive in accounts(bulkhead).values()),
             "the ends of all workers are accounted for", 15)
         failed = bulkhead.per_plugin("bulkhead_failed_streams_total")
+        refused = bulkhead.per_plugin("bulkhead_refused_suspect_streams_total")
         stormy = []
         for storm in attack.STORMS if options.storms else ():
             rows, found = weather(bulkhead, storm, options, min(max(options.seconds / 15, 1.5), 10))
@@ -691,7 +709,7 @@ def chaos(options, directory):
         table(used, ("used, under load and at the end", "from -> to"))
         table([(name, f"{a} = {b} + {c}") for name, (a, b, c) in accounts(bulkhead).items()],
               ("workers of", "started = ended + alive"))
-        rows, unexplained = reconcile(load.closed, failed)
+        rows, unexplained = reconcile(load.closed, failed, load.refused, refused)
         table(rows, ("what clients saw fail, by plugin", "of what was counted"))
         quarantines = int(sum(
             value for labels, value in bulkhead.counted("bulkhead_events_total").items()

@@ -8,7 +8,7 @@ import Testing
   private static func instance(_ policy: String, module: String = "faulty") throws -> Bulkhead {
     try Bulkhead(
       plugins: [TestPlugin(name: "faulty", module: module, policy: "budget")],
-      files: ["policies/budget.yaml": "name: budget\nadmissionWait: 30s\n" + policy])
+      files: ["policies/budget.yaml": "name: budget\nadmissionWait: 30s\nsuspects: {lane: off}\n" + policy])
   }
 
   private static func kinds(_ bulkhead: Bulkhead) throws -> [EventInfo.Kind] {

@@ -70,7 +70,7 @@ final class Bulkhead: @unchecked Sendable {
   var pid: Int32 { process.processIdentifier }
 
   /// Policies that tests need beside the presets: restarts at once and often, or hardly at all; where the end of a VM is the
-  /// end of its process, and where it is not.
+  /// end of its process, and where it is not. Killers meet the workers of all.
   static let policies: [String: String] = [
     "quick": """
     callbackDeadline: 100ms
@@ -78,11 +78,13 @@ final class Bulkhead: @unchecked Sendable {
     budget: {restarts: 10000, interval: 60s, starts: 10000}
     spare: {keep: 0s}
     renewals: 0
+    suspects: {lane: off}
     """,
     "renewing": """
     callbackDeadline: 100ms
     backoff: {initial: 1ms, max: 20ms}
     budget: {restarts: 100000, interval: 60s, starts: 10000}
+    suspects: {lane: off}
     """,
     "two-tries": """
     callbackDeadline: 100ms
@@ -90,6 +92,7 @@ final class Bulkhead: @unchecked Sendable {
     budget: {restarts: 2, interval: 60s}
     spare: {keep: 0s}
     renewals: 0
+    suspects: {lane: off}
     """,
   ]
 

@@ -11,6 +11,7 @@ import Testing
     admissionWait: 30s
     backoff: {initial: 1ms, factor: 1, max: 1ms}
     budget: {restarts: 100000, interval: 60s, starts: 100000}
+    suspects: {lane: off}
     """
 
   private func instance() throws -> Bulkhead {

@@ -39,6 +39,7 @@ struct HostileWorker {
     backoff: {initial: 20ms, factor: 1, max: 20ms}
     budget: {restarts: 10000, interval: 60s, starts: 10000}
     spare: {keep: 0s}
+    suspects: {lane: off}
     """
 
   func remove() { try? FileManager.default.removeItem(at: libexec) }

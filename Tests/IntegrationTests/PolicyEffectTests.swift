@@ -7,6 +7,7 @@ import Testing
 @Suite struct PolicyEffectTests {
   private static let often =
     "backoff: {initial: 1ms, max: 20ms}\nbudget: {restarts: 10000, interval: 60s, starts: 10000}\nspare: {keep: 0s}\nrenewals: 0\n"
+    + "suspects: {lane: off}\n"
 
   private static func instance(
     _ plugins: [TestPlugin], _ policies: [String: String], waitForReady: Bool = true
@@ -99,7 +100,7 @@ import Testing
   @Test func whereExhaustionIsFinalOnlyAnOperatorLeadsOutOfQuarantine() throws {
     let spent =
       "callbackDeadline: 10s\nbackoff: {initial: 1ms, max: 1ms}\nstability: 100ms\n"
-      + "budget: {restarts: 0, interval: 60s}\n"
+      + "budget: {restarts: 0, interval: 60s}\nsuspects: {lane: off}\n"
     let bulkhead = try Self.instance(
       [
         TestPlugin(name: "down", module: "faulty", failStrategy: "FAIL_OPEN", policy: "down", phase: "AUTHN"),

@@ -12,6 +12,7 @@ import Testing
     exhaustion: {strategy: FAIL_OPEN}
     backoff: {initial: 1ms, max: 2ms}
     budget: {restarts: 1, interval: 60s}
+    suspects: {lane: off}
     """
 
   @Test func whatAPolicySaysIsWhatHappens() throws {

@@ -124,6 +124,18 @@ import Testing
     #expect(counts.keys.sorted() == [200])
   }
 
+  /// Workers of what is given up again wait for their turn yet: nothing is left to start them for.
+  @Test func aReloadThatFailsWhileWorkersWaitForTheirTurnChangesNothing() throws {
+    let bulkhead = try Bulkhead(plugins: [Self.revision(1)])
+    try bulkhead.write(TestPlugin(name: "broken", module: "revision", configuration: "{is: refuse}"))
+    for number in 1...30 { try bulkhead.write(TestPlugin(name: "more\(number)", module: "noop")) }
+    for _ in 1...3 {
+      #expect(try bulkhead.control("POST", ControlPaths.reload).status == 422)
+      #expect(try bulkhead.get().header("x-revision") == "1")
+    }
+    try bulkhead.wait("nothing of it is left") { try bulkhead.workers().count == 1 }
+  }
+
   @Test func profilesOfWorkersAreTakenOverAndThatOfTheFrontIsNot() throws {
     let bulkhead = try Bulkhead(plugins: [Self.revision(1)], files: ["policies/seccomp/README": "Profiles.\n"])
     let shipped = Build.root.appending(path: "policies/seccomp")

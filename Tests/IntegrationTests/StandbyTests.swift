@@ -5,7 +5,9 @@ import Testing
 
 /// Several workers of one plugin, with real processes.
 @Suite struct StandbyTests {
-  static let quick = "callbackDeadline: 100ms\nbackoff: {initial: 1ms, max: 20ms}\nspare: {keep: 0s}\nrenewals: 0\n"
+  static let quick =
+    "callbackDeadline: 100ms\nbackoff: {initial: 1ms, max: 20ms}\nspare: {keep: 0s}\nrenewals: 0\n"
+    + "suspects: {lane: off}\n"
   static let ample = "budget: {restarts: 10000, interval: 60s, starts: 10000}\n"
 
   static func instance(_ policy: String, _ failStrategy: String = "FAIL_CLOSE") throws -> Bulkhead {

@@ -10,6 +10,7 @@ import Testing
     name: slow
     backoff: {initial: 1m, factor: 1, max: 1m}
     budget: {restarts: 100, interval: 60s}
+    suspects: {lane: off}
     """
 
   private func down(_ strategy: String) throws -> Bulkhead {

@@ -197,6 +197,13 @@ extension Exchange {
       }
       return send(walk, index, work, to: link, isFirst: false)
     case .unseen:
+      if host.isSuspect(fingerprint) {
+        switch host.way(ofSuspect: self, for: heldForHeaders) {
+        case .worker(let link): return send(walk, index, work, to: link, isFirst: true)
+        case .wait: return wait(walk, index, for: .lane, PluginHost.laneIsCrowded)
+        case .refused(let why): return fail(place, why, .overload)
+        }
+      }
       if let link = host.current(for: heldForHeaders) { return send(walk, index, work, to: link, isFirst: true) }
       if host.isQuarantined { return fail(place, "it is quarantined after repeated crashes") }
       return wait(walk, index, for: .worker, "too many requests wait for a worker")
@@ -223,7 +230,7 @@ extension Exchange {
     let held = heldForHeaders
     if isFirst, !link.hasRoom(for: held) {
       chain.hosts[place].wantRoom(.ofStreams)
-      return wait(walk, index, for: .worker, "as many streams are open in it as its worker may keep")
+      return wait(walk, index, for: link.needOfNew, "as many streams are open in it as its worker may keep")
     }
     let kind: CallbackKind =
       switch work {
@@ -247,13 +254,13 @@ extension Exchange {
     loop.writer.endBlob(payload, tail: tail)
     let run = walk.run
     let sent = link.send(
-      kind: kind, stream: streamID, plugin: place, hasState: plugins[place].hasState, tail: tail
+      kind: kind, of: self, plugin: place, isFirst: isFirst, hasState: plugins[place].hasState, tail: tail
     ) { walk.stages[index].inFlight.forEachPiece($0) }
     guard walk.run == run else { return .diverted }
     switch sent {
     case .sent(let sequence):
       walk.outstanding = .callback(stage: index, link: link, sequence: sequence)
-      if isFirst { meet(place, link) }
+      if isFirst { meet(place, link, sequence) }
       noteSent(kind, to: place)
       return .waits
     case .ringIsFull:
@@ -261,7 +268,7 @@ extension Exchange {
       if isFirst, let other = chain.hosts[place].next(after: link, since: start ?? link, for: held) {
         return send(walk, index, work, to: other, isFirst: true, since: start ?? link)
       }
-      return wait(walk, index, for: isFirst ? .worker : .ring(link.worker), "its ring is full")
+      return wait(walk, index, for: isFirst ? link.needOfNew : .ring(link.worker), "its ring is full")
     case .neverFits:
       walk.takeBack(index)
       return fail(place, "the trailers are larger than its ring", .overload)
@@ -434,8 +441,7 @@ extension Exchange {
     walk.outstanding = .nothing
     if walk.redispatches.allows(fate, of: link.host, &waits) {
       walk.takeBack(index)
-      // Its other callback may have met another worker by now.
-      if plugins[place].link === link { unmeet(place) }
+      if isOfMeeting(place, link, sequence) { unmeet(place) }
       advance(walk)
     } else {
       failEverywhere(place, why)

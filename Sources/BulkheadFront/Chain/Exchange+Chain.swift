@@ -96,6 +96,13 @@ extension Exchange {
       guard let link = plugins[position].link, link.isAlive else { return fail(position, "its worker died") }
       return send(kind, to: link, isFirst: false)
     case .unseen:
+      if host.isSuspect(fingerprint) {
+        switch host.way(ofSuspect: self, for: heldForHeaders) {
+        case .worker(let link): return send(kind, to: link, isFirst: true)
+        case .wait: return wait(host, for: .lane, PluginHost.laneIsCrowded)
+        case .refused(let why): return fail(position, why, .overload)
+        }
+      }
       if let link = host.current(for: heldForHeaders) { return send(kind, to: link, isFirst: true) }
       if host.isQuarantined { return fail(position, "it is quarantined after repeated crashes") }
       return wait(host, for: .worker, "too many requests wait for a worker")
@@ -117,17 +124,19 @@ extension Exchange {
     let held = heldForHeaders
     if isFirst, !link.hasRoom(for: held) {
       chain.hosts[position].wantRoom(.ofStreams)
-      return wait(chain.hosts[position], for: .worker, "as many streams are open in it as its worker may keep")
+      return wait(chain.hosts[position], for: link.needOfNew, "as many streams are open in it as its worker may keep")
     }
     var flags: CallbackRecord.Flags = isFirst ? .firstOfStream : []
     if (kind == .requestHeaders ? requestFraming : responseFraming) == .none { flags.insert(.endOfStream) }
     writeRecord(kind, flags: flags, sequence: link.nextSequence, place: position, isFirst: isFirst)
     loop.writer.emptyBlob()
     let (place, stream, before) = (position, streamID, phase)
-    switch link.send(kind: kind, stream: stream, plugin: place, hasState: plugins[place].hasState) {
+    switch link.send(
+      kind: kind, of: self, plugin: place, isFirst: isFirst, hasState: plugins[place].hasState)
+    {
     case .sent(let sequence):
       awaiting = .callback(link, sequence: sequence)
-      if isFirst { meet(place, link) }
+      if isFirst { meet(place, link, sequence) }
       noteSent(kind, to: place)
       deadline = 0
       return .waits
@@ -135,7 +144,7 @@ extension Exchange {
       if isFirst, let other = chain.hosts[place].next(after: link, since: start ?? link, for: held) {
         return send(kind, to: other, isFirst: true, since: start ?? link)
       }
-      return wait(chain.hosts[place], for: isFirst ? .worker : .ring(link.worker), "its ring is full")
+      return wait(chain.hosts[place], for: isFirst ? link.needOfNew : .ring(link.worker), "its ring is full")
     case .neverFits:
       return fail(place, "the headers are larger than its ring", .overload)
     case .lost:
@@ -201,9 +210,10 @@ extension Exchange {
   }
 
   /// The first record for the plugin at `place` went to that worker.
-  func meet(_ place: Int, _ link: WorkerLink) {
+  func meet(_ place: Int, _ link: WorkerLink, _ sequence: UInt64) {
     plugins[place].meeting = .open
     plugins[place].link = link
+    plugins[place].firstSequence = sequence
     link.hold(0)
     hasMetPlugins = true
   }
@@ -384,7 +394,7 @@ extension Exchange {
     else { return }
     awaiting = .nothing
     if redispatches.allows(fate, of: link.host, &waits) {
-      if plugins[place].link === link { unmeet(place) }
+      if isOfMeeting(place, link, sequence) { unmeet(place) }
       callAgain()
     } else {
       failEverywhere(place, why, headersGoOn: true)
@@ -399,6 +409,12 @@ extension Exchange {
     var isPausing = isPausing(place, requestWalk) || isPausing(place, responseWalk)
     if case .resumption = awaiting, position == place { isPausing = true }
     if isPausing { failEverywhere(place, why) }
+  }
+
+  /// Whether a callback that was lost belongs to the present meeting: another one of the stream may have met a worker again
+  /// by now, and be it the same one.
+  func isOfMeeting(_ place: Int, _ link: WorkerLink, _ sequence: UInt64) -> Bool {
+    plugins[place].link === link && plugins[place].firstSequence <= sequence
   }
 
   /// The stream goes to another worker of the plugin, as if it had met none.

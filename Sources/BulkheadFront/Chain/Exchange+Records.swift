@@ -118,7 +118,7 @@ extension Exchange {
         writeDone(sequence: link.nextSequence, withResponse: isCurious && responseHeadSent)
         // A context that is never let go of is worse than a log without headers.
         if !link.canCarry { writeDone(sequence: link.nextSequence, withResponse: false) }
-        link.sendDone(stream: streamID, plugin: place)
+        link.sendDone(of: self, plugin: place)
       }
       plugins[place] = PluginState()
     }

@@ -28,6 +28,8 @@ final class ChainSettings: Sendable {
   /// Whether any plugin exports a callback for the direction.
   let hasRequestCallbacks: Bool
   let hasResponseCallbacks: Bool
+  /// Whether any plugin has a lane for suspects.
+  let hasLanes: Bool
   /// Who is told of bodies and trailers, in the order in which they pass.
   let requestRoles: [BodyWalk.Role]
   let responseRoles: [BodyWalk.Role]
@@ -83,6 +85,7 @@ final class ChainSettings: Sendable {
       entries.enumerated().map { ($1.shared.number, $0) }, uniquingKeysWith: { first, _ in first })
     let callbacks = entries.map(\.settings.callbacks)
     networkPlaces = callbacks.indices.filter { !callbacks[$0].isDisjoint(with: .network) }
+    hasLanes = entries.contains { $0.settings.hasLane }
     hasRequestCallbacks = callbacks.contains { $0.contains(.requestHeaders) }
     hasResponseCallbacks = callbacks.contains { $0.contains(.responseHeaders) }
     requestRoles = callbacks.enumerated().compactMap { place, callbacks in

@@ -1,18 +1,17 @@
+import BulkheadCore
 import NIOConcurrencyHelpers
 import NIOCore
 
 /// A client, as `limits.connectionsPerClient` counts: an IPv4 address, or the first 64 bits of an IPv6 one, which is what
 /// one client is given.
 struct ClientAddress: Hashable, Sendable {
-  private var bits: UInt64
-  private var isIPv4: Bool
+  let number: UInt64
 
   /// - Returns: nil where it has no IP address.
   init?(_ address: SocketAddress?) {
     switch address {
     case .v4(let address):
-      bits = UInt64(UInt32(bigEndian: address.address.sin_addr.s_addr))
-      isIPv4 = true
+      number = ClientNumber.of(ipv4: UInt32(bigEndian: address.address.sin_addr.s_addr))
     case .v6(let address):
       let (high, low) = withUnsafeBytes(of: address.address.sin6_addr) { bytes in
         (
@@ -21,8 +20,8 @@ struct ClientAddress: Hashable, Sendable {
         )
       }
       // `::ffff:a.b.c.d` is an IPv4 client on a listener of both families.
-      isIPv4 = high == 0 && low >> 32 == 0xFFFF
-      bits = isIPv4 ? low & 0xFFFF_FFFF : high
+      let isIPv4 = high == 0 && low >> 32 == 0xFFFF
+      number = isIPv4 ? ClientNumber.of(ipv4: UInt32(truncatingIfNeeded: low)) : ClientNumber.of(ipv6: high)
     case .unixDomainSocket, nil: return nil
     }
   }

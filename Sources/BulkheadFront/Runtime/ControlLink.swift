@@ -79,14 +79,14 @@ final class ControlLink: Sendable {
     }
     switch parsed {
     case .failure(let error): log.write(.error, "a command of the supervisor was dropped: \(error)")
-    case .success(.addWorker(let worker, let plugin)):
+    case .success(.addWorker(let worker, let plugin, let ofLane)):
       guard let layout = group.layout(ofPlugin: plugin) else {
         log.write(.error, "worker \(worker) is refused: there is no plugin \(plugin)")
         events.send(.workerGone(worker: worker))
         return
       }
       do throws(SystemError) {
-        try group.addWorker(worker, plugin: plugin, layout: layout, descriptors: &descriptors)
+        try group.addWorker(worker, plugin: plugin, isLane: ofLane, layout: layout, descriptors: &descriptors)
       } catch {
         // No fault of the worker, which has done nothing with it yet.
         log.write(.error, "worker \(worker) is refused: \(error)")
@@ -96,6 +96,8 @@ final class ControlLink: Sendable {
     case .success(.retireWorker(let worker)): group.retireWorker(worker)
     case .success(.pluginState(let plugin, let state)): group.setPlugin(plugin, state)
     case .success(.nextStart(let plugin, let due)): group.setNextStart(plugin, due)
+    case .success(.laneState(let plugin, let state)): group.setLane(plugin, state)
+    case .success(.clearSuspects(let plugin)): group.clearSuspects(plugin)
     case .success(.drain(let milliseconds)): onDrain(milliseconds)
     case .success(.accept): onAccept()
     case .success(.handOver(let milliseconds)): onHandOver(milliseconds)

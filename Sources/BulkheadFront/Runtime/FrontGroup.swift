@@ -15,6 +15,8 @@ final class FrontGroup: Sendable {
   let events: EventSink
   /// What workers share, and what outlives them.
   let shared: SharedState
+  /// What fingerprints of streams are made with.
+  let fingerprintKey = KeyedHash.Key.random()
   private let log: FrontLog
   private let state: NIOLockedValueBox<State>
 
@@ -70,7 +72,7 @@ final class FrontGroup: Sendable {
   ///
   /// - Throws: `SystemError` where the memory is not what it should be or a descriptor cannot be had; nothing is kept.
   func addWorker(
-    _ worker: UInt64, plugin: UInt32, layout: ChannelLayout, descriptors: inout DescriptorList
+    _ worker: UInt64, plugin: UInt32, isLane: Bool = false, layout: ChannelLayout, descriptors: inout DescriptorList
   ) throws(SystemError) {
     guard let memory = descriptors.takeFirst(), let liveness = descriptors.takeFirst() else {
       throw SystemError(operation: "attach worker \(worker)", code: Errno.invalid, advice: "descriptors are missing")
@@ -81,7 +83,8 @@ final class FrontGroup: Sendable {
         operation: "attach worker \(worker)", code: Errno.invalid,
         advice: "\(descriptors.count) doorbells came, \(loops.count) are needed")
     }
-    let mapping = try WorkerMapping(worker: worker, plugin: plugin, layout: layout, memory: memory)
+    let mapping = try WorkerMapping(
+      worker: worker, plugin: plugin, isLane: isLane, layout: layout, memory: memory)
     var handles: [(doorbell: Int32, liveness: Int32)] = []
     for _ in loops {
       guard let doorbell = descriptors.takeFirst() else { break }
@@ -117,6 +120,21 @@ final class FrontGroup: Sendable {
 
   func setNextStart(_ plugin: UInt32, _ due: UInt64) {
     onEachLoop { loop in loop.host(plugin)?.setNextStart(due) }
+  }
+
+  func setLane(_ plugin: UInt32, _ new: PluginState) {
+    onEachLoop { loop in loop.host(plugin)?.setLaneState(new) }
+  }
+
+  func clearSuspects(_ plugin: UInt32) {
+    onEachLoop { loop in loop.host(plugin)?.clearSuspects() }
+  }
+
+  /// A plugin died of a stream on one loop: the others know its like too.
+  func suspect(_ fingerprint: Fingerprint, of plugin: UInt32, now: UInt64, except origin: FrontLoop) {
+    for loop in loops where loop !== origin {
+      loop.eventLoop.execute { loop.host(plugin)?.learned(fingerprint, at: now) }
+    }
   }
 
   /// One loop found a worker at fault: the others stop using it.

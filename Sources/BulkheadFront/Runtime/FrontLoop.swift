@@ -15,6 +15,7 @@ final class FrontLoop: @unchecked Sendable {
   let events: EventSink
   /// Shared by all loops: for what concerns the whole front.
   let group: FrontGroup
+  let fingerprintKey: KeyedHash.Key
 
   /// The chain that new streams take.
   var chain: Chain
@@ -63,6 +64,9 @@ final class FrontLoop: @unchecked Sendable {
   private var generations: [UInt32] = []
   private(set) var connections: [any ClientConnection] = []
   private var sweepTask: RepeatedTask?
+  /// Without connections it goes on for so long that all that was done is told.
+  private var sweepsLeft = 0
+  private static let lastSweeps = 25
   private(set) var isDraining = false
   /// On its way out, by a drain or because another front takes over: every response says that its connection closes.
   private(set) var isLeaving = false
@@ -103,6 +107,7 @@ final class FrontLoop: @unchecked Sendable {
     self.log = log
     self.events = events
     self.group = group
+    fingerprintKey = group.fingerprintKey
     self.accessLog = accessLog.map { AccessLog(writer: $0, settings: settings) }
     spin = SpinBudget(maximum: settings.maximumSpin)
     self.chain = Chain(settings: chain, hosts: [])
@@ -130,6 +135,7 @@ final class FrontLoop: @unchecked Sendable {
   func register(_ connection: any ClientConnection) {
     connection.place = connections.count
     connections.append(connection)
+    sweepsLeft = Self.lastSweeps
     if sweepTask == nil {
       sweepTask = eventLoop.scheduleRepeatedTask(initialDelay: .milliseconds(50), delay: .milliseconds(50)) {
         [unowned self] _ in self.sweep()
@@ -150,8 +156,7 @@ final class FrontLoop: @unchecked Sendable {
       wakeForDone()
       reportWork(now: Clock.monotonicNanoseconds)
       accessLog?.flush()
-      sweepTask?.cancel()
-      sweepTask = nil
+      sweepsLeft = Self.lastSweeps
       sayDrained()
     }
   }
@@ -211,6 +216,12 @@ final class FrontLoop: @unchecked Sendable {
     for pool in pools { pool.checkDeadlines(now) }
     reportWork(now: now)
     accessLog?.flush()
+    guard connections.isEmpty else { return }
+    sweepsLeft -= 1
+    if sweepsLeft <= 0 {
+      sweepTask?.cancel()
+      sweepTask = nil
+    }
   }
 
   /// The supervisor is told no more often than that what plugins have done: ns.
@@ -222,6 +233,7 @@ final class FrontLoop: @unchecked Sendable {
   func reportWork(now: UInt64, every pause: UInt64 = workReport) {
     guard now &- workReportedAt >= pause else { return }
     workReportedAt = now
+    for host in hosts.values { host.tendSuspects(now: now) }
     let work = hosts.values.compactMap { $0.takeWork() }
     var first = 0
     while first < work.count {
@@ -258,6 +270,7 @@ final class FrontLoop: @unchecked Sendable {
 
   /// The event loop has ended: what refers back to this object goes. Called once no event loop runs any more.
   func dismantle() {
+    sweepTask = nil
     callsOut?.dismantle()
     callsOut = nil
     accessLog?.flush()

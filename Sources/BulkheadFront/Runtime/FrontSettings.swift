@@ -41,6 +41,10 @@ struct FrontSettings: Sendable {
 
     /// Streams may go on without it after it was asked.
     var mayGoOnWithout: Bool { strategy == .failOpen || overload == .open }
+    /// How long what its killers look like is kept, ns, and how many fingerprints; 0: there is no lane for suspects.
+    var suspectMemory: UInt64
+    var suspectsAtMost: Int
+    var hasLane: Bool { suspectsAtMost > 0 }
     /// The upstreams that it may call; nil: all of them.
     var upstreams: Set<String>?
     /// What its calls carry, so that who is called can tell them from requests of clients.
@@ -66,6 +70,8 @@ struct FrontSettings: Sendable {
       maximumStreams =
         plugin.virtualMachines == 0 ? Int(WorkerBootstrap.maximumVirtualMachines) : FrontSettings.heldStreams
       overload = plugin.overload
+      suspectMemory = UInt64(plugin.suspectMemory) &* 1_000_000
+      suspectsAtMost = plugin.suspectMemory > 0 ? Int(plugin.suspectsAtMost) : 0
       keepsStreams = plugin.keepsStreams
       upstreams = plugin.upstreams.map { Set($0) }
       mark = CallMark(plugin: plugin.name)

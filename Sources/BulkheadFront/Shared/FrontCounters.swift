@@ -14,12 +14,16 @@ struct PluginCounters: Sendable {
   var failedCalls: UInt64 = 0
   /// How long its callbacks took.
   var latencies = CallbackLatencies()
-  /// Streams whose first callback its workers answered.
+  /// Streams whose first callback its workers answered, and those of them that its lane for suspects had.
   var answeredStreams: UInt64 = 0
+  var answeredSuspects: UInt64 = 0
   /// Streams that it was not asked about for want of room, and those that were ended since their clients dawdled while
   /// others wanted their room in its workers.
   var overloads: UInt64 = 0
   var shed: UInt64 = 0
+  /// Streams that look like one that it died of, and those of them that did not get to its lane for them.
+  var suspects: UInt64 = 0
+  var refusedSuspects: UInt64 = 0
   /// Now, gathered when somebody asks: streams that wait for it, and its workers' channels by the workers' numbers.
   var waiting: UInt64 = 0
   var channels: [UInt64: PluginStatistics.Channel] = [:]
@@ -32,8 +36,11 @@ struct PluginCounters: Sendable {
     calls &+= other.calls
     failedCalls &+= other.failedCalls
     answeredStreams &+= other.answeredStreams
+    answeredSuspects &+= other.answeredSuspects
     overloads &+= other.overloads
     shed &+= other.shed
+    suspects &+= other.suspects
+    refusedSuspects &+= other.refusedSuspects
     latencies.add(other.latencies)
     waiting &+= other.waiting
     for (worker, channel) in other.channels {

@@ -79,6 +79,14 @@ enum MetricsText {
       help: "Callbacks that go to another worker of a plugin, since theirs was lost before it began with them.",
       by("plugin", plugins, counters.plugins.map(\.redispatched)))
     text.family(
+      "bulkhead_suspect_streams_total", "counter",
+      help: "Streams that looked like one that the plugin died of: they go to its lane for suspects, or are refused.",
+      by("plugin", plugins, counters.plugins.map(\.suspects)))
+    text.family(
+      "bulkhead_refused_suspect_streams_total", "counter",
+      help: "Suspects that the lane did not take: its budget was spent, or it did not come to them in time.",
+      by("plugin", plugins, counters.plugins.map(\.refusedSuspects)))
+    text.family(
       "bulkhead_hostcalls_total", "counter",
       help: "Hostcalls of a plugin that the front answered: shared data, queues, metrics read back.",
       by("plugin", plugins, counters.plugins.map(\.hostcalls)))

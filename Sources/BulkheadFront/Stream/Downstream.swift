@@ -42,6 +42,8 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   private var waitsForClient = false
   /// Whose connection it is, where that is counted.
   private var client: ClientAddress?
+  /// Who the client is, as fingerprints have it: `ClientNumber`.
+  private(set) var clientNumber: UInt64 = 0
   private var isTaking = false
   /// A round of reading is under way; it ends with `requestReadComplete`.
   private(set) var isReading = false
@@ -75,7 +77,9 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
       refuseConnection()
       return
     }
-    if let clients = loop.group.clients, let address = ClientAddress(context.remoteAddress) {
+    let address = ClientAddress(context.remoteAddress)
+    clientNumber = address?.number ?? 0
+    if let clients = loop.group.clients, let address {
       guard clients.admit(address) else {
         loop.refused(String(decoding: self.address, as: UTF8.self), listener: listener)
         state = .lingering

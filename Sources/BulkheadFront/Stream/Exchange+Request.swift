@@ -31,6 +31,7 @@ extension Exchange {
       answer(fault.status, "the request is refused: \(fault.reason)", from: -1, details: "request_refused")
       return
     }
+    if chain.settings.hasLanes { takeFingerprint() }
     var hasWalk = false
     if chain.settings.hasRequestBodyCallbacks, requestFraming != .none { hasWalk = startRequestWalk().isActive }
     if chain.settings.hasRequestCallbacks || hasWalk { advanceRequest() } else { forward() }

@@ -42,6 +42,8 @@ final class Exchange: PluginStream {
     }
     var meeting = Meeting.unseen
     var link: WorkerLink?
+    /// The sequence there of the record that it was met with.
+    var firstSequence: UInt64 = 0
     /// What the worker is counted to keep for the stream, in bytes.
     var held = 0
     /// How much of that is for headers, trailers and properties.
@@ -58,6 +60,7 @@ final class Exchange: PluginStream {
   /// Strong: the connection lets go of its exchange when it closes.
   let connection: Downstream
   private(set) var streamID = StreamID.none
+  var fingerprint = Fingerprint.none
 
   var phase = Phase.idle
   var awaiting = Awaiting.nothing
@@ -171,6 +174,7 @@ final class Exchange: PluginStream {
   func startAnew(slot: Int) {
     streamID = StreamID.make(slot: slot, generation: loop.nextGeneration(slot: slot))
     phase = .requestChain
+    fingerprint = .none
     // `end` has reset `plugins`; one that is still marked as failed would be passed over, a FAIL_CLOSE one too.
     if chain !== loop.chain || hasMetPlugins { changeChain() }
     chain.streamBegan()

@@ -16,6 +16,10 @@ protocol PluginStream: AnyObject {
   var streamID: UInt32 { get }
   /// What log lines call it: the `x-request-id` of a request.
   var label: String { get }
+  /// What it looks like, so that one like it is known again; none where no plugin of its chain has a lane for suspects.
+  var fingerprint: Fingerprint { get }
+  /// The same for people.
+  var look: String { get }
 
   /// How long it may still wait for workers.
   var waits: WaitAllowance { get set }

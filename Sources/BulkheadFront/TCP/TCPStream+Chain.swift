@@ -122,6 +122,13 @@ extension TCPStream {
       }
       return send(index, kind, direction, to: link, isFirst: false)
     case .unseen:
+      if host.isSuspect(fingerprint) {
+        switch host.way(ofSuspect: self, for: Self.contextBytes) {
+        case .worker(let link): return send(index, kind, direction, to: link, isFirst: true)
+        case .wait: return wait(host, stage, .lane, PluginHost.laneIsCrowded)
+        case .refused(let why): return .failed(why, .overload)
+        }
+      }
       if let link = host.current(for: Self.contextBytes) {
         return send(index, kind, direction, to: link, isFirst: true)
       }
@@ -145,10 +152,12 @@ extension TCPStream {
     let host = chain.hosts[stage.place]
     if isFirst, !link.hasRoom(for: Self.contextBytes) {
       host.wantRoom(.ofStreams)
-      return wait(host, stage, .worker, "as many streams are open in it as its worker may keep")
+      return wait(host, stage, link.needOfNew, "as many streams are open in it as its worker may keep")
     }
     writeRecord(kind, stage, direction, sequence: link.nextSequence, isFirst: isFirst)
-    switch link.send(kind: kind, stream: streamID, plugin: stage.place, hasState: stage.hasState) {
+    switch link.send(
+      kind: kind, of: self, plugin: stage.place, isFirst: isFirst, hasState: stage.hasState)
+    {
     case .sent(let sequence):
       stage[direction].sequence = sequence
       stage.meeting = .open
@@ -163,7 +172,7 @@ extension TCPStream {
       if isFirst, let other = host.next(after: link, since: start ?? link, for: Self.contextBytes) {
         return send(index, kind, direction, to: other, isFirst: true, since: start ?? link)
       }
-      return wait(host, stage, isFirst ? .worker : .ring(link.worker), "its ring is full")
+      return wait(host, stage, isFirst ? link.needOfNew : .ring(link.worker), "its ring is full")
     case .neverFits: return .failed("the bytes are larger than its ring", .overload)
     case .lost: return .failed("its worker broke the protocol")
     }

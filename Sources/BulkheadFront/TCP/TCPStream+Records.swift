@@ -165,7 +165,7 @@ extension TCPStream {
     let payload = loop.writer.beginBlob()
     loop.writer.u32(peer.rawValue)
     loop.writer.endBlob(payload)
-    link.sendUnawaited(kind, stream: streamID, plugin: stage.place)
+    link.sendUnawaited(kind, of: self, plugin: stage.place)
   }
 
   /// Tells each plugin that has a context for the connection that it is over; nobody waits for it.
@@ -181,7 +181,7 @@ extension TCPStream {
       }
       sayClosed(stage, .downstreamClose, isRemote ? .remote : .local)
       writeDone(sequence: link.nextSequence)
-      link.sendDone(stream: streamID, plugin: stage.place)
+      link.sendDone(of: self, plugin: stage.place)
       stage.link = nil
     }
   }

@@ -32,6 +32,7 @@ final class TCPStream: PluginStream, ClientConnection {
   var place = -1
   var slot = -1
   private(set) var streamID = StreamID.none
+  private(set) var fingerprint = Fingerprint.none
   private(set) var phase = Phase.idle
 
   private(set) var client: TCPEnd?
@@ -108,6 +109,7 @@ final class TCPStream: PluginStream, ClientConnection {
 
   /// For log lines, which have no `x-request-id` here.
   var label: String { "tcp-\(streamID)" }
+  var look: String { "a connection of listener \(listenerName)" }
   var listenerName: String { loop.settings.bootstrap.listeners[listener].name }
 
   // MARK: Beginning
@@ -134,6 +136,7 @@ final class TCPStream: PluginStream, ClientConnection {
     }
     phase = .open
     takeChain()
+    takeFingerprint()
     if loop.accessLog != nil { clientAddress = UpstreamPeer.text(client?.remoteAddress) }
     slot = loop.takeSlot(for: self)
     streamID = StreamID.make(slot: slot, generation: loop.nextGeneration(slot: slot))
@@ -143,6 +146,15 @@ final class TCPStream: PluginStream, ClientConnection {
     }
     if let first = stages.first { first.opening = .toBeCalled } else { connect() }
     pump()
+  }
+
+  /// Of a connection nothing is known but where it comes from.
+  private func takeFingerprint() {
+    guard chain.settings.hasLanes, let client = ClientAddress(client?.remoteAddress)?.number else { return }
+    var shape = KeyedHash(loop.fingerprintKey)
+    shape.add(UInt64(truncatingIfNeeded: listener))
+    shape.add(client)
+    fingerprint = Fingerprint(shape: shape.value, client: client)
   }
 
   /// - Returns: false where the client has as many connections as it may.

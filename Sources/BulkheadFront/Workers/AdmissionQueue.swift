@@ -12,10 +12,15 @@ struct AdmissionQueue {
   enum Need: Equatable {
     /// Any worker that takes one more stream.
     case worker
+    /// The worker that takes suspects.
+    case lane
     /// Room on the ring of the worker that has the stream.
     case ring(UInt64)
     /// That this worker keeps less of bodies.
     case body(UInt64)
+
+    /// Whether it is what a stream waits for that is new to the plugin.
+    var isOfNew: Bool { self == .worker || self == .lane }
   }
 
   struct Waiter {
@@ -42,6 +47,9 @@ struct AdmissionQueue {
   /// None is empty.
   private var lines: [Line] = []
   private(set) var count = 0
+
+  /// How many wait for that.
+  func count(for need: Need) -> Int { lines.first { $0.need == need }.map { $0.waiters.count - $0.first } ?? 0 }
 
   /// Joins the line behind those that have no more time left.
   mutating func append(_ waiter: Waiter, for need: Need) {

@@ -16,8 +16,12 @@ struct ChannelLedger {
     var position: UInt32
     /// An earlier callback of this stream was completed in this VM: the stream has state there.
     var hasState: Bool
+    /// It is the first one of its stream that this worker gets: it may be taken back.
+    var isFirst = false
     /// When it was sent: CLOCK_MONOTONIC, ns.
     var sent: UInt64 = 0
+    /// What its stream looks like, which may be over before the callback is.
+    var fingerprint = Fingerprint.none
   }
 
   /// A reply that no honest worker sends.
@@ -118,6 +122,18 @@ struct ChannelLedger {
     if count > 0 { headSince = now }
   }
 
+  /// What the stream looks like whose end the worker says it is at: it stands before all that waits for a reply. Told once.
+  mutating func takeFingerprint(ofEnd stream: UInt32) -> Fingerprint {
+    for index in 0..<count {
+      let place = (first + index) & (entries.count - 1)
+      guard let entry = entries[place], entry.kind == .streamDone else { return .none }
+      guard entry.stream == stream else { continue }
+      entries[place]?.fingerprint = .none
+      return entry.fingerprint
+    }
+    return .none
+  }
+
   /// Takes off the front what needs no reply, as far as the worker has come.
   mutating func complete<E: Error>(now: UInt64, isDealtWith: (UInt32) throws(E) -> Bool) throws(E) {
     while let head, head.kind == .streamDone, try isDealtWith(head.position) { removeHead(now: now) }
@@ -139,13 +155,13 @@ struct ChannelLedger {
     return result
   }
 
-  /// Callbacks that wait for a reply, of streams that are new to the VM.
+  /// Callbacks that wait for a reply, and that their streams begin with in the worker.
   ///
   /// - Parameter begun: the sequence of the one that the worker says it has begun; 0 for none.
   func unbegun(but begun: UInt64) -> [Entry] {
     (0..<count).compactMap { index in
       guard let entry = entries[(first + index) & (entries.count - 1)], entry.kind.subject != .root,
-        entry.kind != .streamDone, !entry.hasState, entry.sequence != begun
+        entry.kind != .streamDone, entry.isFirst, !entry.hasState, entry.sequence != begun
       else { return nil }
       return entry
     }

@@ -1,4 +1,5 @@
 import BulkheadCore
+import BulkheadPolicy
 import BulkheadSystem
 import BulkheadWire
 
@@ -17,12 +18,25 @@ final class PluginHost {
   let shared: SharedPlugin
   private(set) var state = PluginState.starting
   /// All workers of the plugin that this loop knows, the oldest first.
-  private var links: [WorkerLink] = []
+  private(set) var links: [WorkerLink] = []
   /// The ready workers that take the streams that are new to the plugin, the oldest first.
   private(set) var serving: [WorkerLink] = []
   /// The oldest of them: it is told what one worker of the plugin has to know.
   private(set) var first: WorkerLink?
   private var isSpread = false
+  /// Workers that take suspects alone, the oldest first, and the one of them that does so.
+  private(set) var lanes: [WorkerLink] = []
+  private(set) var lane: WorkerLink?
+  var laneState = PluginState.starting
+  /// When the lane is asked for again, at the earliest: CLOCK_MONOTONIC, ns.
+  var asksForLaneAgain: UInt64 = 0
+  /// Deaths that were learned of since that time: CLOCK_MONOTONIC, ns.
+  var deathsInSpan = 0
+  var deathsSince: UInt64 = 0
+  /// It is about to look for suspects among what was sent.
+  var sortsOut = false
+  /// What streams that it died of look like.
+  var suspects: SuspectTable
   private var waiting = AdmissionQueue()
   /// Who is being tried just now.
   private var tried: (waiter: AdmissionQueue.Waiter, need: AdmissionQueue.Need)?
@@ -49,6 +63,7 @@ final class PluginHost {
   var counters = PluginCounters()
   /// Of its answered streams, those that the supervisor was told of.
   private var reportedStreams: UInt64 = 0
+  private var reportedSuspects: UInt64 = 0
 
   /// When one more worker may be asked for again: CLOCK_MONOTONIC, ns.
   private var asksAgain: UInt64 = 0
@@ -66,6 +81,7 @@ final class PluginHost {
     let loops = max(Int(loop.settings.bootstrap.eventLoops), 1)
     maximumMadeBytes = max(FrontSettings.madeBytes / loops, FrontSettings.madeBytesOfLoop)
     failureLines = SparseLines(loops: loops)
+    suspects = SuspectTable(memory: settings.suspectMemory, most: settings.suspectsAtMost)
   }
 
   var isQuarantined: Bool { state == .quarantined }
@@ -79,7 +95,7 @@ final class PluginHost {
   var measured: PluginCounters {
     var counters = self.counters
     counters.waiting = UInt64(waiting.count)
-    for link in links where link.state != .lost { counters.channels[link.worker] = link.use }
+    for link in links + lanes where link.state != .lost { counters.channels[link.worker] = link.use }
     return counters
   }
 
@@ -87,8 +103,10 @@ final class PluginHost {
   func takeWork() -> WorkDone? {
     let done = counters.answeredStreams &- reportedStreams
     guard done > 0 else { return nil }
+    let suspects = counters.answeredSuspects &- reportedSuspects
     reportedStreams = counters.answeredStreams
-    return WorkDone(plugin: number, requests: done)
+    reportedSuspects = counters.answeredSuspects
+    return WorkDone(plugin: number, requests: done &- suspects, suspects: suspects)
   }
 
   /// The worker that takes the next stream that is new to the plugin.
@@ -126,14 +144,16 @@ final class PluginHost {
   }
 
   func attach(_ link: WorkerLink) {
+    guard !link.isLane else { return lanes.append(link) }
     let place = links.firstIndex { $0.worker > link.worker } ?? links.count
     links.insert(link, at: place)
   }
   /// Whether its workers have dealt with all that they were sent; those that sleep over it are woken.
-  func owesNothing() -> Bool { links.reduce(true) { $1.owesNothing() && $0 } }
+  func owesNothing() -> Bool { (links + lanes).reduce(true) { $1.owesNothing() && $0 } }
 
   func detach(_ link: WorkerLink) {
     links.removeAll { $0 === link }
+    lanes.removeAll { $0 === link }
     reconsider()
   }
 
@@ -146,6 +166,7 @@ final class PluginHost {
     let isHeldUp = serving.isEmpty && !ready.isEmpty
     if isHeldUp { serving = Array(ready.prefix(settings.workers)) }
     first = serving.first
+    lane = lanes.first { $0.state == .ready }
     isSpread = serving.count > 1
     if isHeldUp { askForSpare(ready) } else { relieve(ready) }
     admitWaiters()
@@ -227,9 +248,9 @@ final class PluginHost {
     _ otherwise: String
   ) -> (why: String, fault: PluginFault)? {
     let now = Clock.monotonicNanoseconds
-    // Where there is a worker, it has only no room.
-    let wait = first == nil ? waitForWorker : settings.waitForRoom
-    let limit = need == .worker ? exchange.waits.left(of: wait) : wait
+    // Where there is a worker, it has only no room. Suspects get no further than their lane, whatever the strategy.
+    let wait = first == nil && need != .lane ? waitForWorker : settings.waitForRoom
+    let limit = need.isOfNew ? exchange.waits.left(of: wait) : wait
     var waiter = AdmissionQueue.Waiter(
       stream: exchange.streamID, place: place, part: part, until: now &+ limit, since: now, limit: limit)
     if let tried, tried.waiter.stream == waiter.stream, tried.waiter.place == place, tried.waiter.part == part {
@@ -240,6 +261,10 @@ final class PluginHost {
       if need == tried.need { waiting.putBack(waiter, for: need) } else { waiting.append(waiter, for: need) }
     } else {
       guard waiting.count < FrontSettings.maximumWaiters else { return (otherwise, .overload) }
+      if need == .lane, waiting.count(for: .lane) >= Self.maximumWaiters {
+        refused(exchange)
+        return (otherwise, .overload)
+      }
       if need == .worker, let why = whyInVain(until: waiter.until, limit: limit, now: now) {
         return (why, .failure)
       }
@@ -253,9 +278,20 @@ final class PluginHost {
     return nil
   }
 
+  /// Whether the stream tries again just now.
+  func isTried(_ stream: any PluginStream) -> Bool { tried?.waiter.stream == stream.streamID }
+
+  /// Suspects that wait are told that their lane does not open.
+  func failSuspects(_ why: String) {
+    waiting.beginRound()
+    while let (waiter, _) = waiting.next({ $0 == .lane }) {
+      fail(waiter, for: .lane, why, .overload)
+    }
+  }
+
   /// Counts what the stream has waited for a worker.
   private func count(_ waiter: AdmissionQueue.Waiter, _ need: AdmissionQueue.Need, _ exchange: any PluginStream) {
-    if need == .worker { exchange.waits.spend(from: waiter.since, to: Clock.monotonicNanoseconds) }
+    if need.isOfNew { exchange.waits.spend(from: waiter.since, to: Clock.monotonicNanoseconds) }
   }
 
   /// The waiter's stream, where it still waits.
@@ -271,6 +307,7 @@ final class PluginHost {
   ) {
     guard let exchange = stream(of: waiter) else { return }
     count(waiter, need, exchange)
+    if need == .lane { refused(exchange) }
     exchange.admissionFailed(waiter.place, why, fault)
   }
 
@@ -280,14 +317,21 @@ final class PluginHost {
     if hasWaiters { admitWaiters() }
   }
 
-  private func admitWaiters() {
+  func admitWaiters() {
     // Only those that wait now: one whose callback fails at once may come to wait again.
     var left = waiting.count
     waiting.beginRound()
     while left > 0 {
       left -= 1
-      let takesNew = takesNew
-      guard let (waiter, need) = waiting.next({ $0 != .worker || takesNew }) else { return }
+      let (takesNew, laneTakes) = (takesNew, laneTakes)
+      let next = waiting.next { need in
+        switch need {
+        case .worker: takesNew
+        case .lane: laneTakes
+        case .ring, .body: true
+        }
+      }
+      guard let (waiter, need) = next else { return }
       guard let exchange = stream(of: waiter) else { continue }
       // What it does may lead back here.
       let outer = tried
@@ -311,6 +355,8 @@ final class PluginHost {
         switch need {
         case .worker where first == nil: "no worker became ready within \(limit)"
         case .worker: "none of its workers had room for one more stream within \(limit)"
+        case .lane:
+          "it looks like a request that the plugin died of, and the lane for suspects took it not within \(limit)"
         case .ring: "its worker's ring had no room within \(limit)"
         case .body: "its worker kept as much of bodies as it may for \(limit)"
         }

@@ -46,6 +46,7 @@ final class WorkerLink {
     var record: [UInt8]
     var sequence: UInt64
     var stream: UInt32
+    var fingerprint: Fingerprint
     var plugin: Int
   }
 
@@ -161,6 +162,10 @@ final class WorkerLink {
   private var liveness: (any Channel)?
 
   var worker: UInt64 { mapping.worker }
+  /// It takes suspects alone.
+  var isLane: Bool { mapping.isLane }
+  /// What a stream waits for that is new to the plugin and finds no room in this worker.
+  var needOfNew: AdmissionQueue.Need { isLane ? .lane : .worker }
 
   /// - Returns: nil where the layout has no such loop, or the plugin is gone.
   init?(loop: FrontLoop, mapping: WorkerMapping) {
@@ -235,7 +240,7 @@ final class WorkerLink {
   ///   - pieces: shows those bytes.
   @inline(__always)
   func send(
-    kind: CallbackKind, stream: UInt32, plugin: Int, hasState: Bool, tail: Int = 0,
+    kind: CallbackKind, of stream: some PluginStream, plugin: Int, isFirst: Bool, hasState: Bool, tail: Int = 0,
     _ pieces: ((UnsafeRawBufferPointer) -> Void) -> Void = { _ in }
   ) -> Sent {
     guard loop.writer.count &+ tail <= channel.maximumCallback else { return .neverFits }
@@ -247,7 +252,9 @@ final class WorkerLink {
     }
     sequence &+= 1
     let now = Clock.monotonicNanoseconds
-    note(kind: kind, sequence: sequence, stream: stream, plugin: plugin, hasState: hasState, now: now)
+    note(
+      kind: kind, sequence: sequence, stream: stream.streamID, stream.fingerprint, plugin: plugin, isFirst: isFirst,
+      hasState: hasState, now: now)
     loop.activate(self)
     if isAsleep {
       isAsleep = false
@@ -258,28 +265,32 @@ final class WorkerLink {
   }
 
   @inline(__always)
-  private func note(kind: CallbackKind, sequence: UInt64, stream: UInt32, plugin: Int, hasState: Bool, now: UInt64) {
+  private func note(
+    kind: CallbackKind, sequence: UInt64, stream: UInt32, _ fingerprint: Fingerprint = .none, plugin: Int,
+    isFirst: Bool = false, hasState: Bool, now: UInt64
+  ) {
     host.counters.callbacks &+= 1
     if ledger.isEmpty { loop.arm(for: now &+ min(host.settings.deadlines.look(kind), host.settings.slow), now: now) }
     ledger.append(
       ChannelLedger.Entry(
         sequence: sequence, stream: stream, kind: kind, plugin: UInt32(truncatingIfNeeded: plugin),
-        position: channel.callbackPosition, hasState: hasState, sent: now),
+        position: channel.callbackPosition, hasState: hasState, isFirst: isFirst, sent: now,
+        fingerprint: fingerprint),
       now: now)
     loop.watch(self)
   }
 
   /// Sends the `streamDone` record in the loop's writer, or keeps it until there is room.
-  func sendDone(stream: UInt32, plugin: Int) { sendUnawaited(.streamDone, stream: stream, plugin: plugin) }
+  func sendDone(of stream: some PluginStream, plugin: Int) { sendUnawaited(.streamDone, of: stream, plugin: plugin) }
 
   /// Sends the record of a stream in the loop's writer that the stream does not wait for, or keeps it until there is room.
-  func sendUnawaited(_ kind: CallbackKind, stream: UInt32, plugin: Int) {
+  func sendUnawaited(_ kind: CallbackKind, of stream: some PluginStream, plugin: Int) {
     guard isAlive else { return }
     do throws(RingError) {
       sequence &+= 1
       if try payOwed(), try channel.publish(loop.writer.bytes) {
         note(
-          kind: kind, sequence: sequence, stream: stream, plugin: plugin, hasState: true,
+          kind: kind, sequence: sequence, stream: stream.streamID, stream.fingerprint, plugin: plugin, hasState: true,
           now: Clock.monotonicNanoseconds)
         if kind == .streamDone {
           loop.wakeInTime(self)
@@ -288,7 +299,9 @@ final class WorkerLink {
         }
       } else {
         owed.append(
-          Owed(kind: kind, record: loop.writer.array, sequence: sequence, stream: stream, plugin: plugin))
+          Owed(
+            kind: kind, record: loop.writer.array, sequence: sequence, stream: stream.streamID,
+            fingerprint: stream.fingerprint, plugin: plugin))
         loop.watch(self)
       }
     } catch {
@@ -326,7 +339,7 @@ final class WorkerLink {
         owed.append(
           Owed(
             kind: kind, record: loop.writer.array, sequence: sequence, stream: CallbackRecord.noStream,
-            plugin: host.place))
+            fingerprint: .none, plugin: host.place))
         owedRootBytes &+= loop.writer.count &+ Self.owedOverhead
         loop.watch(self)
       }
@@ -372,7 +385,8 @@ final class WorkerLink {
       }
       guard try sent.get() else { return false }
       note(
-        kind: done.kind, sequence: done.sequence, stream: done.stream, plugin: done.plugin, hasState: true, now: now)
+        kind: done.kind, sequence: done.sequence, stream: done.stream, done.fingerprint, plugin: done.plugin,
+        hasState: true, now: now)
       if done.kind.subject == .root { owedRootBytes &-= done.record.count &+ Self.owedOverhead }
       if done.kind != .streamDone { loop.activate(self) }
       loop.wakeLater(self)
@@ -490,7 +504,7 @@ final class WorkerLink {
         host.counters.latencies.add(entry.kind, nanoseconds: now > entry.sent ? now &- entry.sent : 0)
         strayActions = 0
         editsSince = 0
-        if !entry.hasState { answeredNewStream() }
+        if !entry.hasState { answeredNewStream(entry.fingerprint) }
         if entry.kind == .queueReady { queueNotificationAnswered() }
         if !outcome.contents.isDisjoint(with: [.calls, .metrics]) { perform(outcome) }
         // The stream may be over, or may have been answered by another plugin: then nobody cares.
@@ -586,12 +600,17 @@ final class WorkerLink {
     // A question of it may have been answered already, or be about to be.
     mayLeaveAnswer = true
     if sequence != 0 {
+      let wasSaid = overdue?.sequence == sequence
       guard let entry = answered(stream: stream, sequence: sequence, now: now) else { return }
       if entry.kind == .queueReady { queueNotificationAnswered() }
       sayLost(entry, since: entry.sent, now: now)
+      if !wasSaid { host.died(of: entry.fingerprint, loop.exchange(entry.stream), end.reason, in: self) }
       loop.exchange(entry.stream)?.workerLost(
         Int(entry.plugin), link: self, kind: entry.kind, sequence: entry.sequence, fate: .fail(workedOn: true),
         why: why)
+    } else if stream != CallbackRecord.noStream {
+      // A stream that is over has nothing more to lose.
+      host.died(of: ledger.takeFingerprint(ofEnd: stream), nil, end.reason, in: self)
     } else if end.streams.isEmpty, end.calls.isEmpty, loop.index != 0 {
       return
     }
@@ -623,8 +642,10 @@ final class WorkerLink {
 
   /// It has answered the first callback of a stream: that is work done, and the first time it shows that it serves.
   @inline(__always)
-  private func answeredNewStream() {
+  private func answeredNewStream(_ fingerprint: Fingerprint) {
     host.counters.answeredStreams &+= 1
+    if isLane { host.counters.answeredSuspects &+= 1 }
+    if !host.suspects.isEmpty { host.answered(fingerprint) }
     if !hasServed { sayServed() }
   }
 
@@ -731,7 +752,8 @@ final class WorkerLink {
   /// - Returns: when to look again; `UInt64.max` where there is no need.
   private func lookWhetherSlow(_ running: ChannelLedger.Running, now: UInt64) -> UInt64 {
     let slow = host.settings.slow
-    guard slow != .max, !isSlow, ledger.awaited > 0 else { return .max }
+    // Suspects have nowhere else to go.
+    guard slow != .max, !isSlow, !isLane, ledger.awaited > 0 else { return .max }
     let since: UInt64
     switch running {
     // It has not come to it yet: that is for the kernel, and no other worker would come sooner.
@@ -746,6 +768,17 @@ final class WorkerLink {
     return .max
   }
 
+  /// Whether it has such a stream's callback to begin yet, the stream is new to it, and all that it would be sent again for
+  /// that finds room on its ring.
+  func hasUnbegun(_ isOne: (Fingerprint) -> Bool) -> Bool {
+    guard isAlive, ledger.awaited > 0, Int(channel.occupancy.callbacks) < mapping.layout.callbackBytes / 2 else {
+      return false
+    }
+    var begun: UInt64 = 0
+    if case .mine = running { begun = ledger.head?.sequence ?? 0 }
+    return ledger.unbegun(but: begun).contains { isOne($0.fingerprint) }
+  }
+
   /// Callbacks that the slow worker has not begun, of streams that are new to it, go to another worker of the plugin. The
   /// worker answers each record that it was to run with `discarded`.
   func moveUnbegun() {
@@ -755,7 +788,7 @@ final class WorkerLink {
       guard state != .lost else { return }
       loop.exchange(entry.stream)?.workerLost(
         Int(entry.plugin), link: self, kind: entry.kind, sequence: entry.sequence, fate: .moved,
-        why: "a callback before it runs long")
+        why: "it goes to another worker")
     }
   }
 
@@ -790,6 +823,7 @@ final class WorkerLink {
       .callbackOverdue(
         worker: worker, run: channel.status.runNumber, kind: head.kind.rawValue, stream: head.stream,
         requestID: exchange?.label ?? "", milliseconds: UInt32(clamping: age)))
+    host.died(of: head.fingerprint, exchange, .deadline, in: self)
     exchange?.workerLost(
       Int(head.plugin), link: self, kind: head.kind, sequence: head.sequence, fate: .fail(workedOn: true),
       why: Self.why(.deadline))
@@ -838,6 +872,13 @@ final class WorkerLink {
     }
     if let head = ledger.head, head.sequence == running {
       sayLost(head, since: ledger.headSince, now: Clock.monotonicNanoseconds)
+      // One that breaks the protocol, or is replaced, may do so whatever it is asked; and where it was not begun it has
+      // harmed nobody.
+      var isBegun = false
+      if case .mine = self.running { isBegun = true }
+      if isBegun, reason == nil && state != .retired || reason == .deadline, overdue?.sequence != head.sequence {
+        host.died(of: head.fingerprint, loop.exchange(head.stream), reason, in: self)
+      }
     }
     let wasRetired = state == .retired
     state = .lost

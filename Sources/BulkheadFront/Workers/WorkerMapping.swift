@@ -14,6 +14,8 @@ final class WorkerMapping: @unchecked Sendable {
   let worker: UInt64
   /// The plugin's number.
   let plugin: UInt32
+  /// It is there for suspects alone.
+  let isLane: Bool
   let layout: ChannelLayout
   private let mapping: Mapping
   private let holders: Atomic<Int>
@@ -24,9 +26,12 @@ final class WorkerMapping: @unchecked Sendable {
   /// Checks size and seals, then maps.
   ///
   /// - Throws: `SystemError` where the memory is too small, could be shrunk under us, or cannot be mapped.
-  init(worker: UInt64, plugin: UInt32, layout: ChannelLayout, memory: borrowing Descriptor) throws(SystemError) {
+  init(
+    worker: UInt64, plugin: UInt32, isLane: Bool = false, layout: ChannelLayout, memory: borrowing Descriptor
+  ) throws(SystemError) {
     self.worker = worker
     self.plugin = plugin
+    self.isLane = isLane
     self.layout = layout
     try Memfd.verify(memory.raw, size: layout.totalBytes)
     mapping = try Mapping(memory.raw, size: layout.totalBytes, writable: true)

@@ -19,6 +19,9 @@ enum ControlRoute: Equatable, Sendable {
   case reset(plugin: String)
   /// Of one plugin, or of all.
   case crashes(plugin: String?)
+  /// The same.
+  case suspects(plugin: String?)
+  case clearSuspects(plugin: String)
 
   /// Why a request is none.
   enum Refusal: Error, Equatable, Sendable {
@@ -58,7 +61,10 @@ enum ControlRoute: Equatable, Sendable {
         return eventsQuery(target.dropFirst(path.utf8.count + 1)).map { .events($0) }
       case "crashes":
         guard method == "GET" else { return .failure(.methodNotAllowed(allow: "GET")) }
-        return crashesQuery(target.dropFirst(path.utf8.count + 1)).map { .crashes(plugin: $0) }
+        return pluginQuery(target.dropFirst(path.utf8.count + 1), ControlPaths.crashes).map { .crashes(plugin: $0) }
+      case "suspects":
+        guard method == "GET" else { return .failure(.methodNotAllowed(allow: "GET")) }
+        return pluginQuery(target.dropFirst(path.utf8.count + 1), ControlPaths.suspects).map { .suspects(plugin: $0) }
       case "policies": route = .policies
       case "reload": route = .reload
       case "upgrade": route = .upgrade
@@ -85,19 +91,24 @@ enum ControlRoute: Equatable, Sendable {
       default: return .failure(.notFound)
       }
       allowed = "POST"
+    case 4 where rest[0] == "plugins" && rest[2] == "suspects" && rest[3] == "clear":
+      guard let name = decoded(rest[1]), !name.isEmpty else { return .failure(.notFound) }
+      route = .clearSuspects(plugin: name)
+      allowed = "POST"
     default: return .failure(.notFound)
     }
     return method == allowed ? .success(route) : .failure(.methodNotAllowed(allow: allowed))
   }
 
-  private static func crashesQuery(_ text: Substring) -> Result<String?, Refusal> {
+  /// A query that may name a plugin.
+  private static func pluginQuery(_ text: Substring, _ path: String) -> Result<String?, Refusal> {
     var plugin: String?
     for (key, value) in fields(text) {
       guard key == "plugin" else {
-        return .failure(.badQuery("\(ControlPaths.crashes) takes plugin, not '\(key)'"))
+        return .failure(.badQuery("\(path) takes plugin, not '\(key)'"))
       }
       guard let name = value, !name.isEmpty else {
-        return .failure(.badQuery("\(ControlPaths.crashes): plugin takes a plugin's name"))
+        return .failure(.badQuery("\(path): plugin takes a plugin's name"))
       }
       plugin = name
     }

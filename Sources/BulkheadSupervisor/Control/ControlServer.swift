@@ -25,6 +25,7 @@ enum ControlAnswer: Sendable {
   case reload(ReloadResponse)
   case upgrade(UpgradeInfo)
   case crashes(CrashesResponse)
+  case suspects(SuspectsResponse)
   /// Prometheus text.
   case metrics(String)
 }
@@ -116,11 +117,12 @@ struct ControlResponder: HTTPResponder {
         .notFound, .notFound,
         "no such path; there are \(ControlPaths.status), \(ControlPaths.plugins), \(ControlPaths.workers), "
           + "\(ControlPaths.metrics), \(ControlPaths.statistics), \(ControlPaths.events), \(ControlPaths.crashes), "
+          + "\(ControlPaths.suspects), "
           + "\(ControlPaths.reload), "
           + "\(ControlPaths.reload)/NUMBER, "
           + "\(ControlPaths.upgrade), \(ControlPaths.policies), \(ControlPaths.policies)/NAME, "
-          + "\(ControlPaths.plugins)/NAME/policy, \(ControlPaths.plugins)/NAME/restart and "
-          + "\(ControlPaths.plugins)/NAME/reset")
+          + "\(ControlPaths.plugins)/NAME/policy, \(ControlPaths.plugins)/NAME/restart, "
+          + "\(ControlPaths.plugins)/NAME/reset and \(ControlPaths.plugins)/NAME/suspects/clear")
     case .failure(.badQuery(let why)): return Self.failure(.badRequest, .badRequest, why)
     case .failure(.methodNotAllowed(let allow)):
       var response = Self.failure(
@@ -142,6 +144,7 @@ struct ControlResponder: HTTPResponder {
           return Self.response(body.isUnderWay ? .accepted : .ok, try ControlJSON.encode(body))
         case .upgrade(let body): return try Self.success(body)
         case .crashes(let body): return try Self.success(body)
+        case .suspects(let body): return try Self.success(body)
         case .metrics(let text):
           var response = Response(status: .ok)
           response.headers[.contentType] = ControlPaths.metricsContentType

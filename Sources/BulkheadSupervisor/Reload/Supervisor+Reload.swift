@@ -257,7 +257,7 @@ extension Supervisor {
       let late = reload.fresh.filter { !Self.isReady($0) }.map(\.name).joined(separator: ", ")
       abort(reload, "within \(limit.text) no worker was ready of: \(late)")
     }
-    for plugin in reload.fresh { handle(.begin, plugin) }
+    for plugin in reload.fresh { handle(.begin, plugin.streams) }
     activateIfReady()
   }
 
@@ -373,7 +373,8 @@ extension Supervisor {
     guard let index = retiring.firstIndex(where: { $0.plugin === plugin }), !retiring[index].isEnding else { return }
     retiring[index].isEnding = true
     loop.cancel(&retiring[index].timer)
-    handle(.end, plugin)
+    endLane(of: plugin)
+    handle(.end, plugin.streams)
     buryRetired()
   }
 

@@ -50,6 +50,10 @@ extension FrontBootstrap {
         plugin.virtualMachines = $0.policy.virtualMachines.number
         plugin.overload = $0.policy.overload
         plugin.upstreams = $0.policy.upstreams
+        if $0.policy.suspects.lane {
+          plugin.suspectMemory = $0.policy.suspects.memory.wholeMilliseconds
+          plugin.suspectsAtMost = UInt32(clamping: min($0.policy.suspects.most, Limits.maximumSuspects))
+        }
         return plugin
       },
       ring: RingSizes(policies: plugins.map(\.policy)))

@@ -4,7 +4,10 @@ import BulkheadPolicy
 /// What is told of a plugin's crash budget.
 extension PluginRuntime {
   /// What it counts, and what it allows.
-  func budget(at now: Duration) -> PluginInfo.Budget {
+  func budget(at now: Duration) -> PluginInfo.Budget { budget(of: machine, at: now) }
+
+  /// The same of one of its sets of workers.
+  func budget(of machine: PluginMachine, at now: Duration) -> PluginInfo.Budget {
     let allowed = machine.policy.budget
     let work = machine.work(at: now)
     return .init(
@@ -17,7 +20,7 @@ extension PluginRuntime {
   }
 
   /// Which bound was passed, with the figures.
-  func text(_ spent: SpentBudget) -> String {
+  func text(_ spent: SpentBudget, of machine: PluginMachine) -> String {
     let allowed = machine.policy.budget
     let interval = allowed.interval.text
     switch spent {

@@ -21,8 +21,13 @@ final class PluginRuntime {
   var ring = RingSizes()
   /// What its workers may ask the kernel for.
   let seccompPrograms: WorkerPrograms
-  var machine: PluginMachine
-  var timer: TimerQueue.Token?
+  /// Those that take its streams.
+  private(set) var streams: WorkerSet!
+  /// The lane for suspects; nil while nobody wants it.
+  var lane: WorkerSet?
+  /// What streams look like that it died of.
+  var suspects: SuspectList
+  var machine: PluginMachine { streams.machine }
   /// Its worker processes, the oldest first.
   var workers: [WorkerRuntime] = []
   var lastExit: PluginInfo.LastExit?
@@ -36,6 +41,8 @@ final class PluginRuntime {
     var vmDeaths: [ExitReason: UInt64] = [:]
     /// Workers that reached a limit of its policy's recycling.
     var recycled: UInt64 = 0
+    /// Workers that were started for suspects.
+    var laneStarts: UInt64 = 0
     /// Lines of its workers' log that were dropped, as far as they say themselves.
     var droppedLines: UInt64 = 0
   }
@@ -59,8 +66,8 @@ final class PluginRuntime {
     self.policy = policy
     self.hostID = hostID
     self.seccompPrograms = seccompPrograms
-    // Plugins of one policy don't wait equally long.
-    machine = PluginMachine(policy: policy, seed: UInt64.random(in: .min ... .max))
+    suspects = SuspectList(policy.suspects)
+    streams = WorkerSet(self, policy: policy)
   }
 
   /// Workers started after the first ones, since the supervisor started.
@@ -73,11 +80,9 @@ final class PluginRuntime {
     restartsBefore = before.restarts
   }
 
-  /// The worker that the machine knows by that number.
-  func worker(_ number: UInt64) -> WorkerRuntime? { workers.first { $0.number == number } }
-
   /// What a ready worker is there for: as the front chooses, the oldest ones take streams.
   func role(of worker: WorkerRuntime) -> WorkerInfo.Role? {
+    if worker.set.isLane { return worker.isUp ? .suspects : nil }
     guard let place = workers.filter(\.serves).firstIndex(where: { $0 === worker }) else { return nil }
     return place < policy.workers ? .serving : .standby
   }

@@ -32,12 +32,19 @@ extension Supervisor {
     case .policy(let name): return policyResponse(name)
     case .policyOf(let name): return policyResponse(ofPlugin: name)
     case .crashes(let name): return crashesResponse(name)
+    case .suspects(let name): return suspectsResponse(name)
+    case .clearSuspects(let name):
+      return change(name) { plugin in
+        clearSuspects(of: plugin)
+        return nil
+      }
     case .upgrade: return requestUpgrade()
     case .restart(let name): return change(name) { plugin in restart(plugin) }
     case .reset(let name):
       return change(name) { plugin in
         record(.reset, "its failures are forgiven", plugin: plugin.name)
-        handle(.reset, plugin)
+        handle(.reset, plugin.streams)
+        if let lane = plugin.lane { handle(.reset, lane) }
         return nil
       }
     }
@@ -72,7 +79,8 @@ extension Supervisor {
     }
     note(.info, "restart was asked for", plugin: plugin.name)
     record(.restart, "restart was asked for", plugin: plugin.name)
-    handle(.restart, plugin)
+    handle(.restart, plugin.streams)
+    endLane(of: plugin, "a restart was asked for")
     return nil
   }
 

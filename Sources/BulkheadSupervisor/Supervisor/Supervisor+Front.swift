@@ -229,10 +229,20 @@ extension Supervisor {
     case .workerServed(let id):
       guard let worker = workers[id], !worker.hasServed else { break }
       worker.hasServed = true
-      handle(.served(worker.number), worker.plugin)
+      handle(.served(worker.number), worker.set)
     case .workDone(let work):
-      for done in work { if let plugin = plugin(done.plugin) { handle(.worked(requests: done.requests), plugin) } }
-    case .spareWanted(let number): if let plugin = plugin(number) { handle(.spareWanted, plugin) }
+      for done in work {
+        guard let plugin = plugin(done.plugin) else { continue }
+        handle(.worked(requests: done.requests), plugin.streams)
+        if done.suspects > 0, let lane = plugin.lane { handle(.worked(requests: done.suspects), lane) }
+      }
+    case .spareWanted(let number): if let plugin = plugin(number) { handle(.spareWanted, plugin.streams) }
+    case .suspected(let number, let fingerprint, let reason, let requestID, let what):
+      if let plugin = plugin(number) { suspected(plugin, fingerprint, reason, requestID: requestID, what: what) }
+    case .laneWanted(let number): if let plugin = plugin(number) { laneWanted(plugin) }
+    case .suspectsMatched(let number, let matches):
+      guard let plugin = plugin(number) else { break }
+      for match in matches { plugin.suspects.matched(.init(match.kind, match.number), match.count) }
     }
     return true
   }
@@ -277,6 +287,11 @@ extension Supervisor {
     let why = front.cause.map { "\($0.detail) [\(status)]" } ?? "\(status)"
     note(.error, "front ended: \(why); all workers are replaced with it")
     record(.frontEnded, "front ended: \(why)", pid: front.child.pid)
+    // What it knew of suspects went with it.
+    for plugin in allPlugins {
+      endLane(of: plugin)
+      plugin.suspects.clear()
+    }
     // Their channels ended with it. It is none of their doing, so it counts against no plugin.
     for worker in workers.values {
       kill(worker, ExitCause(reason: .requested, detail: "replaced together with the front"))

@@ -122,13 +122,20 @@ extension Supervisor {
         let state =
           switch worker.shownState {
           case .starting: "starting"
-          case .ready: plugin.role(of: worker) == .standby ? "standby" : "serving"
+          case .ready:
+            switch plugin.role(of: worker) {
+            case .standby: "standby"
+            case .suspects: "suspects"
+            case .serving, nil: "serving"
+            }
           case .stopping: "stopping"
           }
         counts[plugin.name, default: [:]][state, default: 0] += 1
       }
     }
-    let states = [("starting", ""), ("ready", "serving"), ("ready", "standby"), ("stopping", "")]
+    let states = [
+      ("starting", ""), ("ready", "serving"), ("ready", "standby"), ("ready", "suspects"), ("stopping", ""),
+    ]
     text.family(
       "bulkhead_workers", "gauge", help: "Worker processes, by plugin, state, and role of those that are ready.",
       plugins.flatMap { plugin in
@@ -197,6 +204,20 @@ extension Supervisor {
       "bulkhead_crash_signatures_evicted_total", "counter",
       help: "Kinds of crashes of a plugin that are not kept any more, since newer ones took their place.",
       plugins.map { Sample([("plugin", $0.name)], crashes[$0.name]?.evicted ?? 0) })
+    text.family(
+      "bulkhead_suspects", "gauge", help: "Fingerprints of streams that a plugin died of.",
+      plugins.map { plugin in
+        plugin.suspects.age(Clock.monotonicNanoseconds)
+        return Sample([("plugin", plugin.name)], plugin.suspects.table.entries.count)
+      })
+    text.family(
+      "bulkhead_suspect_lane_starts_total", "counter",
+      help: "Workers that were started for suspects of a plugin; they are none of its restarts.",
+      plugins.map { Sample([("plugin", $0.name)], $0.counts.laneStarts) })
+    text.family(
+      "bulkhead_suspect_lane_closed", "gauge",
+      help: "Whether the lane for suspects of a plugin takes none: its crash budget is spent.",
+      plugins.map { Sample([("plugin", $0.name)], $0.lane?.machine.state == .quarantined ? 1 : 0) })
     text.family(
       "bulkhead_quarantined", "gauge",
       help: "Whether a plugin is quarantined: its crash budget is spent, and none of its workers is left.",

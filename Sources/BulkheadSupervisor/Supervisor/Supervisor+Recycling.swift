@@ -14,7 +14,7 @@ extension Supervisor {
     else { return }
     recyclingTimer = loop.after(Self.recyclingLook) { [unowned self] in
       recyclingTimer = nil
-      for worker in workers.values.sorted(by: { $0.id < $1.id }) where worker.serves {
+      for worker in workers.values.sorted(by: { $0.id < $1.id }) where worker.isUp {
         guard let why = wear(of: worker), !worker.isWorn else { continue }
         worker.isWorn = true
         counted(worker.plugin).counts.recycled += 1
@@ -22,8 +22,8 @@ extension Supervisor {
         worker.child.note(.info, what)
         record(.recycled, what, plugin: worker.plugin.name, pid: worker.child.pid)
       }
-      for worker in workers.values.sorted(by: { $0.id < $1.id }) where worker.isWorn && worker.serves {
-        handle(.worn(worker.number), worker.plugin)
+      for worker in workers.values.sorted(by: { $0.id < $1.id }) where worker.isWorn && worker.isUp {
+        handle(.worn(worker.number), worker.set)
       }
       armRecycling()
     }

@@ -28,14 +28,14 @@ extension Supervisor {
     counted(plugin).counts.vmDeaths[cause.reason, default: 0] += 1
     recordDeath(of: worker, death, cause)
     let ran = Duration.microseconds(Int64(clamping: death.microseconds))
-    handle(.vmEnded(worker.number, cause.reason, cost: ran + worker.renewalTime), plugin)
-    if worker.deaths == UInt64(clamping: policy.renewals), worker.serves {
+    handle(.vmEnded(worker.number, cause.reason, cost: ran + worker.renewalTime), worker.set)
+    if worker.deaths == UInt64(clamping: policy.renewals), worker.isUp {
       let what = "to be replaced by a fresh one: \(worker.deaths) of its VMs have ended ('renewals')"
       tell(.recycled, what, of: plugin.name, worker.child, level: .info)
       worker.isWorn = true
       counted(plugin).counts.recycled += 1
       armRecycling()
-      handle(.worn(worker.number), plugin)
+      handle(.worn(worker.number), worker.set)
     }
   }
 

@@ -57,8 +57,11 @@ extension Supervisor {
     guard !upgrade.previous.contains(where: \.hasFront) else { return }
     phase = .stopping
     loop.cancel(&shutdownTimer)
+    for plugin in allPlugins {
+      loop.cancel(&plugin.streams.timer)
+      endLane(of: plugin)
+    }
     startQueue = []
-    for plugin in allPlugins { loop.cancel(&plugin.timer) }
     for worker in workers.values { kill(worker, ExitCause(reason: .requested, detail: "the supervisor stops")) }
     if workers.isEmpty {
       outcome = .success(())

@@ -34,7 +34,7 @@ extension Supervisor {
     var starting = workers.values.count { $0.state == .starting && loop.now - $0.startedAt < Self.usualStart }
     while starting < maximumStarting, !startQueue.isEmpty {
       let next = startQueue.removeFirst()
-      start(next.number, of: next.plugin)
+      start(next.number, of: next.set)
       starting += 1
     }
     if !startQueue.isEmpty, !startQueueIsWatched {
@@ -46,25 +46,29 @@ extension Supervisor {
     }
   }
 
-  private func start(_ number: UInt64, of plugin: PluginRuntime) {
+  private func start(_ number: UInt64, of set: WorkerSet) {
+    let plugin = set.plugin
     do throws(SystemError) {
-      try spawnWorker(number, of: plugin)
+      try spawnWorker(number, of: set)
       plugin.lacksHost = false
       plugin.hostRetry = nil
       tellNextStart(of: plugin)
     } catch {
-      if Self.shortages.contains(error.code) { return awaitHost(number, of: plugin, error) }
+      if Self.shortages.contains(error.code) { return awaitHost(number, of: set, error) }
       plugin.lastExit = .init(reason: .configure, detail: "the worker could not be started: \(error)", at: .now)
       tellDecision(
         .workerFailed, "the worker could not be started: \(error)", of: plugin.name,
         line: "its worker cannot be started: \(error)")
       // Not now: the machine is in the middle of an event.
-      loop.after(.zero) { [unowned self] in handle(.exited(number, .configure), plugin) }
+      loop.after(.zero) { [unowned self, plugin] in
+        withExtendedLifetime(plugin) { handle(.exited(number, .configure), set) }
+      }
     }
   }
 
   /// What the host is short of is none of the plugin's doing: it counts against no budget, and is tried again before long.
-  private func awaitHost(_ number: UInt64, of plugin: PluginRuntime, _ error: SystemError) {
+  private func awaitHost(_ number: UInt64, of set: WorkerSet, _ error: SystemError) {
+    let plugin = set.plugin
     if !plugin.lacksHost {
       let what = "its worker cannot be started: \(error); it is tried again every \(Self.shortagePause.text)"
       note(.error, what, plugin: plugin.name)
@@ -74,13 +78,16 @@ extension Supervisor {
     plugin.hostRetry = loop.now + Self.shortagePause
     tellNextStart(of: plugin)
     updateService()
-    loop.after(Self.shortagePause) { [unowned self] in handle(.exited(number, .requested), plugin) }
+    loop.after(Self.shortagePause) { [unowned self, plugin] in
+      withExtendedLifetime(plugin) { handle(.exited(number, .requested), set) }
+    }
   }
 
   /// How long a worker that failed makes way for those that take over, in microseconds.
   private static let endPause: UInt32 = 2_000
 
-  private func spawnWorker(_ number: UInt64, of plugin: PluginRuntime) throws(SystemError) {
+  private func spawnWorker(_ number: UInt64, of set: WorkerSet) throws(SystemError) {
+    let plugin = set.plugin
     let ring = plugin.ring
     guard let artifact = plugin.artifact,
       let layout = ChannelLayout(
@@ -110,11 +117,11 @@ extension Supervisor {
     bootstrap.capabilities = plugin.policy.capabilities
     bootstrap.requiredLayers = plugin.policy.isolation.required
     bootstrap.renews = plugin.policy.renewals > 0
-    bootstrap.hasServed = plugin.machine.hasServed
+    bootstrap.hasServed = plugin.machine.hasServed || set.isLane
     bootstrap.guestMemory = plugin.policy.guestMemory.bytes
     bootstrap.virtualMachines = plugin.policy.virtualMachines.number
     if bootstrap.renews { bootstrap.spareMilliseconds = plugin.policy.spare.keep?.wholeMilliseconds ?? 0 }
-    if plugin.machine.wanted > 1 { bootstrap.endPauseMicroseconds = Self.endPause }
+    if set.machine.wanted > 1 { bootstrap.endPauseMicroseconds = Self.endPause }
     bootstrap.keepsStreams = artifact.keepsStreams(under: plugin.policy)
     let message = try Memfd.message(name: "worker-bootstrap", bootstrap.encoded()).takeDescriptor()
     let channel = SharedDescriptor(
@@ -141,7 +148,7 @@ extension Supervisor {
       confine: { plugin.confine(&$0, in: controlGroup) })
 
     let worker = WorkerRuntime(
-      id: nextWorker, number: number, plugin: plugin, child: child, channel: channel, startedAt: loop.now,
+      id: nextWorker, number: number, set: set, child: child, channel: channel, startedAt: loop.now,
       controlGroup: controlGroup)
     nextWorker += 1
     workers[worker.id] = worker
@@ -170,7 +177,7 @@ extension Supervisor {
     }
     armWatch()
     tellFront(
-      .addWorker(worker: worker.id, plugin: plugin.index),
+      .addWorker(worker: worker.id, plugin: plugin.index, ofLane: set.isLane),
       [channel, SharedDescriptor(liveness.takeRead())] + doorbells.map(\.front))
     tell(.workerStarted, "worker started", of: plugin.name, child, level: .debug, line: "started")
   }
@@ -229,7 +236,7 @@ extension Supervisor {
     announceGaps(worker)
     tellFront(.workerReady(worker: worker.id))
     noticeStandbys(worker.plugin)
-    handle(.ready(worker.number), worker.plugin)
+    handle(.ready(worker.number), worker.set)
     reloadNoticed(.ready, worker.plugin)
     armRecycling()
     armVerification()
@@ -346,10 +353,13 @@ extension Supervisor {
   }
 
   /// Lets a worker finish the streams that it has, then ends it; where there is none yet, none comes.
-  func stopWorker(_ number: UInt64, of plugin: PluginRuntime) {
-    startQueue.removeAll { $0.plugin === plugin && $0.number == number }
-    guard let worker = plugin.worker(number) else {
-      loop.after(.zero) { [unowned self] in handle(.exited(number, .requested), plugin) }
+  func stopWorker(_ number: UInt64, of set: WorkerSet) {
+    startQueue.removeAll { $0.set === set && $0.number == number }
+    guard let worker = set.worker(number) else {
+      loop.after(.zero) { [unowned self, plugin = set.plugin] in
+        // Nothing else may hold it any more.
+        withExtendedLifetime(plugin) { handle(.exited(number, .requested), set) }
+      }
       return
     }
     guard worker.state != .stopping, !worker.isDraining else { return }
@@ -358,7 +368,7 @@ extension Supervisor {
       return kill(worker, ExitCause(reason: .requested, detail: "asked for"))
     }
     worker.isDraining = true
-    noticeStandbys(plugin)
+    noticeStandbys(set.plugin)
     awaitIdle(worker, until: loop.now + Self.drainTime, idleLooks: 0)
   }
 
@@ -384,7 +394,7 @@ extension Supervisor {
     guard plugin.machine.wanted > plugin.policy.workers else { return }
     // Where all go, none takes another's place.
     let isWanted = (phase == .starting || phase == .running) && front != nil && plugins.contains { $0 === plugin }
-    for worker in plugin.workers where worker.shownState == .ready {
+    for worker in plugin.workers where worker.shownState == .ready && !worker.set.isLane {
       let isStandby = plugin.role(of: worker) == .standby
       if worker.isStandby, !isStandby, isWanted {
         tell(.standbyServes, "was a standby, takes streams now", of: plugin.name, worker.child, level: .debug)
@@ -419,7 +429,7 @@ extension Supervisor {
     if phase == .stopping {
       if workers.isEmpty { outcome = .success(()) }
     } else {
-      handle(.exited(worker.number, cause.reason, cost: worker.wasted(cause.reason, now: loop.now)), plugin)
+      handle(.exited(worker.number, cause.reason, cost: worker.wasted(cause.reason, now: loop.now)), worker.set)
       buryRetired()
     }
   }

@@ -98,8 +98,8 @@ final class Supervisor {
   /// Processes that could not be used, until they are collected.
   var discarded: [ChildProcess] = []
   var nextWorker: UInt64 = 1
-  /// Workers that wait for their turn, or for a front: their plugins, and their numbers there.
-  var startQueue: [(plugin: PluginRuntime, number: UInt64)] = []
+  /// Workers that wait for their turn, or for a front: their sets, and their numbers there.
+  var startQueue: [(set: WorkerSet, number: UInt64)] = []
   /// A timer looks at the queue before long.
   var startQueueIsWatched = false
   var watchTimer: TimerQueue.Token?
@@ -196,7 +196,7 @@ final class Supervisor {
     if outcome == nil {
       if phase == .starting {
         handleFront(.begin)
-        for plugin in plugins { handle(.begin, plugin) }
+        for plugin in plugins { handle(.begin, plugin.streams) }
       }
       try run(until: { false })
     }
@@ -235,21 +235,27 @@ final class Supervisor {
     }
   }
 
-  // MARK: the restart machine of a plugin
+  // MARK: the restart machines of a plugin
 
-  /// Tells a plugin's machine what happened and does what it says.
-  func handle(_ event: PluginMachine.Event, _ plugin: PluginRuntime) {
-    for action in plugin.machine.handle(event, at: loop.now) {
+  /// Tells the machine of a plugin's workers what happened and does what it says.
+  func handle(_ event: PluginMachine.Event, _ set: WorkerSet) {
+    let plugin = set.plugin
+    for action in set.machine.handle(event, at: loop.now) {
       switch action {
-      case .startWorker(let number): startQueue.append((plugin, number))
-      case .stopWorker(let number): stopWorker(number, of: plugin)
+      case .startWorker(let number):
+        startQueue.append((set, number))
+        if set.isLane { counted(plugin).counts.laneStarts += 1 }
+      case .stopWorker(let number): stopWorker(number, of: set)
       case .armTimer(let time):
-        loop.cancel(&plugin.timer)
-        plugin.timer = loop.at(time) { [unowned self] in
-          plugin.timer = nil
-          handle(.timer, plugin)
+        loop.cancel(&set.timer)
+        set.timer = loop.at(time) { [unowned self] in
+          set.timer = nil
+          handle(.timer, set)
         }
-      case .disarmTimer: loop.cancel(&plugin.timer)
+      case .disarmTimer: loop.cancel(&set.timer)
+      // Its worker is told to go, and suspects hear of it by its state.
+      case .budgetSpent where set.isLane: break
+      case .report(let state) where set.isLane: reportLane(state, set)
       case .budgetSpent:
         tellDecision(
           .budgetSpent, "\(budgetIsSpent(plugin)); workers that are still there go on", of: plugin.name)
@@ -257,7 +263,7 @@ final class Supervisor {
       }
     }
     startQueued()
-    tellNextStart(of: plugin)
+    if !set.isLane { tellNextStart(of: plugin) }
   }
 
   /// Tells the front when the plugin's next worker is started, where it has none and none starts, so that no stream waits
@@ -266,7 +272,7 @@ final class Supervisor {
     let start: Duration? =
       switch plugin.machine.state {
       case .backoff, .quarantined: plugin.machine.nextStart
-      case .starting: plugin.workers.isEmpty ? plugin.hostRetry : nil
+      case .starting: plugin.workers.contains { !$0.set.isLane } ? nil : plugin.hostRetry
       case .ready: nil
       }
     let due = start?.wholeNanoseconds ?? 0
@@ -292,7 +298,7 @@ final class Supervisor {
 
   /// Why nothing is started in place of a worker that failed, and what will be done about it.
   private func budgetIsSpent(_ plugin: PluginRuntime) -> String {
-    let why = plugin.machine.spentBudget.map { plugin.text($0) } ?? "its crash budget is spent"
+    let why = plugin.machine.spentBudget.map { plugin.text($0, of: plugin.machine) } ?? "its crash budget is spent"
     let attempt = plugin.machine.nextStart.map { "one more attempt follows in \(($0 - loop.now).text), or now" }
     return "\(why); \(attempt ?? "the next attempt follows") with: bulkheadctl reset \(plugin.name)"
   }

@@ -11,8 +11,9 @@ final class WorkerRuntime {
 
   /// Its number on the wire; never used twice.
   let id: UInt64
-  /// Its number in the plugin's machine.
+  /// Its number in the machine of its set.
   let number: UInt64
+  let set: WorkerSet
   unowned let plugin: PluginRuntime
   let child: ChildProcess
   /// The channel's memory, for reading the status page; it is never mapped here.
@@ -86,18 +87,21 @@ final class WorkerRuntime {
   /// The start deadline, then the grace time before a SIGKILL.
   var timer: TimerQueue.Token?
 
+  /// Whether it takes what its set is there for, or stands by to do so.
+  var isUp: Bool { state == .ready && !isDraining }
   /// Whether it takes streams, or stands by to do so.
-  var serves: Bool { state == .ready && !isDraining }
+  var serves: Bool { isUp && !set.isLane }
   /// What operators are told.
   var shownState: State { isDraining ? .stopping : state }
 
   init(
-    id: UInt64, number: UInt64, plugin: PluginRuntime, child: ChildProcess, channel: SharedDescriptor,
+    id: UInt64, number: UInt64, set: WorkerSet, child: ChildProcess, channel: SharedDescriptor,
     startedAt: Duration, controlGroup: WorkerControlGroup
   ) {
     self.id = id
     self.number = number
-    self.plugin = plugin
+    self.set = set
+    plugin = set.plugin
     self.child = child
     self.channel = channel
     self.startedAt = startedAt

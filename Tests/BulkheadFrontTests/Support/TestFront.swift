@@ -75,17 +75,20 @@ final class TestFront: @unchecked Sendable {
   /// Starts a worker of the plugin in a thread of this process.
   @discardableResult
   func addWorker(
-    plugin: UInt32 = 0, ready: Bool = true, _ behaviour: @escaping FakeWorker.Behaviour
+    plugin: UInt32 = 0, ready: Bool = true, ofLane: Bool = false, _ behaviour: @escaping FakeWorker.Behaviour
   ) throws -> FakeWorker {
     nextWorker += 1
     let worker = try FakeWorker(number: nextWorker, layout: layout, behaviour)
     workers.append(worker)
-    try command(.addWorker(worker: nextWorker, plugin: plugin), descriptors: worker.descriptorsForFront)
+    try command(.addWorker(worker: nextWorker, plugin: plugin, ofLane: ofLane), descriptors: worker.descriptorsForFront)
     worker.closeFrontsDescriptors()
     try waitForEvent { $0 == .workerAttached(worker: worker.number) }
     if ready { try self.ready(worker) }
     return worker
   }
+
+  /// What comes from here on is waited for.
+  func forgetEvents() { events = [] }
 
   func ready(_ worker: FakeWorker) throws { try command(.workerReady(worker: worker.number)) }
 
