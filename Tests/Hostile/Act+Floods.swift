@@ -31,6 +31,17 @@ extension Act {
       let stray = action(stream: 0x7fff_ffff, flags: .continueRequest)
       while true { channel.send(stray) }
     },
+    // Deaths of one stream that is over, without end.
+    "death-flood": Act { channel in
+      let (record, loop) = channel.next()
+      channel.begin(record, loop)
+      channel.answer(record, loop)
+      channel.end(loop)
+      let (done, _) = channel.next()
+      var writer = WireWriter()
+      writer.vmEnded(VMEnd(reason: .trap), stream: done.stream, sequence: 0)
+      while true { channel.send(writer.array, loop) }
+    },
     // Edits of a stream that it holds, each as long as a reply may be.
     "edit-flood": Act { channel in
       let (record, loop) = channel.next()

@@ -9,7 +9,8 @@ struct HostileWorker {
   let bulkhead: Bulkhead
   private let libexec: URL
 
-  init(_ act: String, failStrategy: String = "FAIL_CLOSE", eventLoops: Int = 1) throws {
+  /// - Parameter hasLane: whether what looks like a request that it died of goes to another worker of it.
+  init(_ act: String, failStrategy: String = "FAIL_CLOSE", eventLoops: Int = 1, hasLane: Bool = false) throws {
     libexec = FileManager.default.temporaryDirectory.appending(path: "bulkhead-hostile-\(UUID().uuidString.prefix(8))")
     try FileManager.default.createDirectory(at: libexec, withIntermediateDirectories: true)
     for (name, binary) in [
@@ -26,7 +27,10 @@ struct HostileWorker {
           name: "hostile", module: "stuck-body", failStrategy: failStrategy, policy: "hostile", phase: "STATS",
           configuration: "{act: \(act)}"),
       ], eventLoops: eventLoops, waitForReady: false, arguments: ["--libexec", libexec.path],
-      files: ["policies/hostile.yaml": Self.policy, "policies/roomy.yaml": "name: roomy\ncallbackDeadline: 10s\n"])
+      files: [
+        "policies/hostile.yaml": Self.policy + "suspects: {lane: \(hasLane ? "on" : "off")}\n",
+        "policies/roomy.yaml": "name: roomy\ncallbackDeadline: 10s\n",
+      ])
     try bulkhead.wait("the honest plugin is ready") { try bulkhead.plugin("stamp").state == .ready }
   }
 
@@ -39,7 +43,7 @@ struct HostileWorker {
     backoff: {initial: 20ms, factor: 1, max: 20ms}
     budget: {restarts: 10000, interval: 60s, starts: 10000}
     spare: {keep: 0s}
-    suspects: {lane: off}
+
     """
 
   func remove() { try? FileManager.default.removeItem(at: libexec) }

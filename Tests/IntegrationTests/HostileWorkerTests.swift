@@ -92,6 +92,36 @@ import Testing
     #expect(bulkhead.logText.count < 4 << 20, "what it says is bounded too")
   }
 
+  /// What it claims to have died of is learned, told to all event loops and to the supervisor, and matched with requests.
+  @Test func aWorkerThatClaimsDeathsWithoutEndIsKilledAndItsLaneToo() throws {
+    let hostile = try HostileWorker("death-flood", eventLoops: 2, hasLane: true)
+    defer { hostile.remove() }
+    let bulkhead = hostile.bulkhead
+    let front = try bulkhead.status().front.pid
+    let load = Load(port: bulkhead.port, connections: 4) { answer in
+      answer.status == 200 && answer.header("x-bench-response") != nil ? nil : "\(answer)"
+    }
+    defer { _ = load.finish() }
+    try bulkhead.wait("it is killed again and again") {
+      _ = hostile.provoke()
+      let lines = try bulkhead.control("GET", ControlPaths.metrics).text.split(separator: "\n")
+      // It floods, and it does not come to an end with the stream: either is found first.
+      let ends = [ExitReason.protocolViolation, .deadline].reduce(0) { sum, reason in
+        let name = "bulkhead_exits_total{plugin=\"hostile\",reason=\"\(reason.rawValue)\"} "
+        return sum + (lines.first { $0.hasPrefix(name) }.flatMap { Int($0.dropFirst(name.count)) } ?? 0)
+      }
+      return ends >= 10
+    }
+    let (failures, counts) = load.finish()
+    #expect(failures.isEmpty, "\(failures) of \(counts)")
+    expectPrompt(load, beside: "death-flood")
+    #expect(try bulkhead.status().front.pid == front, "the front lives")
+    #expect(try bulkhead.plugin("stamp").restarts == 0)
+    let suspects = try bulkhead.decode(SuspectsResponse.self, ControlPaths.suspects(plugin: "hostile"))
+    #expect(!suspects.suspects.isEmpty && suspects.suspects.count <= 3, "\(suspects)")
+    #expect(try bulkhead.decode(SuspectsResponse.self, ControlPaths.suspects(plugin: "stamp")).suspects.isEmpty)
+  }
+
   /// Each side of a doorbell is an open file of its own.
   @Test func aWorkerCannotTakeItsRingsBackNorHaveTheFrontWaitForThem() throws {
     let hostile = try HostileWorker("steal-rings")
