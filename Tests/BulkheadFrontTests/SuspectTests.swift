@@ -49,7 +49,8 @@ import Testing
     #expect(TestResponse(waiting.readToEnd()).status == 200, "it is answered as any other")
     #expect(lane.seen.count(where: Self.isKiller) == 1)
     #expect(main.seen.dropFirst(seen).allSatisfy { !Self.isKiller($0) })
-    #expect(lane.seen.allSatisfy(Self.isKiller), "nobody else goes there")
+    // The end of its stream, which may have come by now, has no headers of the request.
+    #expect(lane.seen.filter { $0.kind == .requestHeaders }.allSatisfy(Self.isKiller), "nobody else goes there")
   }
 
   @Test(arguments: [PluginState.quarantined, .backoff])
@@ -68,6 +69,8 @@ import Testing
     #expect(try front.get().status == 200)
     try front.command(.clearSuspects(plugin: 0))
     try front.command(.laneState(plugin: 0, state: .ready))
+    try front.command(.ping(number: 1))
+    try front.waitForEvent { $0 == .pong(number: 1) }
     #expect(
       try front.get("/", headers: "X-Kill: 1\r\n").status == 200, "it fails open, as any other that the plugin fails")
   }
@@ -96,7 +99,7 @@ import Testing
   // MARK: Fingerprints
 
   private static func fingerprint(_ request: String) throws -> Fingerprint {
-    let front = shared
+    let front = try shared.get()
     front.forgetEvents()
     let client = try TestClient(port: front.ports[0])
     client.send(request)
@@ -110,19 +113,15 @@ import Testing
   }
 
   /// Each death is one of its own: with as many fingerprints as there are deaths nothing is a suspect twice.
-  nonisolated(unsafe) private static let shared: TestFront = {
-    do {
-      let front = try TestFront(plugins: [.test("guard", .failClose, [.requestHeaders], deadline: 5_000)]) {
-        $0.plugins[0].renews = true
-        $0.plugins[0].suspectMemory = 1
-        $0.plugins[0].suspectsAtMost = 1
-      }
-      try front.addWorker { _, _ in .endVM }
-      return front
-    } catch {
-      fatalError("\(error)")
+  nonisolated(unsafe) private static let shared = Result {
+    let front = try TestFront(plugins: [.test("guard", .failClose, [.requestHeaders], deadline: 5_000)]) {
+      $0.plugins[0].renews = true
+      $0.plugins[0].suspectMemory = 1
+      $0.plugins[0].suspectsAtMost = 1
     }
-  }()
+    try front.addWorker { _, _ in .endVM }
+    return front
+  }
 
   private static func request(_ target: String = "/a/b", _ headers: String = "", method: String = "GET") -> String {
     "\(method) \(target) HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\(headers)\r\n"
