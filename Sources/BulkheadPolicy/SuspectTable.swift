@@ -24,7 +24,7 @@ public struct SuspectTable: Sendable {
     /// Of a client: shapes that were new with one of its deaths.
     fileprivate var shapes: UInt64 = 0
     /// Who sent what the plugin died of; 0 where there were several.
-    fileprivate var client: UInt64 = 0
+    public fileprivate(set) var client: UInt64 = 0
     /// It is forgotten then, ns.
     public fileprivate(set) var until: UInt64 = 0
   }
@@ -131,9 +131,6 @@ public struct SuspectTable: Sendable {
       }
     return isKnown && entry.weight &* Self.share >= entry.answered
   }
-
-  /// Whether streams that have it are suspects now.
-  public func isProven(_ key: Key) -> Bool { entries[key].map { isProven($0, key.kind) } ?? false }
 
   /// A stream was taken for a suspect, or so many were.
   public mutating func matched(_ key: Key, _ count: UInt64 = 1) {

@@ -20,10 +20,11 @@ extension PluginRuntime {
   }
 
   /// Which bound was passed, with the figures.
-  func text(_ spent: SpentBudget, of machine: PluginMachine) -> String {
+  func whySpent(_ machine: PluginMachine) -> String {
     let allowed = machine.policy.budget
     let interval = allowed.interval.text
-    switch spent {
+    switch machine.spentBudget {
+    case nil: return "its crash budget is spent"
     case .noRestarts: return "its policy restarts no worker that failed"
     case .starts(let count):
       return "\(count) starts within \(interval) were in place of workers that died before they served (budget.starts)"

@@ -76,7 +76,7 @@ extension Supervisor {
     let plugin = lane.plugin
     tellFront(.laneState(plugin: plugin.index, state: state))
     guard state == .quarantined else { return }
-    let why = lane.machine.spentBudget.map { plugin.text($0, of: lane.machine) } ?? "its crash budget is spent"
+    let why = plugin.whySpent(lane.machine)
     let attempt = lane.machine.nextStart.map { "; it is tried again in \(($0 - loop.now).text)" } ?? ""
     let what =
       "the lane for suspects is closed: \(why)\(attempt), or now with: bulkheadctl suspects \(plugin.name) --clear"
@@ -107,7 +107,7 @@ extension Supervisor {
           startsInSeconds: lane?.machine.nextStart.map { max(($0 - loop.now).inSeconds, 0) },
           budget: lane.map { plugin.budget(of: $0.machine, at: loop.now) }))
     }
-    list.sort { $0.last.milliseconds > $1.last.milliseconds }
+    list.sort { ($1.last.milliseconds, $0.kind) < ($0.last.milliseconds, $1.kind) }
     return .success(
       .suspects(
         SuspectsResponse(

@@ -59,10 +59,7 @@ extension Supervisor {
       tellDecision(
         .workerFailed, "the worker could not be started: \(error)", of: plugin.name,
         line: "its worker cannot be started: \(error)")
-      // Not now: the machine is in the middle of an event.
-      loop.after(.zero) { [unowned self, plugin] in
-        withExtendedLifetime(plugin) { handle(.exited(number, .configure), set) }
-      }
+      endLater(number, .configure, of: set)
     }
   }
 
@@ -78,8 +75,14 @@ extension Supervisor {
     plugin.hostRetry = loop.now + Self.shortagePause
     tellNextStart(of: plugin)
     updateService()
-    loop.after(Self.shortagePause) { [unowned self, plugin] in
-      withExtendedLifetime(plugin) { handle(.exited(number, .requested), set) }
+    endLater(number, .requested, of: set, after: Self.shortagePause)
+  }
+
+  /// Tells the machine of the end of a worker that was never there: later, since it may be in the middle of an event.
+  private func endLater(_ number: UInt64, _ reason: ExitReason, of set: WorkerSet, after pause: Duration = .zero) {
+    // Nothing else may hold the plugin any more by then.
+    loop.after(pause) { [unowned self, plugin = set.plugin] in
+      withExtendedLifetime(plugin) { handle(.exited(number, reason), set) }
     }
   }
 
@@ -356,10 +359,7 @@ extension Supervisor {
   func stopWorker(_ number: UInt64, of set: WorkerSet) {
     startQueue.removeAll { $0.set === set && $0.number == number }
     guard let worker = set.worker(number) else {
-      loop.after(.zero) { [unowned self, plugin = set.plugin] in
-        // Nothing else may hold it any more.
-        withExtendedLifetime(plugin) { handle(.exited(number, .requested), set) }
-      }
+      endLater(number, .requested, of: set)
       return
     }
     guard worker.state != .stopping, !worker.isDraining else { return }

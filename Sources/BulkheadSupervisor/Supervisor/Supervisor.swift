@@ -298,7 +298,7 @@ final class Supervisor {
 
   /// Why nothing is started in place of a worker that failed, and what will be done about it.
   private func budgetIsSpent(_ plugin: PluginRuntime) -> String {
-    let why = plugin.machine.spentBudget.map { plugin.text($0, of: plugin.machine) } ?? "its crash budget is spent"
+    let why = plugin.whySpent(plugin.machine)
     let attempt = plugin.machine.nextStart.map { "one more attempt follows in \(($0 - loop.now).text), or now" }
     return "\(why); \(attempt ?? "the next attempt follows") with: bulkheadctl reset \(plugin.name)"
   }

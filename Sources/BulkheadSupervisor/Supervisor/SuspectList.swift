@@ -9,7 +9,6 @@ struct SuspectList {
   /// What the table has no room for.
   private struct Note {
     var look = ""
-    var client: UInt64
     var reason: ExitReason?
     var requestID = ""
     var first: Timestamp
@@ -33,13 +32,11 @@ struct SuspectList {
     for kind in Fingerprint.Kind.allCases where fingerprint[kind] != 0 {
       let key = SuspectTable.Key(kind, fingerprint[kind])
       guard table.entries[key] != nil else { continue }
-      var note = notes[key] ?? Note(client: fingerprint.client, first: time, last: time)
+      var note = notes[key] ?? Note(first: time, last: time)
       note.last = time
       note.reason = reason ?? note.reason
       if !look.isEmpty { note.look = look }
       if !requestID.isEmpty { note.requestID = requestID }
-      // The same request may come from many.
-      if kind == .request, note.client != fingerprint.client { note.client = 0 }
       notes[key] = note
     }
     if notes.count > table.entries.count + 64 { notes = notes.filter { table.entries[$0.key] != nil } }
@@ -59,15 +56,15 @@ struct SuspectList {
     notes = notes.filter { table.entries[$0.key] != nil }
   }
 
-  /// As many as an answer has, those that the plugin died of last first.
+  /// In no order.
   func described(_ plugin: String, now: UInt64) -> [SuspectsResponse.Suspect] {
     table.entries.compactMap { key, entry in
       guard let note = notes[key], now < entry.until else { return nil }
       return SuspectsResponse.Suspect(
         plugin: plugin, kind: key.kind.name, look: key.kind == .client ? "" : note.look,
-        client: note.client == 0 ? nil : ClientNumber.text(note.client), reason: note.reason, deaths: entry.deaths,
+        client: entry.client == 0 ? nil : ClientNumber.text(entry.client), reason: note.reason, deaths: entry.deaths,
         matches: entry.matches, first: note.first, last: note.last,
         expiresInSeconds: Double(entry.until - now) / 1e9, requestID: note.requestID.isEmpty ? nil : note.requestID)
-    }.sorted { ($1.last.milliseconds, $0.kind) < ($0.last.milliseconds, $1.kind) }
+    }
   }
 }
