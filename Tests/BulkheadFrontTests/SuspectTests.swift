@@ -113,7 +113,7 @@ import Testing
   }
 
   /// Each death is one of its own: with as many fingerprints as there are deaths nothing is a suspect twice.
-  nonisolated(unsafe) private static let shared = Result {
+  private static let shared = Result {
     let front = try TestFront(plugins: [.test("guard", .failClose, [.requestHeaders], deadline: 5_000)]) {
       $0.plugins[0].renews = true
       $0.plugins[0].suspectMemory = 1
