@@ -93,6 +93,7 @@ public enum ProcessSpawner {
                     raw.cgroup_file_count = files.count
                     raw.cgroup_own_files = group?.processFiles.count ?? 0
                     raw.oom_score = request.oomScore == nil ? nil : score
+                    raw.niceness = min(max(request.niceness, 0), 19)
                     raw.cgroup_required = request.required.contains(.cgroup) ? 1 : 0
                     raw.oom_score_required = request.required.contains(.oomScore) ? 1 : 0
                     raw.fail_step = request.failingStep?.step.rawValue ?? 0

@@ -109,6 +109,9 @@ public struct SpawnRequest: Sendable {
   public var controlGroup: ControlGroupPlacement?
   /// Its `oom_score_adj`, at least the caller's own, for lowering it needs a right; nil: the caller's.
   public var oomScore: Int32?
+  /// How far it lets others have the processors first, by its own scheduling and by that of its session: 1 to 19; 0: as the
+  /// caller does. A kernel that knows neither is no fault.
+  public var niceness: Int32 = 0
   /// The layers without which it must not run: where one of those that are made here cannot be had, the spawn fails.
   public var required: Set<IsolationLayer> = []
   /// For tests: the step that fails, and with what errno.

@@ -57,6 +57,13 @@ import Testing
     return try loop.eventLoop.submit { loop.chain.hosts.first?.counters ?? PluginCounters() }.wait()
   }
 
+  /// All these streams were answered, or some found no room.
+  func isFull(_ front: TestFront, having count: UInt64) throws -> Bool {
+    let loop = try #require(front.front.loops.first)
+    let measured = try loop.eventLoop.submit { loop.chain.hosts.first?.measured ?? PluginCounters() }.wait()
+    return measured.answeredStreams >= count || measured.waiting > 0 || measured.overloads > 0
+  }
+
   @Test(arguments: [FailStrategy.failClose, .failOpen])
   func whoDawdlesLongestMakesRoomAndNobodyElsePays(_ strategy: FailStrategy) throws {
     let front = try Self.front(strategy)
@@ -98,6 +105,8 @@ import Testing
     // Those wait for the plugin.
     let more = try (0..<20).map { _ in try TestClient(port: front.ports[0]) }
     for client in more { client.send(Self.waiting) }
+    // What is kept of a stream is known once its headers were edited.
+    waitUntil { (try? isFull(front, having: 280)) ?? false }
     let answer = try front.get(headers: "x-bad: 1\r\n")
     #expect(answer.status == status)
     if status == 503 { #expect(answer.body.contains("plugin guard has no room")) }

@@ -152,6 +152,25 @@ private final class FakeHierarchy: @unchecked Sendable {
     #expect(fake.log.contains { $0.hasSuffix("/cpu.max = 1000 100000") })
   }
 
+  @Test func aWorkerThatGivesWayDoesSoAsAGroup() {
+    let (fake, groups) = unified()
+    let bound = "memory 1 MiB (v2)"
+    #expect(groups.make(memory: 1 << 20, cpuPercent: nil).placement.why == bound)
+    #expect(!fake.log.contains { $0.contains("cpu.weight") })
+    #expect(groups.make(memory: 1 << 20, cpuPercent: nil, niceness: 10).placement.why == bound)
+    #expect(fake.log.contains("/cg/b.service/bulkhead-worker-\(getpid())-2/cpu.weight.nice = 10"))
+
+    // Of version 1, where it has a group for processors: else it is nice as a process is.
+    let old = FakeHierarchy(["/m/s", "/c/s"])
+    let legacy = ControlGroups(
+      groups: "4:memory:/s\n3:cpu:/s",
+      mounts: "1 2 0:1 / /m rw - cgroup cgroup rw,memory\n2 2 0:2 / /c rw - cgroup cgroup rw,cpu\n", files: old.files)
+    _ = legacy.make(memory: 1 << 20, cpuPercent: nil, niceness: 10)
+    #expect(!old.log.contains { $0.contains("cpu.shares") })
+    _ = legacy.make(memory: 1 << 20, cpuPercent: 50, niceness: 10)
+    #expect(old.log.filter { $0.contains("cpu.shares") } == ["/c/s/bulkhead-worker-\(getpid())-3/cpu.shares = 108"])
+  }
+
   @Test(arguments: [
     (EBUSY, "other processes are in the same control group"), (EACCES, "set Delegate=yes for the service"),
     (EROFS, "set Delegate=yes for the service"),

@@ -62,6 +62,18 @@ import Testing
     }
   }
 
+  /// By its own niceness, and by that of its session where the scheduler shares by sessions.
+  @Test func aChildThatGivesWayIsNiceToOthers() throws {
+    let script = "cut -d' ' -f19 /proc/self/stat; cat /proc/self/autogroup 2>/dev/null | sed 's/.* //'"
+    let hasSessions = access("/proc/self/autogroup", F_OK) == 0
+    for niceness: Int32 in [0, 10] {
+      var request = Shell.request(script)
+      request.niceness = niceness
+      let own = getpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0)
+      #expect(try Shell.output(request).text == "\(max(own, niceness))\n" + (hasSessions ? "\(niceness)\n" : ""))
+    }
+  }
+
   @Test(arguments: [SpawnStep.uidMap, .gidMap])
   func aMapThatCannotBeWrittenCostsTheUserNamespaceAndIsReported(_ step: SpawnStep) throws {
     var request = Shell.request("exit 0")

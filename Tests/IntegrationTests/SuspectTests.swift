@@ -37,6 +37,12 @@ import Testing
     return try #require(line?.split(separator: " ").last.flatMap { Int($0) }, "\(name)")
   }
 
+  private static func niceness(of worker: WorkerInfo) throws -> Int {
+    let status = try String(contentsOfFile: "/proc/\(worker.pid)/stat", encoding: .utf8)
+    let fields = try #require(status.split(separator: ")").last).split(separator: " ")
+    return try #require(Int(fields[16]))
+  }
+
   @Test func whatLooksLikeAKillerGoesToAWorkerOfItsOwn() throws {
     let bulkhead = try Self.instance()
     let killer = [("x-fault", "trap"), ("user-agent", "storm")]
@@ -49,6 +55,7 @@ import Testing
     for _ in 1...20 { #expect(try bulkhead.get("/a/12?q=1", killer).status == 503) }
     let lane = try #require(try Self.lane(bulkhead))
     #expect(lane.pid != worker.pid && lane.plugin == "faulty")
+    #expect(try Self.niceness(of: lane) == 10 && Self.niceness(of: worker) == 0)
     try bulkhead.wait("they died there") { try Self.lane(bulkhead)?.vmDeaths == 20 }
     #expect(try Self.serving(bulkhead).pid == worker.pid)
     #expect(try Self.serving(bulkhead).vmDeaths == 1, "the others' worker has met one of them")

@@ -168,7 +168,8 @@ final class ControlGroups {
   /// - Parameters:
   ///   - memory: the most memory of all kinds that it may have, in bytes.
   ///   - cpuPercent: its share of one processor; nil for no bound.
-  func make(memory: UInt64, cpuPercent: Int?) -> WorkerControlGroup {
+  ///   - niceness: how far it lets others have the processors first, 0 to 19.
+  func make(memory: UInt64, cpuPercent: Int?, niceness: Int32 = 0) -> WorkerControlGroup {
     removeLeftovers()
     let group = WorkerControlGroup(files: files)
     group.whenBusy = { [weak self] in self?.leftovers.append($0) }
@@ -189,14 +190,20 @@ final class ControlGroups {
         group.gaps.append("\(controller.rawValue): \(error)")
       }
     }
+    // In a group of its own a process is nice to nobody else.
+    if niceness > 0, let hierarchy = hierarchies[.cpu], let own = directory(there: hierarchy, of: group) {
+      group.giveWay(niceness, in: own, isUnified: hierarchy.isUnified)
+    }
     group.open()
     return group
   }
 
+  private func directory(there hierarchy: Hierarchy, of group: WorkerControlGroup) -> String? {
+    group.directories.first { FileSystem.directory(of: $0.path) == hierarchy.directory }?.path
+  }
+
   private func directory(in hierarchy: Hierarchy, of group: WorkerControlGroup) throws(SystemError) -> String {
-    if let there = group.directories.first(where: { FileSystem.directory(of: $0.path) == hierarchy.directory }) {
-      return there.path
-    }
+    if let there = directory(there: hierarchy, of: group) { return there }
     // A number that another incarnation of this process left behind is passed over.
     for _ in 0..<Self.maximumLeftBehind {
       let path = "\(hierarchy.directory)/\(Self.prefix)\(getpid())-\(next)"

@@ -68,6 +68,18 @@ final class WorkerControlGroup {
     bounds.append("cpu \(cpuPercent) % (\(isUnified ? "v2" : "v1"))")
   }
 
+  /// Lets other groups have the processors first, as a niceness does for processes that have no groups. No bound: a kernel
+  /// that cannot is left alone.
+  func giveWay(_ niceness: Int32, in path: String, isUnified: Bool) {
+    if isUnified {
+      try? files.write("\(niceness)", "\(path)/cpu.weight.nice")
+    } else {
+      // To the scheduler one step of niceness is a fifth less.
+      let shares = (0..<niceness).reduce(1_024) { shares, _ in shares * 4 / 5 }
+      try? files.write("\(shares)", "\(path)/cpu.shares")
+    }
+  }
+
   /// Opens what a spawn needs.
   func open() {
     for directory in directories {

@@ -139,7 +139,8 @@ extension Supervisor {
     // What it says of its log is bounded by the worker itself; this bound is for one that does not keep to it.
     let lines = max(200, plugin.policy.logLinesPerSecond.addingReportingOverflow(100).partialValue)
     let controlGroup = controlGroups.make(
-      memory: plugin.memoryBound(channel: layout.totalBytes), cpuPercent: plugin.policy.cpuPercent)
+      memory: plugin.memoryBound(channel: layout.totalBytes), cpuPercent: plugin.policy.cpuPercent,
+      niceness: set.niceness)
     let child = try ChildProcess(
       .init(process: "worker", plugin: plugin.name), executable: setup.installation.worker, name: "bulkhead-worker",
       descriptors: [message.raw, artifact.descriptor.raw, channel.raw, liveness.write.raw, lifeline.read.raw]
@@ -148,7 +149,10 @@ extension Supervisor {
       bounds: .init(
         frame: Limits.maximumReportFrame, linesPerSecond: lines, linesBeyond: Self.linesBeyond,
         errorBytes: Self.errorBytes), loop: loop, log: log,
-      confine: { plugin.confine(&$0, in: controlGroup) })
+      confine: {
+        $0.niceness = set.niceness
+        plugin.confine(&$0, in: controlGroup)
+      })
 
     let worker = WorkerRuntime(
       id: nextWorker, number: number, set: set, child: child, channel: channel, startedAt: loop.now,

@@ -6,6 +6,9 @@ final class WorkerSet {
   unowned let plugin: PluginRuntime
   /// It takes streams that look like one that the plugin died of, and no others.
   let isLane: Bool
+  /// How far its processes let others have the processors first: what suspects do without end is to cost nobody else's time.
+  /// A suspect that is innocent still gets some of a processor that is wanted by all.
+  var niceness: Int32 { isLane ? 10 : 0 }
   var machine: PluginMachine
   var timer: TimerQueue.Token?
   /// Of a lane: when a suspect last wanted it.

@@ -160,6 +160,8 @@ struct bh_spawn {
   size_t cgroup_own_files;
   /// What is written to the child's `oom_score_adj`, or NULL.
   const char *oom_score;
+  /// 1 to 19: how far the child lets others have the processors first; 0: as this process.
+  int niceness;
   /// Whether the child must not run where the control group, or the score, cannot be had.
   int cgroup_required;
   int oom_score_required;
