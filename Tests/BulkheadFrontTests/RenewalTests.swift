@@ -135,4 +135,44 @@ import Testing
     #expect(!spare.seen.isEmpty, "it was not behind the slow one any more")
     #expect(TestResponse(slow.readToEnd()).status == 200, "what is slow is let alone up to its deadline")
   }
+
+  /// The very same request waits for its twin rather than to take the last worker too; what is another one does not.
+  @Test(arguments: [1, 2]) func aTwinOfWhatRunsLongDoesNotTakeTheLastWorker(loops: UInt32) throws {
+    var plugin = FrontBootstrap.Plugin.test("guard", .failClose, [.requestHeaders], deadline: 10_000)
+    plugin.renews = true
+    plugin.workers = 1
+    plugin.slow = 20
+    // What a stream looks like is worked out where there is a lane for suspects.
+    plugin.suspectMemory = 60_000
+    plugin.suspectsAtMost = 64
+    let front = try TestFront(plugins: [plugin], eventLoops: loops)
+    defer { front.stop() }
+    let workers = try (0..<2).map { _ in
+      try front.addWorker { callback, number in
+        Self.isKiller(callback) && number == 0 ? .slow(milliseconds: 2_000) : .goOn()
+      }
+    }
+    let killer = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Kill: 1\r\n\r\n"
+    let clients = try (0..<8).map { _ in try TestClient(port: front.ports[0]) }
+    clients[0].send(killer)
+    waitUntil { workers.contains { !$0.seen.isEmpty } }
+    let stuck = try #require(workers.first { !$0.seen.isEmpty })
+    let free = try #require(workers.first { $0 !== stuck })
+    // All loops know what it stands at.
+    for loop in front.front.loops {
+      waitUntil {
+        (try? loop.eventLoop.submit { loop.chain.hosts.first?.knowsWhatRunsLong ?? false }.wait()) ?? false
+      }
+    }
+    for client in clients[1...] { client.send(killer) }
+    for number in 1...20 { #expect(try front.get("/\(number)").status == 200) }
+    #expect(free.seen.count { $0.kind == .requestHeaders } == 20 && !free.seen.contains(where: Self.isKiller))
+    for client in clients { #expect(TestResponse(client.readToEnd()).status == 200) }
+    for loop in front.front.loops {
+      waitUntil {
+        !((try? loop.eventLoop.submit { loop.chain.hosts.first?.knowsWhatRunsLong ?? true }.wait()) ?? true)
+      }
+      #expect(try !loop.eventLoop.submit { loop.chain.hosts.first?.knowsWhatRunsLong ?? true }.wait())
+    }
+  }
 }

@@ -103,6 +103,7 @@ extension Exchange {
         case .refused(let why): return fail(position, why, .overload)
         }
       }
+      if let link = host.worker(atTwinOf: fingerprint) { return send(kind, to: link, isFirst: true) }
       if let link = host.current(for: heldForHeaders) { return send(kind, to: link, isFirst: true) }
       if host.isQuarantined { return fail(position, "it is quarantined after repeated crashes") }
       return wait(host, for: .worker, "too many requests wait for a worker")

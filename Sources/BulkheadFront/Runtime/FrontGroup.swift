@@ -137,6 +137,15 @@ final class FrontGroup: Sendable {
     }
   }
 
+  /// One loop's callback runs long in a worker, or has ended: the others do not send its twins to the last worker.
+  ///
+  /// - Parameter request: of the stream's fingerprint; nil where the callback has ended.
+  func stands(at request: UInt64?, in worker: UInt64, of plugin: UInt32, except origin: FrontLoop) {
+    for loop in loops where loop !== origin {
+      loop.eventLoop.execute { loop.host(plugin)?.learnStands(at: request, in: worker) }
+    }
+  }
+
   /// One loop found a worker at fault: the others stop using it.
   func condemn(worker: UInt64, reason: ExitReason, except origin: FrontLoop) {
     for loop in loops where loop !== origin {

@@ -141,7 +141,7 @@ extension PluginHost {
     sortsOut = true
     loop.eventLoop.assumeIsolated().execute { [self] in
       sortsOut = false
-      for link in links where link.hasUnbegun({ isSuspect($0) }) { link.moveUnbegun() }
+      for link in links where link.hasRoomForUnbegun && link.hasUnbegun({ isSuspect($0) }) { link.moveUnbegun() }
     }
   }
 

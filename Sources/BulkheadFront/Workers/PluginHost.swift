@@ -24,6 +24,8 @@ final class PluginHost {
   /// The oldest of them: it is told what one worker of the plugin has to know.
   private(set) var first: WorkerLink?
   private var isSpread = false
+  /// The requests whose callbacks run long just now, by worker.
+  private var stands: [(worker: UInt64, request: UInt64)] = []
   /// Workers that take suspects alone, the oldest first, and the one of them that does so.
   private(set) var lanes: [WorkerLink] = []
   private(set) var lane: WorkerLink?
@@ -154,6 +156,7 @@ final class PluginHost {
   func detach(_ link: WorkerLink) {
     links.removeAll { $0 === link }
     lanes.removeAll { $0 === link }
+    stands.removeAll { $0.worker == link.worker }
     reconsider()
   }
 
@@ -191,7 +194,52 @@ final class PluginHost {
   /// What waits behind a callback that runs long goes to a worker that has less to do.
   private func relieve(_ ready: [WorkerLink]) {
     guard ready.contains(where: \.isSlow), let least = serving.map(\.load.callbacks).min() else { return }
-    for link in links where link.isSlow && link.load.callbacks > least &+ 1 { link.moveUnbegun() }
+    for link in links where link.isSlow && link.load.callbacks > least &+ 1 {
+      // Twins alone would come back.
+      let request = stands.first { $0.worker == link.worker }?.request
+      if request == nil || link.hasUnbegun({ $0.request != request }) { link.moveUnbegun() }
+    }
+  }
+
+  // MARK: Twins of what runs long
+
+  /// The worker whose callback runs long for the very same request, where no more than one other worker is free: what it
+  /// was worth one worker it is not worth the last one. So a client that sends one endless loop over and over holds up one
+  /// worker until the first of them is known for what it is.
+  @inline(__always)
+  func worker(atTwinOf fingerprint: Fingerprint) -> WorkerLink? {
+    stands.isEmpty ? nil : findWorker(atTwinOf: fingerprint)
+  }
+
+  var knowsWhatRunsLong: Bool { !stands.isEmpty }
+
+  @inline(never)
+  private func findWorker(atTwinOf fingerprint: Fingerprint) -> WorkerLink? {
+    guard fingerprint.request != 0,
+      let worker = stands.first(where: { $0.request == fingerprint.request })?.worker,
+      serving.count(where: { link in !link.isSlow && !stands.contains { $0.worker == link.worker } }) <= 1
+    else { return nil }
+    return links.first { $0.worker == worker && $0.state == .ready }
+  }
+
+  /// A callback of such a stream runs long in the worker; all loops are to know.
+  func standsAt(_ fingerprint: Fingerprint, in worker: UInt64) {
+    guard fingerprint.request != 0 else { return }
+    learnStands(at: fingerprint.request, in: worker)
+    loop.group.stands(at: fingerprint.request, in: worker, of: number, except: loop)
+  }
+
+  /// It has ended.
+  func goesOn(_ worker: UInt64) {
+    guard stands.contains(where: { $0.worker == worker }) else { return }
+    learnStands(at: nil, in: worker)
+    loop.group.stands(at: nil, in: worker, of: number, except: loop)
+  }
+
+  func learnStands(at request: UInt64?, in worker: UInt64) {
+    stands.removeAll { $0.worker == worker }
+    // It may have gone meanwhile.
+    if let request, links.contains(where: { $0.worker == worker }) { stands.append((worker, request)) }
   }
 
   func setState(_ new: PluginState) {

@@ -763,17 +763,18 @@ final class WorkerLink {
     }
     guard now >= since, now &- since >= slow else { return since &+ slow }
     isSlow = true
+    if case .mine = running, let head = ledger.head { host.standsAt(head.fingerprint, in: worker) }
     // It may be lost by what that leads to.
     host.reconsider()
     return .max
   }
 
-  /// Whether it has such a stream's callback to begin yet, the stream is new to it, and all that it would be sent again for
-  /// that finds room on its ring.
+  /// Whether all that it would be sent again finds room on its ring.
+  var hasRoomForUnbegun: Bool { Int(channel.occupancy.callbacks) < mapping.layout.callbackBytes / 2 }
+
+  /// Whether it has such a stream's callback to begin yet, and the stream is new to it.
   func hasUnbegun(_ isOne: (Fingerprint) -> Bool) -> Bool {
-    guard isAlive, ledger.awaited > 0, Int(channel.occupancy.callbacks) < mapping.layout.callbackBytes / 2 else {
-      return false
-    }
+    guard isAlive, ledger.awaited > 0 else { return false }
     var begun: UInt64 = 0
     if case .mine = running { begun = ledger.head?.sequence ?? 0 }
     return ledger.unbegun(but: begun).contains { isOne($0.fingerprint) }
@@ -794,6 +795,7 @@ final class WorkerLink {
 
   private func becomeFast() {
     isSlow = false
+    host.goesOn(worker)
     host.reconsider()
   }
 
