@@ -187,6 +187,17 @@ import Testing
         == row.expected)
   }
 
+  /// Its own loop has it interrupted, and the worker goes on: others wait for that as long.
+  @Test(
+    arguments: [(140, 10, false), (359, 10, false), (360, 10, true), (860, 700, false)] as [(UInt64, UInt64, Bool)])
+  func whatAnotherLoopHasInterruptedHasItsGrace(_ age: UInt64, _ since: UInt64, _ isStuck: Bool) {
+    let lateness = ledger([entry(1)]).lateness(
+      now: age * Self.millisecond, deadlines: .init(100 * Self.millisecond),
+      running: .other(.requestHeaders, since: since * Self.millisecond), loops: 6, grace: 250 * Self.millisecond)
+    guard case .stuck(.requestHeaders, let milliseconds) = lateness else { return #expect(!isStuck, "\(lateness)") }
+    #expect(isStuck && milliseconds == age - since)
+  }
+
   @Test func theTimeOfACallbackBeginsWhenItIsTheFirst() throws {
     var ledger = ledger([entry(1), entry(2)])
     _ = try ledger.answer(sequence: 1, stream: 10, now: 90)

@@ -183,7 +183,11 @@ struct ChannelLedger {
   ///   - deadlines: of the plugin's callbacks.
   ///   - running: whether the worker says that it runs something, and since when; `mine` where it is the first one here.
   ///   - loops: event loops of the front: before this loop's turn comes, each other one may have had one.
-  func lateness(now: UInt64, deadlines: CallbackDeadlines, running: Running, loops: Int) -> Lateness? {
+  ///   - grace: how long a callback past its deadline may take to be interrupted: its own loop has asked for that, and the
+  ///     worker goes on, ns.
+  func lateness(
+    now: UInt64, deadlines: CallbackDeadlines, running: Running, loops: Int, grace: UInt64 = 0
+  ) -> Lateness? {
     guard let head else { return nil }
     let deadline = deadlines[head.kind]
     let age = now > headSince ? now - headSince : 0
@@ -200,9 +204,11 @@ struct ChannelLedger {
       // the same.
       let otherDeadline = kind.map { deadlines[$0] } ?? deadline
       let otherAge = now > since ? now - since : 0
-      let longest = deadline &+ deadlines.longest &* UInt64(truncatingIfNeeded: max(loops, 1))
+      let longest = deadline &+ deadlines.longest &* UInt64(truncatingIfNeeded: max(loops, 1)) &+ grace
       if age >= longest { return .overdue(workedOn: false) }
-      if otherAge >= otherDeadline &+ otherDeadline / 4 { return .stuck(kind, milliseconds: otherAge / 1_000_000) }
+      if otherAge >= otherDeadline &+ max(otherDeadline / 4, grace) {
+        return .stuck(kind, milliseconds: otherAge / 1_000_000)
+      }
       return .waits(until: now &+ max(deadline / 8, 1_000_000))
     }
   }

@@ -727,7 +727,7 @@ final class WorkerLink {
     guard
       let lateness = ledger.lateness(
         now: now, deadlines: host.settings.deadlines, running: running,
-        loops: Int(loop.settings.bootstrap.eventLoops))
+        loops: Int(loop.settings.bootstrap.eventLoops), grace: host.settings.renews ? host.settings.grace : 0)
     else { return owed.isEmpty ? nil : now &+ 10_000_000 }
     switch lateness {
     case .waits(let until): return min(until, slowLook)
