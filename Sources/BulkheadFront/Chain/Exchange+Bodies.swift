@@ -261,7 +261,7 @@ extension Exchange {
     case .sent(let sequence):
       walk.outstanding = .callback(stage: index, link: link, sequence: sequence)
       if isFirst { meet(place, link, sequence) }
-      noteSent(kind, to: place)
+      noteSent(kind, to: place, in: link)
       return .waits
     case .ringIsFull:
       walk.takeBack(index)

@@ -138,7 +138,7 @@ extension Exchange {
     case .sent(let sequence):
       awaiting = .callback(link, sequence: sequence)
       if isFirst { meet(place, link, sequence) }
-      noteSent(kind, to: place)
+      noteSent(kind, to: place, in: link)
       deadline = 0
       return .waits
     case .ringIsFull:
@@ -167,7 +167,7 @@ extension Exchange {
 
   /// Counts what the worker keeps of a record that went out: the headers of either direction come with the first one, or
   /// the response's behind it.
-  func countSent(_ kind: CallbackKind, to place: Int) {
+  func countSent(_ kind: CallbackKind, to place: Int, in link: WorkerLink) {
     var maps = 0
     if plugins[place].headers.bytes == 0 {
       maps = KeptBytes.map(block: request.blockBytes) &+ KeptBytes.map(block: response.blockBytes)
@@ -179,25 +179,28 @@ extension Exchange {
     {
       maps &+= KeptBytes.map(block: trailers.blockBytes)
     }
-    count(plugins[place].headers.sent(maps: maps, properties: keptProperties), place)
+    count(plugins[place].headers.sent(maps: maps, properties: keptProperties), place, in: link)
   }
 
   /// Counts what the worker keeps of what its plugin has edited.
-  private func countEdits(_ outcome: PluginOutcome, of place: Int) {
+  private func countEdits(_ bytes: Int, of place: Int) {
     var maps = KeptBytes.map(block: request.blockBytes) &+ KeptBytes.map(block: response.blockBytes)
     var entries = request.entries.count &+ response.entries.count
-    for case let walk? in [requestWalk, responseWalk] where walk.isActive {
-      guard let trailers = walk.trailers else { continue }
+    // No list of the two: it would be made for each callback.
+    if let trailers = requestWalk?.activeTrailers {
       maps &+= KeptBytes.map(block: trailers.blockBytes)
       entries &+= trailers.entries.count
     }
-    let more = plugins[place].headers.edited(
-      outcome.editBytes, maps: maps, entries: entries, properties: keptProperties)
-    count(more, place)
+    if let trailers = responseWalk?.activeTrailers {
+      maps &+= KeptBytes.map(block: trailers.blockBytes)
+      entries &+= trailers.entries.count
+    }
+    let more = plugins[place].headers.edited(bytes, maps: maps, entries: entries, properties: keptProperties)
+    if more > 0, let link = plugins[place].link { count(more, place, in: link) }
   }
 
-  private func count(_ more: Int, _ place: Int) {
-    guard more > 0, let link = plugins[place].link else { return }
+  private func count(_ more: Int, _ place: Int, in link: WorkerLink) {
+    guard more > 0 else { return }
     plugins[place].held &+= more
     link.holdMore(more)
   }
@@ -321,7 +324,7 @@ extension Exchange {
       if phase == .responseChain { maps.response = response }
       maps.responseTrailers = editableTrailers(place, responseWalk)
     }
-    defer { countEdits(outcome, of: place) }
+    defer { countEdits(outcome.editBytes, of: place) }
     guard
       case .applied(let dropped) = HeaderEdits.apply(
         outcome, to: maps, maximumBytes: loop.settings.maximumMapBytes, looked: &loop.looked)

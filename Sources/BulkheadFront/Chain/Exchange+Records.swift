@@ -27,8 +27,8 @@ extension Exchange {
   }
 
   /// The record went out.
-  func noteSent(_ kind: CallbackKind, to place: Int) {
-    countSent(kind, to: place)
+  func noteSent(_ kind: CallbackKind, to place: Int, in link: WorkerLink) {
+    countSent(kind, to: place, in: link)
     if kind.isFromUpstream { plugins[place].sawResponse = true }
     plugins[place].propertyVersion = propertyVersion
   }
