@@ -69,8 +69,7 @@ import Testing
     #expect(try front.get().status == 200)
     try front.command(.clearSuspects(plugin: 0))
     try front.command(.laneState(plugin: 0, state: .ready))
-    try front.command(.ping(number: 1))
-    try front.waitForEvent { $0 == .pong(number: 1) }
+    try front.sync()
     #expect(
       try front.get("/", headers: "X-Kill: 1\r\n").status == 200, "it fails open, as any other that the plugin fails")
   }

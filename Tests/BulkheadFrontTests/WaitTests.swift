@@ -129,12 +129,6 @@ import Testing
     return try loop.eventLoop.submit { loop.chain.hosts.first?.measured.waiting ?? 0 }.wait()
   }
 
-  /// Commands are dealt with in order: what was told before is known.
-  private func sync(_ front: TestFront) throws {
-    try front.command(.ping(number: 77))
-    try front.waitForEvent { $0 == .pong(number: 77) }
-  }
-
   @Test(arguments: FailStrategy.allCases)
   func aStartThatIsDueTooLateIsNotWaitedFor(strategy: FailStrategy) throws {
     let front = try TestFront(plugins: [.test("guard", strategy, admission: 5_000)])
@@ -161,7 +155,7 @@ import Testing
     let front = try TestFront(plugins: [.test("guard", admission: 20_000)])
     defer { front.stop() }
     try front.command(.nextStart(plugin: 0, due: Self.at(in: 5_000)))
-    try sync(front)
+    try front.sync()
     let client = try TestClient(port: front.ports[0])
     client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     waitUntil { (try? waiting(front)) == 1 }
@@ -177,13 +171,13 @@ import Testing
     try front.command(.nextStart(plugin: 0, due: 0))
     // Of a plugin that there is not, and one that is over.
     try front.command(.nextStart(plugin: 9, due: Self.at(in: 60_000)))
-    try sync(front)
+    try front.sync()
     let client = try TestClient(port: front.ports[0])
     client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     waitUntil { (try? waiting(front)) == 1 }
     #expect(try waiting(front) == 1)
     try front.command(.nextStart(plugin: 0, due: 1))
-    try sync(front)
+    try front.sync()
     #expect(try waiting(front) == 1, "its time has come: the worker is on its way")
     try front.addWorker { _, _ in .goOn() }
     #expect(TestResponse(client.readToEnd()).status == 200)
@@ -201,7 +195,6 @@ import Testing
     #expect(response.status == 503)
     #expect(response.body.contains("no worker becomes ready within 5000 ms: a start takes 10000 ms"))
     try front.ready(worker)
-    try sync(front)
     #expect(try front.get().status == 200)
     // From now on a start is known to be quick, and is waited for.
     worker.die()
@@ -245,7 +238,7 @@ import Testing
     let front = try TestFront.tcp(plugins: [.network("guard", own, network, admission: 5_000)])
     defer { front.stop() }
     try front.command(.nextStart(plugin: 0, due: Self.at(in: 60_000)))
-    try sync(front)
+    try front.sync()
     let start = Clock.monotonicNanoseconds
     let client = try front.connect()
     client.send("hello")

@@ -20,6 +20,7 @@ final class TestFront: @unchecked Sendable {
   private let control: Descriptor
   private var workers: [FakeWorker] = []
   private var nextWorker: UInt64 = 0
+  private var syncs: UInt32 = 0
   private(set) var events: [FrontEvent] = []
   private let supervisorIsClosed = Atomic(false)
 
@@ -90,7 +91,19 @@ final class TestFront: @unchecked Sendable {
   /// What comes from here on is waited for.
   func forgetEvents() { events = [] }
 
-  func ready(_ worker: FakeWorker) throws { try command(.workerReady(worker: worker.number)) }
+  /// All loops know it when this returns.
+  func ready(_ worker: FakeWorker) throws {
+    try command(.workerReady(worker: worker.number))
+    try sync()
+  }
+
+  /// Commands are dealt with in order: what was told before is known to all loops.
+  func sync() throws {
+    syncs += 1
+    let number = UInt32.max - syncs
+    try command(.ping(number: number))
+    try waitForEvent { $0 == .pong(number: number) }
+  }
 
   /// Reads events until one fits; at most ten seconds.
   @discardableResult
