@@ -81,8 +81,10 @@ static void give_way(int niceness) {
   syscall(SYS_setpriority, PRIO_PROCESS, 0, niceness);
   int fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/autogroup", O_WRONLY | O_CLOEXEC, 0);
   if (fd < 0) return;
+  // Without a leading zero, which the kernel takes for octal.
   char digits[2] = {(char)('0' + niceness / 10), (char)('0' + niceness % 10)};
-  syscall(SYS_write, fd, digits, sizeof(digits));
+  int skipped = niceness < 10;
+  syscall(SYS_write, fd, digits + skipped, sizeof(digits) - (size_t)skipped);
   syscall(SYS_close, fd);
 }
 

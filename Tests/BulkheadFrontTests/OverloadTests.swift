@@ -54,13 +54,12 @@ import Testing
 
   func counters(_ front: TestFront) throws -> PluginCounters {
     let loop = try #require(front.front.loops.first)
-    return try loop.eventLoop.submit { loop.chain.hosts.first?.counters ?? PluginCounters() }.wait()
+    return try loop.eventLoop.submit { loop.chain.hosts.first?.measured ?? PluginCounters() }.wait()
   }
 
   /// All these streams were answered, or some found no room.
   func isFull(_ front: TestFront, having count: UInt64) throws -> Bool {
-    let loop = try #require(front.front.loops.first)
-    let measured = try loop.eventLoop.submit { loop.chain.hosts.first?.measured ?? PluginCounters() }.wait()
+    let measured = try counters(front)
     return measured.answeredStreams >= count || measured.waiting > 0 || measured.overloads > 0
   }
 

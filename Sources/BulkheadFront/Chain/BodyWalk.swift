@@ -66,6 +66,7 @@ final class BodyWalk {
   private(set) var isDone = false
   /// The trailers as the stages so far have left them; nil while nobody has any.
   private(set) var trailers: HeaderMap?
+  /// Nil where it is not at work as well.
   var activeTrailers: HeaderMap? { isActive ? trailers : nil }
   /// A plugin changed how many bytes there are.
   private(set) var hasChangedLength = false

@@ -157,8 +157,12 @@ extension Exchange {
 
   /// What a worker that takes the stream now keeps of it without its bodies.
   var heldForHeaders: Int {
-    KeptBytes.context &+ KeptBytes.map(block: request.blockBytes) &+ KeptBytes.map(block: response.blockBytes)
-      &+ keptProperties
+    KeptBytes.context &+ keptMaps &+ keptProperties
+  }
+
+  /// Of the headers of both directions.
+  private var keptMaps: Int {
+    KeptBytes.map(block: request.blockBytes) &+ KeptBytes.map(block: response.blockBytes)
   }
 
   private var keptProperties: Int {
@@ -170,7 +174,7 @@ extension Exchange {
   func countSent(_ kind: CallbackKind, to place: Int, in link: WorkerLink) {
     var maps = 0
     if plugins[place].headers.bytes == 0 {
-      maps = KeptBytes.map(block: request.blockBytes) &+ KeptBytes.map(block: response.blockBytes)
+      maps = keptMaps
     } else if kind.isFromUpstream, !plugins[place].sawResponse {
       maps = KeptBytes.map(block: response.blockBytes)
     }
@@ -184,23 +188,21 @@ extension Exchange {
 
   /// Counts what the worker keeps of what its plugin has edited.
   private func countEdits(_ bytes: Int, of place: Int) {
-    var maps = KeptBytes.map(block: request.blockBytes) &+ KeptBytes.map(block: response.blockBytes)
+    var maps = keptMaps
     var entries = request.entries.count &+ response.entries.count
+    func add(_ trailers: HeaderMap?) {
+      guard let trailers else { return }
+      maps &+= KeptBytes.map(block: trailers.blockBytes)
+      entries &+= trailers.entries.count
+    }
     // No list of the two: it would be made for each callback.
-    if let trailers = requestWalk?.activeTrailers {
-      maps &+= KeptBytes.map(block: trailers.blockBytes)
-      entries &+= trailers.entries.count
-    }
-    if let trailers = responseWalk?.activeTrailers {
-      maps &+= KeptBytes.map(block: trailers.blockBytes)
-      entries &+= trailers.entries.count
-    }
+    add(requestWalk?.activeTrailers)
+    add(responseWalk?.activeTrailers)
     let more = plugins[place].headers.edited(bytes, maps: maps, entries: entries, properties: keptProperties)
     if more > 0, let link = plugins[place].link { count(more, place, in: link) }
   }
 
   private func count(_ more: Int, _ place: Int, in link: WorkerLink) {
-    guard more > 0 else { return }
     plugins[place].held &+= more
     link.holdMore(more)
   }

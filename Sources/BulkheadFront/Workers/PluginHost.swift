@@ -25,7 +25,7 @@ final class PluginHost {
   private(set) var first: WorkerLink?
   private var isSpread = false
   /// The requests whose callbacks run long just now, by worker.
-  private var stands: [(worker: UInt64, request: UInt64)] = []
+  private(set) var stands: [(worker: UInt64, request: UInt64)] = []
   /// Workers that take suspects alone, the oldest first, and the one of them that does so.
   private(set) var lanes: [WorkerLink] = []
   private(set) var lane: WorkerLink?
@@ -156,7 +156,7 @@ final class PluginHost {
   func detach(_ link: WorkerLink) {
     links.removeAll { $0 === link }
     lanes.removeAll { $0 === link }
-    stands.removeAll { $0.worker == link.worker }
+    learnStands(at: nil, in: link.worker)
     reconsider()
   }
 
@@ -211,8 +211,6 @@ final class PluginHost {
     stands.isEmpty ? nil : findWorker(atTwinOf: fingerprint)
   }
 
-  var knowsWhatRunsLong: Bool { !stands.isEmpty }
-
   @inline(never)
   private func findWorker(atTwinOf fingerprint: Fingerprint) -> WorkerLink? {
     guard fingerprint.request != 0,
@@ -236,6 +234,7 @@ final class PluginHost {
     loop.group.stands(at: nil, in: worker, of: number, except: loop)
   }
 
+  /// - Parameter request: nil where the callback, or the worker, has ended.
   func learnStands(at request: UInt64?, in worker: UInt64) {
     stands.removeAll { $0.worker == worker }
     // It may have gone meanwhile.

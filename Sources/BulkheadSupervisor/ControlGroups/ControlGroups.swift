@@ -191,19 +191,19 @@ final class ControlGroups {
       }
     }
     // In a group of its own a process is nice to nobody else.
-    if niceness > 0, let hierarchy = hierarchies[.cpu], let own = directory(there: hierarchy, of: group) {
+    if niceness > 0, let hierarchy = hierarchies[.cpu], let own = existingDirectory(in: hierarchy, of: group) {
       group.giveWay(niceness, in: own, isUnified: hierarchy.isUnified)
     }
     group.open()
     return group
   }
 
-  private func directory(there hierarchy: Hierarchy, of group: WorkerControlGroup) -> String? {
+  private func existingDirectory(in hierarchy: Hierarchy, of group: WorkerControlGroup) -> String? {
     group.directories.first { FileSystem.directory(of: $0.path) == hierarchy.directory }?.path
   }
 
   private func directory(in hierarchy: Hierarchy, of group: WorkerControlGroup) throws(SystemError) -> String {
-    if let there = directory(there: hierarchy, of: group) { return there }
+    if let there = existingDirectory(in: hierarchy, of: group) { return there }
     // A number that another incarnation of this process left behind is passed over.
     for _ in 0..<Self.maximumLeftBehind {
       let path = "\(hierarchy.directory)/\(Self.prefix)\(getpid())-\(next)"
