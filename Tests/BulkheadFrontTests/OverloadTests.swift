@@ -175,11 +175,11 @@ import Testing
     defer { front.stop() }
     let worker = try front.addWorker { callback, _ in callback.text.hasPrefix("pass") ? .goOn() : .pause }
     var clients: [TestClient] = []
+    // The last one goes beyond the bound, by what is its own alone: before that has come nobody wants room.
     for number in 1...5 {
       let client = try front.connect()
       client.send([UInt8](repeating: 0x61, count: 15 << 20))
       clients.append(client)
-      guard number < 5 else { break }
       waitUntil { worker.seen(.downstreamData).reduce(0) { $0 + $1.payload.count } == number * (15 << 20) }
     }
     let next = try front.connect()
