@@ -108,7 +108,16 @@ public enum CompilerProcess {
           + (unknown.count > 8 ? " and \(unknown.count - 8) more" : "")
           + ", which no version of Proxy-Wasm or WASI that is known here has: was it built for another host?")
     }
-    let module = ReportFrame.CompiledModule(abi: abi.rawValue, exports: exports, imports: imports)
+    guard let memory = code.exports.first(where: { $0.name == "memory" })?.memory else {
+      throw .module("the module exports no memory named 'memory', in which it would be given what it asks for")
+    }
+    guard !memory.isShared else {
+      throw .module(
+        "the module's memory is shared between threads, which no worker has: build it without threads (-pthread, atomics)"
+      )
+    }
+    let module = ReportFrame.CompiledModule(
+      abi: abi.rawValue, exports: exports, imports: imports, minimumMemory: memory.minimumBytes)
     guard ReportFrame.compiled(module).encoded().count <= Limits.maximumCompilerFrame else {
       throw .module("the module has too many exports and imports to be listed")
     }

@@ -74,6 +74,9 @@ public struct PluginManifest: Hashable, Sendable {
   /// The annotation `bulkhead/vm-id`: plugins of one share data and queues; empty where none is given, then they are the
   /// plugin's own alone.
   public var vmID = ""
+  /// The annotation `bulkhead/allow-on-headers-stop-iteration`, Envoy's `allow_on_headers_stop_iteration`: 1 from a callback
+  /// about headers holds them back alone, and the callbacks of the body come.
+  public var headersStopIteration = false
 
   public init(
     name: String, location: SourceLocation, modulePath: String, sha256: String? = nil,

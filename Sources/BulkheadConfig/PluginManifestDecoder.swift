@@ -57,6 +57,10 @@ struct PluginManifestDecoder {
     var manifest = PluginManifest(name: text, location: name.location, modulePath: modulePath ?? "")
     if let policy { manifest.policy = policy.nonEmptyString() ?? manifest.policy }
     if let id = annotations?["bulkhead/vm-id"] { manifest.vmID = vmID(id) ?? "" }
+    if let stops = annotations?[Self.stopIterationKey] {
+      // To Kubernetes an annotation is a string.
+      manifest.headersStopIteration = stops.choice([("true", true), ("false", false)]) ?? false
+    }
     if let spec { decode(spec, into: &manifest) }
     return Result(
       manifest: manifest, policy: policy, overrides: annotations?[Self.overridesKey].flatMap(overrides),
@@ -100,7 +104,8 @@ struct PluginManifestDecoder {
   }
 
   private static let overridesKey = "bulkhead/policy-overrides"
-  static let known = ["bulkhead/policy", overridesKey, "bulkhead/vm-id"]
+  private static let stopIterationKey = "bulkhead/allow-on-headers-stop-iteration"
+  static let known = ["bulkhead/policy", overridesKey, "bulkhead/vm-id", stopIterationKey]
 
   /// The annotations; ours that there are not are reported.
   private func annotations(_ metadata: Section) -> Section? {

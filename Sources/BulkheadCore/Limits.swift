@@ -34,6 +34,8 @@ public enum Limits {
   public static let maximumUpstreamName = 256
   /// One value of shared data and one message of a queue: bytes.
   public static let maximumSharedValue = 1 << 20
+  /// What a plugin may say in one callback, in bytes: edits, bodies and an answer.
+  public static let maximumReplyBytes = 64 << 20
   /// The bytes that the edits of bodies in one reply may make the front move about.
   public static let maximumMovedBytes = 64 << 20
   /// The body of the answer of a plugin that fails closed: bytes.

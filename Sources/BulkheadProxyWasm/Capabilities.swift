@@ -3,7 +3,7 @@ import ProxyWasmABI
 /// What a plugin may use: an allow-list of hostcalls, WASI calls and callbacks, as Envoy's
 /// `capability_restriction_config`. Without a list it is one comparison a call.
 ///
-/// Never restricted: how a module starts, its allocator, `proxy_on_context_create`, and the notice that its memory grew.
+/// Never restricted: how a module starts, its allocator, `proxy_on_context_create`, and the support functions of Emscripten.
 struct Capabilities {
   /// By `HostImport.number`; empty where nothing is denied.
   private var deniedImports: [Bool] = []
@@ -34,7 +34,10 @@ struct Capabilities {
 }
 
 extension HostImport {
-  fileprivate var isRestrictable: Bool { self != .hostcall(.notifyMemoryGrowth) }
+  fileprivate var isRestrictable: Bool {
+    if case .emscripten = self { return false }
+    return self != .hostcall(.notifyMemoryGrowth)
+  }
 }
 
 extension GuestExport {
@@ -67,9 +70,13 @@ extension PluginHost {
         "the plugin called \(function.name), which its capabilities do not allow: it is refused, and every further call"
       )
     }
+    // Who wanted to answer a stream is about to pause it for good.
+    if function == .hostcall(.sendLocalResponse), let active, !active.isEnded, !active.isConnection {
+      answerInstead(active, "the plugin may not answer it: its capabilities do not allow proxy_send_local_response")
+    }
     switch function {
     case .hostcall: arguments.setResult(Status.internalFailure.rawValue)
-    case .wasi(.procExit), .withoutResult: break
+    case .wasi(.procExit), .withoutResult, .emscripten: break
     case .wasi: arguments.setResult(WASIError.notCapable.rawValue)
     }
     return .returned

@@ -15,7 +15,7 @@ final class Flow {
   private(set) var isRunning = false
   /// A callback of it paused, and nothing has resumed it since.
   private(set) var isPaused = false
-  /// The pause came from its head (headers, a new connection): what follows waits in the front.
+  /// The head (headers, a new connection) waits, and what follows it in the front.
   private(set) var isPausedAtHead = false
   /// The plugin holds its bytes: a callback about them runs, or paused.
   private(set) var hasBody = false
@@ -44,13 +44,17 @@ final class Flow {
   ///
   /// - Returns: false where there is no memory for what it holds back.
   @inline(__always)
-  func leave(pausing: Bool, isHead: Bool) -> Bool {
+  func leave(_ action: Action, isHead: Bool) -> Bool {
     isRunning = false
-    isPaused = pausing
-    isPausedAtHead = pausing && isHead
+    isPaused = action != .proceed
+    // A body whose callbacks come ahead of a head that stopped holds that back too.
+    isPausedAtHead = isPaused && (isHead || isPausedAtHead)
     guard hasBody else { return true }
-    if pausing { return body.keep() }
-    letGo()
+    switch action {
+    case .proceed: letGo()
+    case .pause, .stopIteration: return body.keep()
+    case .watermark, .noBuffer: body.forget()
+    }
     return true
   }
 

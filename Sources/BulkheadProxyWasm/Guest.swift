@@ -103,6 +103,9 @@ public struct HostcallArguments {
 
   @inline(__always)
   func setResult(_ value: UInt32) { values.storeBytes(of: value, as: UInt32.self) }
+
+  /// A result of the type f64.
+  func setResult(_ value: Double) { values.storeBytes(of: value.bitPattern, as: UInt64.self) }
 }
 
 /// How a hostcall ended.

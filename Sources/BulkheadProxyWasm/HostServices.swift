@@ -56,6 +56,8 @@ public struct PluginConfiguration: Sendable {
   public var vmConfiguration: [UInt8]
   /// What the module was built for.
   public var abi = ABIVersion.version021
+  /// 1 from a callback about headers is `StopIteration` (`ABIVersion.headersStopIteration`, or the manifest says so).
+  public var headersStopIteration = false
   /// The most of a body, in bytes, that a callback may hold back.
   public var bufferBytes = Limits.defaultBufferBytes
   /// The most that the names and values of one header map may have after an edit, in bytes.
@@ -72,8 +74,10 @@ public struct PluginConfiguration: Sendable {
   public var callsInFlight = Limits.defaultCallsInFlight
   /// Lines below it are taken and not passed on.
   public var logLevel: LogLevel
-  /// The largest reply record, in bytes.
+  /// The largest record of a ring, in bytes: what one question to the front and one call out may have.
   public var maximumRecord: Int
+  /// What one callback may say in all, in bytes: it goes in as many records as it takes.
+  public var maximumReply = Limits.maximumReplyBytes
   /// Streams that the plugin may have contexts for at once.
   public var maximumStreams = 65_536
   /// Streams that it may hold on to after their end (`proxy_on_done` that returned false) at once; the one held longest

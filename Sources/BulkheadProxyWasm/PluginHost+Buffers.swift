@@ -58,25 +58,34 @@ extension PluginHost {
     let replaced = min(Int(length), count &- from)
     if replaced == 0, value.isEmpty { return .ok }
     let builder = builder(for: active, flow)
-    guard builder.hasRoom(edit: 8, value.count) else { return refuseOversize() }
-    guard count &- replaced &+ value.count <= configuration.bufferBytes &+ configuration.maximumRecord else {
-      warn(
-        "proxy_set_buffer_bytes was refused: a body that is held back may have \(configuration.bufferBytes) bytes, and "
-          + "grow in its callback by \(configuration.maximumRecord)")
-      return .internalFailure
+    guard builder.hasRoom(edit: 8, value.count) else { return refuseBody(active, number, replyIsFull) }
+    guard count &- replaced &+ value.count <= configuration.bufferBytes &+ configuration.maximumReply else {
+      return refuseBody(
+        active, number,
+        "a body that is held back may have \(configuration.bufferBytes) bytes, and grow in its callback by "
+          + "\(configuration.maximumReply)")
     }
     guard builder.mayMove(ReplyOperation.movedBytes(of: count, start: from, length: replaced, value: value.count))
     else {
-      warn(
-        "proxy_set_buffer_bytes was refused: the edits of bodies in one callback may move at most "
-          + "\(Limits.maximumMovedBytes) bytes about")
-      return .internalFailure
+      return refuseBody(
+        active, number,
+        "the edits of bodies in one callback may move at most \(Limits.maximumMovedBytes) bytes about")
     }
     guard flow.body.splice(start: from, length: replaced, value) else {
-      warn("proxy_set_buffer_bytes was refused: the worker has no memory left for a body of \(count) bytes")
-      return .internalFailure
+      return refuseBody(active, number, "the worker has no memory left for a body of \(count) bytes")
     }
     builder.splice(number, start: UInt32(clamping: from), length: UInt32(clamping: replaced), value)
+    return .ok
+  }
+
+  /// An edit of a body for which there is no room costs its message: what was to be replaced does not go on. A connection's
+  /// bytes stay what they are.
+  private func refuseBody(_ active: StreamContext, _ buffer: EditedBuffer, _ why: String) -> Status {
+    guard !active.isConnection else {
+      warn("proxy_set_buffer_bytes was refused: \(why)")
+      return .internalFailure
+    }
+    answerInstead(active, status: buffer == .requestBody ? 413 : 500, "proxy_set_buffer_bytes: \(why)")
     return .ok
   }
 

@@ -21,10 +21,14 @@ extension PluginHost {
       isHead = true
       // A request that still waits at its head got its answer from elsewhere: it goes nowhere any more.
       if context.forward.isPausedAtHead { context.forward.resume() }
+      // If that is an answer of its own, another one may take its place.
+      context.isAnswered = false
       flow.enter()
       returned = try call(.responseHeaders, context.id, UInt32(clamping: flow.headers.count), ends ? 1 : 0)
     case .requestBody: returned = try runBytes(.requestBody, context, flow, record.payload, ends)
-    case .responseBody: returned = try runBytes(.responseBody, context, flow, record.payload, ends)
+    case .responseBody:
+      context.isAnswered = false
+      returned = try runBytes(.responseBody, context, flow, record.payload, ends)
     case .downstreamData: returned = try runBytes(.downstreamData, context, flow, record.payload, ends)
     case .upstreamData: returned = try runBytes(.upstreamData, context, flow, record.payload, ends)
     case .requestTrailers: returned = try runTrailers(.requestTrailers, context, flow, record.payload)
@@ -35,14 +39,27 @@ extension PluginHost {
       returned = try call(.newConnection, context.id)
     default: throw .protocolViolation("a record of kind \(kind.name) is no stream's")
     }
-    // A stream that was told to go on inside the callback does, whatever the callback returns; one that was answered or
-    // closed waits for nothing.
-    let pauses =
-      Action(returned: returned) == .pause && !isResumed && main.flags.isDisjoint(with: [.localResponse, .closeStream])
-    if pauses { main.set(.pause) }
+    let action = waitsForNothing(context) ? .proceed : action(of: kind, returned, isWhole: ends)
+    if action != .proceed { main.set(action.flags) }
     services.reply(main.finish(), loop: context.loop)
-    guard flow.leave(pausing: pauses, isHead: isHead) else { throw .outOfMemory }
-    if kind == .requestHeaders, !pauses, !configuration.keepsStreams { context.dropHeaders() }
+    guard flow.leave(action, isHead: isHead) else { throw .outOfMemory }
+    if kind == .requestHeaders, action == .proceed, !configuration.keepsStreams { context.dropHeaders() }
+  }
+
+  /// A stream that was told to go on inside the callback does, whatever the callback returns; one that was answered or
+  /// closed, now or before, has nothing to be resumed from.
+  private func waitsForNothing(_ context: StreamContext) -> Bool {
+    isResumed || context.isAnswered || !main.flags.isDisjoint(with: [.localResponse, .closeStream])
+  }
+
+  private func action(of kind: CallbackKind, _ returned: UInt32, isWhole: Bool) -> Action {
+    switch kind {
+    case .requestHeaders, .responseHeaders:
+      // Where no body follows there is no callback that could let the headers go.
+      Action(headers: returned, stopsIteration: configuration.headersStopIteration && !isWhole)
+    case .requestBody, .responseBody: Action(body: returned)
+    default: Action(other: returned)
+    }
   }
 
   /// What the plugin holds of either way stays as it is: the side that closed may have sent it before.
@@ -77,5 +94,17 @@ extension PluginHost {
       throw .protocolViolation("the front closed a connection for no known peer")
     }
     return peer
+  }
+}
+
+extension Action {
+  fileprivate var flags: ReplyRecord.Flags {
+    switch self {
+    case .proceed: []
+    case .pause: .pause
+    case .stopIteration: [.pause, .stopIteration]
+    case .watermark: [.pause, .watermark]
+    case .noBuffer: [.pause, .noBuffer]
+    }
   }
 }

@@ -65,8 +65,9 @@ extension PluginHost {
     write(&key, token, owner?.stream ?? CallbackRecord.noStream)
     let loop = owner?.loop ?? runningLoop
     let builder = owner.map { self.builder(for: $0) } ?? rootBuilder(loop: loop)
-    guard builder.add(code, key: key.bytes, value: value) else {
-      _ = refuseOversize()
+    guard key.count &+ value.count &+ 32 <= configuration.maximumRecord, builder.add(code, key: key.bytes, value: value)
+    else {
+      warn("a call out was refused: it may have at most \(configuration.maximumRecord) bytes")
       return nil
     }
     callouts.add(token, CalloutTable.Call(kind: kind, owner: owner, loop: loop))
@@ -80,6 +81,7 @@ extension PluginHost {
   ) -> Bool {
     var key = WireWriter(capacity: 64)
     key.grpcStepKey(token: token, isLast: isLast)
+    guard key.count &+ message.count &+ 32 <= configuration.maximumRecord else { return false }
     let builder = call.owner.map { self.builder(for: $0) } ?? rootBuilder(loop: call.loop)
     return builder.add(code, key: key.bytes, value: message)
   }

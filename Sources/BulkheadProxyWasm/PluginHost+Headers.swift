@@ -94,6 +94,8 @@ extension PluginHost {
     return scratch.bytes
   }
 
+  /// What may not go on the wire is mended, left out, or costs its message (`HeaderRules.Verdict`): the plugin is answered OK
+  /// whatever a client put into the value.
   func editMap(
     _ wanted: ReplyOperation.Code, _ memory: GuestMemory, _ type: UInt32, _ keyAt: UInt32, _ keySize: UInt32,
     _ valueAt: UInt32, _ valueSize: UInt32
@@ -103,30 +105,57 @@ extension PluginHost {
       return .invalidMemoryAccess
     }
     let key = HeaderRules.ownName(asked, in: type)
-    guard let target = editable(type), HeaderRules.allows(key, value, in: target.rules) else { return .badArgument }
+    guard let target = editable(type) else { return .badArgument }
+    let verdict = HeaderRules.judge(key, value, in: target.rules)
+    guard verdict == .allowed else { return mend(wanted, target, key, verdict) }
+    return edit(wanted, target, key, value)
+  }
+
+  @inline(never)
+  private func mend(
+    _ wanted: ReplyOperation.Code, _ target: Editable, _ key: UnsafeRawBufferPointer, _ verdict: HeaderRules.Verdict
+  ) -> Status {
+    warnOfEdit("an edit of a header map", verdict, key)
+    switch verdict {
+    case .allowed, .leftOut: return .ok
+    case .mended(let mended): return mended.withUnsafeBytes { edit(wanted, target, key, $0) }
+    case .unsendable:
+      answerInstead(target.context, "the plugin made a message of it that cannot be sent")
+      return .ok
+    }
+  }
+
+  @inline(__always)
+  private func edit(
+    _ wanted: ReplyOperation.Code, _ target: Editable, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer
+  ) -> Status {
     // There is one request line and one status: adding to a pseudo-header replaces it.
     let operation: ReplyOperation.Code = HeaderRules.isPseudo(key) ? .replace : wanted
     let builder = builder(for: target.context, target.flow)
-    guard builder.hasRoom(edit: key.count, value.count) else { return refuseOversize() }
+    guard builder.hasRoom(edit: key.count, value.count) else { return refuseEdit(target, replyIsFull) }
     let bound = configuration.maximumMapBytes
     let isDone =
       operation == .add
       ? target.map.add(key, value, maximumBytes: bound) : target.map.replace(key, value, maximumBytes: bound)
-    guard isDone else { return refuseLargeMap() }
+    guard isDone else { return refuseEdit(target, mapIsFull) }
     scratch.reset()
     _ = scratch.appendLowercased(key)
     builder.edit(operation, target.number, key: scratch.bytes, value: value)
     return .ok
   }
 
+  /// Without its pseudo-headers a message has no first line: they stay.
   func removeFromMap(_ memory: GuestMemory, _ type: UInt32, _ keyAt: UInt32, _ keySize: UInt32) -> Status {
     guard let type = MapType(rawValue: type) else { return .badArgument }
     guard let key = memory.bytes(keyAt, keySize) else { return .invalidMemoryAccess }
-    // Without its pseudo-headers a message has no first line.
-    guard let target = editable(type), !HeaderRules.isPseudo(key) else { return .badArgument }
+    guard let target = editable(type) else { return .badArgument }
+    guard !HeaderRules.isPseudo(key) else {
+      warn("an edit of a header map: a pseudo-header cannot be removed: it stays")
+      return .ok
+    }
     guard target.map.first(named: key) != nil else { return .ok }
     let builder = builder(for: target.context, target.flow)
-    guard builder.hasRoom(edit: key.count, 0) else { return refuseOversize() }
+    guard builder.hasRoom(edit: key.count, 0) else { return refuseEdit(target, replyIsFull) }
     target.map.remove(key)
     scratch.reset()
     _ = scratch.appendLowercased(key)
@@ -141,17 +170,27 @@ extension PluginHost {
     guard let target = editable(type), let pairs = Self.pairs(bytes) else { return .badArgument }
     var pseudo: [(name: [UInt8], value: [UInt8])] = []
     var plain: [(name: [UInt8], value: [UInt8])] = []
-    var isAllowed = true
+    var isSendable = true
     pairs.visit { given, value in
       let name = HeaderRules.ownName(given, in: type)
-      isAllowed = isAllowed && HeaderRules.allows(name, value, in: target.rules)
-      let pair = (name: name.map(\.lowercasedASCII), value: [UInt8](value))
+      var pair = (name: name.map(\.lowercasedASCII), value: [UInt8](value))
+      let verdict = HeaderRules.judge(name, value, in: target.rules)
+      if verdict != .allowed { warnOfEdit("an edit of a header map", verdict, name) }
+      switch verdict {
+      case .allowed: break
+      case .mended(let mended): pair.value = mended
+      case .leftOut: return
+      case .unsendable: isSendable = false
+      }
       guard HeaderRules.isPseudo(name) else { return plain.append(pair) }
       // The last of several stands, as if each replaced the one before.
       pseudo.removeAll { $0.name == pair.name }
       pseudo.append(pair)
     }
-    guard isAllowed else { return .badArgument }
+    guard isSendable else {
+      answerInstead(target.context, "the plugin made a message of it that cannot be sent")
+      return .ok
+    }
     var walk = target.map.start
     while let entry = target.map.next(&walk) {
       let name = target.map.name(entry)
@@ -166,10 +205,10 @@ extension PluginHost {
       target.map.mayGrow(
         by: fieldBytes &- target.map.fieldBytes, entries: all.count &- target.map.count,
         maximumBytes: configuration.maximumMapBytes)
-    else { return refuseLargeMap() }
+    else { return refuseEdit(target, mapIsFull) }
     let block = Self.serialized(all)
     let builder = builder(for: target.context, target.flow)
-    guard builder.hasRoom(edit: 0, block.count) else { return refuseOversize() }
+    guard builder.hasRoom(edit: 0, block.count) else { return refuseEdit(target, replyIsFull) }
     block.withUnsafeBytes { block in
       target.map.load(block, count: all.count)
       builder.edit(.set, target.number, key: UnsafeRawBufferPointer(start: nil, count: 0), value: block)
@@ -196,17 +235,24 @@ extension PluginHost {
 
   /// The answer to what would make a reply larger than its bound.
   func refuseOversize() -> Status {
-    warn(
-      "a hostcall was refused: the answer to one callback is at most \(configuration.maximumRecord) bytes with "
-        + "\(ReplyRecord.maximumOperations) edits")
+    warn("a hostcall was refused: \(replyIsFull)")
     return .internalFailure
   }
 
-  /// The answer to what would make a header map larger than its bound.
-  private func refuseLargeMap() -> Status {
-    warn(
-      "a hostcall was refused: a header map may have at most \(Limits.maximumEditedPairs) entries, with names and "
-        + "values of \(configuration.maximumMapBytes) bytes (by limits.headerBytes of the configuration)")
-    return .internalFailure
+  /// The bound of a reply, said.
+  var replyIsFull: String {
+    "what a plugin says in one callback may have \(configuration.maximumReply) bytes with "
+      + "\(ReplyRecord.maximumOperations) edits"
+  }
+
+  private var mapIsFull: String {
+    "a header map may have at most \(Limits.maximumEditedPairs) entries, with names and values of "
+      + "\(configuration.maximumMapBytes) bytes (by limits.headerBytes of the configuration)"
+  }
+
+  /// An edit for which there is no room costs its message, not its plugin: how much there is in it is often a client's word.
+  private func refuseEdit(_ target: Editable, _ why: String) -> Status {
+    answerInstead(target.context, status: target.number == .requestHeaders ? 431 : 500, why)
+    return .ok
   }
 }

@@ -25,6 +25,8 @@ extension PluginHost {
         return .exit(Int32(bitPattern: arguments[0]))
       case .wasi(let call):
         arguments.setResult(serve(call, arguments, guest.memory).rawValue)
+      case .emscripten(let call):
+        return serve(call, arguments)
       case nil:
         arguments.setResult(Status.unimplemented.rawValue)
       }

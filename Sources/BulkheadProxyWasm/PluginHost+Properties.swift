@@ -135,7 +135,8 @@ extension PluginHost {
     guard map.isAvailable else { return nil }
     if path.equals("path") { return Value(map.firstValue(":path")) }
     if path.equals("url_path") { return Value(map.firstValue(":path").map { Self.cut($0).path }) }
-    if path.equals("query") { return Value(map.firstValue(":path").flatMap { Self.cut($0).query }) }
+    // A request without one has an empty one.
+    if path.equals("query") { return Value(map.firstValue(":path").map { Self.cut($0).query ?? Self.nothing }) }
     if path.equals("host") { return Value(map.firstValue(":authority")) }
     if path.equals("scheme") { return Value(map.firstValue(":scheme")) }
     if path.equals("method") { return Value(map.firstValue(":method")) }
@@ -167,11 +168,10 @@ extension PluginHost {
     return Value(joined(map, name))
   }
 
-  /// Sizes, as far as the message announces them.
+  /// Sizes, as far as the message announces them: of what it does not, nothing has come yet.
   private func announced(_ map: HeaderMap, _ path: UnsafeRawBufferPointer) -> Value? {
-    guard path.equals("size") || path.equals("total_size"),
-      let size = map.firstValue("content-length").flatMap(Self.number)
-    else { return nil }
+    guard path.equals("size") || path.equals("total_size"), map.isAvailable else { return nil }
+    let size = map.firstValue("content-length").flatMap(Self.number) ?? 0
     let headers = path.equals("size") ? 0 : Int64(map.serializedBytes)
     return .owned(PropertyValue.bytes(size.addingReportingOverflow(headers).partialValue))
   }

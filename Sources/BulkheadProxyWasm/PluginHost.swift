@@ -83,6 +83,8 @@ public final class PluginHost {
   var isAllocating = false
   /// The period of `proxy_on_tick`; 0 where it is off.
   public internal(set) var tickPeriodMilliseconds: UInt32 = 0
+  /// What `setTempRet0` set.
+  var temporaryResult: UInt32 = 0
   /// What the plugin called and may not, by `HostImport.number`.
   var refusedImports: Set<UInt32> = []
   /// The upstreams that it tried to reach and may not, as far as they were said.
@@ -107,7 +109,7 @@ public final class PluginHost {
     self.guest = guest
     self.services = services
     self.configuration = configuration
-    main = ReplyBuilder(maximumRecord: configuration.maximumRecord)
+    main = ReplyBuilder(maximumBytes: configuration.maximumReply)
     main.metrics = metrics
     rootProperties = StreamContext(blocks)
     configurations = ConfigurationBuffers(configuration)
@@ -362,7 +364,7 @@ public final class PluginHost {
   private func pendingBuilder(for context: StreamContext) -> ReplyBuilder {
     boundPending()
     if let pending = context.pending { return handOut(pending) }
-    let builder = spareBuilders.popLast() ?? ReplyBuilder(maximumRecord: configuration.maximumRecord)
+    let builder = spareBuilders.popLast() ?? ReplyBuilder(maximumBytes: configuration.maximumReply)
     builder.begin(.streamAction, stream: context.stream, sequence: 0)
     context.pending = builder
     touched.append(context)
@@ -374,7 +376,7 @@ public final class PluginHost {
     if main.isOpen, loop == runningLoop { return main }
     boundPending()
     if let index = rootPending.firstIndex(where: { $0.loop == loop }) { return handOut(rootPending[index].builder) }
-    let builder = spareBuilders.popLast() ?? ReplyBuilder(maximumRecord: configuration.maximumRecord)
+    let builder = spareBuilders.popLast() ?? ReplyBuilder(maximumBytes: configuration.maximumReply)
     builder.begin(.streamAction, stream: CallbackRecord.noStream, sequence: 0)
     rootPending.append((loop, builder))
     return handOut(builder)
@@ -382,7 +384,7 @@ public final class PluginHost {
 
   /// Sends what the metrics ledger holds, ahead of the running callback's reply.
   func sendMetrics() {
-    let builder = spareBuilders.popLast() ?? ReplyBuilder(maximumRecord: configuration.maximumRecord)
+    let builder = spareBuilders.popLast() ?? ReplyBuilder(maximumBytes: configuration.maximumReply)
     while !metrics.isEmpty {
       builder.begin(.streamAction, stream: CallbackRecord.noStream, sequence: 0)
       metrics.write(into: builder)

@@ -6,7 +6,7 @@ import BulkheadWire
 final class ReplyBuilder {
   private var writer = WireWriter(capacity: 1024)
   private var local = WireWriter(capacity: 64)
-  private let maximumRecord: Int
+  private let maximumBytes: Int
   private var operations = 0
   private var movedBytes = 0
   private(set) var flags: ReplyRecord.Flags = []
@@ -16,7 +16,8 @@ final class ReplyBuilder {
   /// What rides along with the record where there is room for it.
   var metrics: MetricLedger?
 
-  init(maximumRecord: Int) { self.maximumRecord = maximumRecord }
+  /// - Parameter maximumBytes: of all that it collects. A refusal has room beyond it.
+  init(maximumBytes: Int) { self.maximumBytes = maximumBytes }
 
   func begin(_ kind: ReplyRecord.Kind, stream: UInt32, sequence: UInt64) {
     writer.reset()
@@ -45,7 +46,7 @@ final class ReplyBuilder {
 
   /// Whether so many bytes more fit the record.
   @inline(__always)
-  func hasRoom(_ bytes: Int) -> Bool { writer.count &+ local.count &+ bytes <= maximumRecord }
+  func hasRoom(_ bytes: Int) -> Bool { writer.count &+ local.count &+ bytes <= maximumBytes }
 
   /// Whether an edit fits.
   @inline(__always)

@@ -31,7 +31,7 @@ public struct EngineSettings: Sendable, Equatable {
     #else
       let architecture = "other"
     #endif
-    return "wasmtime-\(Self.engineVersion)-\(architecture)-epoch-stack\(Self.guestStackBytes >> 10)k-mem32-copied-v2"
+    return "wasmtime-\(Self.engineVersion)-\(architecture)-epoch-stack\(Self.guestStackBytes >> 10)k-mem32-copied-v3"
       + WasmFeature.keySuffix(of: features)
   }
 

@@ -62,8 +62,10 @@ public final class Module {
     guard let data = vector.data else { return [] }
     return (0..<vector.size).compactMap { index in
       guard let entry = data[index] else { return nil }
-      let (kind, type) = Self.describe(wasm_exporttype_type(entry))
-      return ModuleExport(name: String(wasm_exporttype_name(entry)), kind: kind, type: type)
+      let extern = wasm_exporttype_type(entry)
+      let (kind, type) = Self.describe(extern)
+      let memory = kind == .memory ? wasm_externtype_as_memorytype_const(extern).map { MemoryType($0) } : nil
+      return ModuleExport(name: String(wasm_exporttype_name(entry)), kind: kind, type: type, memory: memory)
     }
   }
 

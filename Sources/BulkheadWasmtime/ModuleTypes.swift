@@ -128,6 +128,22 @@ public struct ModuleImport: Sendable, Equatable {
   public var type: FunctionType?
 }
 
+/// A linear memory.
+public struct MemoryType: Sendable, Equatable {
+  /// What it has from the beginning, in bytes.
+  public var minimumBytes: UInt64
+  /// Threads share it.
+  public var isShared: Bool
+
+  /// Reads a type object; does not take it over.
+  init(_ type: OpaquePointer) {
+    let (bytes, overflow) = wasmtime_memorytype_minimum(type).multipliedReportingOverflow(
+      by: wasmtime_memorytype_page_size(type))
+    minimumBytes = overflow ? .max : bytes
+    isShared = wasmtime_memorytype_isshared(type)
+  }
+}
+
 /// Something that a module gives to the host.
 public struct ModuleExport: Sendable, Equatable {
   /// What it is called.
@@ -136,4 +152,6 @@ public struct ModuleExport: Sendable, Equatable {
   public var kind: ExternKind
   /// The type, where it is a function.
   public var type: FunctionType?
+  /// The type, where it is a memory.
+  public var memory: MemoryType?
 }

@@ -4,7 +4,8 @@ import BulkheadCore
 ///
 /// Layout, little-endian: u16 kind, u16 flags, u32 stream, u64 sequence, u32 number of operations, the operations (see
 /// `ReplyOperation`), then, with the flag `localResponse`, a `LocalResponse`. A `hostcall` has no operations and no flags:
-/// a `HostcallRequest` follows the head. Nor have `vmEnded`, where a `VMEnd` follows, and `discarded`, where nothing does.
+/// a `HostcallRequest` follows the head. Nor have `vmEnded`, where a `VMEnd` follows, `discarded`, where nothing does, and the
+/// parts of a larger reply.
 public struct ReplyRecord {
   public enum Kind: UInt16, Sendable {
     /// The outcome of the callback whose sequence it carries.
@@ -20,6 +21,11 @@ public struct ReplyRecord {
     case vmEnded = 4
     /// The callback was not run: its stream is not known to any VM (any more), or the front took the record back.
     case discarded = 5
+    /// A part of a reply that is larger than a record: what follows the head are bytes of it (`ReplyParts`). The next
+    /// record of the ring is its next part.
+    case part = 6
+    /// The last one.
+    case lastPart = 7
   }
 
   public struct Flags: OptionSet, Sendable {
@@ -44,9 +50,15 @@ public struct ReplyRecord {
     public static let closeDownstream = Flags(rawValue: 1 << 7)
     /// `proxy_close_stream(upstream)`: close the connection to the upstream.
     public static let closeUpstream = Flags(rawValue: 1 << 8)
+    /// With `pause`, of headers: they wait and the callbacks of the body come (`Action.stopIteration`).
+    public static let stopIteration = Flags(rawValue: 1 << 9)
+    /// With `pause`, of a body: what was shown waits, and is not shown again (`Action.watermark`).
+    public static let watermark = Flags(rawValue: 1 << 10)
+    /// With `pause`, of a body: what was shown is dropped (`Action.noBuffer`).
+    public static let noBuffer = Flags(rawValue: 1 << 11)
     static let all: Flags = [
       .pause, .localResponse, .continueRequest, .continueResponse, .closeStream, .continueDownstream,
-      .continueUpstream, .closeDownstream, .closeUpstream,
+      .continueUpstream, .closeDownstream, .closeUpstream, .stopIteration, .watermark, .noBuffer,
     ]
   }
 
@@ -81,7 +93,7 @@ public struct ReplyRecord {
       guard flags.isEmpty, operations == 0, stream == CallbackRecord.noStream else {
         throw WireError(.malformed, "reply.hostcall")
       }
-    case .vmEnded, .discarded:
+    case .vmEnded, .discarded, .part, .lastPart:
       guard flags.isEmpty, operations == 0 else { throw WireError(.malformed, "reply.operations") }
       if kind == .discarded { try reader.end("reply.discarded") }
     }

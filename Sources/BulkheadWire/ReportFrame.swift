@@ -66,8 +66,11 @@ public enum ReportFrame: Equatable, Sendable {
     public var exports: [String]
     /// `module.name` of each import.
     public var imports: [String]
+    /// The linear memory that it has from the beginning, in bytes.
+    public var minimumMemory: UInt64
 
-    public init(abi: String, exports: [String], imports: [String]) {
+    public init(abi: String, exports: [String], imports: [String], minimumMemory: UInt64 = 0) {
+      self.minimumMemory = minimumMemory
       self.abi = abi
       self.exports = exports
       self.imports = imports
@@ -121,6 +124,7 @@ public enum ReportFrame: Equatable, Sendable {
       for names in [module.exports, module.imports] {
         writer.array(Array(names.prefix(Self.maximumNames))) { $0.cut($1, to: 512) }
       }
+      writer.u64(module.minimumMemory)
     case .refused(let detail):
       writer.u8(Kind.refused.rawValue)
       writer.cut(detail, to: Self.maximumText)
@@ -187,7 +191,8 @@ public enum ReportFrame: Equatable, Sendable {
           },
           imports: try reader.array("compiled.imports", atMost: Self.maximumNames) { reader throws(WireError) in
             try reader.string("compiled.import")
-          }))
+          },
+          minimumMemory: try reader.u64("compiled.minimumMemory")))
     case .refused:
       self = .refused(detail: try reader.string("refused.detail"))
     case .vmEnded:

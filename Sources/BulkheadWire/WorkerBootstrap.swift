@@ -58,6 +58,8 @@ public struct WorkerBootstrap: Equatable, Sendable {
   public var loadingProgram: [UInt8] = []
   /// The plugin may ask for something of a stream after it has let the request's headers pass; see `KeptBytes`.
   public var keepsStreams = true
+  /// 1 from a callback about headers is `StopIteration`, whatever the module's ABI has.
+  public var headersStopIteration = false
   /// The features of WebAssembly that the module was compiled with beside the usual ones.
   public var features: [WasmFeature] = []
   /// There are upstreams that `upstreams` leaves out, since the policy does not allow them.
@@ -135,6 +137,7 @@ public struct WorkerBootstrap: Equatable, Sendable {
     writer.u32(spareMilliseconds)
     writer.blob(loadingProgram)
     writer.bool(keepsStreams)
+    writer.bool(headersStopIteration)
     writer.u16(WasmFeature.mask(of: features))
     writer.bool(restrictsUpstreams)
     writer.bool(mayCallForeign)
@@ -210,6 +213,7 @@ public struct WorkerBootstrap: Equatable, Sendable {
     loadingProgram = try reader.bytes("worker.loadingProgram", atMost: 8 * 4_096)
     guard loadingProgram.count % 8 == 0 else { throw WireError(.malformed, "worker.loadingProgram") }
     keepsStreams = try reader.bool("worker.keepsStreams")
+    headersStopIteration = try reader.bool("worker.headersStopIteration")
     guard let features = WasmFeature.list(mask: try reader.u16("worker.features")) else {
       throw WireError(.unknownValue, "worker.features")
     }

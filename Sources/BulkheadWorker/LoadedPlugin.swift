@@ -24,7 +24,8 @@ final class LoadedPlugin {
     engine = loaded.engine
     memoryLimit = bootstrap.memoryLimit
     port = WorkerPort(
-      reporter: reporter, channel: loaded.channel, maximumSpinMicroseconds: bootstrap.maximumSpinMicroseconds)
+      reporter: reporter, channel: loaded.channel, maximumRecord: bootstrap.ring.maximumRecord,
+      maximumSpinMicroseconds: bootstrap.maximumSpinMicroseconds)
     configuration = try Self.configuration(bootstrap)
     do throws(InstantiationError) {
       linked = try LinkedModule(loaded.module, engine: engine, functions: HostBridge.functions)
@@ -62,6 +63,7 @@ final class LoadedPlugin {
       throw WorkerStop(reason: .configure, detail: "the bootstrap names an ABI that is none: \(bootstrap.abi)")
     }
     configuration.abi = abi
+    configuration.headersStopIteration = abi.headersStopIteration || bootstrap.headersStopIteration
     configuration.bufferBytes = Int(bootstrap.bufferBytes)
     configuration.maximumMapBytes = Int(bootstrap.maximumMapBytes)
     configuration.capabilities = bootstrap.capabilities

@@ -66,6 +66,7 @@ extension ValueKind {
     switch value {
     case .i32: self = .i32
     case .i64: self = .i64
+    case .f64: self = .f64
     }
   }
 }

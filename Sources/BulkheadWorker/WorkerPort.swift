@@ -12,19 +12,31 @@ final class WorkerPort {
   var broken: String? { brokenRing ?? questions.broken }
   private var brokenRing: String?
   private let questions: FrontQuestions
+  private let maximumRecord: Int
   private var writer = WireWriter(capacity: 256)
   private var hasReportedTicks = false
 
   /// How long the front may leave a reply ring full before it counts as gone.
   private static let fullRingPatience: UInt64 = 10_000_000_000
 
-  init(reporter: Reporter, channel: WorkerChannel, maximumSpinMicroseconds: UInt32 = 0) {
+  /// - Parameter maximumRecord: the largest record of a reply ring, in bytes.
+  init(reporter: Reporter, channel: WorkerChannel, maximumRecord: Int, maximumSpinMicroseconds: UInt32 = 0) {
     self.reporter = reporter
+    self.maximumRecord = maximumRecord
     self.channel = channel
     questions = FrontQuestions(channel: channel, maximumSpinMicroseconds: maximumSpinMicroseconds)
   }
 
-  func reply(_ record: UnsafeRawBufferPointer, loop: Int) {
+  /// Sends a reply, in parts where it is larger than a record may be.
+  func reply(_ reply: UnsafeRawBufferPointer, loop: Int) {
+    guard reply.count > maximumRecord else { return send(reply, loop: loop) }
+    ReplyParts.split(reply, maximumRecord: maximumRecord, &writer) { part in
+      send(part, loop: loop)
+      return brokenRing == nil
+    }
+  }
+
+  private func send(_ record: UnsafeRawBufferPointer, loop: Int) {
     do throws(RingError) {
       if try channel.reply(record, loop: loop) { return }
       try replyWhenThereIsRoom(record, loop)

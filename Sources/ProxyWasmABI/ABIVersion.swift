@@ -3,12 +3,16 @@ public enum ABIVersion: String, Sendable, CaseIterable {
   case version010 = "proxy_abi_version_0_1_0"
   case version020 = "proxy_abi_version_0_2_0"
   case version021 = "proxy_abi_version_0_2_1"
-  /// Higress: 0.2.1 with imports of its own.
+  /// Higress: 0.2.1 with imports of its own, and `headersStopIteration`.
   case version02100 = "proxy_abi_version_0_2_100"
 
   /// Whether the callbacks for headers are told if the message ends with them.
   @inlinable
   public var headersTellEndOfStream: Bool { self != .version010 }
+
+  /// Whether 1 from a callback about headers is `StopIteration`: the headers wait and the callbacks of the body come.
+  @inlinable
+  public var headersStopIteration: Bool { self == .version02100 }
 
   /// Whether a header that is not there reads as an empty one.
   @inlinable

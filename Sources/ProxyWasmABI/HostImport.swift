@@ -5,10 +5,12 @@ public enum HostImport: Sendable, Equatable {
   /// A hostcall under a type without a result: the text of ABI 0.1.0 has some so, which the hosts and SDKs of its time
   /// give a status all the same. A module may import either.
   case withoutResult(Hostcall)
+  case emscripten(EmscriptenCall)
 
   /// Where the numbers of the WASI functions begin.
   private static let wasiBase: UInt32 = 256
   private static let withoutResultBase: UInt32 = 512
+  private static let emscriptenBase: UInt32 = 768
 
   /// Stands for the function when the guest calls it.
   public var number: UInt32 {
@@ -16,6 +18,7 @@ public enum HostImport: Sendable, Equatable {
     case .hostcall(let call): call.rawValue
     case .wasi(let call): Self.wasiBase + call.rawValue
     case .withoutResult(let call): Self.withoutResultBase + call.rawValue
+    case .emscripten(let call): Self.emscriptenBase + call.rawValue
     }
   }
 
@@ -24,6 +27,7 @@ public enum HostImport: Sendable, Equatable {
     switch self {
     case .hostcall(let call), .withoutResult(let call): call.name
     case .wasi(let call): call.name
+    case .emscripten(let call): call.name
     }
   }
 
@@ -32,6 +36,8 @@ public enum HostImport: Sendable, Equatable {
   public init?(number: UInt32) {
     if let call = Hostcall(rawValue: number) {
       self = .hostcall(call)
+    } else if number >= 768, let call = EmscriptenCall(rawValue: number - 768) {
+      self = .emscripten(call)
     } else if number >= 512, let call = Hostcall(rawValue: number - 512), Hostcall.withoutResult.contains(call) {
       self = .withoutResult(call)
     } else if number >= 256, let call = WASICall(rawValue: number - 256) {
@@ -47,6 +53,7 @@ public enum HostImport: Sendable, Equatable {
     case .hostcall(let call): call.signature
     case .wasi(let call): call.signature
     case .withoutResult(let call): Signature(call.signature.parameters, [])
+    case .emscripten(let call): call.signature
     }
   }
 
@@ -55,6 +62,7 @@ public enum HostImport: Sendable, Equatable {
     var result: [(module: String, name: String, function: HostImport)] = []
     for call in Hostcall.allCases { result.append((Hostcall.module, call.name, .hostcall(call))) }
     for call in Hostcall.withoutResult { result.append((Hostcall.module, call.name, .withoutResult(call))) }
+    for call in EmscriptenCall.allCases { result.append((EmscriptenCall.module, call.name, .emscripten(call))) }
     for module in WASICall.modules {
       for call in WASICall.allCases { result.append((module, call.name, .wasi(call))) }
     }

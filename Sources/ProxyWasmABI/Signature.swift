@@ -2,6 +2,7 @@
 public enum ABIValue: Sendable, Equatable {
   case i32
   case i64
+  case f64
 }
 
 /// A function's parameters and results.
@@ -16,7 +17,7 @@ public struct Signature: Sendable, Equatable {
     self.results = results
   }
 
-  /// From a text such as `iIi:i`: `i` is an i32, `I` an i64, results stand after the colon.
+  /// From a text such as `iIi:i`: `i` is an i32, `I` an i64, `d` an f64, results stand after the colon.
   init(_ text: StaticString) {
     var parameters: [ABIValue] = []
     var results: [ABIValue] = []
@@ -26,6 +27,7 @@ public struct Signature: Sendable, Equatable {
         switch byte {
         case UInt8(ascii: ":"): afterColon = true
         case UInt8(ascii: "I"): if afterColon { results.append(.i64) } else { parameters.append(.i64) }
+        case UInt8(ascii: "d"): if afterColon { results.append(.f64) } else { parameters.append(.f64) }
         default: if afterColon { results.append(.i32) } else { parameters.append(.i32) }
         }
       }

@@ -12,15 +12,49 @@ public enum Status: UInt32, Sendable, CaseIterable {
   case unimplemented = 12
 }
 
-/// What a headers callback returns (`proxy_action_t`).
-///
-/// The C++ SDK returns Envoy's own filter statuses, which go to 4; all but 0 hold the stream.
+/// What a callback about a part of a stream asks for with the number that it returns: `proxy_action_t`, and the filter
+/// statuses of Envoy beyond it, which the SDKs for C++ and of Higress have. Any number is an action, as the reference
+/// host reads it.
 public enum Action: Sendable, Equatable {
   case proceed
+  /// What the callback was about waits until the plugin resumes it. Of a head: no callback of its body comes meanwhile
+  /// (`Pause`, `StopAllIterationAndBuffer`, `StopAllIterationAndWatermark`). Of a piece of a body: the callback about the next
+  /// piece is shown both (`StopIterationAndBuffer`).
   case pause
+  /// Of a head: it waits and can be changed, the callbacks of its body come, and the first of them that goes on lets both go
+  /// (`StopIteration`).
+  case stopIteration
+  /// Of a piece of a body: it waits and is not shown again (`StopIterationAndWatermark`).
+  case watermark
+  /// Of a piece of a body: it is dropped (`StopIterationNoBuffer`).
+  case noBuffer
 
-  /// Any number is an action.
-  public init(returned: UInt32) { self = returned == 0 ? .proceed : .pause }
+  /// What a callback about headers returned.
+  ///
+  /// - Parameter stopsIteration: 1 is `StopIteration`, as the plugin's dialect or its manifest says; else it is a `Pause`.
+  public init(headers returned: UInt32, stopsIteration: Bool) {
+    self =
+      switch returned {
+      // 2 is `ContinueAndEndStream`: a message goes on, and ends where it ends.
+      case 0, 2: .proceed
+      case 1: stopsIteration ? .stopIteration : .pause
+      default: .pause
+      }
+  }
+
+  /// What a callback about a piece of a body returned.
+  public init(body returned: UInt32) {
+    self =
+      switch returned {
+      case 0: .proceed
+      case 1: .pause
+      case 2: .watermark
+      default: .noBuffer
+      }
+  }
+
+  /// What a callback about trailers, or of a connection, returned.
+  public init(other returned: UInt32) { self = returned == 0 ? .proceed : .pause }
 }
 
 /// The header maps (`proxy_map_type_t`).

@@ -68,7 +68,11 @@ import Testing
         if let index = outstanding {
           walk.outstanding = .nothing
           walk.seen(index, bound: 1 << 20)
-          if random(2) == 0 { walk.pause(index) } else { walk.release(index) }
+          if random(2) == 0 {
+            walk.pause(index, random(2) == 0 ? .watermark : .buffer, keepsOriginal: random(2) == 0, bound: 1 << 20)
+          } else {
+            walk.release(index)
+          }
           outstanding = nil
         }
       case 7, 8:
@@ -96,6 +100,40 @@ import Testing
     #expect(walk.isDone)
     #expect(text(walk.output) == sent)
     #expect(walk.finalTrailers().count == (hasTrailers ? 1 : 0))
+  }
+
+  @Test func whatWaitsUnbufferedStopsWhatFollowsAtItsBound() {
+    let walk = walk(1)
+    for piece in 0..<4 { walk.put(ByteBuffer(string: "\(piece)\(piece)")) }
+    for piece in 0..<2 {
+      #expect(walk.work(0) == .body)
+      _ = walk.take(0, atMost: 2)
+      walk.seen(0, bound: 4)
+      walk.pause(0, .watermark, bound: 4)
+      #expect(walk.stages[0].isFull == (piece == 1))
+    }
+    #expect(walk.work(0) == nil && walk.pausingPlace == 0, "its plugin alone can move it")
+    walk.release(0)
+    #expect(text(walk.output) == "0011")
+    #expect(walk.work(0) == .body)
+  }
+
+  @Test func whatWasDroppedGoesOnWhereThePluginIsLeftOut() {
+    for (bound, isLost) in [(100, false), (3, true)] {
+      let walk = walk(1)
+      walk.put(ByteBuffer(string: "abc"))
+      _ = walk.take(0, atMost: 3)
+      walk.seen(0, bound: bound)
+      walk.pause(0, .noBuffer, keepsOriginal: true, bound: bound)
+      walk.put(ByteBuffer(string: "def"))
+      _ = walk.take(0, atMost: 3)
+      walk.seen(0, bound: bound)
+      walk.pause(0, .noBuffer, keepsOriginal: true, bound: bound)
+      #expect(walk.stages[0].originalIsLost == isLost)
+      walk.put(ByteBuffer(string: "g"))
+      walk.flow { _ in true }
+      #expect(text(walk.output) == (isLost ? "g" : "abcdefg"))
+    }
   }
 
   @Test(arguments: [

@@ -45,18 +45,19 @@ import Testing
     #expect(throws: PluginFailure.outOfMemory) { try harness.run(way.body, text: "held back") }
   }
 
-  @Test func anEditThatThereIsNoMemoryForIsRefusedAndChangesNothing() throws {
+  @Test func anEditThatThereIsNoMemoryForChangesNothingAndCostsItsMessage() throws {
     let harness = try Harness()
     let memory = Counted(harness.host.blocks)
     try Way.both[0].begin(harness)
     memory.isEmpty = true
     harness.guest.callbacks[.requestBody] = { [unowned harness] _, _, _ in
-      #expect(harness.splice(.requestBody, 1, 1, "new") == .internalFailure)
+      #expect(harness.splice(.requestBody, 1, 1, "new") == .ok)
       #expect(harness.buffer(.requestBody) == "abc")
       return 0
     }
     try harness.run(.requestBody, text: "abc")
-    #expect(try harness.reply().edits.isEmpty)
+    let reply = try harness.reply()
+    #expect(reply.edits.isEmpty && reply.status == 413)
     #expect(harness.services.logs.contains { $0.message.contains("no memory left") })
   }
 }

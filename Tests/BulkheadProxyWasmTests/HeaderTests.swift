@@ -91,10 +91,12 @@ import Testing
     let before = Harness.request.reduce(0) { $0 + $1.0.utf8.count + $1.1.utf8.count }
     let reply = try inRequest(harness) {
       let room = String(repeating: "v", count: 10_000 - before - 1)
-      #expect(harness.edit(.addHeaderMapValue, .requestHeaders, "a", room + "v") == .internalFailure)
-      #expect(harness.edit(.replaceHeaderMapValue, .requestHeaders, "a", room + "v") == .internalFailure)
+      #expect(harness.edit(.addHeaderMapValue, .requestHeaders, "a", room + "v") == .ok)
+      #expect(harness.edit(.replaceHeaderMapValue, .requestHeaders, "a", room + "v") == .ok)
+      #expect(harness.header(.requestHeaders, "a") == nil)
       #expect(harness.edit(.addHeaderMapValue, .requestHeaders, "a", room) == .ok)
-      #expect(harness.edit(.addHeaderMapValue, .requestHeaders, "b", "") == .internalFailure)
+      #expect(harness.edit(.addHeaderMapValue, .requestHeaders, "b", "") == .ok)
+      #expect(harness.header(.requestHeaders, "b") == nil)
       // What it replaces counts no more.
       #expect(harness.edit(.replaceHeaderMapValue, .requestHeaders, "a", room) == .ok)
       #expect(harness.edit(.removeHeaderMapValue, .requestHeaders, "accept") == .ok)
@@ -102,10 +104,11 @@ import Testing
       var writer = WireWriter()
       writer.pairs([("c", room + room)])
       let (at, size) = harness.guest.put(writer.array)
-      #expect(harness.call(.setHeaderMapPairs, 0, at, size) == .internalFailure)
+      #expect(harness.call(.setHeaderMapPairs, 0, at, size) == .ok)
       #expect(harness.header(.requestHeaders, "c") == nil)
     }
     #expect(reply.edits.count == 4)
+    #expect(reply.status == 431, "a message of which a part is missing does not go on")
     #expect(
       harness.services.logs.contains { $0.level == .warn && $0.message.contains("10000 bytes (by limits.header") })
   }
@@ -114,9 +117,10 @@ import Testing
     let harness = try Harness { $0.maximumMapBytes = 10 }
     let reply = try inRequest(harness) {
       #expect(harness.edit(.replaceHeaderMapValue, .requestHeaders, "user-agent", "t") == .ok)
-      #expect(harness.edit(.addHeaderMapValue, .requestHeaders, "a", "b") == .internalFailure)
+      #expect(harness.edit(.addHeaderMapValue, .requestHeaders, "a", "b") == .ok)
     }
     #expect(reply.edits.count == 1)
+    #expect(reply.status == 431)
   }
 
   @Test(arguments: [[], [0]] as [[UInt8]])
@@ -129,36 +133,12 @@ import Testing
     }
   }
 
-  @Test(arguments: [
-    ("", "x"), ("a b", "x"), ("a:", "x"), ("ok", "a\nb"), ("ok", "a\rb"), ("ok", "a\0b"), (":status", "200"),
-    (":method", ""), (":method", "GET /"), (":path", "/a b"), (":path", ""), (":authority", "a b"), (":scheme", "ftp"),
-    (":other", "x"), (":method", "CONNECT"), (":path", "a"), ("ok", "\u{1}"),
-  ])
-  func entriesThatNoRequestCanHaveAreRefused(pair: (String, String)) throws {
-    let harness = try Harness()
-    let reply = try inRequest(harness) {
-      #expect(harness.edit(.addHeaderMapValue, .requestHeaders, pair.0, pair.1) == .badArgument)
-      #expect(harness.edit(.replaceHeaderMapValue, .requestHeaders, pair.0, pair.1) == .badArgument)
-    }
-    #expect(reply.edits.isEmpty)
-  }
-
-  @Test(arguments: [":method", ":path", ":authority"])
-  func aPseudoHeaderCannotBeRemoved(name: String) throws {
-    let harness = try Harness()
-    _ = try inRequest(harness) {
-      #expect(harness.edit(.removeHeaderMapValue, .requestHeaders, name) == .badArgument)
-    }
-  }
-
   @Test func statusIsEditedInTheResponse() throws {
     let harness = try Harness()
     try harness.run(.requestHeaders)
     _ = try harness.replies()
     harness.guest.callbacks[.responseHeaders] = { [unowned harness] _, _, _ in
       #expect(harness.edit(.replaceHeaderMapValue, .responseHeaders, ":status", "404") == .ok)
-      #expect(harness.edit(.replaceHeaderMapValue, .responseHeaders, ":status", "99") == .badArgument)
-      #expect(harness.edit(.replaceHeaderMapValue, .responseHeaders, ":path", "/") == .badArgument)
       #expect(harness.header(.responseHeaders, ":status") == "404")
       #expect(harness.header(.requestHeaders, ":method") == "GET", "the request can still be read")
       #expect(harness.edit(.addHeaderMapValue, .requestHeaders, "a", "b") == .badArgument, "but not changed")
@@ -183,15 +163,16 @@ import Testing
     }
   }
 
-  @Test func anAnswerLargerThanTheBoundIsRefusedAndLogged() throws {
-    let harness = try Harness()
+  @Test func anAnswerLargerThanTheBoundCostsItsMessageAndIsLogged() throws {
+    let harness = try Harness { $0.maximumReply = 16 << 10 }
     let value = String(repeating: "v", count: 6_000)
     let reply = try inRequest(harness) {
       #expect(harness.edit(.addHeaderMapValue, .requestHeaders, "a", value) == .ok)
       #expect(harness.edit(.addHeaderMapValue, .requestHeaders, "b", value) == .ok)
-      #expect(harness.edit(.addHeaderMapValue, .requestHeaders, "c", value) == .internalFailure)
+      #expect(harness.edit(.addHeaderMapValue, .requestHeaders, "c", value) == .ok)
     }
     #expect(reply.edits.count == 2)
+    #expect(reply.status == 431)
     #expect(harness.services.logs.contains { $0.level == .warn && $0.message.contains("16384") })
   }
 
@@ -201,9 +182,8 @@ import Testing
     _ = try inRequest(harness) {
       let (key, keySize) = harness.guest.put("x-many")
       let (at, size) = harness.guest.put(value)
-      var added = 0
-      for _ in 0..<4_000 where harness.call(.addHeaderMapValue, 0, key, keySize, at, size) == .ok { added += 1 }
-      #expect(added == Limits.maximumEditedPairs - Harness.request.count)
+      for _ in 0..<4_000 { #expect(harness.call(.addHeaderMapValue, 0, key, keySize, at, size) == .ok) }
+      #expect((try? harness.pairs(.requestHeaders).count) == Limits.maximumEditedPairs)
       // Replacing leaves dead bytes, which are squeezed out.
       let (large, largeSize) = harness.guest.put(String(repeating: "w", count: 60_000))
       var refused = false

@@ -124,7 +124,7 @@ import Testing
   }
 
   @Test func aPropertyThatNoReplyHoldsIsRefused() throws {
-    let harness = try Harness()
+    let harness = try Harness { $0.maximumReply = 16 << 10 }
     harness.guest.callbacks[.requestHeaders] = { [unowned harness] _, _, _ in
       #expect(set(harness, "large", String(repeating: "v", count: 17_000)) == .internalFailure)
       return 0

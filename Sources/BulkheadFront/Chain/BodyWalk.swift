@@ -25,7 +25,13 @@ final class BodyWalk {
     fileprivate(set) var inFlight = ByteQueue()
     /// What the plugin has seen and holds back.
     fileprivate(set) var kept = ByteQueue()
-    /// How much came of what is in `kept`: the rest the plugin made.
+    /// What it has seen, holds back and is not shown again; in front of `kept`.
+    fileprivate(set) var aside = ByteQueue()
+    /// What of `aside`, and of what it dropped, came from the stages before it, where that is something else.
+    fileprivate(set) var asideOriginal: ByteQueue?
+    /// So much is aside that nothing more is shown to it before it resumes.
+    fileprivate(set) var isFull = false
+    /// How much came of what is in `kept` and `aside`: the rest the plugin made.
     fileprivate(set) var came = 0
     /// What of `kept` came from the stages before it, where the plugin changed it and the stream would go on without it.
     fileprivate(set) var original: ByteQueue?
@@ -46,6 +52,16 @@ final class BodyWalk {
     case callback(stage: Int, link: WorkerLink, sequence: UInt64)
     /// A ready worker, or room on its ring.
     case admission(stage: Int)
+  }
+
+  /// What becomes of what a plugin was shown and pauses with.
+  enum Pause {
+    /// It is shown again, with what follows.
+    case buffer
+    /// It waits, and is not shown again.
+    case watermark
+    /// It is gone.
+    case noBuffer
   }
 
   enum Work {
@@ -126,7 +142,8 @@ final class BodyWalk {
   var isUntouched: Bool {
     output.isEmpty
       && !stages.contains {
-        !$0.inbox.isEmpty || !$0.inFlight.isEmpty || !$0.kept.isEmpty || $0.inputEnded || $0.saidEnd
+        !$0.inbox.isEmpty || !$0.inFlight.isEmpty || !$0.kept.isEmpty || !$0.aside.isEmpty || $0.inputEnded
+          || $0.saidEnd
       }
   }
 
@@ -162,7 +179,7 @@ final class BodyWalk {
   /// What the stage's plugin is to be told next; nil where there is nothing, as long as nothing comes.
   func work(_ index: Int) -> Work? {
     // By their names: a copy of a stage retains all that it holds.
-    guard !stages[index].saidEnd, !stages[index].endPassed else { return nil }
+    guard !stages[index].saidEnd, !stages[index].endPassed, !stages[index].isFull else { return nil }
     let role = stages[index].role
     if role.hasBody, !stages[index].inbox.isEmpty { return .body }
     guard stages[index].inputEnded, stages[index].inbox.isEmpty else { return nil }
@@ -229,14 +246,50 @@ final class BodyWalk {
     stages[index].original = stages[index].originalIsLost ? nil : bytes
   }
 
-  func pause(_ index: Int) { stages[index].isPaused = true }
+  /// The plugin holds back.
+  ///
+  /// - Parameters:
+  ///   - keepsOriginal: the stream would go on with what was there before.
+  ///   - bound: the most that is kept of that, and that is aside before nothing more is shown, in bytes.
+  func pause(_ index: Int, _ how: Pause = .buffer, keepsOriginal: Bool = false, bound: Int = .max) {
+    stages[index].isPaused = true
+    guard how != .buffer, !stages[index].kept.isEmpty || stages[index].original != nil else { return }
+    var kept = ByteQueue()
+    swap(&kept, &stages[index].kept)
+    let differs = how == .noBuffer || stages[index].original != nil || stages[index].asideOriginal != nil
+    if keepsOriginal, differs, !stages[index].originalIsLost {
+      var came = stages[index].original ?? kept
+      var whole = stages[index].asideOriginal ?? stages[index].aside
+      whole.take(&came)
+      stages[index].originalIsLost = whole.byteCount > bound
+      stages[index].asideOriginal = stages[index].originalIsLost ? nil : whole
+    }
+    stages[index].original = nil
+    if how == .watermark {
+      stages[index].aside.take(&kept)
+      stages[index].isFull = stages[index].aside.byteCount >= bound
+    } else {
+      stages[index].came = min(stages[index].came, stages[index].aside.byteCount)
+      if !kept.isEmpty { hasChangedLength = true }
+    }
+  }
+
+  /// How much more there is of what the plugin holds than came to it.
+  func madeBytes(_ index: Int) -> Int {
+    stages[index].aside.byteCount &+ stages[index].kept.byteCount &- stages[index].came
+  }
 
   /// The plugin lets go of what it holds.
   func release(_ index: Int) {
     stages[index].isPaused = false
+    stages[index].isFull = false
     stages[index].original = nil
+    stages[index].asideOriginal = nil
     stages[index].originalIsLost = false
     stages[index].came = 0
+    var held = ByteQueue()
+    swap(&held, &stages[index].aside)
+    push(&held, from: index)
     var kept = ByteQueue()
     swap(&kept, &stages[index].kept)
     push(&kept, from: index)
@@ -248,9 +301,14 @@ final class BodyWalk {
   private func passAll(_ index: Int) {
     if isOutstanding(index) { outstanding = .nothing }
     guard !stages[index].endPassed else { return }
-    var bytes = stages[index].original ?? stages[index].kept
-    if stages[index].original != nil { hasChangedLength = true }
+    var bytes = stages[index].asideOriginal ?? stages[index].aside
+    var kept = stages[index].original ?? stages[index].kept
+    bytes.take(&kept)
+    if stages[index].original != nil || stages[index].asideOriginal != nil { hasChangedLength = true }
     stages[index].original = nil
+    stages[index].asideOriginal = nil
+    stages[index].isFull = false
+    stages[index].aside.removeAll()
     stages[index].kept.removeAll()
     var inFlight = ByteQueue()
     swap(&inFlight, &stages[index].inFlight)
@@ -303,7 +361,7 @@ final class BodyWalk {
   /// The place of a plugin that has been told everything and holds back: nobody else can move the stream.
   var pausingPlace: Int? {
     guard case .nothing = outstanding else { return nil }
-    return stages.first { $0.isPaused && $0.saidEnd && !$0.endPassed }?.role.place
+    return stages.first { $0.isPaused && ($0.saidEnd || $0.isFull) && !$0.endPassed }?.role.place
   }
 
   /// The trailers where the plugin at `index` may edit them or make them: its callback that tells of the end runs, or it

@@ -91,7 +91,8 @@ extension Exchange {
 
   /// The body stays behind the headers.
   private func headersPassed(_ place: Int, _ walk: BodyWalk) -> Bool {
-    walk.isResponse
+    if headWaitsForBody(place, walk) { return true }
+    return walk.isResponse
       ? responseHeadersPassed || (phase == .responseChain && position < place)
       : requestHeadersPassed || (phase == .requestChain && position > place)
   }
@@ -138,8 +139,11 @@ extension Exchange {
   private func setDeadline(_ walk: BodyWalk) {
     let isHeld = walk.isResponse ? phase == .responseChain : phase == .requestChain
     if isHeld {
-      // The headers have their own time.
-      guard case .nothing = awaiting else { return }
+      // The headers have their own time, unless they wait for the body.
+      switch awaiting {
+      case .nothing, .resumption(bodyRuns: true): break
+      default: return
+      }
       if case .nothing = walk.outstanding {
       } else {
         deadline = 0
@@ -304,13 +308,19 @@ extension Exchange {
       return true
     }
     let resumes: ReplyRecord.Flags = walk.isResponse ? .continueResponse : .continueRequest
+    let stream = streamID
     if outcome.flags.contains(.pause), !outcome.flags.contains(resumes) {
-      walk.pause(index)
+      walk.pause(
+        index,
+        outcome.flags.contains(.noBuffer) ? .noBuffer : outcome.flags.contains(.watermark) ? .watermark : .buffer,
+        keepsOriginal: chain.hosts[place].settings.mayGoOnWithout, bound: bound)
       if overflows(place, walk) { return true }
     } else if !release(walk, index) {
       return true
+    } else if headWaitsForBody(place, walk) {
+      goOn()
     }
-    let stream = streamID
+    guard streamID == stream else { return true }
     advance(walk)
     // Of the other direction it may hold a body, or the response's headers.
     guard streamID == stream else { return true }
@@ -345,7 +355,7 @@ extension Exchange {
   /// - Returns: false where it has made more of it than it may; the stream took another way.
   private func release(_ walk: BodyWalk, _ index: Int) -> Bool {
     let place = walk.stages[index].role.place
-    let made = walk.stages[index].kept.byteCount &- walk.stages[index].came
+    let made = walk.madeBytes(index)
     let isCounted =
       walk.isResponse
       ? connection.made.charge(chain.hosts[place], made) : madeOfRequest.charge(chain.hosts[place], made)

@@ -256,8 +256,7 @@ extension Exchange {
     if ends(outcome, place) { return true }
     let resumes: ReplyRecord.Flags = isResponse ? .continueResponse : .continueRequest
     if outcome.flags.contains(.pause), !outcome.flags.contains(resumes) {
-      awaiting = .resumption
-      deadline = Clock.monotonicNanoseconds &+ loop.settings.upstreamResponse
+      pauseHead(place, isResponse, stopsIteration: outcome.flags.contains(.stopIteration))
     } else {
       if !isResponse, !chain.hosts[place].settings.keepsStreams { forgetHeaders(place) }
       let stream = streamID
@@ -267,6 +266,29 @@ extension Exchange {
     // Of the other direction the plugin may hold a body.
     if isResponse, outcome.flags.contains(.continueRequest) { resume(place, requestWalk) }
     return true
+  }
+
+  /// The plugin holds the headers back: alone, where it is told of the body meanwhile, or with all that follows.
+  private func pauseHead(_ place: Int, _ isResponse: Bool, stopsIteration: Bool) {
+    let walk = isResponse ? responseWalk : requestWalk
+    guard stopsIteration, let walk, walk.isActive, let index = walk.index(of: place), walk.stages[index].role.hasBody
+    else {
+      awaiting = .resumption(bodyRuns: false)
+      deadline = Clock.monotonicNanoseconds &+ loop.settings.upstreamResponse
+      return
+    }
+    awaiting = .resumption(bodyRuns: true)
+    if !isResponse, expectsContinue, !requestEnded {
+      expectsContinue = false
+      connection.sendContinue()
+    }
+    advance(walk)
+  }
+
+  /// The headers wait at that place for what the plugin says to the body.
+  func headWaitsForBody(_ place: Int, _ walk: BodyWalk) -> Bool {
+    guard case .resumption(bodyRuns: true) = awaiting, position == place else { return false }
+    return phase == (walk.isResponse ? .responseChain : .requestChain)
   }
 
   /// Does what ends the stream's way: a reset, or an answer in place of the response.

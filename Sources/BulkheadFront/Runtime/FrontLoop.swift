@@ -50,6 +50,8 @@ final class FrontLoop: @unchecked Sendable {
   private var backlogs = 0
   /// What workers said that no callback asked for, since then.
   var unasked = 0
+  /// What has come of replies in parts, in bytes.
+  var partBytes = 0
   private var polls = PollChain()
   private var spin: SpinBudget
   private var spinUntil: UInt64 = 0

@@ -118,6 +118,8 @@ struct FrontSettings: Sendable {
   /// loops, but for each loop that of some large answers.
   static let madeBytes = 64 << 20
   static let madeBytesOfLoop = 16 << 20
+  /// What one event loop holds of replies that come in parts, of all workers: bytes.
+  static let partBytes = 256 << 20
   /// Bytes of a body that are held while the other side does not take them.
   static let bodyHighWater = 512 << 10
   /// How much is read at once: as little as comes, but a body in large pieces.

@@ -435,7 +435,7 @@ extension Exchange {
 
   /// The plugin that pauses the stream, by its headers or in that walk.
   private func pausingPlace(_ walk: BodyWalk?) -> Int? {
-    if case .resumption = awaiting { return position }
+    if case .resumption(bodyRuns: false) = awaiting { return position }
     guard let walk, walk.isActive else { return nil }
     return walk.pausingPlace
   }

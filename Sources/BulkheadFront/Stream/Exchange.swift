@@ -28,7 +28,9 @@ final class Exchange: PluginStream {
     /// A ready worker of the plugin at `position`.
     case admission
     /// The plugin at `position` paused the stream and must resume it.
-    case resumption
+    ///
+    /// - Parameter bodyRuns: the callbacks of the body come meanwhile, and may let the head go too.
+    case resumption(bodyRuns: Bool)
   }
 
   /// One plugin as this stream has met it.

@@ -224,6 +224,9 @@ final class WorkerLink {
     case lost
   }
 
+  /// A reply that comes in parts.
+  private var parts = ReplyParts()
+
   /// The sequence of the next record.
   var nextSequence: UInt64 { sequence &+ 1 }
 
@@ -494,76 +497,114 @@ final class WorkerLink {
       case .hostcall: return try serve(&reply, bytes: bytes.count, now: now)
       case .vmEnded: return vmEnded(try VMEnd(&reply), stream: reply.stream, sequence: reply.sequence, now: now)
       case .discarded: return discarded(stream: reply.stream, sequence: reply.sequence, now: now)
-      case .callbackDone, .streamAction: break
-      }
-      let outcome = try PluginOutcome(&reply)
-      switch reply.kind {
-      case .callbackDone:
-        guard let entry = answered(stream: reply.stream, sequence: reply.sequence, now: now) else { return }
-        // One that was sent after the round began took less than the round.
-        host.counters.latencies.add(entry.kind, nanoseconds: now > entry.sent ? now &- entry.sent : 0)
-        strayActions = 0
-        editsSince = 0
-        if !entry.hasState { answeredNewStream(entry.fingerprint) }
-        if entry.kind == .queueReady { queueNotificationAnswered() }
-        if !outcome.contents.isDisjoint(with: [.calls, .metrics]) { perform(outcome) }
-        // The stream may be over, or may have been answered by another plugin: then nobody cares.
-        guard let exchange = loop.exchange(entry.stream) else { return }
-        loop.looked = 0
-        let isTaken = exchange.callbackAnswered(
-          Int(entry.plugin), of: self, kind: entry.kind, sequence: entry.sequence, outcome)
-        if loop.looked > FloodGuard.freeLooks { judge(looks: loop.looked, free: FloodGuard.freeLooks, now: now) }
-        if !isTaken {
-          lose(
-            .protocolViolation,
-            "its edits of stream \(entry.stream) leave the bounds of a header map, or edit what its plugin does not hold"
-          )
-        }
-      case .streamAction:
-        guard reply.sequence == 0 else { throw WireError(.unknownValue, "reply.sequence") }
-        loop.unasked &+= 1
-        editsSince &+= outcome.editCount
-        guard editsSince <= Self.maximumEdits else {
-          lose(.protocolViolation, "it edited its streams \(editsSince) times without answering anything")
-          return
-        }
-        let isKnown = reply.stream != CallbackRecord.noStream && loop.exchange(reply.stream) != nil
-        guard
-          flood.takesAction(
-            operations: outcome.operationCount, bytes: bytes.count, ofKnownStream: isKnown, now: now)
-        else {
-          lose(.protocolViolation, "it floods its ring with actions that no callback asked for")
-          return
-        }
-        if !outcome.contents.isDisjoint(with: [.calls, .metrics]) { perform(outcome) }
-        // The plugin's own: there is nothing else to it.
-        if reply.stream == CallbackRecord.noStream { return }
-        guard let exchange = loop.exchange(reply.stream) else {
-          // The stream may have ended meanwhile; a worker that does nothing else is no honest one.
-          strayActions &+= 1
-          if strayActions > Self.maximumStrayActions {
-            lose(.protocolViolation, "it acted \(strayActions) times in a row on streams that there are not")
-          }
-          return
-        }
-        guard let place = exchange.place(of: self) else {
-          lose(.protocolViolation, "it acted on stream \(reply.stream), which is not one of its own")
-          return
-        }
-        loop.looked = 0
-        let isTaken = exchange.streamAction(place, outcome)
-        if loop.looked > 0 { judge(looks: loop.looked, free: 0, now: now) }
-        if !isTaken {
-          lose(
-            .protocolViolation,
-            "its edits of stream \(reply.stream) leave the bounds of a header map, or edit what its plugin does not hold"
-          )
-        }
-      case .hostcall, .vmEnded, .discarded: break
+      case .part, .lastPart: return try take(part: &reply, now: now)
+      case .callbackDone, .streamAction: try take(outcome: &reply, bytes: bytes.count, now: now)
       }
     } catch {
       lose(.protocolViolation, "a reply: \(error)", failHead: true)
     }
+  }
+
+  /// What a plugin says of a stream, in a record of its own or put together from parts.
+  private func take(outcome reply: inout ReplyRecord, bytes: Int, now: UInt64) throws(WireError) {
+    guard !parts.isUnderWay else { throw WireError(.malformed, "reply.parts") }
+    let outcome = try PluginOutcome(&reply)
+    switch reply.kind {
+    case .callbackDone:
+      guard let entry = answered(stream: reply.stream, sequence: reply.sequence, now: now) else { return }
+      // One that was sent after the round began took less than the round.
+      host.counters.latencies.add(entry.kind, nanoseconds: now > entry.sent ? now &- entry.sent : 0)
+      strayActions = 0
+      editsSince = 0
+      if !entry.hasState { answeredNewStream(entry.fingerprint) }
+      if entry.kind == .queueReady { queueNotificationAnswered() }
+      if !outcome.contents.isDisjoint(with: [.calls, .metrics]) { perform(outcome) }
+      // The stream may be over, or may have been answered by another plugin: then nobody cares.
+      guard let exchange = loop.exchange(entry.stream) else { return }
+      loop.looked = 0
+      let isTaken = exchange.callbackAnswered(
+        Int(entry.plugin), of: self, kind: entry.kind, sequence: entry.sequence, outcome)
+      if loop.looked > FloodGuard.freeLooks { judge(looks: loop.looked, free: FloodGuard.freeLooks, now: now) }
+      if !isTaken {
+        lose(
+          .protocolViolation,
+          "its edits of stream \(entry.stream) leave the bounds of a header map, or edit what its plugin does not hold"
+        )
+      }
+    case .streamAction:
+      guard reply.sequence == 0 else { throw WireError(.unknownValue, "reply.sequence") }
+      loop.unasked &+= 1
+      editsSince &+= outcome.editCount
+      guard editsSince <= Self.maximumEdits else {
+        lose(.protocolViolation, "it edited its streams \(editsSince) times without answering anything")
+        return
+      }
+      let isKnown = reply.stream != CallbackRecord.noStream && loop.exchange(reply.stream) != nil
+      guard
+        flood.takesAction(
+          operations: outcome.operationCount, bytes: bytes, ofKnownStream: isKnown, now: now)
+      else {
+        lose(.protocolViolation, "it floods its ring with actions that no callback asked for")
+        return
+      }
+      if !outcome.contents.isDisjoint(with: [.calls, .metrics]) { perform(outcome) }
+      // The plugin's own: there is nothing else to it.
+      if reply.stream == CallbackRecord.noStream { return }
+      guard let exchange = loop.exchange(reply.stream) else {
+        // The stream may have ended meanwhile; a worker that does nothing else is no honest one.
+        strayActions &+= 1
+        if strayActions > Self.maximumStrayActions {
+          lose(.protocolViolation, "it acted \(strayActions) times in a row on streams that there are not")
+        }
+        return
+      }
+      guard let place = exchange.place(of: self) else {
+        lose(.protocolViolation, "it acted on stream \(reply.stream), which is not one of its own")
+        return
+      }
+      loop.looked = 0
+      let isTaken = exchange.streamAction(place, outcome)
+      if loop.looked > 0 { judge(looks: loop.looked, free: 0, now: now) }
+      if !isTaken {
+        lose(
+          .protocolViolation,
+          "its edits of stream \(reply.stream) leave the bounds of a header map, or edit what its plugin does not hold"
+        )
+      }
+    case .hostcall, .vmEnded, .discarded, .part, .lastPart: break
+    }
+  }
+
+  /// A part of a reply that is larger than a record.
+  private func take(part reply: inout ReplyRecord, now: UInt64) throws(WireError) {
+    let part = try reply.rest.raw(reply.rest.remaining, "reply.part")
+    let isLast = reply.kind == .lastPart
+    guard loop.partBytes &+ part.count <= FrontSettings.partBytes else {
+      return lose(
+        .protocolViolation,
+        "its reply in parts would take what event loop \(loop.index) has for all of them: \(FrontSettings.partBytes) bytes",
+        failHead: true)
+    }
+    try parts.take(part, isLast: isLast)
+    loop.partBytes &+= part.count
+    guard isLast else { return }
+    loop.partBytes &-= parts.byteCount
+    let whole = parts.finish()
+    let result = whole.withUnsafeBytes { bytes in
+      Result { () throws(WireError) in
+        var reply = try ReplyRecord(bytes)
+        guard reply.kind == .callbackDone || reply.kind == .streamAction else {
+          throw WireError(.unknownValue, "reply.kind")
+        }
+        try take(outcome: &reply, bytes: bytes.count, now: now)
+      }
+    }
+    try result.get()
+  }
+
+  private func dropParts() {
+    loop.partBytes &-= parts.byteCount
+    _ = parts.finish()
   }
 
   /// Takes the callback that a reply is about off the ledger.
@@ -865,6 +906,7 @@ final class WorkerLink {
       _ = poll(isLast: true)
       guard state != .lost else { return }
     }
+    dropParts()
     try? ledger.complete(now: 0) { (position) throws(RingError) in try channel.isDealtWith(position) }
     var running: UInt64?
     if failHead {

@@ -18,6 +18,8 @@ final class ModulePreparation {
     var known: [ModuleIdentity: CompiledArtifact] = [:]
     /// The features that a plugin's policy turns on.
     var features: (PluginManifest) -> [WasmFeature] = { _ in [] }
+    /// The most linear memory that a plugin's policy allows it, in bytes.
+    var memoryLimit: (PluginManifest) -> UInt64 = { _ in .max }
     /// Makes a compiler's control group; nil where there is to be none.
     var controlGroup: () -> WorkerControlGroup? = { nil }
     var parallel: Int
@@ -147,11 +149,23 @@ final class ModulePreparation {
       jobs[index].plugins.append(plugin)
     } else if let artifact = found[module] ?? look.artifact {
       found[module] = artifact
-      artifacts[plugin.name] = artifact
+      take(artifact, for: plugin)
     } else {
       for problem in look.problems { environment.note(.warn, problem) }
       jobs.append(Job(module: module, plugins: [plugin]))
     }
+  }
+
+  /// Refuses what no worker of the plugin could ever start.
+  private func take(_ artifact: CompiledArtifact, for plugin: PluginManifest) {
+    let (wanted, limit) = (artifact.metadata.minimumMemory, environment.memoryLimit(plugin))
+    guard wanted <= limit else {
+      return problem(
+        plugin,
+        "the module \(plugin.modulePath) begins with a memory of \(ByteCount(bytes: wanted)), and its policy allows it "
+          + "\(ByteCount(bytes: limit)): raise memoryLimit, or build it with less")
+    }
+    artifacts[plugin.name] = artifact
   }
 
   private func problem(_ plugin: PluginManifest, _ text: String) {
@@ -228,7 +242,7 @@ final class ModulePreparation {
       for problem in problems { environment.note(.warn, problem) }
       do throws(SystemError) {
         let artifact = try result.get()
-        for plugin in job.plugins { artifacts[plugin.name] = artifact }
+        for plugin in job.plugins { take(artifact, for: plugin) }
       } catch {
         code = ExitCode.software
         for plugin in job.plugins { problem(plugin, "\(error)") }

@@ -163,6 +163,7 @@ extension Supervisor {
         .init(
           compiler: setup.installation.compiler, seccomp: reload.programs.compiler, cache: cache,
           memory: moduleMemory, known: known, features: { reload.loaded.policy(of: $0).wasmFeatures },
+          memoryLimit: { reload.loaded.policy(of: $0).memoryLimit.bytes },
           controlGroup: { [unowned self] in compilersGroup() },
           parallel: setup.processors, loop: loop, log: log,
           note: { [unowned self] in note($0, $1) }))

@@ -47,6 +47,7 @@ struct Check {
         .init(
           compiler: installation.compiler, seccomp: programs.compiler, cache: cache,
           features: { loaded.policy(of: $0).wasmFeatures },
+          memoryLimit: { loaded.policy(of: $0).memoryLimit.bytes },
           parallel: ProcessInfo.processInfo.activeProcessorCount, loop: loop, log: log, note: note))
       try loop.run(until: { preparation.isDone }, afterEachRound: {})
     } catch {

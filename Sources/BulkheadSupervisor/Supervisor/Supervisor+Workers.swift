@@ -126,6 +126,7 @@ extension Supervisor {
     if bootstrap.renews { bootstrap.spareMilliseconds = plugin.policy.spare.keep?.wholeMilliseconds ?? 0 }
     if set.machine.wanted > 1 { bootstrap.endPauseMicroseconds = Self.endPause }
     bootstrap.keepsStreams = artifact.keepsStreams(under: plugin.policy)
+    bootstrap.headersStopIteration = plugin.manifest.headersStopIteration
     let message = try Memfd.message(name: "worker-bootstrap", bootstrap.encoded()).takeDescriptor()
     let channel = SharedDescriptor(
       try Memfd.shared(name: "channel", size: layout.totalBytes).takeDescriptor())

@@ -217,6 +217,7 @@ final class Supervisor {
         .init(
           compiler: setup.installation.compiler, seccomp: setup.programs.compiler, cache: cache,
           memory: moduleMemory, features: { [unowned self] in setup.loaded.policy(of: $0).wasmFeatures },
+          memoryLimit: { [unowned self] in setup.loaded.policy(of: $0).memoryLimit.bytes },
           controlGroup: { [unowned self] in compilersGroup() }, parallel: setup.processors,
           loop: loop, log: log,
           note: { [unowned self] in note($0, $1) }))

@@ -26,6 +26,7 @@ typedef struct wasm_functype_t wasm_functype_t;
 typedef struct wasm_externtype_t wasm_externtype_t;
 typedef struct wasm_importtype_t wasm_importtype_t;
 typedef struct wasm_exporttype_t wasm_exporttype_t;
+typedef struct wasm_memorytype_t wasm_memorytype_t;
 typedef struct wasmtime_error wasmtime_error_t;
 typedef struct wasmtime_module wasmtime_module_t;
 typedef struct wasmtime_store wasmtime_store_t;
@@ -154,6 +155,11 @@ void wasm_functype_delete(wasm_functype_t *type);
 // BH_EXTERN_*.
 uint8_t wasm_externtype_kind(const wasm_externtype_t *type);
 const wasm_functype_t *wasm_externtype_as_functype_const(const wasm_externtype_t *type);
+const wasm_memorytype_t *wasm_externtype_as_memorytype_const(const wasm_externtype_t *type);
+bool wasmtime_memorytype_isshared(const wasm_memorytype_t *type);
+// In pages.
+uint64_t wasmtime_memorytype_minimum(const wasm_memorytype_t *type);
+uint64_t wasmtime_memorytype_page_size(const wasm_memorytype_t *type);
 const wasm_name_t *wasm_importtype_module(const wasm_importtype_t *type);
 const wasm_name_t *wasm_importtype_name(const wasm_importtype_t *type);
 const wasm_externtype_t *wasm_importtype_type(const wasm_importtype_t *type);

@@ -341,7 +341,20 @@ final class FakeWorker: @unchecked Sendable {
     }
   }
 
+  /// What goes in one record; more goes in parts.
+  private static let partBytes = 32 << 10
+
   private func send(_ record: [UInt8], loop: Int) {
+    guard record.count <= Self.partBytes else {
+      var writer = WireWriter()
+      record.withUnsafeBytes {
+        ReplyParts.split($0, maximumRecord: Self.partBytes, &writer) {
+          send([UInt8]($0), loop: loop)
+          return true
+        }
+      }
+      return
+    }
     record.withUnsafeBytes { bytes in
       while !isStopped.load(ordering: .relaxed), (try? channel.reply(bytes, loop: loop)) == false { usleep(1_000) }
     }

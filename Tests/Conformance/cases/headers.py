@@ -99,9 +99,14 @@ CASES = [
          sent={"headers": {"x-b": ""}}),
     Case("headers.add_hostile", "proxy_add_header_map_value", "qh: add_header_map_value 0 'x-b 'a%0d%0ax-evil:%201; "
          "add_header_map_value 0 'x%0d%0ac '1; add_header_map_value 0 'x-d 'a%00b; add_header_map_value 0 ' 'x",
-         ["add_header_map_value BAD_ARGUMENT"] * 4, status=200, sent={"headers": {"x-evil": None, "x-d": None}},
-         envoy={"ops": ["add_header_map_value OK"] * 4, "status": 503, "sent": False},
-         why="Envoy takes what no header may have, and answers 503 when it comes to send it"),
+         ["add_header_map_value OK"] * 4, status=200,
+         sent={"headers": {"x-evil": None, "x-b": "a  x-evil: 1", "x-d": "a b"}}, envoy={"status": 503, "sent": False},
+         why="a value's control bytes become spaces, an entry with an invalid name is left out; Envoy answers 503 when it "
+             "comes to send them"),
+    Case("headers.add_hostile_pseudo", "proxy_add_header_map_value", "qh: replace_header_map_value 0 ':path '/a%20b%0d%0a; "
+         "remove_header_map_value 0 ':path; get_header_map_value 0 ':path &s",
+         ["replace_header_map_value OK", "remove_header_map_value OK", "get_header_map_value OK '/a%20b%0D%0A'"],
+         status=200, envoy={"skip": True}, why="Envoy fails the request when it comes to send it"),
 
     # replace
     Case("headers.replace", "proxy_replace_header_map_value OK", "qh: replace_header_map_value 0 'x-a '9; "

@@ -1,0 +1,73 @@
+import ProxyWasmABI
+
+/// What becomes of an entry that may not stand in a header map as the plugin gave it.
+///
+/// Such bytes come from clients as a rule (a decoded query, a claim of a token), and an SDK that is answered anything but OK
+/// may end the plugin: so the hostcall answers OK, and what is wrong with the entry concerns its message alone.
+extension HeaderRules {
+  enum Verdict: Equatable {
+    case allowed
+    /// Goes with this value.
+    case mended([UInt8])
+    /// The message goes without it.
+    case leftOut
+    /// The message means nothing with it, and something else without it.
+    case unsendable
+  }
+
+  /// - Parameter name: in `ownName`'s form.
+  @inline(__always)
+  static func judge(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, in map: Map) -> Verdict {
+    allows(name, value, in: map) ? .allowed : judgeRefused(name, value, in: map)
+  }
+
+  @inline(never)
+  private static func judgeRefused(
+    _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, in map: Map
+  ) -> Verdict {
+    if isPseudo(name) {
+      switch map {
+      case .localResponse, .trailers, .call: return .leftOut
+      case .response: return name.equals(":status") ? .unsendable : .leftOut
+      case .request:
+        if name.equals(":path") { return path(value) }
+        return name.equals(":method") || name.equals(":authority") ? .unsendable : .leftOut
+      }
+    }
+    // RFC 9110, 5.5: CR, LF and NUL in a value are replaced with SP before it goes on; so are the other controls.
+    let mended = trimmed(value.map { isControl($0) ? UInt8(ascii: " ") : $0 })
+    return isAllowed(name, mended, in: map) ? .mended(mended) : .leftOut
+  }
+
+  private static func isControl(_ byte: UInt8) -> Bool { (byte < 0x20 && byte != 0x09) || byte == 0x7F }
+
+  /// White space at either end is no part of a value.
+  private static func trimmed(_ bytes: [UInt8]) -> [UInt8] {
+    let isSpace: (UInt8) -> Bool = { $0 == 0x20 || $0 == 0x09 }
+    guard let first = bytes.firstIndex(where: { !isSpace($0) }), let last = bytes.lastIndex(where: { !isSpace($0) })
+    else { return [] }
+    return Array(bytes[first...last])
+  }
+
+  /// A path with bytes that no request line may have has them percent-encoded (RFC 3986, 2.1). What is no path at all
+  /// cannot be mended.
+  private static func path(_ value: UnsafeRawBufferPointer) -> Verdict {
+    guard value.first == UInt8(ascii: "/") else { return .unsendable }
+    let digits = Array("0123456789ABCDEF".utf8)
+    var mended: [UInt8] = []
+    mended.reserveCapacity(value.count &+ 16)
+    for byte in value {
+      if (0x21...0x7E).contains(byte), byte != UInt8(ascii: "#") {
+        mended.append(byte)
+      } else {
+        mended += [UInt8(ascii: "%"), digits[Int(byte >> 4)], digits[Int(byte & 15)]]
+      }
+    }
+    let name = Array(":path".utf8)
+    return name.withUnsafeBytes { isAllowed($0, mended, in: .request) } ? .mended(mended) : .unsendable
+  }
+
+  private static func isAllowed(_ name: UnsafeRawBufferPointer, _ value: [UInt8], in map: Map) -> Bool {
+    value.withUnsafeBytes { allows(name, $0, in: map) }
+  }
+}
