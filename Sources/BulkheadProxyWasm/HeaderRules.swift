@@ -68,9 +68,8 @@ enum HeaderRules {
       // A tunnel cannot be made of a request any more.
       if name.equals(":method") { return value.allSatisfy { isToken($0) } && !value.equals("connect") }
       if name.equals(":scheme") { return value.equals("http") || value.equals("https") }
-      guard name.equals(":path") || name.equals(":authority") else { return false }
-      for byte in value where byte <= 0x20 || byte == 0x7F { return false }
-      return !name.equals(":path") || value.first == UInt8(ascii: "/") || value.equals("*")
+      if name.equals(":authority") { return value.isEmpty || RequestGrammar.isHost(value) }
+      return name.equals(":path") && RequestGrammar.isPath(value)
     }
   }
 

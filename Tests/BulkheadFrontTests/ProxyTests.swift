@@ -21,7 +21,13 @@ import Testing
 
   @Test(arguments: [
     ("GET / HTTP/1.1\r\n\r\n", 400), ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
-    ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400), ("GET / HTTP/1.1\r\nHost: h/evil\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: u@h\r\n\r\n", 400), ("GET / HTTP/1.1\r\nHost: h:80x\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", 400), ("GET http://h\\evil/c HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("GET http://u:p@h/c HTTP/1.1\r\nHost: a\r\n\r\n", 400), ("GET http://h#f/c HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("GET http:///c HTTP/1.1\r\nHost: a\r\n\r\n", 400), ("GET http://h/c HTTP/1.1\r\nHost: u@h\r\n\r\n", 400),
+    ("GET /admin#.css HTTP/1.1\r\nHost: a\r\n\r\n", 400), ("GET /a?b#c HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("GET /\u{e4} HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400),
     ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -3\r\n\r\nabc", 400),

@@ -30,6 +30,8 @@ import Testing
     Edit(":method", "GET /", nil, answer: 500), Edit(":method", "CONNECT", nil, answer: 500),
     Edit(":authority", "a b", nil, answer: 500), Edit(":authority", "", nil, answer: 500),
     Edit("host", "a\r\nb", nil, answer: 500),
+    Edit(":path", "/admin#x", "/admin%23x"), Edit(":authority", "u@h", nil, answer: 500),
+    Edit(":authority", "h/evil", nil, answer: 500), Edit(":authority", "h:x", nil, answer: 500),
     Edit(":scheme", "gopher", nil), Edit(":status", "200", nil), Edit(":nothing", "1", nil),
   ]
 

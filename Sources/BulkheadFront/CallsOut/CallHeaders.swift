@@ -44,12 +44,10 @@ struct CallHead {
         guard ASCII.isToken(value) else { throw CallRefusal(reason: "its :method is no method") }
         method = String(decoding: value, as: UTF8.self)
       case .path:
-        guard ASCII.isTarget(value), value.first == UInt8(ascii: "/") || value.equals("*") else {
-          throw CallRefusal(reason: "its :path is no path")
-        }
+        guard RequestGrammar.isPath(value) else { throw CallRefusal(reason: "its :path is no path") }
         path = try Self.text(value, of: ":path")
       case .authority:
-        guard value.isEmpty || ASCII.isTarget(value) else { throw CallRefusal(reason: "its :authority is no host") }
+        guard value.isEmpty || RequestGrammar.isHost(value) else { throw CallRefusal(reason: "its :authority is no host") }
         hasAuthority = true
         // `host` counts only where the plugin gave no `:authority`.
         if key.first == UInt8(ascii: ":") {

@@ -48,12 +48,12 @@ final class GRPCCall: OutgoingCall {
   /// - Throws: `CallRefusal` where the request is none.
   init(callsOut: CallsOut, link: WorkerLink, request: GRPCCallRequest) throws(CallRefusal) {
     let path = Array("/".utf8) + Array(request.service) + Array("/".utf8) + Array(request.method)
-    guard path.withUnsafeBytes({ ASCII.isTarget($0) }), let path = String(validating: path, as: UTF8.self) else {
+    guard path.withUnsafeBytes({ RequestGrammar.isPath($0) }), let path = String(validating: path, as: UTF8.self) else {
       throw CallRefusal(reason: "its service and method make no path")
     }
     var authority = ""
     request.metadata.forEach({ key, value in
-      if key.equals(":authority"), ASCII.isTarget(value) { authority = String(decoding: value, as: UTF8.self) }
+      if key.equals(":authority"), RequestGrammar.isHost(value) { authority = String(decoding: value, as: UTF8.self) }
     })
     var head = CallHead(method: "POST", path: path, authority: authority)
     head.fields = [("content-type", "application/grpc"), ("te", "trailers"), link.host.settings.mark.field]

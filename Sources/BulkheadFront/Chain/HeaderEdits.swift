@@ -138,9 +138,9 @@ enum HeaderEdits {
       map.set(.method, ":method", value)
     case .scheme where isRequest && (value.equals("http") || value.equals("https")):
       map.set(.scheme, ":scheme", value)
-    case .authority where isRequest && ASCII.isTarget(value):
+    case .authority where isRequest && RequestGrammar.isHost(value):
       map.set(.authority, ":authority", value)
-    case .path where isRequest && ASCII.isTarget(value) && (value.first == UInt8(ascii: "/") || value.equals("*")):
+    case .path where isRequest && RequestGrammar.isPath(value):
       map.set(.path, ":path", value)
     case .status where target == .responseHeaders:
       guard value.count == 3, let status = ASCII.number(value), (200...599).contains(status) else { return false }

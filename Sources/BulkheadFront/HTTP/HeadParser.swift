@@ -1,3 +1,4 @@
+import BulkheadWire
 import Glibc
 
 /// What is wrong with a message: it cannot be read, or only in two ways.
@@ -60,7 +61,7 @@ enum HeadParser {
       throw HTTPFault(400, "its request line is malformed")
     }
     let target = UnsafeRawBufferPointer(rebasing: line[(first &+ 1)..<second])
-    guard ASCII.isTarget(target) else { throw HTTPFault(400, "its target is malformed") }
+    guard RequestGrammar.isTarget(target) else { throw HTTPFault(400, "its target is malformed") }
     let version = UnsafeRawBufferPointer(rebasing: line[(second &+ 1)...])
     return RequestLine(
       method: method, target: target, isVersion10: try isVersion10(version), fields: line.count &+ 2)

@@ -153,11 +153,6 @@ enum ASCII {
     bytes.allSatisfy { ($0 >= 0x20 && $0 != 0x7F) || $0 == 0x09 }
   }
 
-  /// Whether the bytes can stand as the target of a request line, or as a host: visible, no white space.
-  static func isTarget(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    !bytes.isEmpty && bytes.allSatisfy { $0 > 0x20 && $0 != 0x7F }
-  }
-
   /// A decimal number of at most 18 digits, as `content-length` has it.
   static func number(_ bytes: UnsafeRawBufferPointer) -> UInt64? {
     guard (1...18).contains(bytes.count) else { return nil }

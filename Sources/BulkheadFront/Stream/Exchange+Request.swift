@@ -1,4 +1,5 @@
 import BulkheadSystem
+import BulkheadWire
 import NIOCore
 
 // The way of a request: from the parsed head to the upstream.
@@ -61,7 +62,9 @@ extension Exchange {
       case .other: break
       case .authority:
         hosts += 1
-        guard value.isEmpty || ASCII.isTarget(value) else { throw HTTPFault(400, "the host header is not a host") }
+        guard value.isEmpty || RequestGrammar.isHost(value) else {
+          throw HTTPFault(400, "the host header is not a host with or without a port")
+        }
         map.setValue(at: 2, value)
         map.removeLast()
       case .contentLength:
@@ -126,7 +129,6 @@ extension Exchange {
   /// An absolute target (`GET http://host/path`) is taken apart: its host goes before the header's (RFC 9112, 3.2.2).
   private func normaliseTarget() throws(HTTPFault) {
     guard let target = request.value(of: .path) else { return }
-    guard ASCII.isTarget(target) else { throw HTTPFault(400, "its target is malformed") }
     if target.first == UInt8(ascii: "/") { return }
     if target.equals("*") {
       let isOptions = request.value(of: .method)?.equals("OPTIONS") ?? false
@@ -138,8 +140,12 @@ extension Exchange {
       guard prefix.equalsIgnoringCase(scheme) else { continue }
       let text = [UInt8](target.dropFirst(scheme.utf8CodeUnitCount))
       let end = text.firstIndex { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "?") } ?? text.count
-      guard end > 0 else { break }
-      text[..<end].withUnsafeBytes { request.set(.authority, ":authority", $0) }
+      try text[..<end].withUnsafeBytes { host throws(HTTPFault) in
+        guard RequestGrammar.isHost(host) else {
+          throw HTTPFault(400, "the host of its target is not a host with or without a port")
+        }
+        request.set(.authority, ":authority", host)
+      }
       var path = [UInt8](text[end...])
       if path.first != UInt8(ascii: "/") { path.insert(UInt8(ascii: "/"), at: 0) }
       path.withUnsafeBytes { request.set(.path, ":path", $0) }
