@@ -1,5 +1,6 @@
 import BulkheadCore
 import BulkheadWire
+import Glibc
 import Testing
 
 @testable import BulkheadFront
@@ -47,6 +48,42 @@ import Testing
     #expect(response.has("connection: close"))
     #expect(response.body.contains("the request is refused"))
     #expect(response.head.contains("x-request-id: "))
+  }
+
+  @Test(arguments: [
+    "GET /c HTTP/1.1\nHost: a\n\n", "GET /c HTTP/1.1\r\nHost: a\r\n\n", "GET /c\r\n", "SSH-2.0-OpenSSH_9.2\r\n",
+    "GET / HTTP/1.1\r\nBad Name",
+  ])
+  func whatCanBecomeNoRequestIsRefusedAtOnce(text: String) throws {
+    // A time-out would be another status, and comes after the test.
+    let front = try TestFront { $0.timeouts.headerRead = 60_000 }
+    defer { front.stop() }
+    let response = try front.exchange(text)
+    #expect(response.status == 400)
+    #expect(response.has("connection: close"))
+    #expect(response.body.contains("the request is refused"))
+  }
+
+  @Test(arguments: [
+    ["\r", "\nGET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"],
+    ["\r\n\r", "\n\r", "\nGET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"],
+    [
+      "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello\r",
+      "\nGET /b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    ],
+  ])
+  func anEmptyLineBeforeARequestIsPassedOverWhereverItIsCut(segments: [String]) throws {
+    let front = try TestFront()
+    defer { front.stop() }
+    let client = try TestClient(port: front.ports[0])
+    for segment in segments {
+      client.send(segment)
+      // So that each is read by itself: the front has answered what came before, or has had the time to.
+      if segment.hasPrefix("POST") { _ = client.read(until: "\n}\n") } else { usleep(20_000) }
+    }
+    let text = client.readToEnd()
+    #expect(text.contains(segments.count == 2 && segments[0].hasPrefix("POST") ? "\"/b\"" : "\"/a\""))
+    #expect(text.range("HTTP/1.1 200") != nil && text.range("HTTP/1.1 400") == nil)
   }
 
   @Test func headersOverTheBoundAreRefusedWith431() throws {
@@ -231,6 +268,22 @@ import Testing
     defer { front.stop() }
     let text = try front.get().text
     #expect(text.isEmpty || text.hasSuffix("half"))
+  }
+
+  @Test(arguments: [
+    "HTTP/1.1 200 OK\nContent-Length: 2\n\nok", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\nok", "SSH-2.0-OpenSSH_9.2\r\n",
+    "\u{0}\u{0}\u{12}\u{4}\u{0}", "220 ready",
+  ])
+  func whatCanBecomeNoResponseIsA502AtOnce(text: String) throws {
+    let upstream = try TestUpstream { peer, _ in
+      _ = peer.read(until: "\r\n\r\n")
+      peer.send(text)
+      // It stays, as a server that waits for its client does.
+      _ = peer.read(until: "never")
+    }
+    let front = try TestFront(upstreams: [.at(upstream.port)]) { $0.timeouts.upstreamResponse = 60_000 }
+    defer { front.stop() }
+    #expect(try front.get().status == 502)
   }
 
   @Test func aSilentUpstreamIsAnsweredFor() throws {

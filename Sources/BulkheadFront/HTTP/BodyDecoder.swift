@@ -30,15 +30,20 @@ struct BodyDecoder {
   static let maximumChunkLine = 1_024
 
   private var state: State
+  private let isOfUpstream: Bool
   private let trailerBytes: Int
   private let trailerCount: Int
   /// The trailers, once `end` came: names in lower case.
   private(set) var trailers: Trailers = []
 
   /// - Parameters:
+  ///   - isOfUpstream: blanks may stand behind a chunk's size, as of servers that pad it to a width of their own (RFC 2616
+  ///     had them). Of clients they are refused: whoever reads such a chunk in another way could be made to see another
+  ///     request, and no client sends them.
   ///   - trailerBytes: the most that the trailer section may have.
   ///   - trailerCount: the most fields in it.
-  init(_ framing: BodyFraming, trailerBytes: Int, trailerCount: Int) {
+  init(_ framing: BodyFraming, isOfUpstream: Bool = false, trailerBytes: Int, trailerCount: Int) {
+    self.isOfUpstream = isOfUpstream
     switch framing {
     case .none: state = .done
     case .length(let count): state = count == 0 ? .done : .length(count)
@@ -98,15 +103,20 @@ struct BodyDecoder {
   /// Reads `1*HEXDIG [; extensions] CR LF`; nil until the line is whole.
   private func chunkSize(_ buffer: inout ByteBuffer) throws(HTTPFault) -> UInt64? {
     var outcome: Result<(size: UInt64, bytes: Int)?, HTTPFault> = .success(nil)
+    let allowsPadding = isOfUpstream
     buffer.withUnsafeReadableBytes { bytes in
-      do throws(HTTPFault) { outcome = .success(try Self.chunkLine(bytes)) } catch { outcome = .failure(error) }
+      do throws(HTTPFault) {
+        outcome = .success(try Self.chunkLine(bytes, allowsPadding: allowsPadding))
+      } catch { outcome = .failure(error) }
     }
     guard let line = try outcome.get() else { return nil }
     buffer.moveReaderIndex(forwardBy: line.bytes)
     return line.size
   }
 
-  private static func chunkLine(_ bytes: UnsafeRawBufferPointer) throws(HTTPFault) -> (size: UInt64, bytes: Int)? {
+  private static func chunkLine(
+    _ bytes: UnsafeRawBufferPointer, allowsPadding: Bool
+  ) throws(HTTPFault) -> (size: UInt64, bytes: Int)? {
     guard let end = bytes.index(of: 0x0A, from: 0) else {
       guard bytes.count <= maximumChunkLine else { throw HTTPFault(400, "a chunk's line is too long") }
       return nil
@@ -126,7 +136,8 @@ struct BodyDecoder {
     let rest = UnsafeRawBufferPointer(rebasing: bytes[at..<(end &- 1)])
     var next = 0
     while next < rest.count, ASCII.isBlank(rest[next]) { next &+= 1 }
-    guard rest.isEmpty || (next < rest.count && rest[next] == 0x3B), ASCII.isFieldValue(rest) else {
+    let hasExtension = next < rest.count && rest[next] == 0x3B
+    guard rest.isEmpty || hasExtension || (allowsPadding && next == rest.count), ASCII.isFieldValue(rest) else {
       throw HTTPFault(400, "a chunk's size is malformed")
     }
     return (size, end &+ 1)
@@ -151,11 +162,11 @@ struct BodyDecoder {
     var outcome: Result<Int?, HTTPFault> = .success(nil)
     var found: Trailers = []
     buffer.withUnsafeReadableBytes { bytes in
-      guard let end = HeadParser.end(of: bytes, from: 0), end <= trailerBytes else {
-        if bytes.count > trailerBytes { outcome = .failure(HTTPFault(431, "its trailers are too large")) }
-        return
-      }
       do throws(HTTPFault) {
+        guard let end = try HeadParser.end(of: bytes, from: 0), end <= trailerBytes else {
+          if bytes.count > trailerBytes { throw HTTPFault(431, "its trailers are too large") }
+          return
+        }
         let section = UnsafeRawBufferPointer(rebasing: bytes[..<end])
         try HeadParser.fields(section, from: 0, limit: trailerCount) { name, value in
           found.append((String(decoding: name, as: UTF8.self).lowercased(), [UInt8](value)))

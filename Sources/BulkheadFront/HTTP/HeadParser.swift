@@ -26,15 +26,17 @@ enum HeadParser {
   /// The offset behind the empty line that ends a head, or nil until more bytes come.
   ///
   /// - Parameter start: where to go on looking; what lies before was looked at, but for the last three bytes.
-  static func end(of bytes: UnsafeRawBufferPointer, from start: Int) -> Int? {
+  /// - Throws: `HTTPFault` where a line ends without CR: the head's end would never come.
+  static func end(of bytes: UnsafeRawBufferPointer, from start: Int) throws(HTTPFault) -> Int? {
     guard let base = bytes.baseAddress else { return nil }
     var at = max(start - 3, 0)
     while at < bytes.count {
       guard let found = memchr(base + at, 0x0A, bytes.count &- at) else { return nil }
       let index = UnsafeRawPointer(found) - base
-      if index >= 3, bytes[index &- 1] == 0x0D, bytes[index &- 2] == 0x0A, bytes[index &- 3] == 0x0D {
-        return index &+ 1
+      guard index >= 1, bytes[index &- 1] == 0x0D else {
+        throw HTTPFault(400, "a line of its header does not end with CR LF")
       }
+      if index >= 3, bytes[index &- 2] == 0x0A, bytes[index &- 3] == 0x0D { return index &+ 1 }
       at = index &+ 1
     }
     return nil
@@ -98,7 +100,18 @@ enum HeadParser {
   private static func isVersion10(_ version: UnsafeRawBufferPointer) throws(HTTPFault) -> Bool {
     if version.equals("HTTP/1.1") { return false }
     if version.equals("HTTP/1.0") { return true }
-    throw HTTPFault(505, "its version is not HTTP/1.1 or HTTP/1.0")
+    try checkMinorVersion(version)
+    return false
+  }
+
+  /// A later minor version is the newest one that is known here (RFC 9110, 2.5); what is no version at all is another fault
+  /// than a major version that is not offered.
+  @inline(never)
+  private static func checkMinorVersion(_ version: UnsafeRawBufferPointer) throws(HTTPFault) {
+    guard version.count == 8, UnsafeRawBufferPointer(rebasing: version[..<5]).equals("HTTP/"),
+      version[5] &- 0x30 < 10, version[6] == UInt8(ascii: "."), version[7] &- 0x30 < 10
+    else { throw HTTPFault(400, "its first line is malformed") }
+    guard version[5] == UInt8(ascii: "1") else { throw HTTPFault(505, "its version is not HTTP/1.1 or HTTP/1.0") }
   }
 
   /// Calls `body` with the name, as it stands there, and the value, without the white space around it, of each field.
@@ -117,22 +130,30 @@ enum HeadParser {
       guard let end = head.index(of: 0x0A, from: at), end > at, head[end &- 1] == 0x0D else {
         throw HTTPFault(400, "a header's line does not end with CR LF")
       }
-      let last = end &- 1
-      if last == at { return }
+      if end &- 1 == at { return }
       count &+= 1
       guard count <= limit else { throw HTTPFault(431, "it has too many headers") }
-      var colon = at
-      while colon < last, isTokenByte(head[colon]) { colon &+= 1 }
-      guard colon > at, colon < last, head[colon] == 0x3A else { throw HTTPFault(400, "a header's name is malformed") }
-      var first = colon &+ 1
-      var stop = last
-      while first < stop, ASCII.isBlank(head[first]) { first &+= 1 }
-      while stop > first, ASCII.isBlank(head[stop &- 1]) { stop &-= 1 }
-      let value = UnsafeRawBufferPointer(rebasing: head[first..<stop])
-      guard ASCII.isFieldValue(value) else { throw HTTPFault(400, "a header's value has a control character") }
-      try body(UnsafeRawBufferPointer(rebasing: head[at..<colon]), value)
+      let (name, value) = try field(head, from: at, to: end &- 1)
+      try body(name, value)
       at = end &+ 1
     }
+  }
+
+  /// The name and the value of the field whose line lies there, without the line's end.
+  @inline(__always)
+  static func field(
+    _ head: UnsafeRawBufferPointer, from at: Int, to last: Int
+  ) throws(HTTPFault) -> (name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) {
+    var colon = at
+    while colon < last, isTokenByte(head[colon]) { colon &+= 1 }
+    guard colon > at, colon < last, head[colon] == 0x3A else { throw HTTPFault(400, "a header's name is malformed") }
+    var first = colon &+ 1
+    var stop = last
+    while first < stop, ASCII.isBlank(head[first]) { first &+= 1 }
+    while stop > first, ASCII.isBlank(head[stop &- 1]) { stop &-= 1 }
+    let value = UnsafeRawBufferPointer(rebasing: head[first..<stop])
+    guard ASCII.isFieldValue(value) else { throw HTTPFault(400, "a header's value has a control character") }
+    return (UnsafeRawBufferPointer(rebasing: head[at..<colon]), value)
   }
 
   /// For each byte below 128: the byte in lower case where it can stand in a token, NUL where it cannot.
@@ -140,7 +161,7 @@ enum HeadParser {
     "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0!\0#$%&'\0\0*+\0-.\00123456789\0\0\0\0\0\0\0abcdefghijklmnopqrstuvwxyz\0\0\0^_`abcdefghijklmnopqrstuvwxyz\0|\0~\0"
 
   @inline(__always)
-  private static func isTokenByte(_ byte: UInt8) -> Bool { byte < 128 && tokens.utf8Start[Int(byte)] != 0 }
+  static func isTokenByte(_ byte: UInt8) -> Bool { byte < 128 && tokens.utf8Start[Int(byte)] != 0 }
 }
 
 extension UnsafeRawBufferPointer {

@@ -162,25 +162,35 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
       input.moveReaderIndex(forwardBy: 2)
       searched = 0
     }
-    guard input.readableBytes > 0 else { return false }
+    // Half of one may be all that has come.
+    guard input.readableBytes > (input.getInteger(at: input.readerIndex, as: UInt8.self) == 0x0D ? 1 : 0) else {
+      return false
+    }
     let maximum = Int(loop.settings.bootstrap.bounds.headerBytes)
     let from = searched
     var fault: HTTPFault?
     let end = input.withUnsafeReadableBytes { bytes -> Int? in
-      guard let end = HeadParser.end(of: bytes, from: from) else {
-        // What cannot become a request is not waited for.
-        if bytes.count > maximum { fault = Self.tooLarge } else if !ASCII.isToken(bytes[0]) { fault = Self.noRequest }
+      do throws(HTTPFault) {
+        guard let end = try HeadParser.end(of: bytes, from: from) else {
+          // What cannot become a request is not waited for.
+          if bytes.count > maximum { throw Self.tooLarge }
+          try HeadPrefix.check(bytes, from: from, of: .request)
+          return nil
+        }
+        fault =
+          end > maximum ? Self.tooLarge : exchange.read(UnsafeRawBufferPointer(rebasing: bytes[..<end]), slot: slot)
+        return end
+      } catch {
+        fault = error
         return nil
       }
-      fault =
-        end > maximum ? Self.tooLarge : exchange.read(UnsafeRawBufferPointer(rebasing: bytes[..<end]), slot: slot)
-      return end
     }
     guard let end else {
       searched = input.readableBytes
       if let fault {
-        writeShort(UInt64(fault.status), "the request is refused: \(fault.reason)")
-        linger()
+        deadline = 0
+        exchange.refuse(slot: slot)
+        exchange.begin(fault)
       } else if !sawPart {
         // Its time runs from here; that of a connection's first head from the connection's beginning.
         sawPart = true
@@ -206,7 +216,6 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   }
 
   private static let tooLarge = HTTPFault(431, "its header is larger than limits.headerBytes allows")
-  private static let noRequest = HTTPFault(400, "it is not HTTP/1.1")
 
   /// - Returns: whether there may be more to take.
   private func takeBody(_ exchange: Exchange) -> Bool {

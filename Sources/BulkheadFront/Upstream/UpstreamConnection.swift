@@ -142,14 +142,19 @@ final class UpstreamConnection: ChannelDuplexHandler {
     var head = Exchange.UpstreamHead()
     var fault: HTTPFault?
     let end = input.withUnsafeReadableBytes { bytes -> Int? in
-      guard let end = HeadParser.end(of: bytes, from: from), end <= maximum else {
-        if bytes.count > maximum { fault = HTTPFault(502, "its header is larger than limits.headerBytes allows") }
+      do throws(HTTPFault) {
+        guard let end = try HeadParser.end(of: bytes, from: from), end <= maximum else {
+          if bytes.count > maximum { throw HTTPFault(502, "its header is larger than limits.headerBytes allows") }
+          // What cannot become a response is not waited for.
+          try HeadPrefix.check(bytes, from: from, of: .response)
+          return nil
+        }
+        head = try exchange.readUpstreamHead(UnsafeRawBufferPointer(rebasing: bytes[..<end]))
+        return end
+      } catch {
+        fault = error
         return nil
       }
-      do throws(HTTPFault) {
-        head = try exchange.readUpstreamHead(UnsafeRawBufferPointer(rebasing: bytes[..<end]))
-      } catch { fault = error }
-      return end
     }
     if let fault {
       fail("answered with something that is not taken (\(fault.reason))")
@@ -163,7 +168,7 @@ final class UpstreamConnection: ChannelDuplexHandler {
     searched = 0
     if head.isInterim { return true }
     keepsAlive = head.keepsAlive
-    body = BodyDecoder(head.framing, trailerBytes: maximum, trailerCount: 1_000)
+    body = BodyDecoder(head.framing, isOfUpstream: true, trailerBytes: maximum, trailerCount: 1_000)
     exchange.upstreamHead(head)
     return true
   }
