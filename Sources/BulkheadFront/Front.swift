@@ -108,8 +108,9 @@ public final class Front: Sendable {
   private func listen(_ index: Int, _ descriptor: Int32, _ settings: FrontSettings) throws {
     let shared = self.shared
     let isTCP = settings.bootstrap.listeners[index].isTCP
+    // Whoever bound the socket has said how many may wait in it: this process, or a service manager.
+    let backlog = (try? ListeningSocket.backlog(of: descriptor)) ?? ListeningSocket.usualBacklog
     let channel = try ServerBootstrap(group: group)
-      .serverChannelOption(.backlog, value: 1_024)
       .serverChannelOption(.maxMessagesPerRead, value: 16)
       .serverChannelOption(.autoRead, value: !settings.bootstrap.holdsAccept)
       .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
@@ -128,6 +129,8 @@ public final class Front: Sendable {
       }
       .withBoundSocket(descriptor)
       .wait()
+    // NIO listens once more on a socket that it is given, with a backlog of 128, whatever its options say.
+    try ListeningSocket.setBacklog(of: descriptor, to: backlog)
     servers.withLockedValue { $0.append(channel) }
   }
 

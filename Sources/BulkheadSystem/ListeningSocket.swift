@@ -37,6 +37,9 @@ public struct ListenAddress: Equatable, Sendable, CustomStringConvertible {
 
 /// A TCP socket that accepts: non-blocking, SO_REUSEADDR, closed on exec.
 public struct ListeningSocket: ~Copyable, Sendable {
+  /// How many connections may wait to be accepted, unless something else is said.
+  public static let usualBacklog: Int32 = 1_024
+
   public let descriptor: Descriptor
   /// Where it listens, with the port that the kernel picked where 0 was asked for.
   public let address: ListenAddress
@@ -45,7 +48,7 @@ public struct ListeningSocket: ~Copyable, Sendable {
   ///
   /// - Throws: `SystemError`: EADDRINUSE, EACCES (a port under 1024), EADDRNOTAVAIL (not an address of this machine),
   ///   EINVAL where the host is no address.
-  public init(_ wanted: ListenAddress, backlog: Int32 = 1_024) throws(SystemError) {
+  public init(_ wanted: ListenAddress, backlog: Int32 = ListeningSocket.usualBacklog) throws(SystemError) {
     var port: Int32 = 0
     var isIPv6: Int32 = 0
     var lookup: Int32 = 0
@@ -95,6 +98,21 @@ public struct ListeningSocket: ~Copyable, Sendable {
   /// Whether a socket is bound to that address: port 0 is every port, and every address of IPv4 is every address of IPv6.
   public static func isBound(_ raw: Int32, to wanted: ListenAddress) -> Bool {
     bh_is_bound_to(raw, wanted.host.isEmpty ? nil : wanted.host, String(wanted.port)) == 1
+  }
+
+  /// How many connections may wait in a listening TCP socket to be accepted.
+  ///
+  /// - Throws: `SystemError` where it is none.
+  public static func backlog(of raw: Int32) throws(SystemError) -> Int32 {
+    Int32(clamping: try Funnel.call("look at the accept queue of", on: "descriptor \(raw)") { bh_backlog(raw) })
+  }
+
+  /// Sets that for a socket that listens already; connections that wait stay. The kernel makes it at most
+  /// net.core.somaxconn.
+  ///
+  /// - Throws: `SystemError` where it is no socket that listens.
+  public static func setBacklog(of raw: Int32, to backlog: Int32) throws(SystemError) {
+    try Funnel.call("set the accept queue of", on: "descriptor \(raw)") { bh_set_backlog(raw, backlog) }
   }
 
   private static func address(_ name: [CChar], _ port: Int32) -> ListenAddress {

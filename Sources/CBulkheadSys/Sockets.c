@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -166,6 +167,17 @@ int64_t bh_adopt_listener(int fd, char *bound, size_t bound_size, int *bound_por
   }
   return 0;
 }
+
+int64_t bh_backlog(int fd) {
+  struct tcp_info info;
+  socklen_t size = sizeof(info);
+  memset(&info, 0, sizeof(info));
+  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0) return -(int64_t)errno;
+  // Of a listening socket `tcpi_unacked` is how many wait, and this how many may.
+  return info.tcpi_state == TCP_LISTEN ? (int64_t)info.tcpi_sacked : -ENOTCONN;
+}
+
+int64_t bh_set_backlog(int fd, int backlog) { return listen(fd, backlog) < 0 ? -(int64_t)errno : 0; }
 
 static int is_any(const struct sockaddr_storage *name) {
   if (name->ss_family == AF_INET) return ((const struct sockaddr_in *)name)->sin_addr.s_addr == htonl(INADDR_ANY);

@@ -32,6 +32,23 @@ import Testing
     #expect(fcntl(socket.descriptor.raw, F_GETFD) & FD_CLOEXEC != 0)
   }
 
+  @Test func theBacklogIsWhatTheKernelSaysItIs() throws {
+    let socket = try ListeningSocket(ListenAddress(host: "127.0.0.1", port: 0), backlog: 300)
+    #expect(try ListeningSocket.backlog(of: socket.descriptor.raw) == 300)
+    try ListeningSocket.setBacklog(of: socket.descriptor.raw, to: 70)
+    #expect(try ListeningSocket.backlog(of: socket.descriptor.raw) == 70)
+    let usual = try ListeningSocket(ListenAddress(host: "::1", port: 0))
+    #expect(try ListeningSocket.backlog(of: usual.descriptor.raw) == ListeningSocket.usualBacklog)
+  }
+
+  @Test func whatDoesNotListenHasNoBacklog() {
+    let connecting = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    defer { close(connecting) }
+    #expect(throws: SystemError.self) { try ListeningSocket.backlog(of: connecting) }
+    #expect(throws: SystemError.self) { try ListeningSocket.backlog(of: -1) }
+    #expect(throws: SystemError.self) { try ListeningSocket.setBacklog(of: -1, to: 1) }
+  }
+
   @Test func aPortThatIsTakenIsAnErrorWithAdvice() throws {
     let socket = try ListeningSocket(ListenAddress(host: "127.0.0.1", port: 0))
     let address = socket.address

@@ -85,6 +85,10 @@ const char *bh_lookup_text(int lookup_error);
 /// Makes a listening TCP socket that somebody else bound like one of `bh_listen`. Negative where it is none:
 /// -ESOCKTNOSUPPORT no stream, -EAFNOSUPPORT not of the Internet, -ENOTCONN not listening.
 int64_t bh_adopt_listener(int fd, char *bound, size_t bound_size, int *bound_port, int *is_ipv6);
+/// How many connections may wait in a listening TCP socket to be accepted.
+int64_t bh_backlog(int fd);
+/// Sets that, for a socket that listens already; those that wait stay. The kernel makes it at most net.core.somaxconn.
+int64_t bh_set_backlog(int fd, int backlog);
 /// Whether the socket is bound to what `bh_listen` would bind for host and port: 1 or 0. Port 0 is every port, and every
 /// address of one family is every address of the other.
 int64_t bh_is_bound_to(int fd, const char *host, const char *port);

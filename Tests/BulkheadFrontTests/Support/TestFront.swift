@@ -14,6 +14,8 @@ final class TestFront: @unchecked Sendable {
   // The supervisor's side is used by one test at a time; events are read under the lock of `events`.
   let front: Front
   let ports: [UInt16]
+  /// The listening sockets, which the front has.
+  let listeners: [Int32]
   let layout: ChannelLayout
   let bootstrap: FrontBootstrap
   private let supervisor: Descriptor
@@ -52,6 +54,7 @@ final class TestFront: @unchecked Sendable {
       listeners.append(socket.takeDescriptor().release())
     }
     self.ports = ports
+    self.listeners = listeners
     let pair = try MessageSocket.Pair()
     supervisor = try pair.first.duplicate()
     control = try pair.second.duplicate()
