@@ -7,7 +7,7 @@ enum HeaderName: UInt8 {
   case method, scheme, authority, path, status
   // Hop-by-hop headers: they end at each connection.
   case connection, keepAlive, proxyConnection, te, trailer, transferEncoding, upgrade
-  case contentLength, expect, requestID, forwardedFor, forwardedProto
+  case contentLength, expect, requestID, forwardedFor, forwardedProto, date
   // What the front puts into calls of plugins, and nobody else may say.
   case pluginMark
 
@@ -29,7 +29,7 @@ enum HeaderName: UInt8 {
   init(_ name: UnsafeRawBufferPointer) {
     switch name.count {
     case 2: self = name.equals("te") ? .te : .other
-    case 4: self = name.equals("host") ? .authority : .other
+    case 4: self = name.equals("host") ? .authority : name.equals("date") ? .date : .other
     case 5: self = name.equals(":path") ? .path : .other
     case 6: self = name.equals("expect") ? .expect : .other
     case 7:

@@ -33,50 +33,12 @@ enum MessageWriter {
       var name = name
       let known = name.withUTF8 { HeaderName(UnsafeRawBufferPointer($0)) }
       // Framing and routing have no place behind the body (RFC 9110, 6.5.1), nor has what the front alone says.
-      guard !known.isOfFront, !known.isPseudo else { continue }
+      guard !known.isOfFront, !known.isPseudo, known != .trailer else { continue }
       out.writeString(name)
       out.writeStaticString(": ")
       out.writeBytes(value)
       out.writeStaticString("\r\n")
     }
     out.writeStaticString("\r\n")
-  }
-
-  static func reason(_ status: UInt64) -> StaticString {
-    switch status {
-    case 200: "OK"
-    case 201: "Created"
-    case 202: "Accepted"
-    case 204: "No Content"
-    case 206: "Partial Content"
-    case 301: "Moved Permanently"
-    case 302: "Found"
-    case 303: "See Other"
-    case 304: "Not Modified"
-    case 307: "Temporary Redirect"
-    case 308: "Permanent Redirect"
-    case 400: "Bad Request"
-    case 401: "Unauthorized"
-    case 403: "Forbidden"
-    case 404: "Not Found"
-    case 405: "Method Not Allowed"
-    case 408: "Request Timeout"
-    case 409: "Conflict"
-    case 410: "Gone"
-    case 412: "Precondition Failed"
-    case 413: "Content Too Large"
-    case 417: "Expectation Failed"
-    case 418: "I'm a teapot"
-    case 422: "Unprocessable Content"
-    case 429: "Too Many Requests"
-    case 431: "Request Header Fields Too Large"
-    case 500: "Internal Server Error"
-    case 501: "Not Implemented"
-    case 502: "Bad Gateway"
-    case 503: "Service Unavailable"
-    case 504: "Gateway Timeout"
-    case 505: "HTTP Version Not Supported"
-    default: "Status"
-    }
   }
 }

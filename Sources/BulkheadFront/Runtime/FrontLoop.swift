@@ -80,6 +80,8 @@ final class FrontLoop: @unchecked Sendable {
   var answerWriter = WireWriter(capacity: 1 << 10)
   /// Reused for every head: taken, written, and cleared.
   var scratch = ByteBufferAllocator().buffer(capacity: 32 << 10)
+  /// What responses without a `date` are given: right to what a sweep takes.
+  private(set) var date = DateLine()
   /// What was looked through for the reply at hand: entries of header maps, properties, endpoints.
   var looked = 0
   var random = RandomIDs()
@@ -139,6 +141,7 @@ final class FrontLoop: @unchecked Sendable {
     connections.append(connection)
     sweepsLeft = Self.lastSweeps
     if sweepTask == nil {
+      date.update(Clock.realtimeNanoseconds)
       sweepTask = eventLoop.scheduleRepeatedTask(initialDelay: .milliseconds(50), delay: .milliseconds(50)) {
         [unowned self] _ in self.sweep()
       }
@@ -207,6 +210,7 @@ final class FrontLoop: @unchecked Sendable {
 
   private func sweep() {
     let now = Clock.monotonicNanoseconds
+    date.update(Clock.realtimeNanoseconds)
     events.flush()
     wakeForDone()
     var index = connections.count - 1

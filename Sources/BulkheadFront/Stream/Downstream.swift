@@ -464,6 +464,7 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
     var id = ""
     loop.random.withNewID { id = String(decoding: $0, as: UTF8.self) }
     out.writeString("HTTP/1.1 \(status) \(MessageWriter.reason(status))\r\ncontent-type: text/plain; charset=utf-8\r\n")
+    out.writeBytes(loop.date.bytes)
     out.writeString(
       "x-request-id: \(id)\r\ncontent-length: \(text.utf8.count + 1)\r\nconnection: close\r\n\r\n\(text)\n")
     context.writeAndFlush(wrapOutboundOut(out), promise: nil)

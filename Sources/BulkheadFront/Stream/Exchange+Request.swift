@@ -59,7 +59,7 @@ extension Exchange {
     let bounds = loop.settings.bootstrap.bounds
     try HeadParser.fields(head, from: line.fields, limit: Int(bounds.headerCount)) { (key, value) throws(HTTPFault) in
       switch map.appendParsed(key, value) {
-      case .other: break
+      case .other, .date: break
       case .authority:
         hosts += 1
         guard value.isEmpty || RequestGrammar.isHost(value) else {

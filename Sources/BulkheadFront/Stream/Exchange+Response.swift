@@ -54,7 +54,7 @@ extension Exchange {
       case .method, .scheme, .authority, .path, .status:
         // `host` in a response means nothing; a name with a colon cannot be.
         map.removeLast()
-      case .other, .expect, .requestID, .forwardedFor, .forwardedProto, .pluginMark: break
+      case .other, .date, .expect, .requestID, .forwardedFor, .forwardedProto, .pluginMark: break
       }
     }
     if hasHopByHop { map.removeHopByHop() }
@@ -162,6 +162,8 @@ extension Exchange {
     }
     beginAnswer(status: UInt64(status))
     response.append("content-type", "text/plain; charset=utf-8" as StaticString)
+    // RFC 9110, 15.5.6: what may be asked for instead; CONNECT alone may not.
+    if status == 405 { response.append("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE" as StaticString) }
     // A request that was refused early has none yet.
     if request.value(of: .requestID) == nil {
       loop.random.withNewID { request.append("x-request-id", $0, name: .requestID) }
@@ -364,9 +366,12 @@ extension Exchange {
     out.writeInteger(UInt8(0x20))
     out.writeStaticString(MessageWriter.reason(status))
     out.writeStaticString("\r\n")
+    var hasDate = false
     for entry in response.entries where !entry.name.isPseudo {
+      if entry.name == .date { hasDate = true }
       MessageWriter.field(response.key(entry), response.value(entry), into: &out)
     }
+    if !hasDate { out.writeBytes(loop.date.bytes) }
     if responseFraming == .chunked { out.writeStaticString("transfer-encoding: chunked\r\n") }
     if closeAfter {
       out.writeStaticString("connection: close\r\n")
