@@ -63,7 +63,7 @@ extension PluginHost {
     return try give(count: map.serializedBytes, pointerAt, sizeAt) { map.write(to: $0) }
   }
 
-  /// Several values of one name come joined with a comma. A map that is not there has no value: NOT_FOUND, which every
+  /// Several values of one name come joined as `joined` says. A map that is not there has no value: NOT_FOUND, which every
   /// SDK knows how to take, where Envoy's BAD_ARGUMENT makes the Rust SDK panic; in ABI 0.1.0 an empty value.
   func getMapValue(
     _ memory: GuestMemory, _ type: UInt32, _ keyAt: UInt32, _ keySize: UInt32, _ pointerAt: UInt32, _ sizeAt: UInt32
@@ -78,16 +78,20 @@ extension PluginHost {
     return try give(value, pointerAt, sizeAt)
   }
 
-  /// The values of a name, joined with a comma; valid until the next edit and the next use of `scratch`.
+  /// The values of a name, joined with a comma; valid until the next edit and the next use of `scratch`. Those of `cookie`
+  /// are joined with `; ` (RFC 9113, 8.2.3), and `set-cookie` has its first one alone, since commas stand in its values
+  /// (RFC 9110, 5.3).
   func joined(_ map: HeaderMap, _ name: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
     var walk = map.start
     guard let first = map.next(&walk, named: name) else { return nil }
-    guard let second = map.next(&walk, named: name) else { return map.value(first) }
+    guard !name.equals("set-cookie"), let second = map.next(&walk, named: name) else { return map.value(first) }
+    let isCookie = name.equals("cookie")
     scratch.reset()
     scratch.append(map.value(first))
     var next: HeaderMap.Entry? = second
     while let entry = next {
-      scratch.append(byte: UInt8(ascii: ","))
+      scratch.append(byte: isCookie ? UInt8(ascii: ";") : UInt8(ascii: ","))
+      if isCookie { scratch.append(byte: UInt8(ascii: " ")) }
       scratch.append(map.value(entry))
       next = map.next(&walk, named: name)
     }

@@ -27,6 +27,17 @@ import Testing
     }
   }
 
+  @Test func cookiesAreJoinedAsCookiesAndSetCookieNotAtAll() throws {
+    let harness = try Harness()
+    _ = try inRequest(harness) {
+      for (name, value) in [("cookie", "a=1"), ("Cookie", "b=2"), ("set-cookie", "c=3; Expires=Sun, 06"), ("set-cookie", "d=4")] {
+        #expect(harness.edit(.addHeaderMapValue, .requestHeaders, name, value) == .ok)
+      }
+      #expect(harness.header(.requestHeaders, "Cookie") == "a=1; b=2")
+      #expect(harness.header(.requestHeaders, "Set-Cookie") == "c=3; Expires=Sun, 06")
+    }
+  }
+
   @Test func pairsComeInOrderBeforeAndAfterEdits() throws {
     let harness = try Harness()
     let reply = try inRequest(harness) {

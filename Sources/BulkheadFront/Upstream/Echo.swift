@@ -95,8 +95,9 @@ struct JSONText {
       string(key)
       raw(": ")
       var value = [UInt8](map.value(entry))
+      let separator = key.equals("cookie") ? UInt8(ascii: ";") : UInt8(ascii: ",")
       for other in entries[(index + 1)...] where map.key(other).equals(key) {
-        value.append(contentsOf: [UInt8(ascii: ","), 0x20])
+        value.append(contentsOf: [separator, 0x20])
         value.append(contentsOf: map.value(other))
       }
       value.withUnsafeBytes { string($0) }
