@@ -95,7 +95,7 @@ class CallConnection {
       state = .closed
       let calls = waiters
       waiters = []
-      pool.failed(self, calls, reason: "is not called any more: the front is ending", isTimeout: true)
+      pool.failed(self, calls, reason: "is not called any more: the front is ending", isFinal: true)
       return
     }
     channel?.close(promise: nil)
@@ -185,14 +185,14 @@ class CallConnection {
   final func connectFailed(_ error: any Error) {
     if case .connectTimeout? = error as? ChannelError {
       let limit = pool.callsOut.loop.settings.bootstrap.timeouts.upstreamConnect
-      fail("(\(text)) did not take a connection within \(limit) ms", isTimeout: true)
+      fail("(\(text)) did not take a connection within \(limit) ms")
     } else {
       fail("(\(text)) cannot be reached: \(UpstreamPool.describe(error))")
     }
   }
 
   /// No connection came of it.
-  private func fail(_ reason: String, isTimeout: Bool = false) {
+  private func fail(_ reason: String) {
     guard state == .connecting else { return }
     state = .closed
     handshakeTimeout?.cancel()
@@ -200,7 +200,7 @@ class CallConnection {
     let calls = waiters
     waiters = []
     channel?.close(promise: nil)
-    pool.failed(self, calls, reason: reason, isTimeout: isTimeout)
+    pool.failed(self, calls, reason: reason, isFinal: false)
   }
 
   /// The channel is gone.

@@ -32,6 +32,7 @@ final class CallPool {
   private var counted: UInt32?
   private var servesLater = false
   private var turn = 0
+  private var health: EndpointHealth
 
   init(callsOut: CallsOut, upstream: FrontBootstrap.Upstream, tls: UpstreamTLS?, kind: Kind) {
     self.callsOut = callsOut
@@ -45,6 +46,7 @@ final class CallPool {
     }
     maximum = Int(clamping: max(callsOut.loop.settings.bootstrap.bounds.upstreamConnections, 1))
     name = upstream.name
+    health = EndpointHealth(count: endpoints.count)
     countPlaces()
   }
 
@@ -93,8 +95,9 @@ final class CallPool {
   }
 
   private func nextEndpoint() -> Int {
-    defer { turn = turn + 1 < endpoints.count ? turn + 1 : 0 }
-    return turn
+    let endpoint = health.isImpaired ? health.choose(from: turn, now: Clock.monotonicNanoseconds) ?? turn : turn
+    turn = endpoint + 1 < endpoints.count ? endpoint + 1 : 0
+    return endpoint
   }
 
   private func place(_ call: OutgoingCall, on endpoint: Int) {
@@ -159,20 +162,29 @@ final class CallPool {
       }
     future.assumeIsolated().whenComplete { result in
       switch result {
-      case .success(let channel): connection.connected(channel, within: limit)
+      case .success(let channel):
+        _ = self.health.succeeded(endpoint)
+        connection.connected(channel, within: limit)
       case .failure(let error): connection.connectFailed(error)
       }
     }
   }
 
   /// A connection could not be had: those that wait for it go to the next endpoint, or fail.
-  func failed(_ connection: CallConnection, _ waiters: [OutgoingCall], reason: String, isTimeout: Bool) {
+  ///
+  /// - Parameter isFinal: no endpoint is any better.
+  func failed(_ connection: CallConnection, _ waiters: [OutgoingCall], reason: String, isFinal: Bool) {
     connections.removeAll { $0 === connection }
+    let now = Clock.monotonicNanoseconds
+    let limit = callsOut.loop.settings.upstreamConnect
+    if !isFinal { _ = health.failed(connection.endpoint, now: now) }
     for call in waiters where !call.isOver {
       call.connection = nil
-      call.connectAttempts += 1
-      if !isTimeout, call.connectAttempts < min(endpoints.count, 3) {
-        place(call, on: (connection.endpoint + 1) % endpoints.count)
+      if !isFinal, call.connectAttempts.failed(connection.endpoint, of: endpoints.count, limit: limit, now: now) != nil,
+        let next = health.choose(
+          from: (connection.endpoint + 1) % endpoints.count, tried: call.connectAttempts.tried, now: now)
+      {
+        place(call, on: next)
       } else {
         call.broke(CallFailure(kind: .connect, reason: reason))
       }

@@ -61,7 +61,7 @@ class OutgoingCall {
   var queue: CallPool?
   /// The pool in which it has a place.
   var share: CallPool?
-  var connectAttempts = 0
+  var connectAttempts = ConnectAttempts()
   var wasRetried = false
   private var timeout: Scheduled<Void>?
   /// What this process keeps for it, in bytes, as `WorkerLink.callBytes` counts it.

@@ -121,13 +121,16 @@ final class Exchange: PluginStream {
   var requestHeadSent = false
   var requestSent = false
   var wasRetried = false
-  var connectAttempts = 0
+  var connectAttempts = ConnectAttempts()
   /// The endpoint of the upstream that a plugin chose; -1 for none.
   var chosenEndpoint = -1
   /// Who the request went to.
   var upstreamPeer: UpstreamPeer?
   /// Why it could not be had; "" while it could.
   var transportFailure = ""
+  /// What the front's own answer is about, or why it cut the client off; "" where there is no such thing. For the access
+  /// log, since a client may be told less.
+  var failure = ""
   /// Bytes of the body that went to the upstream; counted where plugins may have changed it.
   var requestSentBytes: UInt64 = 0
 
@@ -205,10 +208,11 @@ final class Exchange: PluginStream {
     requestHeadSent = false
     requestSent = false
     wasRetried = false
-    connectAttempts = 0
+    if !connectAttempts.tried.isEmpty { connectAttempts = ConnectAttempts() }
     chosenEndpoint = -1
     upstreamPeer = nil
     if !transportFailure.isEmpty { transportFailure = "" }
+    if !failure.isEmpty { failure = "" }
     requestSentBytes = 0
     poolDeadline = 0
     responseFraming = .none

@@ -20,13 +20,13 @@ extension TCPStream {
     connect(to: endpoint >= 0 ? endpoint : pool.takeTurn())
   }
 
-  private func connect(to endpoint: Int) {
+  /// - Parameter limit: the longest that it may take, ns; nil for all of it.
+  private func connect(to endpoint: Int, within limit: UInt64? = nil) {
     guard let target = pool.endpoint(endpoint) else { return upstreamFailed("has no endpoint") }
     self.endpoint = endpoint
     isConnecting = true
-    connectAttempts += 1
     let bootstrap = ClientBootstrap(group: loop.eventLoop)
-      .connectTimeout(.nanoseconds(Int64(clamping: loop.settings.upstreamConnect)))
+      .connectTimeout(.nanoseconds(Int64(clamping: limit ?? loop.settings.upstreamConnect)))
       .channelOption(.tcpOption(.tcp_nodelay), value: 1)
       .channelOption(.recvAllocator, value: FrontSettings.reads)
       .channelOption(.writeBufferWaterMark, value: FrontSettings.writes)
@@ -39,6 +39,7 @@ extension TCPStream {
       self.isConnecting = false
       switch result {
       case .success(let channel):
+        self.pool.succeeded(endpoint)
         guard self.phase == .open else {
           self.giveBackToPool()
           channel.close(promise: nil)
@@ -61,21 +62,20 @@ extension TCPStream {
   }
 
   private func connectFailed(_ error: any Error) {
+    let why = UpstreamPool.refusal(error, limit: loop.settings.bootstrap.timeouts.upstreamConnect)
+    pool.failed(endpoint, why)
     guard phase == .open else { return giveBackToPool() }
-    let isTimeout: Bool
-    if case .connectTimeout? = error as? ChannelError { isTimeout = true } else { isTimeout = false }
-    if !isTimeout, connectAttempts < min(pool.endpointCount, 3) {
-      // The next endpoint may be there.
-      connect(to: (endpoint + 1) % pool.endpointCount)
-      return
+    // Nothing was sent: another endpoint may have it.
+    if let limit = connectAttempts.failed(
+      endpoint, of: pool.endpointCount, limit: loop.settings.upstreamConnect, now: Clock.monotonicNanoseconds),
+      let next = pool.nextEndpoint(after: endpoint, tried: connectAttempts.tried)
+    {
+      return connect(to: next, within: limit)
     }
     giveBackToPool()
     flags |= ResponseFlags.upstreamConnect
     let text = pool.endpointText(endpoint) ?? "?"
-    upstreamFailed(
-      isTimeout
-        ? "(\(text)) did not take a connection within \(loop.settings.bootstrap.timeouts.upstreamConnect) ms"
-        : "(\(text)) cannot be reached: \(UpstreamPool.describe(error))")
+    upstreamFailed("(\(text)) \(why)")
   }
 
   private func upstreamFailed(_ why: String) {

@@ -40,7 +40,7 @@ final class TCPStream: PluginStream, ClientConnection {
   /// Bytes go both ways; for the embedded echo from the moment that the chain has let the connection pass.
   var isConnected = false
   var isConnecting = false
-  var connectAttempts = 0
+  var connectAttempts = ConnectAttempts()
   /// It counts among the pool's connections.
   var isCounted = false
   /// The endpoint's number in the pool, -1 before one was chosen; a plugin may choose it.

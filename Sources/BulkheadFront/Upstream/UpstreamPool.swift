@@ -16,7 +16,7 @@ final class UpstreamPool {
   /// What a plugin is told that asks for the endpoints, as pairs; made once.
   private(set) lazy var hosts: [UInt8] = {
     var pairs = WireWriter(capacity: 1_024)
-    // Nothing here looks after the health of endpoints: all of them are used.
+    // One that fails is passed over for a while, which changes faster than this is asked for: none is given up.
     pairs.pairs(endpoints.prefix(Limits.maximumPairs).map { ($0.text, #"{"health_status":"Healthy"}"#) })
     return pairs.array
   }()
@@ -24,6 +24,7 @@ final class UpstreamPool {
   private var idle: [[UpstreamConnection]]
   private var connections = 0
   private var turn = 0
+  private var health: EndpointHealth
   /// Streams that wait for a connection, since there may be no more of them.
   private var waiting: [Exchange] = []
 
@@ -50,6 +51,7 @@ final class UpstreamPool {
     }
     maximum = Int(clamping: max(loop.settings.bootstrap.bounds.upstreamConnections, 1))
     idle = Array(repeating: [], count: endpoints.count)
+    health = EndpointHealth(count: endpoints.count)
   }
 
   /// The place of the endpoint of that name; nil where there is none.
@@ -66,13 +68,8 @@ final class UpstreamPool {
       exchange.upstreamFailed(503, "has no endpoint", flag: ResponseFlags.upstreamConnect)
       return
     }
-    var endpoint = turn
     let isChosen = endpoints.indices.contains(exchange.chosenEndpoint)
-    if isChosen {
-      endpoint = exchange.chosenEndpoint
-    } else {
-      turn = turn + 1 < endpoints.count ? turn + 1 : 0
-    }
+    let endpoint = isChosen ? exchange.chosenEndpoint : takeTurn()
     if !fresh {
       for offset in 0..<endpoints.count {
         // Another endpoint's idle connection only where no further one may be opened.
@@ -109,15 +106,15 @@ final class UpstreamPool {
     waiting.removeAll { $0 === exchange }
   }
 
-  private func connect(_ endpoint: Int, for exchange: Exchange) {
+  /// - Parameter limit: the longest that it may take, ns; nil for all of it.
+  private func connect(_ endpoint: Int, for exchange: Exchange, within limit: UInt64? = nil) {
     connections += 1
-    exchange.connectAttempts += 1
     let target = endpoints[endpoint]
     let connection = UpstreamConnection(pool: self, endpoint: endpoint)
     connection.exchange = exchange
     exchange.upstream = connection
     let bootstrap = ClientBootstrap(group: loop.eventLoop)
-      .connectTimeout(.nanoseconds(Int64(clamping: loop.settings.upstreamConnect)))
+      .connectTimeout(.nanoseconds(Int64(clamping: limit ?? loop.settings.upstreamConnect)))
       .channelOption(.tcpOption(.tcp_nodelay), value: 1)
       .channelOption(.recvAllocator, value: FrontSettings.reads)
       .channelOption(.writeBufferWaterMark, value: FrontSettings.writes)
@@ -129,6 +126,7 @@ final class UpstreamPool {
       switch result {
       case .success(let channel):
         // Only now: a name with several addresses is tried with several channels.
+        self.succeeded(connection.endpoint)
         do {
           try channel.pipeline.syncOperations.addHandler(connection)
           self.connected(connection)
@@ -152,28 +150,38 @@ final class UpstreamPool {
 
   private func connectFailed(_ connection: UpstreamConnection, _ error: any Error) {
     connections -= 1
-    let target = endpoints[connection.endpoint]
     defer { serveWaiting() }
+    let why = Self.refusal(error, limit: loop.settings.bootstrap.timeouts.upstreamConnect)
+    failed(connection.endpoint, why)
     guard let exchange = connection.exchange else { return }
     connection.exchange = nil
     exchange.upstream = nil
-    let isTimeout: Bool
-    if case .connectTimeout? = error as? ChannelError { isTimeout = true } else { isTimeout = false }
-    if !isTimeout, exchange.chosenEndpoint < 0, exchange.connectAttempts < min(endpoints.count, 3),
-      connections < maximum
+    let now = Clock.monotonicNanoseconds
+    // Nothing of the request was sent: whatever its method, another endpoint may have it.
+    if exchange.chosenEndpoint < 0, connections < maximum,
+      let limit = exchange.connectAttempts.failed(
+        connection.endpoint, of: endpoints.count, limit: loop.settings.upstreamConnect, now: now),
+      let next = nextEndpoint(after: connection.endpoint, tried: exchange.connectAttempts.tried)
     {
-      // The next endpoint may be there.
-      connect((connection.endpoint + 1) % endpoints.count, for: exchange)
-      return
+      return connect(next, for: exchange, within: limit)
     }
-    if isTimeout {
-      let limit = loop.settings.bootstrap.timeouts.upstreamConnect
-      exchange.upstreamFailed(
-        504, "(\(target.text)) did not take a connection within \(limit) ms", flag: ResponseFlags.upstreamConnect)
-    } else {
-      exchange.upstreamFailed(
-        502, "(\(target.text)) cannot be reached: \(Self.describe(error))", flag: ResponseFlags.upstreamConnect)
-    }
+    let tried = exchange.connectAttempts.tried.count
+    exchange.upstreamFailed(
+      Self.isTimeout(error) ? 504 : 502,
+      "(\(endpoints[connection.endpoint].text)) \(why)\(tried > 1 ? "; it was the last of \(tried) that were tried" : "")",
+      flag: ResponseFlags.upstreamConnect)
+  }
+
+  static func isTimeout(_ error: any Error) -> Bool {
+    if case .connectTimeout? = error as? ChannelError { true } else { false }
+  }
+
+  /// Why an endpoint took no connection, behind its name.
+  ///
+  /// - Parameter limit: the longest that it may take, ms.
+  static func refusal(_ error: any Error, limit: UInt32) -> String {
+    isTimeout(error)
+      ? "did not take a connection within \(limit) ms" : "cannot be reached: \(describe(error))"
   }
 
   // MARK: For connections that are not the pool's own
@@ -185,11 +193,31 @@ final class UpstreamPool {
   /// `host:port` as the configuration has it.
   func endpointText(_ index: Int) -> String? { endpoint(index)?.text }
 
-  /// The endpoint whose turn it is.
+  /// The endpoint whose turn it is among those that take connections.
   func takeTurn() -> Int {
-    let endpoint = turn
-    turn = turn + 1 < endpoints.count ? turn + 1 : 0
+    let endpoint = health.isImpaired ? health.choose(from: turn, now: Clock.monotonicNanoseconds) ?? turn : turn
+    turn = endpoint + 1 < endpoints.count ? endpoint + 1 : 0
     return endpoint
+  }
+
+  /// The next one for a request that has been to those.
+  func nextEndpoint(after endpoint: Int, tried: [Int]) -> Int? {
+    health.choose(from: (endpoint + 1) % endpoints.count, tried: tried, now: Clock.monotonicNanoseconds)
+  }
+
+  /// The endpoint took no connection: for a while others are asked first.
+  func failed(_ endpoint: Int, _ why: String) {
+    guard health.failed(endpoint, now: Clock.monotonicNanoseconds), endpoints.count > 1 else { return }
+    loop.log.write(
+      .warn,
+      "upstream \(name): (\(endpoints[endpoint].text)) \(why): for \(EndpointHealth.rest / 1_000_000_000) s at a time its "
+        + "other endpoints are asked first")
+  }
+
+  /// It took one.
+  func succeeded(_ endpoint: Int) {
+    guard health.succeeded(endpoint), endpoints.count > 1 else { return }
+    loop.log.write(.info, "upstream \(name): (\(endpoints[endpoint].text)) takes connections again")
   }
 
   /// Counts a connection among the upstream's; false where there may be no more.
