@@ -126,6 +126,9 @@ struct FrontSettings: Sendable {
   static let reads = AdaptiveRecvByteBufferAllocator(minimum: 2 << 10, initial: 2 << 10, maximum: bodyHighWater)
   /// Bytes that may wait for the kernel to take them.
   static let writes = ChannelOptions.Types.WriteBufferWaterMark(low: 64 << 10, high: bodyHighWater)
+  /// Bytes of a body that gather, while what was written before still waits for the kernel, before they are written too:
+  /// each write that waits costs a buffer, and many small ones would cost many times their bytes.
+  static let gathered = 64 << 10
   /// Bytes of body that are copied behind the head, or behind each other, for one write.
   static let coalesced = 16 << 10
 

@@ -49,6 +49,8 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   private(set) var isReading = false
   private var readsAreSuspended = false
   private var readIsHeldBack = false
+  /// What was written last still waits for the kernel to take it.
+  private(set) var isBehind = false
   /// Bytes of a request came, but not its whole head.
   private var sawPart = false
   /// CLOCK_MONOTONIC, ns; 0 for none. The time between requests, and for a head.
@@ -156,7 +158,7 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   /// - Returns: whether there may be more to take.
   private func takeHead(_ exchange: Exchange) -> Bool {
     // A client that does not read its responses gets no further ones.
-    guard exchange.phase == .idle, isWritable else { return false }
+    guard exchange.phase == .idle, !isBehind, isWritable else { return false }
     // Empty lines before a request are passed over (RFC 9112, 2.2).
     while input.getInteger(at: input.readerIndex, as: UInt16.self) == 0x0D0A {
       input.moveReaderIndex(forwardBy: 2)
@@ -285,6 +287,9 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
 
   var isWritable: Bool { context?.channel.isWritable ?? false }
 
+  /// What the channel holds that the kernel has not taken; for tests.
+  var unwrittenBytes: Int { (try? context?.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0 }
+
   var listenerName: String { loop.settings.bootstrap.listeners[listener].name }
 
   func withClientAddress(_ body: (UnsafeRawBufferPointer) -> Void) { address.withUnsafeBytes { body($0) } }
@@ -295,6 +300,22 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   func write(_ buffer: ByteBuffer) { context?.write(wrapOutboundOut(buffer), promise: nil) }
 
   func flush() { context?.flush() }
+
+  /// Empties the buffer whose bytes were written and flushed; where the kernel has not taken them, nothing that is small
+  /// follows until it has.
+  func wasFlushed(_ out: inout ByteBuffer) {
+    guard out.clearWritten(), !isBehind, state == .open, let context else { return }
+    isBehind = true
+    context.whenWritten { [self] in
+      isBehind = false
+      guard state == .open, let exchange else { return }
+      if exchange.phase == .responding {
+        exchange.pumpResponse()
+      } else if exchange.phase == .idle {
+        takeInput()
+      }
+    }
+  }
 
   func sendContinue() {
     guard let context else { return }

@@ -192,7 +192,12 @@ extension Exchange {
       if !hasRoom(walk) { connection.suspendReads() }
       return
     }
-    requestQueue.append(buffer)
+    if requestQueue.isEmpty || (upstream.map { $0.isBusy && !$0.isBehind } ?? false) {
+      requestQueue.append(buffer)
+    } else {
+      // It stays: small pieces gather in one buffer, and let go of those that they were read into.
+      requestQueue.keep(buffer)
+    }
     if requestQueue.byteCount > FrontSettings.bodyHighWater { connection.suspendReads() }
   }
 
@@ -275,6 +280,11 @@ extension Exchange {
       writeRequestHead(into: &out)
     }
     let isWhole = requestIsWhole
+    if upstream.isBehind, !isWhole, requestQueue.byteCount < FrontSettings.gathered, out.readableBytes == 0 {
+      swap(&out, &loop.scratch)
+      takeMoreOfRequest(upstream)
+      return
+    }
     if let walk = requestWalk, walk.isActive, !keepsRequestLength(isWhole) {
       out.clear()
       swap(&out, &loop.scratch)
@@ -299,9 +309,15 @@ extension Exchange {
     }
     if out.readableBytes > 0 { upstream.send(out) }
     upstream.flush()
+    upstream.wasFlushed(&out)
     swap(&out, &loop.scratch)
     // A failed write may have taken the upstream away.
     guard self.upstream === upstream else { return }
+    takeMoreOfRequest(upstream)
+  }
+
+  /// Reads on of the request, as far as the upstream takes it.
+  private func takeMoreOfRequest(_ upstream: UpstreamConnection) {
     if !upstream.isWritable {
       if !requestSent { connection.suspendReads() }
       return

@@ -100,7 +100,12 @@ extension Exchange {
       if !hasRoom(walk) { upstream?.suspendReads() }
       return
     }
-    responseQueue.append(buffer)
+    if responseQueue.isEmpty || (phase == .responding && !connection.isBehind) {
+      responseQueue.append(buffer)
+    } else {
+      // It stays: small pieces gather in one buffer, and let go of those that they were read into.
+      responseQueue.keep(buffer)
+    }
     if responseQueue.byteCount > FrontSettings.bodyHighWater { upstream?.suspendReads() }
   }
 
@@ -311,7 +316,7 @@ extension Exchange {
     if !responseHeadSent {
       responseHeadSent = true
       writeResponseHead(into: &out)
-    } else if responseQueue.isEmpty, !responseIsWhole {
+    } else if !responseIsWhole, responseQueue.isEmpty || waitsToGather {
       swap(&out, &loop.scratch)
       return
     }
@@ -344,7 +349,7 @@ extension Exchange {
     deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
     if out.readableBytes > 0 { connection.write(out) }
     connection.flush()
-    out.clear()
+    connection.wasFlushed(&out)
     swap(&out, &loop.scratch)
     guard phase == .responding else { return }
     if isWhole {
@@ -359,6 +364,9 @@ extension Exchange {
       upstream?.suspendReads()
     }
   }
+
+  /// Whether more of the body is to come before it is written.
+  private var waitsToGather: Bool { connection.isBehind && responseQueue.byteCount < FrontSettings.gathered }
 
   private func writeResponseHead(into out: inout ByteBuffer) {
     out.writeStaticString("HTTP/1.1 ")

@@ -29,6 +29,8 @@ final class UpstreamConnection: ChannelDuplexHandler {
   private var isReturning = false
   private var isClosed = false
   private(set) var isReading = false
+  /// What was written last still waits for the kernel to take it.
+  private(set) var isBehind = false
   /// Since when nobody uses it: CLOCK_MONOTONIC, ns.
   var idleSince: UInt64 = 0
   private var readsAreSuspended = false
@@ -81,6 +83,17 @@ final class UpstreamConnection: ChannelDuplexHandler {
   func send(_ buffer: ByteBuffer) { context?.write(wrapOutboundOut(buffer), promise: nil) }
 
   func flush() { context?.flush() }
+
+  /// Empties the buffer whose bytes were written and flushed; where the kernel has not taken them, nothing that is small
+  /// follows until it has.
+  func wasFlushed(_ out: inout ByteBuffer) {
+    guard out.clearWritten(), !isBehind, !isClosed, let context else { return }
+    isBehind = true
+    context.whenWritten { [self] in
+      isBehind = false
+      if !isClosed, isBusy { exchange?.pumpRequest() }
+    }
+  }
 
   func suspendReads() { readsAreSuspended = true }
 

@@ -192,8 +192,12 @@ extension StringProtocol {
 final class TestClient: Sendable {
   private let descriptor: Int32
 
-  init(port: UInt16) throws {
+  /// - Parameter receiveBuffer: what the kernel keeps for it, in bytes; nil for the usual.
+  init(port: UInt16, receiveBuffer: Int32? = nil) throws {
     descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    if var receiveBuffer {
+      setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &receiveBuffer, socklen_t(MemoryLayout<Int32>.size))
+    }
     var time = timeval(tv_sec: 10, tv_usec: 0)
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &time, socklen_t(MemoryLayout<timeval>.size))
     var address = sockaddr_in()
@@ -229,11 +233,13 @@ final class TestClient: Sendable {
     }
   }
 
-  func readToEnd() -> String {
+  func readToEnd() -> String { String(decoding: readBytesToEnd(), as: UTF8.self) }
+
+  func readBytesToEnd() -> [UInt8] {
     var all: [UInt8] = []
     while true {
       let some = readSome()
-      if some.isEmpty { return String(decoding: all, as: UTF8.self) }
+      if some.isEmpty { return all }
       all.append(contentsOf: some)
     }
   }
@@ -301,6 +307,12 @@ struct UpstreamPeer: Sendable {
       all += String(decoding: buffer[..<count], as: UTF8.self)
     }
     return all
+  }
+
+  func readSome() -> [UInt8] {
+    var buffer = [UInt8](repeating: 0, count: 65_536)
+    let count = recv(descriptor, &buffer, buffer.count, 0)
+    return Array(buffer.prefix(max(count, 0)))
   }
 
   func readCount() -> Int {

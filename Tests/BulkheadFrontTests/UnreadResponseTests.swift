@@ -1,0 +1,106 @@
+import BulkheadCore
+import BulkheadWire
+import Glibc
+import NIOCore
+import Testing
+
+@testable import BulkheadFront
+
+/// Peers that take nothing of what is written to them.
+@Suite(.serialized) struct UnreadResponseTests {
+  private static let request = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
+
+  /// What the front's one connection holds for its client.
+  private func unwritten(_ front: TestFront) throws -> (bytes: Int, isBehind: Bool) {
+    let loop = front.front.loops[0]
+    return try loop.eventLoop.submit {
+      let connection = loop.connections.first as? Downstream
+      return (connection?.unwrittenBytes ?? 0, connection?.isBehind ?? false)
+    }.wait()
+  }
+
+  @Test func pipelinedRequestsWaitUntilTheirResponsesAreRead() throws {
+    let count = 30_000
+    let served = Counter()
+    let upstream = try TestUpstream { peer, _ in
+      while !peer.read(until: "\r\n\r\n").isEmpty {
+        served.add(1)
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+      }
+    }
+    let front = try TestFront(upstreams: [.at(upstream.port)])
+    defer { front.stop() }
+    let client = try TestClient(port: front.ports[0], receiveBuffer: 4_096)
+    thread {
+      client.send(String(repeating: Self.request, count: count))
+      client.send("GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    }
+    #expect(served.whenStill() < count, "the kernel's buffers hold less than all")
+    let held = try unwritten(front)
+    #expect(held.isBehind)
+    #expect(held.bytes < 1_000, "one response, and no further one is made")
+    // All come, once they are read.
+    let text = client.readBytesToEnd()
+    #expect(served.value == count + 1)
+    let statuses = text.indices.count { text[$0] == UInt8(ascii: "H") && text[$0...].starts(with: "HTTP/1.1 200".utf8) }
+    #expect(statuses == count + 1)
+  }
+
+  @Test func smallPiecesOfAnUnreadResponseComeWholeAndInOrder() throws {
+    let count = 400_000
+    let upstream = try TestUpstream { peer, _ in
+      _ = peer.read(until: "\r\n\r\n")
+      peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n")
+      for number in 0..<(count / 100) {
+        peer.send((0..<100).map { "7\r\n\(1_000_000 + number * 100 + $0)\r\n" }.joined())
+      }
+      peer.send("0\r\n\r\n")
+    }
+    let front = try TestFront(upstreams: [.at(upstream.port)])
+    defer { front.stop() }
+    let client = try TestClient(port: front.ports[0], receiveBuffer: 4_096)
+    client.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n")
+    waitUntil { (try? unwritten(front).isBehind) ?? false }
+    let text = client.readBytesToEnd()
+    let body = text.suffix(count * 7)
+    #expect(body.elementsEqual((0..<count).map { "\(1_000_000 + $0)" }.joined().utf8))
+  }
+
+  @Test func smallPiecesOfARequestThatNobodyReadsComeWholeAndInOrder() throws {
+    let count = 400_000
+    let gate = Counter()
+    let upstream = try TestUpstream { peer, _ in
+      waitUntil { gate.value > 0 }
+      // The test's own reader of chunks: seven digits each, however the front has put them together.
+      var all: [UInt8] = []
+      while !all.suffix(5).elementsEqual("0\r\n\r\n".utf8) {
+        let some = peer.readSome()
+        if some.isEmpty { return }
+        all += some
+      }
+      var decoder = BodyDecoder(.chunked, trailerBytes: 100, trailerCount: 1)
+      let head = all.withUnsafeBytes { try? HeadParser.end(of: $0, from: 0) } ?? 0
+      var input = ByteBuffer(bytes: all[head...])
+      var body: [UInt8] = []
+      while let step = try? decoder.next(&input), case .data(let piece) = step { body += piece.readableBytesView }
+      let isRight = body.elementsEqual((0..<count).lazy.flatMap { "\(1_000_000 + $0)".utf8 })
+      peer.send("HTTP/1.1 \(isRight ? 200 : 500) x\r\nContent-Length: 0\r\n\r\n")
+    }
+    let front = try TestFront(upstreams: [.at(upstream.port)])
+    defer { front.stop() }
+    let client = try TestClient(port: front.ports[0])
+    let sent = Counter()
+    thread {
+      client.send("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
+      for number in 0..<(count / 100) {
+        client.send((0..<100).map { "7\r\n\(1_000_000 + number * 100 + $0)\r\n" }.joined())
+        sent.add(1)
+      }
+      client.send("0\r\n\r\n")
+    }
+    // Everything on the way is full, or all is sent.
+    _ = sent.whenStill()
+    gate.add(1)
+    #expect(TestResponse(client.readToEnd()).status == 200)
+  }
+}
