@@ -3,7 +3,7 @@ struct AccessLogDecoder {
   /// What every line has, whatever the configuration says.
   static let standardFields = [
     "start_time", "listener", "client", "protocol", "request_id", "method", "authority", "path", "status", "bytes_in",
-    "bytes_out", "duration_us", "upstream", "endpoint", "flags", "details",
+    "bytes_out", "duration_us", "upstream", "endpoint", "flags", "details", "failure",
   ]
   static let maximumFields = 64
   static let keys = ["path", "fields"]

@@ -12,24 +12,35 @@ public struct Configuration: Hashable, Sendable {
       case tcp
     }
 
+    /// Who is told which plugin or endpoint failed a request, and why.
+    public enum ErrorDetails: String, Hashable, Sendable, CaseIterable {
+      /// The log and the access log; clients get a line that names nothing.
+      case log
+      /// Clients too.
+      case client
+    }
+
     public var name: String
     /// Port 0 lets the kernel pick one.
     public var address: SocketAddress
     /// The name of one of `upstreams`.
     public var upstream: String
     public var kind: Kind
+    public var errorDetails: ErrorDetails
     public var location: SourceLocation
 
     public var host: String { address.host }
     public var port: UInt16 { address.port }
 
     public init(
-      name: String, address: SocketAddress, upstream: String, kind: Kind = .http, location: SourceLocation
+      name: String, address: SocketAddress, upstream: String, kind: Kind = .http, errorDetails: ErrorDetails = .log,
+      location: SourceLocation
     ) {
       self.name = name
       self.address = address
       self.upstream = upstream
       self.kind = kind
+      self.errorDetails = errorDetails
       self.location = location
     }
   }

@@ -14,7 +14,7 @@ struct ConfigurationDecoder {
     "listeners", "upstreams", "plugins", "policies", "cache", "control", "runtime", "limits", "timeouts",
     "accessLog",
   ]
-  static let listenerKeys = ["name", "address", "upstream", "protocol"]
+  static let listenerKeys = ["name", "address", "upstream", "protocol", "errorDetails"]
   static let upstreamKeys = ["name", "endpoints", "builtin", "protocol", "tls"]
   static let boundKeys = [
     "headerBytes", "headerCount", "bodyBytes", "connections", "upstreamConnections", "sharedBytes", "sharedEntries",
@@ -62,12 +62,16 @@ struct ConfigurationDecoder {
       }
       let kinds = Configuration.Listener.Kind.allCases.map { ($0.rawValue, $0) }
       let kind = section["protocol"]?.choice(kinds) ?? .http
+      let details = section["errorDetails"]?.choice(Configuration.Listener.ErrorDetails.allCases.map { ($0.rawValue, $0) })
+      if kind == .tcp { section["errorDetails"]?.report("a listener with 'protocol: tcp' answers nothing: leave it out") }
       let target = section.required("upstream", "the name of an upstream")
       let upstream = target.flatMap { reference($0, to: upstreams) }
       if let target, let upstream { refuse(upstream, for: kind, at: target) }
       if let name, let address, let upstream {
         listeners.append(
-          .init(name: name, address: address, upstream: upstream.name, kind: kind, location: field.location))
+          .init(
+            name: name, address: address, upstream: upstream.name, kind: kind, errorDetails: details ?? .log,
+            location: field.location))
       }
     }
     return listeners

@@ -8,10 +8,13 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var upstream: UInt32
     /// It takes connections of bytes, for plugins of type NETWORK, and no HTTP.
     public var isTCP: Bool
-    public init(name: String, upstream: UInt32, isTCP: Bool = false) {
+    /// Answers of the front say which plugin or endpoint failed, and why; otherwise the log alone does.
+    public var tellsClients: Bool
+    public init(name: String, upstream: UInt32, isTCP: Bool = false, tellsClients: Bool = false) {
       self.name = name
       self.upstream = upstream
       self.isTCP = isTCP
+      self.tellsClients = tellsClients
     }
   }
 
@@ -239,6 +242,7 @@ public struct FrontBootstrap: Equatable, Sendable {
       writer.string(listener.name)
       writer.u32(listener.upstream)
       writer.bool(listener.isTCP)
+      writer.bool(listener.tellsClients)
     }
     writer.array(upstreams) { writer, upstream in
       writer.string(upstream.name)
@@ -322,7 +326,7 @@ public struct FrontBootstrap: Equatable, Sendable {
     listeners = try reader.array("front.listeners", atMost: Limits.maximumListeners) { reader throws(WireError) in
       Listener(
         name: try reader.string("listener.name"), upstream: try reader.u32("listener.upstream"),
-        isTCP: try reader.bool("listener.isTCP"))
+        isTCP: try reader.bool("listener.isTCP"), tellsClients: try reader.bool("listener.tellsClients"))
     }
     upstreams = try reader.array("front.upstreams", atMost: 65_536) { reader throws(WireError) in
       Upstream(

@@ -14,7 +14,7 @@ import Testing
       listeners:
         - {name: edge, address: "127.0.0.1:0", upstream: echo}
         - {name: raw, address: "127.0.0.1:0", upstream: both, protocol: tcp}
-        - {name: plain, address: "127.0.0.1:0", upstream: echo, protocol: http}
+        - {name: plain, address: "127.0.0.1:0", upstream: echo, protocol: http, errorDetails: client}
       upstreams:
         - {name: both, endpoints: ["h:1"], protocol: http2}
         - name: auth
@@ -31,6 +31,7 @@ import Testing
     ])
     let configuration = try tree.load().configuration
     #expect(configuration.listeners.map(\.kind) == [.http, .tcp, .http])
+    #expect(configuration.listeners.map(\.errorDetails) == [.log, .log, .client])
     #expect(configuration.upstreams.map(\.isHTTP2) == [true, false, false, false])
     let tls = try #require(configuration.upstreams[1].tls)
     #expect(tls.serverName == "auth.example.com")
@@ -102,6 +103,21 @@ import Testing
       "2:39: accessLog.fields.status: every line has the field 'status' already: choose another name"
     ),
   ]
+
+  @Test func whatAListenerOfBytesDoesNotAnswerHasNoDetails() throws {
+    let tree = try Tree([
+      "bulkhead.yaml": """
+      listeners:
+        - {name: raw, address: "127.0.0.1:0", upstream: echo, protocol: tcp, errorDetails: log}
+        - {name: edge, address: "127.0.0.1:0", upstream: echo, errorDetails: all}
+      """
+    ])
+    #expect(
+      tree.errors() == [
+        "bulkhead.yaml:2:92: listeners[0].errorDetails: a listener with 'protocol: tcp' answers nothing: leave it out",
+        "bulkhead.yaml:3:76: listeners[1].errorDetails: must be log or client, not 'all'",
+      ])
+  }
 
   @Test(arguments: mistakes) func aMistakeIsToldWithItsPlaceAndItsKey(_ text: String, _ error: String) throws {
     let tree = try Tree(["bulkhead.yaml": Tree.listeners + text + "\n"])

@@ -189,7 +189,7 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
     file: "bulkhead.yaml",
     listeners: [
       .init(name: "raw", address: address, upstream: "auth", kind: .tcp, location: place),
-      .init(name: "edge", address: address, upstream: "auth", location: place),
+      .init(name: "edge", address: address, upstream: "auth", errorDetails: .client, location: place),
     ], upstreams: [upstream], pluginsDirectory: "/p", policiesDirectory: "/q", eventLoops: 1)
   configuration.bounds.sharedBytes = .kibibytes(1)
   configuration.bounds.sharedEntries = 2
@@ -211,6 +211,7 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   let bootstrap = FrontBootstrap(
     configuration, plugins: [(manifest, policy, [])], logLevel: .warn, maximumSpinMicroseconds: 0)
   #expect(bootstrap.listeners.map(\.isTCP) == [true, false])
+  #expect(bootstrap.listeners.map(\.tellsClients) == [false, true])
   #expect(bootstrap.upstreams.first?.isHTTP2 == true)
   #expect(bootstrap.upstreams.first?.tls == .init(serverName: "auth", authorities: [1]))
   #expect(bootstrap.bounds.sharedBytes == 1_024)

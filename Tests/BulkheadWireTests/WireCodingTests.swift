@@ -224,6 +224,7 @@ import Testing
     front.plugins[0].deadlines.tick = 4
     front.plugins[0].overload = .open
     front.plugins[0].keepsStreams = false
+    front.listeners[0].tellsClients = true
     front.bounds.connectionsPerClient = 8
     front.bounds.bodyRate = 9
     front.bounds.sharedBytes = 1 << 40

@@ -109,7 +109,7 @@ class Bulkhead:
             (directory / folder).mkdir()
         (directory / "bulkhead.yaml").write_text(
             "listeners:\n"
-            f'- {{name: edge, address: "127.0.0.1:{self.port}", upstream: echo}}\n'
+            f'- {{name: edge, address: "127.0.0.1:{self.port}", upstream: echo, errorDetails: client}}\n'
             f'- {{name: raw, protocol: tcp, address: "127.0.0.1:{self.wire_port}", upstream: echo}}\n'
             "plugins: plugins.d\npolicies: policies\ncache: cache\ncontrol: {socket: control.sock}\n"
             "runtime: {eventLoops: 1}\n")

@@ -106,7 +106,7 @@ final class Bulkhead: @unchecked Sendable {
     try files.createDirectory(at: directory.appending(path: "plugins.d"), withIntermediateDirectories: true)
     try files.createDirectory(at: directory.appending(path: "policies"), withIntermediateDirectories: true)
     try """
-    listeners: [{name: edge, address: "127.0.0.1:0", upstream: up}]
+    listeners: [{name: edge, address: "127.0.0.1:0", upstream: up, errorDetails: client}]
     upstreams: [\(upstream)]
     plugins: plugins.d
     policies: policies

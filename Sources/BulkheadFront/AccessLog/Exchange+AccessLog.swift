@@ -25,6 +25,10 @@ extension AccessLog {
       if let peer = exchange.upstreamPeer { line.member("endpoint", text: peer.address) }
       line.member("flags", exchange.flags)
       line.member("details", text: exchange.details.bytes)
+      if !exchange.failure.isEmpty {
+        line.member("failure")
+        line.string(exchange.failure)
+      }
       for field in fields {
         // What a plugin set goes before what the front knows.
         if let value = field.value(among: exchange.pluginProperties) {

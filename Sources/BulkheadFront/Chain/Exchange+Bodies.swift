@@ -435,7 +435,8 @@ extension Exchange {
         text + FrontLog.note(suppressed: suppressed))
     }
     answer(
-      walk.isResponse ? 500 : 413, text, from: wayBack,
+      walk.isResponse ? 500 : 413, text, plain: walk.isResponse ? PlainText.largeResponse : PlainText.largeRequest,
+      from: wayBack,
       details: walk.isResponse ? "response_payload_too_large" : "request_payload_too_large")
     return true
   }

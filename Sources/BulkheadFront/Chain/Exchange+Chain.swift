@@ -508,8 +508,10 @@ extension Exchange {
     // The response callbacks of the plugins behind this one in the walk still run.
     let name = host.settings.name
     let text = fault == .overload ? "plugin \(name) has no room (\(why))" : "plugin \(name) is unavailable (\(why))"
+    let plain = fault == .overload ? PlainText.overload : PlainText.unavailable
+    let told = body(text, plain: plain)
     answer(
-      host.settings.failStatus, host.settings.failBody ?? Self.line(text), from: wayBack,
+      host.settings.failStatus, host.settings.failBody ?? told, from: wayBack,
       details: fault == .overload ? "plugin_overloaded" : "plugin_unavailable")
     return .diverted
   }

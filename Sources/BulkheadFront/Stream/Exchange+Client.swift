@@ -25,7 +25,8 @@ extension Exchange {
 
   func shed(for host: PluginHost, after milliseconds: UInt64) {
     let what = phase == .responding ? "the response was not read" : "nothing of the request's body came"
-    let text = "\(what) for \(milliseconds) ms, and others need the room that it takes in plugin \(host.settings.name)"
+    let told = "\(what) for \(milliseconds) ms, and others need the room that it takes"
+    let text = "\(told) in plugin \(host.settings.name)"
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, stream: requestID,
@@ -34,7 +35,9 @@ extension Exchange {
     }
     closeAfter = true
     // No plugin is asked about this answer: the room is there at once.
-    answer(408, "overload: \(text)", from: -1, details: "shed_slow_client")
+    failure = "overload: \(text)"
+    let body = Self.line("overload: \(tellsClient ? text : told)")
+    answer(408, body, from: -1, details: "shed_slow_client")
   }
 
   /// The request's body comes slower than it may.

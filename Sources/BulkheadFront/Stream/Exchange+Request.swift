@@ -359,7 +359,10 @@ extension Exchange {
     loop.counters.upstreamFailed(loop.pools.firstIndex { $0 === pool } ?? -1)
     transportFailure = reason
     loop.log.write(.warn, stream: requestID, "upstream \(pool.name): \(reason)")
-    answer(status, "upstream \(pool.name) \(reason)", from: plugins.count - 1, details: "upstream_failure")
+    answer(
+      status, "upstream \(pool.name) \(reason)", plain: PlainText.ofUpstream(status, isConnect: flag == ResponseFlags.upstreamConnect),
+      from: plugins.count - 1,
+      details: "upstream_failure")
   }
 
   /// The connection to the upstream broke, or said something that is no HTTP.

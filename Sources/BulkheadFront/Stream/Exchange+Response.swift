@@ -145,11 +145,24 @@ extension Exchange {
   /// Answers with a short text. After the response's head went out it resets the stream.
   ///
   /// - Parameters:
+  ///   - text: what happened.
+  ///   - plain: what a client is told instead, unless its listener tells clients all (`errorDetails`); nil where the text
+  ///     is of the client's own request alone.
   ///   - from: the place in the chain where the response's way back begins; -1 for none.
   ///   - details: why, as the property `response.code_details` has it.
-  func answer(_ status: Int, _ text: String, from: Int, details: StaticString) {
-    answer(status, Self.line(text), from: from, details: details)
+  func answer(_ status: Int, _ text: String, plain: StaticString? = nil, from: Int, details: StaticString) {
+    answer(status, body(text, plain: plain), from: from, details: details)
   }
+
+  /// What the client is told: the text, or what stands for it. The access log has the text.
+  func body(_ text: String, plain: StaticString?) -> ByteBuffer {
+    failure = text
+    guard let plain, !tellsClient else { return Self.line(text) }
+    return Self.line(plain.description)
+  }
+
+  /// Whether clients of the listener are told what went wrong behind it.
+  var tellsClient: Bool { loop.settings.bootstrap.listeners[connection.listener].tellsClients }
 
   /// A line of text as a body.
   static func line(_ text: String) -> ByteBuffer {
@@ -230,7 +243,7 @@ extension Exchange {
         .warn, stream: requestID,
         text + FrontLog.note(suppressed: suppressed))
     }
-    answer(503, text, from: wayBack, details: "plugin_made_too_much")
+    answer(503, text, plain: PlainText.unavailable, from: wayBack, details: "plugin_made_too_much")
   }
 
   /// Gives up what was under way and begins a response of our own.
@@ -418,7 +431,7 @@ extension Exchange {
         let limit = loop.settings.bootstrap.timeouts.idle
         let text = "upstream \(pool.name) did not go on with its response within \(limit) ms"
         loop.log.write(.warn, stream: requestID, text)
-        answer(504, text, from: wayBack, details: "upstream_failure")
+        answer(504, text, plain: PlainText.upstreamTimeout, from: wayBack, details: "upstream_failure")
       }
     case .upstream:
       if !requestSent, let place = pausingPlace(requestWalk) {
@@ -456,8 +469,10 @@ extension Exchange {
   private func pausedTooLong(_ place: Int) {
     let name = chain.hosts[place].settings.name
     let limit = loop.settings.bootstrap.timeouts.upstreamResponse
-    answer(
-      504, "plugin \(name) paused the stream and did not resume it within \(limit) ms", from: wayBack,
-      details: "plugin_paused")
+    let text = "plugin \(name) paused the stream and did not resume it within \(limit) ms"
+    if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
+      loop.log.write(.warn, stream: requestID, text + FrontLog.note(suppressed: suppressed))
+    }
+    answer(504, text, plain: PlainText.timeout, from: wayBack, details: "plugin_paused")
   }
 }

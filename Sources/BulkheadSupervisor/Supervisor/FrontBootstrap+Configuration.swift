@@ -17,7 +17,9 @@ extension FrontBootstrap {
       eventLoops: UInt32(clamping: configuration.eventLoops), maximumSpinMicroseconds: maximumSpinMicroseconds,
       logLevel: logLevel,
       listeners: configuration.listeners.map {
-        Listener(name: $0.name, upstream: numbers[$0.upstream] ?? 0, isTCP: $0.kind == .tcp)
+        Listener(
+          name: $0.name, upstream: numbers[$0.upstream] ?? 0, isTCP: $0.kind == .tcp,
+          tellsClients: $0.errorDetails == .client)
       },
       upstreams: configuration.upstreams.map {
         Upstream(

@@ -27,14 +27,17 @@ final class TestFront: @unchecked Sendable {
   private let supervisorIsClosed = Atomic(false)
 
   /// One listener an upstream, in order.
+  ///
+  /// - Parameter tellsClients: unless a test is about what clients are told, they are told all.
   init(
     plugins: [FrontBootstrap.Plugin] = [], upstreams: [FrontBootstrap.Upstream] = [.echo], eventLoops: UInt32 = 1,
-    spin: UInt32 = 0, accessLog: Int32 = -1, _ adjust: (inout FrontBootstrap) -> Void = { _ in }
+    spin: UInt32 = 0, accessLog: Int32 = -1, tellsClients: Bool = true, _ adjust: (inout FrontBootstrap) -> Void = { _ in }
   ) throws {
     var bootstrap = FrontBootstrap(
       eventLoops: eventLoops, maximumSpinMicroseconds: spin, logLevel: .warn,
-      listeners: upstreams.indices.map { .init(name: "listener\($0)", upstream: UInt32($0)) }, upstreams: upstreams,
-      plugins: plugins)
+      listeners: upstreams.indices.map {
+        .init(name: "listener\($0)", upstream: UInt32($0), tellsClients: tellsClients)
+      }, upstreams: upstreams, plugins: plugins)
     bootstrap.ring.callbacks = 64 << 10
     bootstrap.ring.replies = 64 << 10
     bootstrap.ring.answers = 4 << 10
