@@ -73,6 +73,20 @@ import Testing
     #expect(!response.text.contains("late"))
   }
 
+  @Test(arguments: [("www-authenticate", "Basic realm=x\n"), ("bad name", "x"), ("", "x"), ("x", "a\u{0}b"), ("x", "a\rb")])
+  func aHeaderThatMayNotBeSentIsLeftOutOfAnAnswerAndNothingElse(name: String, value: String) throws {
+    let front = try TestFront(plugins: [.test("a", .failClose, .allHTTP)])
+    defer { front.stop() }
+    try front.addWorker { callback, _ in
+      .respond(status: 403, body: "no", headers: [("x-kept", "1"), (name, value), ("x-too", "2")])
+    }
+    let response = try front.get()
+    #expect(response.status == 403)
+    #expect(response.body == "no")
+    #expect(response.has("x-kept: 1") && response.has("x-too: 2"))
+    #expect(!response.head.contains("Basic"))
+  }
+
   @Test func aPausedBodyCanBeAnsweredLater() throws {
     let front = try TestFront(plugins: [.test("a", .failClose, .allHTTP)])
     defer { front.stop() }

@@ -353,14 +353,18 @@ extension Exchange {
       case .applied(let dropped) = HeaderEdits.apply(
         outcome, to: maps, maximumBytes: loop.settings.maximumMapBytes, looked: &loop.looked)
     else { return false }
-    if dropped > 0, let suppressed = loop.editLines.admit(now: Clock.monotonicNanoseconds) {
-      let name = chain.hosts[place].settings.name
-      loop.log.write(
-        .warn, stream: requestID,
-        "plugin \(name): \(dropped) header edits with an invalid name or value are left out"
-          + FrontLog.note(suppressed: suppressed))
-    }
+    if dropped > 0 { saysDropped(dropped, "header edits", of: place) }
     return true
+  }
+
+  /// Says that what the plugin at `place` asked for is done but for that much of it.
+  func saysDropped(_ count: Int, _ what: StaticString, of place: Int) {
+    guard let suppressed = loop.editLines.admit(now: Clock.monotonicNanoseconds) else { return }
+    let name = chain.hosts[place].settings.name
+    loop.log.write(
+      .warn, stream: requestID,
+      "plugin \(name): \(count) \(what) with an invalid name or value are left out"
+        + FrontLog.note(suppressed: suppressed))
   }
 
   // MARK: Admission and failure

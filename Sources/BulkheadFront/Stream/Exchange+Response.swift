@@ -202,12 +202,17 @@ extension Exchange {
     let from = wayBack
     let isGRPC = GRPCLocalResponse.isWanted(request)
     beginAnswer(status: isGRPC ? 200 : UInt64(local.status))
+    var dropped = 0
     // swift-format-ignore: ReplaceForEachWithForLoop
     local.headers.forEach { key, value in
       let lower = key.map { ASCII.lower($0) }
       lower.withUnsafeBytes { key in
         let name = HeaderName(key)
-        guard !name.isPseudo, !name.isOfFront, ASCII.isToken(key), ASCII.isFieldValue(value) else { return }
+        guard !name.isPseudo, !name.isOfFront else { return }
+        guard ASCII.isToken(key), ASCII.isFieldValue(value) else {
+          dropped += 1
+          return
+        }
         // The plugins that still see the response have bounds too; a few of our own headers follow.
         guard response.entries.count < Limits.maximumPairs - 8,
           response.byteCount &+ key.count &+ value.count <= loop.settings.maximumMapBytes
@@ -215,6 +220,7 @@ extension Exchange {
         response.append(key, value, name: name)
       }
     }
+    if dropped > 0 { saysDropped(dropped, "headers of its answer", of: place) }
     let hasGRPCStatus = (0...16).contains(local.grpcStatus)
     if hasGRPCStatus || isGRPC {
       let status = hasGRPCStatus ? local.grpcStatus : GRPCLocalResponse.status(local.status)
