@@ -380,13 +380,17 @@ extension Exchange {
     case .responseChain, .responding:
       guard !responseEnded else { return }
       flags |= ResponseFlags.upstreamReset
+      transportFailure = reason
       if responseHeadSent {
-        loop.log.write(.warn, stream: requestID, "upstream \(pool.name): \(reason), in the middle of its response")
+        loop.log.write(
+          .warn, stream: requestID, "upstream \(pool.name) \(reason); its head had gone on: the client is cut off")
+        failure = "upstream \(pool.name) \(reason)"
         details = "upstream_failure"
         reset()
       } else {
-        transportFailure = reason
-        answer(502, "upstream \(pool.name) \(reason)", from: wayBack, details: "upstream_failure")
+        loop.log.write(.warn, stream: requestID, "upstream \(pool.name) \(reason)")
+        answer(
+          502, "upstream \(pool.name) \(reason)", plain: PlainText.badGateway, from: wayBack, details: "upstream_failure")
       }
     case .idle, .requestChain: break
     }

@@ -174,7 +174,7 @@ extension Exchange {
   /// The same with all of its body, which is text.
   func answer(_ status: Int, _ body: ByteBuffer, from: Int, details: StaticString) {
     self.details = details
-    guard !responseHeadSent, phase != .responding else {
+    guard !responseHeadSent else {
       reset()
       return
     }
@@ -193,7 +193,7 @@ extension Exchange {
   /// Answers as the plugin at `place` asked (proxy-wasm.md 11).
   func answer(_ local: LocalResponse, of place: Int) {
     details = "local_response"
-    guard !responseHeadSent, phase != .responding else {
+    guard !responseHeadSent else {
       reset()
       return
     }
