@@ -271,7 +271,8 @@ final class HeaderMap {
     for index in entries.indices where entries[index].name == .connection {
       value(entries[index]).forEachListElement { listed in
         guard !listed.equalsIgnoringCase("close"), !listed.equalsIgnoringCase("keep-alive") else { return }
-        for other in entries.indices where entries[other].name == .other || entries[other].name == .te {
+        for other in entries.indices {
+          guard entries[other].name.mayBeListed else { continue }
           if listed.count == Int(entries[other].keyCount), matchesIgnoringCase(listed, key(entries[other])) {
             entries[other].name = .upgrade
           }

@@ -6,7 +6,8 @@ enum HeaderName: UInt8 {
   // The pseudo-headers of a map, which stand first in it.
   case method, scheme, authority, path, status
   // Hop-by-hop headers: they end at each connection.
-  case connection, keepAlive, proxyConnection, te, trailer, transferEncoding, upgrade
+  case connection, keepAlive, proxyConnection, te, transferEncoding, upgrade
+  case trailer
   case contentLength, expect, requestID, forwardedFor, forwardedProto, date
   // What the front puts into calls of plugins, and nobody else may say.
   case pluginMark
@@ -15,6 +16,9 @@ enum HeaderName: UInt8 {
 
   /// Headers that speak about one connection alone.
   var isHopByHop: Bool { rawValue >= HeaderName.connection.rawValue && rawValue <= HeaderName.upgrade.rawValue }
+
+  /// Whether it ends at this connection where `connection` lists it; what the front acts upon does not.
+  var mayBeListed: Bool { self == .other || self == .te || self == .trailer || self == .date }
 
   /// Headers that say where a message ends: a plugin that could edit them could smuggle a request into the connection.
   var isFraming: Bool { isHopByHop || self == .contentLength }

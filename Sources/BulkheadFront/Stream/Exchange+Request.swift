@@ -56,10 +56,11 @@ extension Exchange {
     var hasID = false
     var forwardedFor = -1
     var hasProto = false
+    var takesTrailers = false
     let bounds = loop.settings.bootstrap.bounds
     try HeadParser.fields(head, from: line.fields, limit: Int(bounds.headerCount)) { (key, value) throws(HTTPFault) in
       switch map.appendParsed(key, value) {
-      case .other, .date: break
+      case .other, .date, .trailer: break
       case .authority:
         hosts += 1
         guard value.isEmpty || RequestGrammar.isHost(value) else {
@@ -97,8 +98,13 @@ extension Exchange {
       case .requestID: hasID = true
       case .forwardedFor: forwardedFor = map.entries.count - 1
       case .forwardedProto: hasProto = true
+      case .te:
+        if !isVersion10 {
+          value.forEachListElement { if $0.equalsIgnoringCase("trailers") { takesTrailers = true } }
+        }
+        hasHopByHop = true
       // A request that may change the protocol is answered as if it did not ask.
-      case .upgrade, .keepAlive, .proxyConnection, .te, .trailer: hasHopByHop = true
+      case .upgrade, .keepAlive, .proxyConnection: hasHopByHop = true
       case .method, .scheme, .path, .status: throw HTTPFault(400, "a header's name is malformed")
       }
     }
@@ -120,6 +126,8 @@ extension Exchange {
       throw HTTPFault(413, "its body is larger than limits.bodyBytes allows")
     }
     if hasHopByHop { map.removeHopByHop() }
+    // Trailers pass here, so that whoever takes them is told of to the upstream (RFC 9110, 10.1.4).
+    if takesTrailers { map.append("te", "trailers" as StaticString, name: .te) }
     if forwardedFor >= 0, hasHopByHop {
       forwardedFor = map.entries.firstIndex { $0.name == .forwardedFor } ?? -1
     }
@@ -341,11 +349,27 @@ extension Exchange {
     out.writeStaticString(" HTTP/1.1\r\nhost: ")
     if let authority = map.value(of: .authority) { out.writeBytes(authority) }
     out.writeStaticString("\r\n")
+    var hasLength = false
     for entry in map.entries where !entry.name.isPseudo {
+      switch entry.name {
+      case .contentLength: hasLength = true
+      // Nothing can come behind a body that does not end with a chunk.
+      case .trailer where requestFraming != .chunked: continue
+      case .te: out.writeStaticString("connection: te\r\n")
+      default: break
+      }
       MessageWriter.field(map.key(entry), map.value(entry), into: &out)
     }
     if requestFraming == .chunked { out.writeStaticString("transfer-encoding: chunked\r\n") }
+    if requestFraming == .none, !hasLength, announcesBody { out.writeStaticString("content-length: 0\r\n") }
     out.writeStaticString("\r\n")
+  }
+
+  /// Whether the method is one whose requests say how long their body is, and be it none (RFC 9110, 8.6): servers answer 411
+  /// otherwise.
+  private var announcesBody: Bool {
+    guard let method = request.value(of: .method) else { return false }
+    return method.equals("POST") || method.equals("PUT") || method.equals("PATCH")
   }
 
   // MARK: What goes wrong there

@@ -50,11 +50,11 @@ extension Exchange {
           if element.equalsIgnoringCase("keep-alive"), line.isVersion10 { head.keepsAlive = true }
         }
         hasHopByHop = true
-      case .keepAlive, .proxyConnection, .te, .trailer, .upgrade: hasHopByHop = true
+      case .keepAlive, .proxyConnection, .te, .upgrade: hasHopByHop = true
       case .method, .scheme, .authority, .path, .status:
         // `host` in a response means nothing; a name with a colon cannot be.
         map.removeLast()
-      case .other, .date, .expect, .requestID, .forwardedFor, .forwardedProto, .pluginMark: break
+      case .other, .date, .trailer, .expect, .requestID, .forwardedFor, .forwardedProto, .pluginMark: break
       }
     }
     if hasHopByHop { map.removeHopByHop() }
@@ -396,6 +396,8 @@ extension Exchange {
     var hasDate = false
     for entry in response.entries where !entry.name.isPseudo {
       if entry.name == .date { hasDate = true }
+      // Nothing can come behind a body that does not end with a chunk.
+      if entry.name == .trailer, responseFraming != .chunked { continue }
       MessageWriter.field(response.key(entry), response.value(entry), into: &out)
     }
     if !hasDate { out.writeBytes(loop.date.bytes) }
