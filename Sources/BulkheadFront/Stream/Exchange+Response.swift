@@ -58,6 +58,7 @@ extension Exchange {
       }
     }
     if hasHopByHop { map.removeHopByHop() }
+    if breaksFraming(line, length: length, isChunked: isChunked) { head.keepsAlive = false }
     if head.isInterim || upstreamWasAskedForHead || line.status == 204 || line.status == 304 {
       head.framing = .none
     } else if isChunked {
@@ -70,6 +71,15 @@ extension Exchange {
       head.keepsAlive = false
     }
     return head
+  }
+
+  /// Whether the head announces what it may not have: its message ends where the status says, but its sender may be of
+  /// another mind, and whatever it still sends would be taken for the next response (RFC 9112, 6.1 to 6.3). The connection
+  /// is not used again.
+  private func breaksFraming(_ line: HeadParser.StatusLine, length: UInt64?, isChunked: Bool) -> Bool {
+    if isChunked, length != nil || line.isVersion10 || line.status == 304 { return true }
+    guard line.status < 200 || line.status == 204 else { return false }
+    return isChunked || (length ?? 0) > 0
   }
 
   /// The upstream's head was read: the response goes its way.
@@ -313,13 +323,12 @@ extension Exchange {
         responseEnded = true
       }
     }
-    if responseFraming == .none, !isHead, status != 304 {
-      // What has no body says so; 204 says it by itself. A plugin may have changed the method or the status.
-      if status == 204 {
-        response.removeAll { $0.name == .contentLength }
-      } else {
-        response.set(.contentLength, "content-length", ("0" as StaticString).bytes)
-      }
+    if status == 204 {
+      // It says by itself that it has no body, to HEAD too (RFC 9110, 8.6).
+      response.removeAll { $0.name == .contentLength }
+    } else if responseFraming == .none, !isHead, status != 304 {
+      // What has no body says so. A plugin may have changed the method or the status.
+      response.set(.contentLength, "content-length", ("0" as StaticString).bytes)
     }
     if responseFraming == .untilClose || !clientKeepsAlive || loop.isLeaving { closeAfter = true }
     // The head waits for the first bytes of the body, to leave with them; the end of this round of reading sends it.
