@@ -23,6 +23,9 @@ final class UpstreamConnection: ChannelDuplexHandler {
   private(set) var wasReused = false
   private var sawBytes = false
   private var keepsAlive = true
+  /// Responses of 1xx to the request under way.
+  private var interims = 0
+  private static let maximumInterims = 32
   /// A request may be written, or its response is on its way.
   private(set) var isBusy = false
   /// The response was whole; the connection is free once this round of reading has shown that nothing follows it.
@@ -64,6 +67,7 @@ final class UpstreamConnection: ChannelDuplexHandler {
     isBusy = true
     sawBytes = false
     keepsAlive = true
+    interims = 0
   }
 
   /// Writes a piece of a body: a small one into `out`, a large one by itself after what is in `out`.
@@ -179,10 +183,22 @@ final class UpstreamConnection: ChannelDuplexHandler {
     }
     input.moveReaderIndex(forwardBy: end)
     searched = 0
-    if head.isInterim { return true }
-    keepsAlive = head.keepsAlive
+    // What a 1xx says of its connection holds on.
+    if !head.keepsAlive { keepsAlive = false }
+    if head.isInterim { return takeInterim(head, exchange) }
     body = BodyDecoder(head.framing, isOfUpstream: true, trailerBytes: maximum, trailerCount: 1_000)
     exchange.upstreamHead(head)
+    return true
+  }
+
+  /// - Returns: whether there may be more to take.
+  private func takeInterim(_ head: Exchange.UpstreamHead, _ exchange: Exchange) -> Bool {
+    interims += 1
+    guard interims <= Self.maximumInterims else {
+      fail("sent more than \(Self.maximumInterims) responses of 1xx before the one to the request")
+      return false
+    }
+    exchange.upstreamInterim()
     return true
   }
 
