@@ -114,8 +114,8 @@ import Testing
     ])
     #expect(
       tree.errors() == [
-        "bulkhead.yaml:2:92: listeners[0].errorDetails: a listener with 'protocol: tcp' answers nothing: leave it out",
-        "bulkhead.yaml:3:76: listeners[1].errorDetails: must be log or client, not 'all'",
+        "bulkhead.yaml:2:86: listeners[0].errorDetails: a listener with 'protocol: tcp' answers nothing: leave it out",
+        "bulkhead.yaml:3:72: listeners[1].errorDetails: must be log or client, not 'all'",
       ])
   }
 

@@ -9,7 +9,7 @@ import Testing
     (951_868_800, "Wed, 01 Mar 2000 00:00:00 GMT"), (1_709_210_096, "Thu, 29 Feb 2024 12:34:56 GMT"),
     (1_767_225_599, "Wed, 31 Dec 2025 23:59:59 GMT"), (1_767_225_600, "Thu, 01 Jan 2026 00:00:00 GMT"),
     (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT"),
-  ])
+  ] as [(UInt64, String)])
   func aMomentIsWrittenAsHTTPHasIt(seconds: UInt64, text: String) {
     var line = DateLine()
     line.update(seconds * 1_000_000_000 + 999_999_999)
@@ -18,7 +18,7 @@ import Testing
 
   @Test func everyMomentThatAClockCanSayHasALine() {
     var line = DateLine()
-    for nanoseconds in [UInt64.max, .max / 2, 1, 0] {
+    for nanoseconds: UInt64 in [.max, .max / 2, 1, 0] {
       line.update(nanoseconds)
       #expect(line.bytes.count == 37)
     }

@@ -10,15 +10,15 @@ import Testing
   @Test func whatFailedIsPassedOverForAWhileAndThenTriedByOne() {
     var health = EndpointHealth(count: 3)
     #expect((0..<3).map { health.choose(from: $0, now: 1) } == [0, 1, 2])
-    #expect(health.failed(1, now: 100))
-    #expect(!health.failed(1, now: 200), "that is no news")
+    #expect(health.failed(1, now: 100) == true)
+    #expect(health.failed(1, now: 200) == false, "that is no news")
     #expect((0..<3).map { health.choose(from: $0, now: 300) } == [0, 2, 2])
     let later = 200 + Self.rest
     #expect(health.choose(from: 1, now: later - 1) == 2)
     #expect(health.choose(from: 1, now: later) == 1)
     #expect(health.choose(from: 1, now: later) == 2, "others wait for what comes of it")
-    #expect(health.succeeded(1))
-    #expect(!health.succeeded(1))
+    #expect(health.succeeded(1) == true)
+    #expect(health.succeeded(1) == false)
     #expect(health.choose(from: 1, now: later) == 1)
     #expect(!health.isImpaired)
   }
@@ -41,7 +41,9 @@ import Testing
   @Test func aPlaceThatIsNoneIsNoTrap() {
     var health = EndpointHealth(count: 0)
     #expect(health.choose(from: 0, now: 1) == nil)
-    #expect(!health.failed(0, now: 1) && !health.failed(-1, now: 1) && !health.succeeded(7))
+    #expect(health.failed(0, now: 1) == false)
+    #expect(health.failed(-1, now: 1) == false)
+    #expect(health.succeeded(7) == false)
   }
 
   @Test func attemptsAreBoundedByNumberAndTime() {
@@ -91,7 +93,7 @@ import Testing
       }
     }
 
-    deinit { for descriptor in clients + [descriptor] { close(descriptor) } }
+    deinit { for raw in clients + [descriptor] { close(raw) } }
   }
 
   private func upstream(_ ports: [UInt16]) -> FrontBootstrap.Upstream {

@@ -23,7 +23,7 @@ import Testing
 
   @Test(arguments: [
     ("", 502), ("garbage\r\n\r\n", 502), ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n", 502), (nil, 504),
-  ])
+  ] as [(String?, Int)])
   func whatAnUpstreamDoesWrongIsNotTold(text: String?, status: Int) throws {
     let upstream = try TestUpstream { peer, _ in
       _ = peer.read(until: "\r\n\r\n")

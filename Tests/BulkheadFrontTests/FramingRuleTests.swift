@@ -85,7 +85,7 @@ import Testing
   @Test(arguments: [
     ("POST", "content-length: 0"), ("PUT", "content-length: 0"), ("PATCH", "content-length: 0"), ("GET", nil),
     ("HEAD", nil), ("DELETE", nil), ("OPTIONS", nil), ("post", nil),
-  ])
+  ] as [(String, String?)])
   func aMethodThatMeansABodySaysThatItHasNone(method: String, line: String?) throws {
     let upstream = try RecordingUpstream(until: "\r\n\r\n")
     let front = try TestFront(upstreams: [.at(upstream.upstream.port)])

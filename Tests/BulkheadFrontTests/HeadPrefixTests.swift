@@ -10,17 +10,17 @@ import Testing
     var searched = 0
     while searched < bytes.count {
       let count = min(searched + pieces, bytes.count)
-      do throws(HTTPFault) {
-        let isWhole = try bytes.withUnsafeBytes { all throws(HTTPFault) -> Bool in
-          let some = UnsafeRawBufferPointer(rebasing: all[..<count])
-          guard try HeadParser.end(of: some, from: searched) == nil else { return true }
+      let look: (isOver: Bool, fault: HTTPFault?) = bytes.withUnsafeBytes { all in
+        let some = UnsafeRawBufferPointer(rebasing: all[..<count])
+        do throws(HTTPFault) {
+          guard try HeadParser.end(of: some, from: searched) == nil else { return (true, nil) }
           try HeadPrefix.check(some, from: searched, of: kind)
-          return false
+          return (false, nil)
+        } catch {
+          return (true, error)
         }
-        if isWhole { return nil }
-      } catch {
-        return error
       }
+      if look.isOver { return look.fault }
       searched = count
     }
     return nil

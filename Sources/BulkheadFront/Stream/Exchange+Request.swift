@@ -148,12 +148,10 @@ extension Exchange {
       guard prefix.equalsIgnoringCase(scheme) else { continue }
       let text = [UInt8](target.dropFirst(scheme.utf8CodeUnitCount))
       let end = text.firstIndex { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "?") } ?? text.count
-      try text[..<end].withUnsafeBytes { host throws(HTTPFault) in
-        guard RequestGrammar.isHost(host) else {
-          throw HTTPFault(400, "the host of its target is not a host with or without a port")
-        }
-        request.set(.authority, ":authority", host)
+      guard text[..<end].withUnsafeBytes({ RequestGrammar.isHost($0) }) else {
+        throw HTTPFault(400, "the host of its target is not a host with or without a port")
       }
+      text[..<end].withUnsafeBytes { request.set(.authority, ":authority", $0) }
       var path = [UInt8](text[end...])
       if path.first != UInt8(ascii: "/") { path.insert(UInt8(ascii: "/"), at: 0) }
       path.withUnsafeBytes { request.set(.path, ":path", $0) }
