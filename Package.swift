@@ -17,12 +17,11 @@ let swiftSettings: [SwiftSetting] =
 
 let cSettings: [CSetting] = strict ? [.treatAllWarnings(as: .error)] : []
 
-/// Binaries find `libwasmtime.so` in `.build/deps/lib` from the build tree, and in `lib/bulkhead` from `libexec/bulkhead`
-/// once installed.
+/// Binaries find `libwasmtime.so` in `lib/bulkhead` from `libexec/bulkhead` once installed, and in `.build/lib/bulkhead`,
+/// which `make deps` links there, from the build tree.
 let wasmtimeLinkage: [LinkerSetting] = [
   .unsafeFlags([
     "-L\(dependencyLibraries)",
-    "-Xlinker", "-rpath", "-Xlinker", "$ORIGIN/../../deps/lib",
     "-Xlinker", "-rpath", "-Xlinker", "$ORIGIN/../../lib/bulkhead",
     "-Xlinker", "-rpath", "-Xlinker", "$ORIGIN",
   ])
@@ -61,15 +60,16 @@ let package = Package(
     .executable(name: "bulkhead-compiler", targets: ["bulkhead-compiler"]),
     .executable(name: "bulkheadctl", targets: ["bulkheadctl"]),
   ],
+  // What was tested, and nothing else: `.ci/versions` has the versions of what these bring along.
   dependencies: [
-    .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.0"),
-    .package(url: "https://github.com/apple/swift-nio-http2.git", from: "1.46.0"),
-    .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.0"),
-    .package(url: "https://github.com/apple/swift-log.git", from: "1.16.0"),
-    .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.0"),
-    .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.0"),
-    .package(url: "https://github.com/hummingbird-project/hummingbird.git", from: "2.28.0"),
-    .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.0"),
+    .package(url: "https://github.com/apple/swift-nio.git", exact: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-nio-http2.git", exact: "1.46.0"),
+    .package(url: "https://github.com/apple/swift-nio-ssl.git", exact: "2.37.6"),
+    .package(url: "https://github.com/apple/swift-log.git", exact: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-argument-parser.git", exact: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-crypto.git", exact: "4.5.2"),
+    // Without its traits: they bring the whole of Foundation, 40 MB of it.
+    .package(url: "https://github.com/hummingbird-project/hummingbird.git", exact: "2.28.1", traits: []),
   ],
   targets: [
     // C shims
@@ -78,6 +78,10 @@ let package = Package(
     .target(name: "CWasmtime", cSettings: cSettings, linkerSettings: [.linkedLibrary("wasmtime")]),
     .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
     .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
+    // Into the supervisor itself, so that no machine needs the library to start.
+    .target(
+      name: "CBulkheadYAML", cSettings: cSettings,
+      linkerSettings: [.unsafeFlags(["-Xlinker", "-l:libyaml.a"])]),
     // OpenSSL's headers (libssl-dev) alone: libcrypto is loaded while a worker runs, and linked to nothing.
     shim("CCrypto"),
 
@@ -101,8 +105,7 @@ let package = Package(
       linkerSettings: [.unsafeFlags(["-Xlinker", "-l:libz.a"])]),
 
     // configuration and control
-    library(
-      "BulkheadConfig", ["BulkheadPolicy", "BulkheadCore", "ProxyWasmABI", .product(name: "Yams", package: "Yams")]),
+    library("BulkheadConfig", ["CBulkheadYAML", "BulkheadPolicy", "BulkheadCore", "ProxyWasmABI"]),
     library("BulkheadControl", ["BulkheadPolicy", "BulkheadCore"]),
 
     // roles

@@ -50,7 +50,7 @@ private struct JSONWriter {
     case .null: bytes += "null".utf8
     case .bool(let value): bytes += (value ? "true" : "false").utf8
     case .integer(let digits): bytes += digits.utf8
-    case .float(let value):
+    case .float(let value, _):
       guard value.isFinite else {
         field.report("JSON has no such number")
         return false

@@ -173,6 +173,9 @@ public struct Configuration: Hashable, Sendable {
   public var policiesDirectory: String
   public var cacheDirectory: String
   public var controlSocket: String
+  /// Where `cache` and `control.socket` stand; nil where they are not given.
+  public var cacheLocation: SourceLocation?
+  public var controlSocketLocation: SourceLocation?
   /// Event loops of the front.
   public var eventLoops: Int
   public var bounds: Bounds

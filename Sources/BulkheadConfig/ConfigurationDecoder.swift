@@ -15,6 +15,12 @@ struct ConfigurationDecoder {
     "accessLog",
   ]
   static let listenerKeys = ["name", "address", "upstream", "protocol", "errorDetails"]
+  /// Keys that listeners of others have.
+  static let listenerHints = [
+    "tls": "a listener takes plaintext alone: let a proxy that ends TLS stand in front of it",
+    "routes": "there are no routes: a listener has one 'upstream'",
+    "plugins": "plugins are not said by listener: each HTTP plugin runs for every HTTP listener",
+  ]
   static let upstreamKeys = ["name", "endpoints", "builtin", "protocol", "tls"]
   static let boundKeys = [
     "headerBytes", "headerCount", "bodyBytes", "connections", "upstreamConnections", "sharedBytes", "sharedEntries",
@@ -38,6 +44,8 @@ struct ConfigurationDecoder {
       eventLoops: decodeEventLoops(section),
       bounds: decodeBounds(section),
       timeouts: decodeTimeouts(section))
+    configuration.cacheLocation = section["cache"]?.location
+    configuration.controlSocketLocation = section.location(of: "control", "socket")
     configuration.accessLog = section["accessLog"].flatMap { AccessLogDecoder(source: source).decode($0) }
     return Result(configuration: configuration, plugins: section["plugins"], policies: section["policies"])
   }
@@ -53,7 +61,7 @@ struct ConfigurationDecoder {
     var addresses: [SocketAddress: String] = [:]
     var listeners: [Configuration.Listener] = []
     for field in fields.prefix(Limits.maximumListeners) {
-      guard let section = field.section(Self.listenerKeys) else { continue }
+      guard let section = field.section(Self.listenerKeys, hints: Self.listenerHints) else { continue }
       let name = decodeName(of: section, what: "listener", seen: &names)
       let place = section.required("address", "host:port to listen on")
       let address = place.flatMap { decodeAddress($0, ports: 0...65_535) }
@@ -184,7 +192,8 @@ struct ConfigurationDecoder {
   private func decodeControlSocket(_ section: Section) -> String {
     let field = section["control"]?.section(["socket"])?["socket"]
     let socket = decodePath(field, default: "/run/bulkhead/control.sock")
-    let longest = MemoryLayout.size(ofValue: sockaddr_un().sun_path) - 1
+    // Of `sun_path`, less what some libraries keep for themselves.
+    let longest = 103
     if socket.utf8.count > longest {
       field?.report("\(socket) is \(socket.utf8.count) bytes long, and a socket's path has at most \(longest)")
     }

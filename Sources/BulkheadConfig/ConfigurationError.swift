@@ -31,6 +31,8 @@ public struct ConfigurationError: Error, Hashable, Sendable, CustomStringConvert
   public var message: String
   /// The nearest name that would have been right.
   public var suggestion: String?
+  /// What it names is there, and this process may not use it.
+  public var isPermission = false
 
   public init(location: SourceLocation, key: String, message: String, suggestion: String? = nil) {
     self.location = location
@@ -39,9 +41,11 @@ public struct ConfigurationError: Error, Hashable, Sendable, CustomStringConvert
     self.suggestion = suggestion
   }
 
-  public var description: String {
-    let place = key.isEmpty ? "\(location)" : "\(location): \(key)"
-    return "\(place): \(message)" + (suggestion.map { "; did you mean '\($0)'?" } ?? "")
+  public var description: String { "\(location): \(text)" }
+
+  /// The same without its place.
+  public var text: String {
+    (key.isEmpty ? message : "\(key): \(message)") + (suggestion.map { "; did you mean '\($0)'?" } ?? "")
   }
 }
 

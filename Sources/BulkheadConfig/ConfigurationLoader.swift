@@ -8,10 +8,17 @@ public enum ConfigurationLoader {
   ///
   /// Throws all that is wrong at once; a file that cannot be read does not keep the others from being checked.
   public static func load(path: String) throws(ConfigurationErrors) -> LoadedConfiguration {
-    let problems = Problems()
-    let loaded = load(path: path, problems)
-    guard problems.errors.isEmpty, let loaded else { throw ConfigurationErrors(errors: problems.errors) }
+    let (loaded, errors) = inspect(path: path)
+    guard errors.isEmpty, let loaded else { throw ConfigurationErrors(errors: errors) }
     return loaded
+  }
+
+  /// The same for a check: beside all that is wrong also what could be read, as far as it could.
+  public static func inspect(path: String) -> (loaded: LoadedConfiguration?, errors: [ConfigurationError]) {
+    let problems = Problems()
+    var loaded = load(path: path, problems)
+    loaded?.warnings = problems.warnings
+    return (loaded, problems.errors)
   }
 
   private static func load(path: String, _ problems: Problems) -> LoadedConfiguration? {
@@ -50,6 +57,7 @@ public enum ConfigurationLoader {
     let policies = PolicyResolver.resolve(
       shipped: ShippedPolicies.documents(found), files: documents, upstreams: upstreams)
     for error in found.inOrder { problems.add(error) }
+    for warning in found.warnings { problems.warn(warning) }
     return policies
   }
 
@@ -61,7 +69,9 @@ public enum ConfigurationLoader {
     var overridden: [String: EffectivePolicy] = [:]
     var seen: [String: SourceLocation] = [:]
     for source in sources(in: directory, named: field, problems) {
-      for document in read(source) ?? [] {
+      let documents = read(source)
+      if documents?.isEmpty == true { source.warn("it is empty: there is no plugin in it") }
+      for document in documents ?? [] {
         guard let result = PluginManifestDecoder(source: source).decode(document) else { continue }
         var manifest = result.manifest
         if let first = seen[manifest.name] {
@@ -94,12 +104,17 @@ public enum ConfigurationLoader {
     // What is wrong with a path that could not be read has been said.
     guard !directory.isEmpty else { return [] }
     do {
-      return try FileAccess.yamlFiles(in: directory).map { Source(file: "\(directory)/\($0)", problems: problems) }
+      let listing = try FileAccess.listing(of: directory)
+      for name in listing.lookalikes {
+        Source(file: "\(directory)/\(name)", problems: problems).warn(
+          "it is not read: only files whose names end in .yaml or .yml are; rename it, or move it away")
+      }
+      return listing.files.map { Source(file: "\(directory)/\($0)", problems: problems) }
     } catch {
       if let field {
-        field.report("the directory \(directory) \(error.message)")
+        field.report("the directory \(directory)", error)
       } else if error.code != ENOENT {
-        Source(file: directory, problems: problems).report(line: nil, error.message)
+        Source(file: directory, problems: problems).report(error)
       }
       return []
     }
@@ -109,7 +124,7 @@ public enum ConfigurationLoader {
     do {
       return YAMLParser(source: source).documents(try FileAccess.text(source.file))
     } catch {
-      source.report(line: nil, error.message)
+      source.report(error)
       return nil
     }
   }

@@ -8,8 +8,16 @@ enum FileAccess {
   static let maximumFiles = 10_000
 
   struct Failure: Error {
+    /// The errno; 0 where the system is not why.
     var code: Int32
+    /// As it follows the file's name.
     var message: String
+    /// In the file, from 1.
+    var line: Int?
+    var column: Int?
+
+    /// Whether it is there and this process may not use it.
+    var isPermission: Bool { code == EACCES || code == EPERM }
   }
 
   /// The text of a regular file.
@@ -35,40 +43,72 @@ enum FileAccess {
       count += result
     }
     guard count <= maximumFile else { throw Failure(code: 0, message: "is larger than 1 MiB") }
-    guard let text = String(validating: bytes[..<count], as: UTF8.self) else {
-      throw Failure(code: 0, message: "is not UTF-8 text")
+    do throws(TextDecoding.Failure) {
+      return try TextDecoding.text(bytes[..<count])
+    } catch {
+      throw Failure(code: 0, message: error.message, line: error.line, column: error.column)
     }
-    return text
   }
 
-  /// The names of a directory's YAML files, sorted; hidden ones are left out.
-  static func yamlFiles(in directory: String) throws(Failure) -> [String] {
+  /// The first bytes of a regular file, at most so many; nil where it cannot be read.
+  static func beginning(of path: String, atMost limit: Int) -> [UInt8]? {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    guard descriptor >= 0 else { return nil }
+    defer { close(descriptor) }
+    var bytes = [UInt8](repeating: 0, count: limit)
+    let count = read(descriptor, &bytes, limit)
+    return count < 0 ? nil : Array(bytes.prefix(count))
+  }
+
+  /// What a directory holds.
+  struct Listing {
+    /// The names of its YAML files, sorted; hidden ones are left out.
+    var files: [String] = []
+    /// Names that look as if they were meant to be among them.
+    var lookalikes: [String] = []
+  }
+
+  /// The files of a directory that are read, and those that somebody may take for such.
+  static func listing(of directory: String) throws(Failure) -> Listing {
     guard let stream = opendir(directory) else { throw failure("cannot be opened") }
     defer { closedir(stream) }
-    var names: [String] = []
+    var listing = Listing()
     while true {
       errno = 0
       guard let entry = readdir(stream) else {
         guard errno == 0 else { throw failure("cannot be read") }
-        return names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+        listing.files.sort { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+        listing.lookalikes.sort { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+        return listing
       }
       let name = withUnsafeBytes(of: &entry.pointee.d_name) { raw in
         String(decoding: raw.prefix { $0 != 0 }, as: UTF8.self)
       }
-      guard !name.hasPrefix("."), name.hasSuffix(".yaml") || name.hasSuffix(".yml") else { continue }
-      names.append(name)
-      guard names.count <= maximumFiles else {
+      guard !name.hasPrefix(".") else { continue }
+      if name.hasSuffix(".yaml") || name.hasSuffix(".yml") {
+        listing.files.append(name)
+      } else if looksLikeYAML(name), listing.lookalikes.count < maximumFiles {
+        listing.lookalikes.append(name)
+      }
+      guard listing.files.count <= maximumFiles else {
         throw Failure(code: 0, message: "holds more than \(maximumFiles) YAML files")
       }
     }
   }
 
+  /// JSON is YAML, `.YAML` is no `.yaml`, and some editors add `.txt`. What was renamed to be left out, such as
+  /// `geo.yaml.disabled` or `geo.yaml~`, is nobody's mistake.
+  private static func looksLikeYAML(_ name: String) -> Bool {
+    let name = name.lowercased()
+    return [".json", ".yaml", ".yml", ".yaml.txt", ".yml.txt"].contains { name.hasSuffix($0) }
+  }
+
   /// Nil where a regular file is there that this process may read, else why not.
-  static func whyUnreadable(_ path: String) -> String? {
+  static func whyUnreadable(_ path: String) -> Failure? {
     var status = stat()
-    guard stat(path, &status) == 0 else { return failure("cannot be read").message }
-    guard status.st_mode & S_IFMT == S_IFREG else { return "is not a regular file" }
-    return access(path, R_OK) == 0 ? nil : failure("cannot be read").message
+    guard stat(path, &status) == 0 else { return failure("cannot be read") }
+    guard status.st_mode & S_IFMT == S_IFREG else { return Failure(code: 0, message: "is not a regular file") }
+    return access(path, R_OK) == 0 ? nil : failure("cannot be read")
   }
 
   private static let names: [Int32: String] = [

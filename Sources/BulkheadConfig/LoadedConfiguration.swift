@@ -10,6 +10,8 @@ public struct LoadedConfiguration: Hashable, Sendable {
   public var policies: [String: EffectivePolicy]
   /// By the plugin's name: the policies of plugins whose manifests override something of the one that they name.
   public var overridden: [String: EffectivePolicy]
+  /// What keeps nothing from starting, but is most likely not what was meant.
+  public var warnings: [ConfigurationError] = []
 
   public init(
     configuration: Configuration, plugins: [PluginManifest], policies: [String: EffectivePolicy],

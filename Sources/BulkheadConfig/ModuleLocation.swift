@@ -1,3 +1,5 @@
+import Glibc
+
 /// Reads `spec.url`: a file of this machine.
 struct ModuleLocation {
   let source: Source
@@ -12,7 +14,13 @@ struct ModuleLocation {
     }
     let absolute = Path.absolute(path, from: source.directory)
     if let why = FileAccess.whyUnreadable(absolute) {
-      field.report("\(absolute) \(why)")
+      field.report(absolute, why, advice: why.code == ENOENT && Self.isImage(url) ? Self.imageAdvice : "")
+      return nil
+    }
+    if let bytes = FileAccess.beginning(of: absolute, atMost: ModuleFormat.sniffedBytes),
+      let flaw = ModuleFormat.flaw(bytes)
+    {
+      field.report("\(absolute) \(flaw)")
       return nil
     }
     return absolute
@@ -26,7 +34,9 @@ struct ModuleLocation {
       field.report("\(scheme): is not supported yet: get the module and give its file (file:///..., or a path)")
       return nil
     default:
-      field.report("the scheme '\(scheme)' is unknown: give a file (file:///..., or a path)")
+      field.report(
+        "the scheme '\(scheme)' is unknown: give a file (file:///..., or a path)"
+          + (Self.isImage(url) ? Self.imageAdvice : ""))
       return nil
     }
     var path = url.dropFirst("file:".count)
@@ -54,6 +64,22 @@ struct ModuleLocation {
       Self.isLetter($0) || (0x30...0x39).contains($0) || $0 == 0x2B || $0 == 0x2D || $0 == 0x2E
     }
     return isScheme ? String(Substring(scheme)).lowercased() : nil
+  }
+
+  private static let imageAdvice =
+    "; it looks like an image of a registry (oci://), which is not supported yet: get the module and give its file"
+
+  /// Whether a text without a known scheme looks like an image of a registry: `ghcr.io/owner/plugin:1`,
+  /// `localhost:5000/plugin`, `owner/plugin@sha256:...`.
+  static func isImage(_ text: String) -> Bool {
+    if text.contains("@sha256:") { return true }
+    let parts = text.split(separator: "/", omittingEmptySubsequences: false)
+    guard let host = parts.first, let last = parts.last, parts.count > 1, !host.hasPrefix("."), !host.isEmpty,
+      !last.hasSuffix(".wasm")
+    else { return false }
+    let hostParts = host.split(separator: ":", omittingEmptySubsequences: false)
+    let hasPort = hostParts.count == 2 && !hostParts[1].isEmpty && hostParts[1].allSatisfy(\.isNumber)
+    return hasPort || host.contains(".") || last.contains(":")
   }
 
   private static func isLetter(_ byte: UInt8) -> Bool { (0x61...0x7A).contains(byte | 0x20) }

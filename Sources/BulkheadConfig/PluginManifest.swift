@@ -56,6 +56,8 @@ public struct PluginManifest: Hashable, Sendable {
   public var location: SourceLocation
   /// `spec.url`: absolute.
   public var modulePath: String
+  /// Where `spec.url` stands; nil where the manifest is of no file.
+  public var moduleLocation: SourceLocation?
   /// `spec.sha256`: 64 lower-case hexadecimal digits, or nil where none is given.
   public var sha256: String?
   public var type = PluginType.http

@@ -18,6 +18,16 @@ struct PluginManifestDecoder {
       "type",
     ] + unsupported.map(\.key)
 
+  /// What Higress's manifests have and Istio's have not.
+  static let otherKeys = [
+    "defaultConfig": "it is Higress's name for 'pluginConfig'",
+    "matchRules":
+      "it is Higress's: write the rules as the list 'pluginConfig._rules_', each with '_match_domain_', '_match_route_' or "
+      + "'_match_service_' (lists) beside the keys of its 'config', which plugins made for Higress read",
+    "defaultConfigDisable": "it is Higress's: leave 'pluginConfig' out, or give it '_rules_' alone",
+    "failPolicy": "it is written 'failStrategy'",
+  ]
+
   /// What Kubernetes itself writes into metadata, beside what people do.
   private static let metadataKeys = [
     "name", "namespace", "labels", "annotations", "uid", "resourceVersion", "generation", "creationTimestamp",
@@ -42,19 +52,20 @@ struct PluginManifestDecoder {
   func decode(_ document: YAMLValue) -> Result? {
     let root = Field(value: document, path: "", source: source)
     guard let section = root.section(["apiVersion", "kind", "metadata", "spec", "status"]) else { return nil }
-    _ = section.required("apiVersion", "extensions.istio.io/v1alpha1")?
-      .choice([("extensions.istio.io/v1alpha1", true)])
+    decodeVersion(section)
     _ = section.required("kind", "WasmPlugin")?.choice([("WasmPlugin", true)])
     let metadata = section.required("metadata", "it holds the plugin's name")?.section(Self.metadataKeys)
     let name = metadata?.required("name", "the plugin's name")
     let annotations = metadata.flatMap(annotations)
     let policy = annotations?["bulkhead/policy"]
-    let spec = section.required("spec", "it holds the module's 'url'")?.section(Self.specKeys)
+    let spec = section.required("spec", "it holds the module's 'url'")?.section(
+      Self.specKeys, hints: Self.otherKeys)
     if let spec { refuseUnsupported(spec) }
     let url = spec?.required("url", "where the module is, for example file:///usr/lib/bulkhead/plugins/x.wasm")
     let modulePath = url.flatMap(ModuleLocation(source: source).path)
     guard let name, let text = pluginName(name) else { return nil }
     var manifest = PluginManifest(name: text, location: name.location, modulePath: modulePath ?? "")
+    manifest.moduleLocation = url?.location
     if let policy { manifest.policy = policy.nonEmptyString() ?? manifest.policy }
     if let id = annotations?["bulkhead/vm-id"] { manifest.vmID = vmID(id) ?? "" }
     if let stops = annotations?[Self.stopIterationKey] {
@@ -65,6 +76,17 @@ struct PluginManifestDecoder {
     return Result(
       manifest: manifest, policy: policy, overrides: annotations?[Self.overridesKey].flatMap(overrides),
       failStrategy: spec?["failStrategy"])
+  }
+
+  private func decodeVersion(_ section: Section) {
+    let right = "extensions.istio.io/v1alpha1"
+    guard let field = section.required("apiVersion", right), let version = field.string(), version != right else {
+      return
+    }
+    let isHigress = version == "extensions.higress.io/v1alpha1"
+    field.report(
+      "must be \(right), not '\(version)'"
+        + (isHigress ? ": Higress's manifests differ in 'defaultConfig' and 'matchRules' alone" : ""))
   }
 
   private func decode(_ spec: Section, into manifest: inout PluginManifest) {

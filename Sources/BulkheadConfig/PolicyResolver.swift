@@ -79,7 +79,9 @@ struct PolicyResolver {
       if chain.count >= Self.maximumLineage {
         field.report("a policy is made of at most \(Self.maximumLineage) policies")
       } else if base != current, chain.contains(base) {
-        field.report("'\(base)' extends '\(current)' itself, by way of \(chain.joined(separator: ", "))")
+        // From the policy that is met again on.
+        let circle = chain[(chain.firstIndex(of: base) ?? 0)...] + [base]
+        field.report("a policy cannot extend itself: \(circle.joined(separator: " -> "))")
       } else if base != current, definitions[base] != nil {
         next = base
       } else if let policy = shipped[base] {

@@ -1,12 +1,18 @@
 /// All errors of one loading, as they are found.
 final class Problems {
   private(set) var errors: [ConfigurationError] = []
+  /// What keeps nothing from starting, but is most likely not what was meant.
+  private(set) var warnings: [ConfigurationError] = []
 
   /// More than this helps nobody.
   static let maximum = 1_000
 
   func add(_ error: ConfigurationError) {
     if errors.count < Self.maximum { errors.append(error) }
+  }
+
+  func warn(_ warning: ConfigurationError) {
+    if warnings.count < Self.maximum { warnings.append(warning) }
   }
 
   /// By file, line and column.
@@ -39,6 +45,19 @@ struct Source {
         location: location(line: line, column: column), key: key, message: message, suggestion: suggestion))
   }
 
+  /// Reports what the file system says.
+  func report(_ failure: FileAccess.Failure) {
+    var error = ConfigurationError(
+      location: location(line: failure.line, column: failure.column), key: "", message: failure.message)
+    error.isPermission = failure.isPermission
+    problems.add(error)
+  }
+
+  /// Tells of what is most likely not what was meant.
+  func warn(_ message: String) {
+    problems.warn(ConfigurationError(location: location(line: nil, column: nil), key: "", message: message))
+  }
+
   /// The place in the file of a place in the text that is read.
   func location(line: Int?, column: Int?) -> SourceLocation {
     guard let enclosed else { return SourceLocation(file: file, line: line, column: column) }
@@ -60,6 +79,15 @@ struct Field {
 
   func report(_ message: String, suggestion: String? = nil) {
     source.report(line: value.line, column: value.column, key: path, message, suggestion: suggestion)
+  }
+
+  /// Reports what the file system says of a file or directory that this value names.
+  func report(_ what: String, _ failure: FileAccess.Failure, advice: String = "") {
+    let place = failure.line.map { ", line \($0)" + (failure.column.map { ", column \($0)" } ?? "") } ?? ""
+    var error = ConfigurationError(
+      location: location, key: path, message: "\(what)\(place) \(failure.message)\(advice)")
+    error.isPermission = failure.isPermission
+    source.problems.add(error)
   }
 
   func string() -> String? {
@@ -115,7 +143,7 @@ struct Field {
       return nil
     }
     guard let number = Int(digits), range.contains(number) else {
-      report("must be a whole number from \(range.lowerBound) to \(range.upperBound), not \(digits)")
+      report("must be a whole number from \(range.lowerBound) to \(range.upperBound), not \(Self.shown(digits))")
       return nil
     }
     return number
@@ -146,12 +174,16 @@ struct Field {
   }
 
   /// The mapping with these keys and no others; unknown ones are reported with the nearest known one.
-  func section(_ known: [String]) -> Section? {
+  ///
+  /// - Parameter hints: what to say of keys that other products have in this place.
+  func section(_ known: [String], hints: [String: String] = [:]) -> Section? {
     guard let section = openSection() else { return nil }
     for entry in section.entries where !known.contains(entry.key) {
+      let hint = hints[entry.key]
       source.report(
-        line: entry.line, column: entry.column, key: section.path(of: entry.key), "unknown key",
-        suggestion: NearestName.of(entry.key, among: known))
+        line: entry.line, column: entry.column, key: section.path(of: entry.key),
+        hint.map { "unknown key: \($0)" } ?? "unknown key",
+        suggestion: hint == nil ? NearestName.of(entry.key, among: known) : nil)
     }
     return section
   }
@@ -177,6 +209,12 @@ struct Section {
   subscript(key: String) -> Field? {
     guard let entry = entries.first(where: { $0.key == key }), !entry.value.isNull else { return nil }
     return Field(value: entry.value, path: path(of: key), source: field.source)
+  }
+
+  /// Where a value of nested mappings stands; nil where it is not there. Nothing is reported.
+  func location(of key: String, _ inner: String) -> SourceLocation? {
+    guard let field = self[key], case .mapping(let entries) = field.value.content else { return nil }
+    return Section(entries: entries, field: field)[inner]?.location
   }
 
   /// As the subscript, but a key that is not there is reported.

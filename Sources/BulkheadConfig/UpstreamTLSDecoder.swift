@@ -46,7 +46,7 @@ struct UpstreamTLSDecoder {
       }
       return Array(pem.utf8)
     } catch {
-      field.report("\(path) \(error.message)")
+      field.report(path, error)
       return []
     }
   }

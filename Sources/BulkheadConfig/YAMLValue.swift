@@ -41,7 +41,8 @@ enum YAMLScalar: Equatable {
   case bool(Bool)
   /// A whole number, by its decimal digits: JSON has no bound on them.
   case integer(String)
-  case float(Double)
+  /// Its value, and as it was written.
+  case float(Double, String)
   case string(String)
   /// Plain text that YAML 1.1 and 1.2 read differently: the text, and what it could mean.
   case ambiguous(String, String)
@@ -50,8 +51,7 @@ enum YAMLScalar: Equatable {
     switch self {
     case .null: "nothing"
     case .bool(let value): "the boolean \(value)"
-    case .integer(let digits): "the number \(digits)"
-    case .float(let value): "the number \(value)"
+    case .integer(let text), .float(_, let text): "the number \(Field.shown(text))"
     case .string, .ambiguous: "a string"
     }
   }
@@ -64,9 +64,9 @@ enum YAMLScalar: Equatable {
     case "", "~", "null", "Null", "NULL": self = .null
     case "true", "True", "TRUE": self = .bool(true)
     case "false", "False", "FALSE": self = .bool(false)
-    case ".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF": self = .float(.infinity)
-    case "-.inf", "-.Inf", "-.INF": self = .float(-.infinity)
-    case ".nan", ".NaN", ".NAN": self = .float(.nan)
+    case ".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF": self = .float(.infinity, text)
+    case "-.inf", "-.Inf", "-.INF": self = .float(-.infinity, text)
+    case ".nan", ".NaN", ".NAN": self = .float(.nan, text)
     default:
       if Self.yaml11Booleans.contains(text.lowercased()) {
         self = .ambiguous(text, "a boolean in YAML 1.1 and text in YAML 1.2")
@@ -127,6 +127,6 @@ enum YAMLScalar: Equatable {
     canonical.replace(".e", with: ".0e", maxReplacements: 1)
     canonical.replace(".E", with: ".0E", maxReplacements: 1)
     if canonical.hasSuffix(".") { canonical += "0" }
-    return Double(canonical).map { .float($0) }
+    return Double(canonical).map { .float($0, text) }
   }
 }

@@ -9,27 +9,6 @@ import Testing
     try Tree(["plugins.d/a.yaml": text]).errors()
   }
 
-  @Test func aliasesThatExpandWithoutEndAreRefused() throws {
-    var text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
-    for level in 1...9 {
-      text += "a\(level): &a\(level) [\((0..<10).map { _ in "*a\(level - 1)" }.joined(separator: ", "))]\n"
-    }
-    let errors = try Self.errors(text)
-    #expect(errors.count == 1)
-    #expect(errors.first?.contains("more than 100000 values in one file, aliases included") == true)
-  }
-
-  @Test(arguments: [
-    "*b : x", "*b: x", "? *b\n: x", "? [*b]\n: x", "[*b, *b]: x", "[*b, *b] : x", "{*b : x}", "{? *b : x}",
-    "{k: *b}: x", "{?*b : x}",
-  ])
-  func anAliasWithinAKeyIsRefusedBeforeAnythingIsHashed(_ key: String) throws {
-    var text = "k0: &b0 [x, x]\n"
-    for level in 1...60 { text += "k\(level): &b\(level) [*b\(level - 1), *b\(level - 1)]\n" }
-    text += key.replacing("*b", with: "*b60") + "\n"
-    #expect(try Self.errors(text) == ["plugins.d/a.yaml: an alias within a mapping's key is not supported"])
-  }
-
   @Test(arguments: ["[", "{a: ", "- ", "? ", "[{", "a:\n"]) func nestingIsBounded(_ text: String) throws {
     for count in [100, 5_000, 100_000] {
       #expect(try !Self.errors(String(repeating: text, count: count)).isEmpty)
@@ -49,10 +28,14 @@ import Testing
     let tree = try Tree()
     for bytes in [[0xFF], [0xC3], [0xED, 0xA0, 0x80], [0xF5, 0x80, 0x80, 0x80]] as [[UInt8]] {
       try tree.write("plugins.d/a.yaml", bytes)
-      #expect(tree.errors() == ["plugins.d/a.yaml: is not UTF-8 text"])
+      let byte = String(bytes[0], radix: 16, uppercase: true)
+      #expect(
+        tree.errors() == [
+          "plugins.d/a.yaml:1:1: is not UTF-8 text: the byte 0x\(byte) is no part of a character; save the file as UTF-8"
+        ])
     }
     try tree.write("plugins.d/a.yaml", [0x61, 0x00])
-    #expect(tree.errors() == ["plugins.d/a.yaml:1: not YAML: control characters are not allowed"])
+    #expect(tree.errors() == ["plugins.d/a.yaml:1:2: not YAML: control characters are not allowed"])
   }
 
   @Test func aFIFOInTheDirectoryDoesNotHoldLoadingUp() throws {

@@ -126,14 +126,15 @@ import Testing
       ("{opn: 1s}", "policies/a.yaml:2:17: admissionWait.opn: unknown key; did you mean 'open'?"),
       (
         "{open: 2}",
-        "policies/a.yaml:2:23: admissionWait.open: must be a time with its unit, for example 250ms, 10s, 1m, "
-          + "not the number 2"
+        "policies/a.yaml:2:23: admissionWait.open: must be a time from 0s to 1h, as a whole number with its unit, "
+          + "for example 250ms, 10s or 1m, not the number 2"
       ),
       (
         "[1s]",
-        "policies/a.yaml:2:16: admissionWait: must be a time with its unit, for example 250ms, 10s, 1m, not a list"
+        "policies/a.yaml:2:16: admissionWait: must be a time from 0s to 1h, as a whole number with its unit, for "
+          + "example 250ms, 10s or 1m, not a list"
       ),
-      ("2h", "policies/a.yaml:2:16: admissionWait: must be from 0us to 1h, not 2h"),
+      ("2h", "policies/a.yaml:2:16: admissionWait: must be from 0s to 1h, not 2h"),
     ] {
       let errors = try Tree(["policies/a.yaml": "name: a\nadmissionWait: \(text)\n"]).errors()
       #expect(errors == [error])
@@ -145,7 +146,7 @@ import Testing
       "policies/a.yaml": "name: a\nextends: b\n---\nname: b\nextends: c\n---\nname: c\nextends: a\n"
     ])
     #expect(
-      tree.errors() == ["policies/a.yaml:8:10: extends: 'a' extends 'c' itself, by way of a, b, c"])
+      tree.errors() == ["policies/a.yaml:8:10: extends: a policy cannot extend itself: a -> b -> c -> a"])
   }
 
   @Test func aLongChainIsRefused() throws {
@@ -168,7 +169,8 @@ import Testing
     ])
     #expect(
       tree.errors() == [
-        "policies/a.yaml:3:8: grace: must be a time with its unit, for example 250ms, 10s, 1m, not 'x'",
+        "policies/a.yaml:3:8: grace: must be a time from 0s to 1m, as a whole number with its unit, for example 250ms, "
+          + "10s or 1m, not 'x'",
         "policies/a.yaml:6:10: workers: must be a whole number from 1 to 64, not 0",
       ])
   }

@@ -1,5 +1,5 @@
 import BulkheadSystem
-import Foundation
+import Dispatch
 import Synchronization
 
 /// Does what takes its time at files, one after another, on a thread of its own, so that the loop goes on meanwhile: who

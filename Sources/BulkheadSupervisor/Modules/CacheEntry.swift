@@ -1,7 +1,7 @@
 import BulkheadCore
 import BulkheadWire
 import Crypto
-import Foundation
+import FoundationEssentials
 
 /// The name of the compiler's engine: its version and settings. A compiled module fits one of them only.
 struct EngineKey: Hashable, Sendable {
@@ -52,11 +52,13 @@ struct Digest256: Hashable, Sendable, CustomStringConvertible {
 
 /// The names of a compiled module's two files in the cache directory.
 struct CacheNames: Equatable, Sendable {
+  /// What both begin with.
+  let stem: String
   let compiled: String
   let sidecar: String
 
   init(module: Digest256, engine: EngineKey) {
-    let stem = "\(module.hexadecimal)-\(engine.name)"
+    stem = "\(module.hexadecimal)-\(engine.name)"
     compiled = stem + ".cwasm"
     sidecar = stem + ".json"
   }

@@ -58,6 +58,7 @@ enum ConfigurationChange {
     new.phase = old.phase
     new.priority = old.priority
     new.modulePath = old.modulePath
+    new.moduleLocation = old.moduleLocation
     // What it vouches for was compared with the module.
     new.sha256 = old.sha256
     return old == new

@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 
 /// JSON as it stands in a file, before anybody knows what it means: so that unknown keys can be refused by name.
 enum JSONValue: Decodable, Equatable {
@@ -58,7 +58,7 @@ struct JSONPlace {
     do {
       value = try JSONDecoder().decode(JSONValue.self, from: Data(contents.utf8))
     } catch DecodingError.dataCorrupted(let context) {
-      let cause = (context.underlyingError as NSError?)?.userInfo["NSDebugDescription"] as? String
+      let cause = context.underlyingError.map { ($0 as? any CustomDebugStringConvertible)?.debugDescription ?? "\($0)" }
       throw SeccompError(file: file, place: "", reason: "it is not valid JSON: \(cause ?? context.debugDescription)")
     } catch {
       throw SeccompError(file: file, place: "", reason: "it is not valid JSON: \(error)")

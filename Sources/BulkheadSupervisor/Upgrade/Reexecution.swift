@@ -1,7 +1,7 @@
 import BulkheadCore
 import BulkheadSystem
 import BulkheadWire
-import Foundation
+import FoundationEssentials
 import Glibc
 
 /// Puts another program in this one's place: same process id, same children, and of the descriptors those of the
