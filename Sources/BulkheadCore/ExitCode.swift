@@ -9,6 +9,8 @@ public enum ExitCode {
   public static let unavailable: Int32 = 69
   /// A fault of our own.
   public static let software: Int32 = 70
+  /// A file that belongs to Bulkhead itself is missing or of another version.
+  public static let osFile: Int32 = 72
   /// Not allowed.
   public static let noPermission: Int32 = 77
   /// The configuration is wrong.

@@ -126,6 +126,10 @@ public struct ListeningSocket: ~Copyable, Sendable {
   private static func advised(_ error: SystemError, lookup: Int32) -> SystemError {
     var error = error
     switch error.code {
+    case Errno.invalid where lookup == -3:
+      // EAI_AGAIN: whoever knows may be there later.
+      error.code = Errno.again
+      error.advice = "the name of the host cannot be looked up now; write it as 127.0.0.1:8080 or [::1]:8080"
     case Errno.invalid where lookup != 0:
       let why = bh_lookup_text(lookup).map { String(cString: $0) } ?? "unknown reason"
       error.advice = "the host is not an address of this machine (\(why)); write it as 127.0.0.1:8080 or [::1]:8080"

@@ -8,39 +8,47 @@ struct BulkheadDaemon: ParsableCommand {
     discussion: """
       It starts bulkhead-front, which takes the traffic, and a bulkhead-worker for each plugin, and replaces what dies. \
       bulkheadctl upgrade puts a newly installed version in its place. \
-      SIGTERM drains and stops. Exit codes follow sysexits.h: 64 usage, 69 unavailable, 70 internal, 77 permission, 78 \
-      configuration.
+      SIGTERM drains and stops. Exit codes follow sysexits.h: 64 usage, 69 unavailable, 70 internal, 72 not wholly \
+      installed, 77 permission, 78 configuration.
       """,
     version: "bulkheadd \(SupervisorOptions.version)")
 
-  @Option(help: ArgumentHelp("The configuration to run.", valueName: "file"))
+  @Option(
+    name: [.short, .long], help: ArgumentHelp("The configuration to run.", valueName: "file"),
+    completion: .file(extensions: ["yaml", "yml"]))
   var config = SupervisorOptions.defaultConfiguration
 
   @Flag(
-    help: "Validate everything, compile every module, list what each exports and imports, and exit with 0 or 78.")
+    help: ArgumentHelp(
+      "Validate everything, compile every module, list what each exports and imports, and exit.",
+      discussion:
+        "What is wrong is written as FILE:LINE:COLUMN: error: ..., and the exit code says of which kind it is."))
   var check = false
 
   @Option(
-    help: ArgumentHelp("How log lines are written: text, json or journald.", valueName: "format"), transform: logFormat)
+    help: ArgumentHelp("How log lines are written: text, json or journald.", valueName: "format"),
+    completion: .list(["text", "json", "journald"]), transform: logFormat)
   var logFormat = LogFormat.text
 
   @Option(
     help: ArgumentHelp(
       "The least level that is logged: \(SupervisorOptions.logLevelNames.joined(separator: ", ")).",
-      valueName: "level"))
+      valueName: "level"),
+    completion: .list(SupervisorOptions.logLevelNames))
   var logLevel = "info"
 
   @Option(
     help: ArgumentHelp(
       "Where bulkhead-front, bulkhead-worker and bulkhead-compiler are; around this executable unless given.",
-      valueName: "dir"))
+      valueName: "dir"),
+    completion: .directory)
   var libexec: String?
 
   @Option(help: .hidden)
   var takesOver: UInt32?
 
   private static func logFormat(_ text: String) throws -> LogFormat {
-    guard let format = LogFormat(rawValue: text) else {
+    guard let format = LogFormat(rawValue: text), format != .plain else {
       throw ValidationError("'\(text)' is no log format; there are text, json and journald.")
     }
     return format

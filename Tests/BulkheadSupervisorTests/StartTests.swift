@@ -63,7 +63,7 @@ func theBuiltInProfileIsTheFileOfTheRepository(name: String, text: String) throw
 
 @Test func missingBinariesAreNamed() {
   let error = #expect(throws: StartError.self) { _ = try Installation.find(libexec: "/nonexistent") }
-  #expect(error?.code == ExitCode.unavailable)
+  #expect(error?.code == ExitCode.osFile)
   #expect(error?.description.contains("/nonexistent") == true)
 }
 

@@ -65,10 +65,11 @@ final class ControlServerTask: Sendable {
     switch start.value.withLock({ $0 }) {
     case .pending: return
     case .failed(let why):
-      throw StartError(ExitCode.unavailable, "control socket: cannot listen on \(socket.path): \(why)")
+      throw StartError(
+        ExitCode.unavailable, socket.location, "control.socket: cannot listen on \(socket.path): \(why)")
     case .bound:
       do throws(SystemError) { try socket.publish() } catch {
-        throw StartError(ExitCode.unavailable, "control socket: \(error)")
+        throw StartError(ExitCode.file(error), socket.location, "control.socket: \(error)")
       }
     }
   }

@@ -1,11 +1,28 @@
+import BulkheadConfig
 import BulkheadCore
 import BulkheadSystem
 import Glibc
+import Synchronization
 
 /// The file of the control socket. It is bound under another name and then renamed, so that it is never there with wider
 /// rights than it should have, nor before it listens.
+///
+/// Nothing but a socket is ever removed or replaced, and at the end only the very one that was put there.
 struct ControlSocket: Sendable {
+  /// Which file was put in place.
+  private final class Published: Sendable {
+    let identity = Mutex<[UInt64]?>(nil)
+  }
+
   let path: String
+  /// Where the configuration says so; nil where it is the default.
+  let location: SourceLocation?
+  private let published = Published()
+
+  init(path: String, location: SourceLocation? = nil) {
+    self.path = path
+    self.location = location
+  }
 
   /// The name that the socket is bound under first: in the same directory, and no longer than the real one.
   var temporaryPath: String { "\(FileSystem.directory(of: path))/.\(getpid())" }
@@ -13,52 +30,85 @@ struct ControlSocket: Sendable {
   /// Makes sure that the place is free: its directory is there, and nobody answers on a socket that is.
   ///
   /// - Throws: `StartError`: unavailable where another supervisor answers there, configuration where the path cannot be a
-  ///   socket's, noPermission where the directory is not ours to use.
+  ///   socket's or something else is there, noPermission where the directory is not ours to use.
   func claim() throws(StartError) {
     guard path.utf8.count < 104 else {
       throw StartError(
-        ExitCode.configuration, "control.socket: \(path) is too long for a Unix socket: at most 103 bytes")
+        ExitCode.configuration, location, "control.socket: \(path) is too long for a Unix socket: at most 103 bytes")
     }
     let directory = FileSystem.directory(of: path)
     do throws(SystemError) {
       try FileSystem.makeDirectories(directory, mode: 0o755)
       try FileSystem.requirePrivate(directory: directory, orShared: true)
+      try Self.requireFree(path)
+      try Self.requireFree(temporaryPath)
     } catch {
-      throw StartError(
-        error.code == ENOTDIR ? ExitCode.configuration : ExitCode.noPermission, "control socket: \(error)")
+      throw StartError(ExitCode.file(error), location, "control.socket: \(error)")
     }
     unlink(temporaryPath)
     switch Self.connect(path) {
     case 0:
       throw StartError(
-        ExitCode.unavailable,
-        "control socket: another process answers on \(path): stop that bulkheadd, or set control.socket to another path"
+        ExitCode.unavailable, location,
+        "control.socket: another process answers on \(path): stop that bulkheadd, or set control.socket to another path"
       )
     case ENOENT: return
     case ECONNREFUSED:
       // Left behind by a supervisor that was killed. It stays until the new one is renamed over it.
       return
     case let code:
-      throw StartError(
-        ExitCode.unavailable,
-        "\(SystemError(operation: "use", subject: path, code: code, advice: "remove what is there"))")
+      let error = SystemError(operation: "use the socket", subject: path, code: code)
+      throw StartError(ExitCode.file(error), location, "control.socket: \(error)")
     }
   }
 
+  /// Fails where something is there that is no socket: whatever it is, it is not for us to remove.
+  ///
+  /// - Throws: `SystemError` (ENOTSOCK) that names it, or says why nothing can be known of it.
+  static func requireFree(_ path: String) throws(SystemError) {
+    var status = stat()
+    guard lstat(path, &status) == 0 else {
+      if errno == ENOENT { return }
+      throw SystemError(operation: "look at", subject: path, code: errno)
+    }
+    let what: String
+    switch status.st_mode & S_IFMT {
+    case S_IFSOCK: return
+    case S_IFREG: what = "a file"
+    case S_IFDIR: what = "a directory"
+    case S_IFLNK: what = "a symbolic link"
+    default: what = "something else than a socket"
+    }
+    throw SystemError(
+      operation: "listen on", subject: path, code: ENOTSOCK,
+      advice: "\(what) is there already, which Bulkhead does not remove: choose another path, or move it away")
+  }
+
   /// Gives the bound socket its rights and its name.
+  ///
+  /// - Throws: `SystemError`; ENOTSOCK where something else than a socket has come there meanwhile.
   func publish() throws(SystemError) {
     guard chmod(temporaryPath, 0o600) == 0 else {
       throw SystemError(operation: "set the mode of", subject: temporaryPath, code: errno)
     }
+    try Self.requireFree(path)
     guard rename(temporaryPath, path) == 0 else {
       throw SystemError(operation: "put in place", subject: path, code: errno)
     }
+    published.identity.withLock { $0 = Self.identity(path) }
   }
 
-  /// Takes the file away.
+  /// Takes the file away, where it still is the socket that was put there.
   func remove() {
-    unlink(temporaryPath)
-    unlink(path)
+    if Self.identity(temporaryPath) != nil { unlink(temporaryPath) }
+    if let own = published.identity.withLock({ $0 }), Self.identity(path) == own { unlink(path) }
+  }
+
+  /// Which socket is there; nil where there is none.
+  private static func identity(_ path: String) -> [UInt64]? {
+    var status = stat()
+    guard lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFSOCK else { return nil }
+    return [UInt64(status.st_dev), UInt64(status.st_ino)]
   }
 
   /// 0 where somebody answers there, else the errno.

@@ -9,6 +9,8 @@ public enum LogFormat: String, Sendable, CaseIterable {
   case json
   /// As `text`, after the level as journald and syslog number it, `<6>`, and without the time, which journald adds.
   case journald
+  /// Only what has to be said: what `--check` writes.
+  case plain
 }
 
 /// One line of log. Whatever a plugin or a client put into it, it is written as one line that nobody can mistake for
@@ -45,6 +47,7 @@ struct LogLine: Sendable, Equatable {
     case .text: text
     case .json: json
     case .journald: "<\(level.priority)>\(level.name) \(fields)"
+    case .plain: CheckLine.text(CheckLine.Kind(level), nil, (plugin.map { "plugin '\($0)': " } ?? "") + message)
     }
   }
 

@@ -1,6 +1,6 @@
 import BulkheadControl
 import BulkheadCore
-import Foundation
+import Glibc
 
 /// Writes lines to standard error from a thread of its own, so that a reader that stands still never holds the
 /// supervisor up: what the queue has no room for is counted and said later.
@@ -17,7 +17,7 @@ final class LogWriter: Sendable {
 
   /// The lines that wait. `@unchecked`: every access is under `condition`.
   private final class Queue: @unchecked Sendable {
-    let condition = NSCondition()
+    let condition = Condition()
     var lines: [String] = []
     var dropped: UInt64 = 0
     var droppedInAll: UInt64 = 0
@@ -30,9 +30,7 @@ final class LogWriter: Sendable {
     self.minimumLevel = minimumLevel
     self.descriptor = descriptor
     let queue = queue
-    let thread = Thread { Self.drain(queue, format: format, to: descriptor) }
-    thread.name = "log"
-    thread.start()
+    DetachedThread.run { Self.drain(queue, format: format, to: descriptor) }
   }
 
   /// Queues the line, unless its level is below the least one.
@@ -59,7 +57,7 @@ final class LogWriter: Sendable {
 
   /// Waits until all that was queued is written, at most that long.
   func flush(atMost limit: Duration = .seconds(1)) {
-    let end = Date(timeIntervalSinceNow: Double(limit.components.seconds))
+    let end = Condition.moment(after: limit)
     queue.condition.lock()
     while !queue.lines.isEmpty || queue.writing {
       if !queue.condition.wait(until: end) { break }

@@ -2,6 +2,7 @@ import BulkheadCore
 import BulkheadSystem
 import BulkheadWire
 import Crypto
+import Glibc
 
 /// The cache directory. Only the supervisor writes there; what is read from it is believed only as far as the digest in
 /// the sidecar vouches for it, and a damaged entry is as good as none.
@@ -13,10 +14,12 @@ struct ModuleCache {
   let engine: EngineKey
   /// Whether new entries are written.
   let isWritable: Bool
+  /// To whom they are given; nil leaves them with whoever writes them.
+  var owner: FileSystem.Owner?
 
   /// The cache of modules that are compiled with those features: other files of the same directory.
   func with(_ features: [WasmFeature]) -> ModuleCache {
-    ModuleCache(directory: directory, engine: EngineKey(engine, with: features), isWritable: isWritable)
+    ModuleCache(directory: directory, engine: EngineKey(engine, with: features), isWritable: isWritable, owner: owner)
   }
 
   /// The entry for that module.
@@ -61,8 +64,8 @@ struct ModuleCache {
     let names = CacheNames(module: module, engine: engine)
     do {
       // Workers that run as another user open it through /proc/self/fd; the directory keeps all others away.
-      try FileSystem.write(bytes, to: "\(directory)/\(names.compiled)", mode: 0o644)
-      try FileSystem.write(try sidecar.encoded(), to: "\(directory)/\(names.sidecar)", mode: 0o600)
+      try FileSystem.write(bytes, to: "\(directory)/\(names.compiled)", mode: 0o644, owner: owner)
+      try FileSystem.write(try sidecar.encoded(), to: "\(directory)/\(names.sidecar)", mode: 0o600, owner: owner)
     } catch {
       problem("\(error); the compiled module is not cached")
       return CompiledArtifact(descriptor: compiled, metadata: metadata)
@@ -84,6 +87,36 @@ struct ModuleCache {
       offset += UInt64(count)
     }
     return Digest256(hash.finalize())
+  }
+}
+
+extension ModuleCache {
+  /// The cache for a check, which whoever runs Bulkhead is to find filled: written by them, or by root in their place.
+  /// A directory that is not there is made where only its last part is missing; what others could tamper with is left
+  /// alone.
+  init(forCheckOf directory: String, engine: EngineKey) {
+    var status = stat()
+    if lstat(directory, &status) != 0, errno == ENOENT, Self.isSafe(FileSystem.directory(of: directory)) {
+      mkdir(directory, 0o700)
+    }
+    let real = FileSystem.absolute(directory)
+    let isThere = stat(real, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+    let isPrivate = status.st_mode & 0o022 == 0 && Self.isSafe(FileSystem.directory(of: real))
+    let mayWrite = status.st_uid == geteuid() || geteuid() == 0
+    self.init(
+      directory: directory, engine: engine,
+      isWritable: isThere && isPrivate && mayWrite && FileSystem.isWritable(real),
+      owner: status.st_uid == geteuid() ? nil : FileSystem.Owner(uid: status.st_uid, gid: status.st_gid))
+  }
+
+  /// Whether none but root and this user could put another directory in this one's place, or in that of one over it.
+  private static func isSafe(_ directory: String) -> Bool {
+    var path = FileSystem.absolute(directory)
+    while true {
+      guard (try? FileSystem.requirePrivate(directory: path, orShared: true)) != nil else { return false }
+      guard path != "/", path != "." else { return true }
+      path = FileSystem.directory(of: path)
+    }
   }
 }
 

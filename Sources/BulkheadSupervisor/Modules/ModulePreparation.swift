@@ -53,8 +53,7 @@ final class ModulePreparation {
   private var running: [ModuleIdentity: Compilation] = [:]
   /// Compilations that are over: each is let go only after its last closure has returned.
   private var finished: [Compilation] = []
-  private var problems: [String] = []
-  private var code = ExitCode.configuration
+  private var problems: [StartError.Fault] = []
   /// What the cache had, so that plugins of one module share one descriptor.
   private var found: [ModuleIdentity: CompiledArtifact] = [:]
   /// Of the modules that could be read, by plugin name.
@@ -90,7 +89,7 @@ final class ModulePreparation {
   ///
   /// - Throws: `StartError` that names each plugin whose module is refused (configuration) or could not be compiled.
   func result() throws(StartError) -> [String: CompiledArtifact] {
-    guard problems.isEmpty else { throw StartError(code, problems) }
+    guard problems.isEmpty else { throw StartError(problems) }
     return artifacts
   }
 
@@ -137,7 +136,9 @@ final class ModulePreparation {
 
   private func looked(at plugin: PluginManifest, _ look: Look) {
     let digest: Digest256
-    do throws(SystemError) { digest = try look.result.get() } catch { return problem(plugin, "\(error)") }
+    do throws(SystemError) { digest = try look.result.get() } catch {
+      return problem(plugin, "\(error)", ExitCode.file(error))
+    }
     environment.memory[plugin.modulePath] = look.entry
     digests[plugin.name] = digest
     if let wanted = plugin.sha256, wanted != digest.hexadecimal {
@@ -168,8 +169,8 @@ final class ModulePreparation {
     artifacts[plugin.name] = artifact
   }
 
-  private func problem(_ plugin: PluginManifest, _ text: String) {
-    problems.append("\(plugin.location): plugin '\(plugin.name)': \(text)")
+  private func problem(_ plugin: PluginManifest, _ text: String, _ code: Int32 = ExitCode.configuration) {
+    problems.append(.init(code, plugin.moduleLocation ?? plugin.location, "plugin '\(plugin.name)': \(text)"))
   }
 
   /// Goes on, once what is happening now is over.
@@ -212,8 +213,7 @@ final class ModulePreparation {
         controlGroup: environment.controlGroup(), loop: environment.loop, log: environment.log
       ) { [unowned self] in ended(job, $0) }
     } catch {
-      code = ExitCode.unavailable
-      problem(plugin, "\(error)")
+      problem(plugin, "\(error)", ExitCode.unavailable)
     }
   }
 
@@ -224,8 +224,9 @@ final class ModulePreparation {
     case .refused(let why):
       for plugin in job.plugins { problem(plugin, "the module \(plugin.modulePath) is refused: \(why)") }
     case .failed(let why):
-      code = ExitCode.software
-      for plugin in job.plugins { problem(plugin, "the module \(plugin.modulePath) cannot be compiled: \(why)") }
+      for plugin in job.plugins {
+        problem(plugin, "the module \(plugin.modulePath) cannot be compiled: \(why)", ExitCode.software)
+      }
     }
     settle()
   }
@@ -244,8 +245,7 @@ final class ModulePreparation {
         let artifact = try result.get()
         for plugin in job.plugins { take(artifact, for: plugin) }
       } catch {
-        code = ExitCode.software
-        for plugin in job.plugins { problem(plugin, "\(error)") }
+        for plugin in job.plugins { problem(plugin, "\(error)", ExitCode.software) }
       }
       settle()
     }

@@ -419,6 +419,7 @@ extension Supervisor {
       result = .success(response)
       note(.info, "reload: \(Self.summary(response))")
       record(.reloaded, Self.summary(response))
+      cachePruner?.prune()
     }
     reloadOutcomes = (reloadOutcomes + [(reload.response.number, result)]).suffix(Self.maximumOutcomes)
     for waiter in reload.waiters { waiter(result) }

@@ -17,9 +17,7 @@ enum AccessLogFile {
         return SharedDescriptor(Descriptor(owning: copy))
       }
     } catch {
-      let isPermission = error.code == Errno.accessDenied || error.code == Errno.notPermitted
-      throw StartError(
-        isPermission ? ExitCode.noPermission : ExitCode.unavailable, "\(log.location): accessLog: \(error)")
+      throw StartError(ExitCode.file(error), log.location, "accessLog: \(error)")
     }
   }
 }

@@ -1,7 +1,7 @@
 import BulkheadConfig
 import BulkheadCore
 import BulkheadSystem
-import Foundation
+import FoundationEssentials
 import Glibc
 import Logging
 import NIOPosix
@@ -27,10 +27,14 @@ public enum Bulkhead {
       // A check is ended by them as any program is.
       signals = try SignalDescriptor(options.check ? [] : [SIGTERM, SIGINT, SIGHUP])
     } catch {
-      FileHandle.standardError.write(Data("bulkheadd: \(error)\n".utf8))
+      StandardStream.error.write("bulkheadd: \(error)\n")
       return ExitCode.software
     }
-    let log = LogWriter(format: options.logFormat, minimumLevel: options.logLevel)
+    let log =
+      options.check
+      // What is wrong is all that a check has to say; what it does is for those who ask.
+      ? LogWriter(format: .plain, minimumLevel: options.logLevel == .info ? .warn : options.logLevel)
+      : LogWriter(format: options.logFormat, minimumLevel: options.logLevel)
     LoggingSystem.bootstrap { LogWriterHandler(log, process: $0) }
     defer { log.flush() }
     do throws(StartError) {
@@ -49,10 +53,15 @@ public enum Bulkhead {
       }
       return ExitCode.ok
     } catch {
+      if options.check {
+        log.flush()
+        for fault in error.faults { CheckLine.write(.error, fault.location, fault.text) }
+        return error.code
+      }
       for line in error.lines {
         log.write(LogLine(at: .now, level: .critical, process: "supervisor", message: line))
       }
-      if let socket = environment.notifySocket, !options.check, let line = error.lines.first {
+      if let socket = environment.notifySocket, let line = error.lines.first {
         _ = try? NotifySocket.send(ServiceMessage.status("Failed: \(line)").bytes, to: socket)
       }
       return error.code
@@ -69,6 +78,9 @@ public enum Bulkhead {
     }
     note(.info, "bulkheadd \(SupervisorOptions.version), pid \(getpid()), configuration \(options.configuration)")
     let loaded = try load(options)
+    for warning in loaded.warnings { note(.warn, warning.description) }
+    let faults = Preconditions(configuration: loaded.configuration).faults
+    guard faults.isEmpty else { throw StartError(faults) }
     let installation = try Installation.find(libexec: options.libexec)
     let programs = try SeccompPrograms.load(
       policyDirectories: [loaded.configuration.policiesDirectory, installation.shippedPolicies],
@@ -79,8 +91,9 @@ public enum Bulkhead {
       // Where there is one processor, whoever spins keeps the other side from running.
       maximumSpinMicroseconds: processors > 1 ? 50 : 0, processors: processors, program: program,
       service: environment, inherited: inherited)
-    try prepareCache(loaded.configuration.cacheDirectory)
-    let socket = ControlSocket(path: loaded.configuration.controlSocket)
+    try prepareCache(loaded.configuration, note)
+    let socket = ControlSocket(
+      path: loaded.configuration.controlSocket, location: loaded.configuration.controlSocketLocation)
     try socket.claim()
 
     let loop: EventLoop
@@ -110,21 +123,26 @@ public enum Bulkhead {
     supervisor.note(.info, "stopped")
   }
 
-  static func load(_ options: SupervisorOptions) throws(StartError) -> LoadedConfiguration {
+  private static func load(_ options: SupervisorOptions) throws(StartError) -> LoadedConfiguration {
     do throws(ConfigurationErrors) {
       return try ConfigurationLoader.load(path: options.configuration)
     } catch {
-      throw StartError(ExitCode.configuration, error.errors.map(\.description))
+      throw StartError(error).advised(options)
     }
   }
 
-  private static func prepareCache(_ path: String) throws(StartError) {
+  private static func prepareCache(
+    _ configuration: Configuration, _ note: (LogLevel, String) -> Void
+  ) throws(StartError) {
+    let path = configuration.cacheDirectory
     do throws(SystemError) {
       try FileSystem.makeDirectories(path, mode: 0o700)
       try FileSystem.requirePrivate(directory: path)
     } catch {
-      let isPermission = [Errno.accessDenied, Errno.notPermitted, EROFS].contains(error.code)
-      throw StartError(isPermission ? ExitCode.noPermission : ExitCode.configuration, "cache: \(error)")
+      throw StartError(ExitCode.file(error), configuration.cacheLocation, "cache: \(error)")
+    }
+    if !FileSystem.isWritable(path) {
+      note(.warn, "cache: \(path) may not be written to, so modules are compiled anew at each start: run chown on it")
     }
   }
 

@@ -3,6 +3,12 @@ import Glibc
 
 /// What the supervisor does with files and directories by name. Every error is a `SystemError` that names the path.
 enum FileSystem {
+  /// To whom a file belongs.
+  struct Owner: Equatable, Sendable {
+    var uid: uid_t
+    var gid: gid_t
+  }
+
   /// Makes the directory, and those over it, where they are not there; those that it makes have that mode.
   static func makeDirectories(_ path: String, mode: mode_t) throws(SystemError) {
     var status = stat()
@@ -103,13 +109,18 @@ enum FileSystem {
 
   /// Writes a file so that it is there whole or not at all, even after a crash of the machine.
   ///
-  /// - Parameter mode: the file's mode, whatever the umask.
-  static func write(_ bytes: [UInt8], to path: String, mode: mode_t) throws(SystemError) {
+  /// - Parameters:
+  ///   - mode: the file's mode, whatever the umask.
+  ///   - owner: to whom it is given; nil leaves it with this user.
+  static func write(_ bytes: [UInt8], to path: String, mode: mode_t, owner: Owner? = nil) throws(SystemError) {
     let temporary = "\(path).\(getpid()).new"
     unlink(temporary)
     let file = try Descriptor.open(temporary, .createNew(mode: 0o600))
     do throws(SystemError) {
       try writeAll(bytes, to: file.raw)
+      if let owner, fchown(file.raw, owner.uid, owner.gid) != 0 {
+        throw SystemError(operation: "set the owner of", subject: temporary, code: errno)
+      }
       for (operation, result) in [("set the mode of", fchmod(file.raw, mode)), ("write to disk", fsync(file.raw))]
       where result != 0 {
         throw SystemError(operation: operation, subject: temporary, code: errno)

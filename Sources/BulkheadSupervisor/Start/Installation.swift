@@ -21,7 +21,7 @@ struct Installation: Sendable {
 
   /// Finds the binaries: the first directory that holds all of them.
   ///
-  /// - Throws: `StartError` (unavailable) that names what is missing and where it was looked for.
+  /// - Throws: `StartError` (osFile) that names what is missing and where it was looked for.
   static func find(libexec: String?) throws(StartError) -> Installation {
     guard let executable = FileSystem.linkTarget("/proc/self/exe") else {
       throw StartError(
@@ -44,7 +44,7 @@ struct Installation: Sendable {
       }
     }
     throw StartError(
-      ExitCode.unavailable,
+      ExitCode.osFile,
       "cannot find \(names.joined(separator: ", ")) together in one of: \(candidates.joined(separator: ", ")); "
         + "install them there or name their directory: --libexec DIR")
   }

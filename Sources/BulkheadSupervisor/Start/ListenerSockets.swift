@@ -28,7 +28,7 @@ final class ListenerSockets {
   ///   - handedOver: by the program before this one; they come first.
   ///   - inherited: from the service manager.
   /// - Throws: `StartError` that names each listener that cannot be bound, with its place in the configuration; its code is
-  ///   `noPermission` where that is why, else `unavailable`.
+  ///   `configuration` where the host is no address, `noPermission` where that is why, else `unavailable`.
   init(
     _ listeners: [Configuration.Listener], handedOver: [Handover.Listener] = [],
     inherited: InheritedSockets = InheritedSockets(), note: (LogLevel, String) -> Void = { _, _ in }
@@ -40,8 +40,7 @@ final class ListenerSockets {
     var sockets: [SharedDescriptor] = []
     var areStorable: [Bool] = []
     var descriptions: [StatusResponse.Listener] = []
-    var problems: [String] = []
-    var code = ExitCode.unavailable
+    var problems: [StartError.Fault] = []
     for listener in listeners {
       if let socket = inherited.take(for: listener) {
         note(.info, "listener \(listener.name): takes over the socket '\(socket.name)' on \(socket.address)")
@@ -77,8 +76,7 @@ final class ListenerSockets {
         storable.append((listener.name, descriptor))
         descriptions.append(.init(name: listener.name, address: address, upstream: listener.upstream))
       } catch {
-        problems.append("\(listener.location): listener '\(listener.name)': \(error)")
-        if error.code == Errno.accessDenied || error.code == Errno.notPermitted { code = ExitCode.noPermission }
+        problems.append(.init(ExitCode.file(error), listener.location, "listener '\(listener.name)': \(error)"))
       }
     }
     do throws(SystemError) {
@@ -87,9 +85,9 @@ final class ListenerSockets {
         if old.isStorable { forgettable.append(InheritedSockets.storedName(of: old.name)) }
       }
     } catch {
-      problems.append("the listening sockets of before cannot be kept: \(error)")
+      problems.append(.init(ExitCode.unavailable, nil, "the listening sockets of before cannot be kept: \(error)"))
     }
-    guard problems.isEmpty else { throw StartError(code, problems) }
+    guard problems.isEmpty else { throw StartError(problems) }
     self.sockets = sockets
     self.areStorable = areStorable
     self.storable = storable

@@ -55,10 +55,10 @@ struct SeccompPrograms: Equatable, Sendable {
       let name = policy.policy.isolation.seccomp
       guard name != "worker", programs.others[name] == nil else { continue }
       guard policyDirectories.contains(where: { FileSystem.exists("\($0)/seccomp/\(name).json") }) else {
-        let place =
-          policy.origins["isolation.seccomp"].map { "\($0.location): isolation.seccomp" } ?? "isolation.seccomp"
         let files = policyDirectories.map { "\($0)/seccomp/\(name).json" }.joined(separator: " nor ")
-        throw StartError(ExitCode.configuration, "\(place): there is no profile '\(name)': neither \(files) is there")
+        throw StartError(
+          ExitCode.configuration, policy.origins["isolation.seccomp"]?.location,
+          "isolation.seccomp: there is no profile '\(name)': neither \(files) is there")
       }
       programs.others[name] = try worker("\(name).json", "")
     }
@@ -73,15 +73,16 @@ struct SeccompPrograms: Equatable, Sendable {
     for directory in directories {
       let path = "\(directory)/seccomp/\(name)"
       guard FileSystem.exists(path) else { continue }
-      do throws(SystemError) {
-        let bytes = try FileSystem.read(path, atMost: maximumProfile)
-        guard let contents = String(validating: bytes, as: UTF8.self) else {
-          throw SystemError(operation: "read", subject: path, code: Errno.invalid, advice: "it is not UTF-8 text")
-        }
-        (file, text) = (path, contents)
-      } catch {
-        throw StartError(ExitCode.configuration, "\(error)")
+      let bytes: [UInt8]
+      do throws(SystemError) { bytes = try FileSystem.read(path, atMost: maximumProfile) } catch {
+        throw StartError(ExitCode.file(error), SourceLocation(file: path), "\(error)")
       }
+      do throws(TextDecoding.Failure) { text = try TextDecoding.text(bytes) } catch {
+        throw StartError(
+          ExitCode.configuration, SourceLocation(file: path, line: error.line, column: error.column),
+          "the profile \(error.message)")
+      }
+      file = path
       break
     }
     return try compiled { () throws(SeccompError) in try SeccompProfile.parse(contents: text, file: file) }
@@ -102,6 +103,11 @@ struct SeccompPrograms: Equatable, Sendable {
   private static func compiled<Result>(
     _ body: () throws(SeccompError) -> Result
   ) throws(StartError) -> Result {
-    do throws(SeccompError) { return try body() } catch { throw StartError(ExitCode.configuration, "\(error)") }
+    do throws(SeccompError) { return try body() } catch {
+      guard error.file.hasPrefix("/") else { throw StartError(ExitCode.configuration, "\(error)") }
+      throw StartError(
+        ExitCode.configuration, SourceLocation(file: error.file),
+        error.place.isEmpty ? error.reason : "\(error.place): \(error.reason)")
+    }
   }
 }

@@ -80,6 +80,7 @@ final class Supervisor {
   var retiring: [RetiringPlugin] = []
   /// What compiled modules depend on besides themselves.
   var engineKey: EngineKey?
+  var cachePruner: CachePruner?
   /// Modules that are read already.
   let moduleMemory = ModuleMemory()
   /// The only writer of the lifeline is this process: workers see its end when it dies.
@@ -234,6 +235,11 @@ final class Supervisor {
       plugin.artifact = artifacts[plugin.name]
       plugin.digest = preparation.digests[plugin.name]
     }
+    let pruner = CachePruner(
+      configuration.cacheDirectory, loop: loop, inUse: { [unowned self] in modulesInUse() },
+      note: { [unowned self] in note($0, $1) })
+    cachePruner = pruner
+    pruner.prune()
   }
 
   // MARK: the restart machines of a plugin
