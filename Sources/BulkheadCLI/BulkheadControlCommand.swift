@@ -30,7 +30,8 @@ struct ConnectionOptions: ParsableArguments {
     help: ArgumentHelp(
       "The control socket.",
       discussion: "Default: $\(ControlPaths.socketVariable), else \(ControlPaths.defaultSocket).",
-      valueName: "path"))
+      valueName: "path"),
+    completion: .file())
   var socket: String?
 
   /// The socket to talk to: of the subcommand, else of the root, else of the environment.

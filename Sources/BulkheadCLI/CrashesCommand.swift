@@ -11,7 +11,7 @@ struct CrashesCommand: FormattedSubcommand {
   @ParentCommand var parent: BulkheadControlCommand
   @OptionGroup var connection: ConnectionOptions
   @OptionGroup var output: OutputOptions
-  @Argument(help: ArgumentHelp("Only crashes of this plugin.", valueName: "name"))
+  @Argument(help: ArgumentHelp("Only crashes of this plugin.", valueName: "name"), completion: .pluginNames)
   var plugin: String?
 
   func answer(_ client: ControlClient, _ view: View) async throws(ControlFailure) -> String {

@@ -18,7 +18,7 @@ struct EventsCommand: AsyncParsableCommand {
   var follow = false
   @Option(name: .shortAndLong, help: ArgumentHelp("Only the last so many of those that are kept.", valueName: "number"))
   var last: Int?
-  @Argument(help: ArgumentHelp("Only events of this plugin.", valueName: "name"))
+  @Argument(help: ArgumentHelp("Only events of this plugin.", valueName: "name"), completion: .pluginNames)
   var plugin: String?
 
   /// The longest wait of one request, in seconds.

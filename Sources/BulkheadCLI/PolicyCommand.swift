@@ -44,7 +44,7 @@ struct PolicyShowCommand: FormattedSubcommand {
   var isPlugin = false
   @Flag(name: .customLong("policy"), help: "The name is a policy's, even where there is a plugin of that name.")
   var isPolicy = false
-  @Argument(help: ArgumentHelp("A plugin, else a policy.", valueName: "name"))
+  @Argument(help: ArgumentHelp("A plugin, else a policy.", valueName: "name"), completion: .pluginAndPolicyNames)
   var name: String
 
   var parent: BulkheadControlCommand { group.parent }

@@ -78,7 +78,7 @@ struct WorkersCommand: FormattedSubcommand {
   @ParentCommand var parent: BulkheadControlCommand
   @OptionGroup var connection: ConnectionOptions
   @OptionGroup var output: OutputOptions
-  @Argument(help: ArgumentHelp("Only the workers of this plugin.", valueName: "name"))
+  @Argument(help: ArgumentHelp("Only the workers of this plugin.", valueName: "name"), completion: .pluginNames)
   var plugin: String?
 
   func answer(_ client: ControlClient, _ view: View) async throws(ControlFailure) -> String {
@@ -127,7 +127,7 @@ struct RestartCommand: FormattedSubcommand {
   @ParentCommand var parent: BulkheadControlCommand
   @OptionGroup var connection: ConnectionOptions
   @OptionGroup var output: OutputOptions
-  @Argument(help: ArgumentHelp("The plugin.", valueName: "name"))
+  @Argument(help: ArgumentHelp("The plugin.", valueName: "name"), completion: .pluginNames)
   var plugin: String
 
   func answer(_ client: ControlClient, _ view: View) async throws(ControlFailure) -> String {
@@ -143,7 +143,7 @@ struct ResetCommand: FormattedSubcommand {
   @ParentCommand var parent: BulkheadControlCommand
   @OptionGroup var connection: ConnectionOptions
   @OptionGroup var output: OutputOptions
-  @Argument(help: ArgumentHelp("The plugin.", valueName: "name"))
+  @Argument(help: ArgumentHelp("The plugin.", valueName: "name"), completion: .pluginNames)
   var plugin: String
 
   func answer(_ client: ControlClient, _ view: View) async throws(ControlFailure) -> String {

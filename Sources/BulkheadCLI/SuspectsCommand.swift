@@ -13,7 +13,7 @@ struct SuspectsCommand: FormattedSubcommand {
   @OptionGroup var output: OutputOptions
   @Flag(help: "Forget the suspects of the plugin, and open its lane again where that is closed.")
   var clear = false
-  @Argument(help: ArgumentHelp("Only suspects of this plugin.", valueName: "name"))
+  @Argument(help: ArgumentHelp("Only suspects of this plugin.", valueName: "name"), completion: .pluginNames)
   var plugin: String?
 
   func validate() throws {
