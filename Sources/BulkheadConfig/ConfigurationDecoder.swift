@@ -70,8 +70,11 @@ struct ConfigurationDecoder {
       }
       let kinds = Configuration.Listener.Kind.allCases.map { ($0.rawValue, $0) }
       let kind = section["protocol"]?.choice(kinds) ?? .http
-      let details = section["errorDetails"]?.choice(Configuration.Listener.ErrorDetails.allCases.map { ($0.rawValue, $0) })
-      if kind == .tcp { section["errorDetails"]?.report("a listener with 'protocol: tcp' answers nothing: leave it out") }
+      let details = section["errorDetails"]?.choice(
+        Configuration.Listener.ErrorDetails.allCases.map { ($0.rawValue, $0) })
+      if kind == .tcp {
+        section["errorDetails"]?.report("a listener with 'protocol: tcp' answers nothing: leave it out")
+      }
       let target = section.required("upstream", "the name of an upstream")
       let upstream = target.flatMap { reference($0, to: upstreams) }
       if let target, let upstream { refuse(upstream, for: kind, at: target) }

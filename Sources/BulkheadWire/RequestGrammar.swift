@@ -28,7 +28,9 @@ public enum RequestGrammar {
     } else {
       while end < bytes.count, bytes[end] != UInt8(ascii: ":") {
         if bytes[end] == UInt8(ascii: "%") {
-          guard end + 2 < bytes.count, isHexadecimal(bytes[end + 1]), isHexadecimal(bytes[end + 2]) else { return false }
+          guard end + 2 < bytes.count, isHexadecimal(bytes[end + 1]), isHexadecimal(bytes[end + 2]) else {
+            return false
+          }
           end += 3
         } else {
           guard isUnreserved(bytes[end]) || isSubDelimiter(bytes[end]) else { return false }

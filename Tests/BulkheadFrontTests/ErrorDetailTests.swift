@@ -21,15 +21,19 @@ import Testing
     #expect(answer.body == "the upstream cannot be reached\n")
   }
 
-  @Test(arguments: [
-    ("", 502), ("garbage\r\n\r\n", 502), ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n", 502), (nil, 504),
-  ] as [(String?, Int)])
+  @Test(
+    arguments: [
+      ("", 502), ("garbage\r\n\r\n", 502), ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n", 502),
+      (nil, 504),
+    ] as [(String?, Int)])
   func whatAnUpstreamDoesWrongIsNotTold(text: String?, status: Int) throws {
     let upstream = try TestUpstream { peer, _ in
       _ = peer.read(until: "\r\n\r\n")
       if let text { peer.send(text) } else { _ = peer.read(until: "never") }
     }
-    let front = try TestFront(upstreams: [.at(upstream.port)], tellsClients: false) { $0.timeouts.upstreamResponse = 150 }
+    let front = try TestFront(upstreams: [.at(upstream.port)], tellsClients: false) {
+      $0.timeouts.upstreamResponse = 150
+    }
     defer { front.stop() }
     let answer = try front.get()
     #expect(answer.status == status)

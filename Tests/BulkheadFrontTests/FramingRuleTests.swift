@@ -66,7 +66,9 @@ import Testing
     }
   }
 
-  private static let broken = ["ZZ\r\n", "-1\r\n", "2\r\nokXX", "2\nok\n", "2\r\nok\r\nZZ\r\n", "0\r\nbad name: 1\r\n\r\n"]
+  private static let broken = [
+    "ZZ\r\n", "-1\r\n", "2\r\nokXX", "2\nok\n", "2\r\nok\r\nZZ\r\n", "0\r\nbad name: 1\r\n\r\n",
+  ]
 
   @Test(arguments: broken, [false, true])
   func aFaultThatComesWithTheHeadIsA502(body: String, hasPlugin: Bool) throws {
@@ -82,17 +84,20 @@ import Testing
     #expect(text.split(separator: "upstream app answered with a body that is not taken").count == 3, "\(text)")
   }
 
-  @Test(arguments: [
-    ("POST", "content-length: 0"), ("PUT", "content-length: 0"), ("PATCH", "content-length: 0"), ("GET", nil),
-    ("HEAD", nil), ("DELETE", nil), ("OPTIONS", nil), ("post", nil),
-  ] as [(String, String?)])
+  @Test(
+    arguments: [
+      ("POST", "content-length: 0"), ("PUT", "content-length: 0"), ("PATCH", "content-length: 0"), ("GET", nil),
+      ("HEAD", nil), ("DELETE", nil), ("OPTIONS", nil), ("post", nil),
+    ] as [(String, String?)])
   func aMethodThatMeansABodySaysThatItHasNone(method: String, line: String?) throws {
     let upstream = try RecordingUpstream(until: "\r\n\r\n")
     let front = try TestFront(upstreams: [.at(upstream.upstream.port)])
     defer { front.stop() }
     let answer = try front.exchange("\(method) / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     #expect(answer.status == 200)
-    #expect(upstream.text.split(separator: "\r\n").filter { $0.hasPrefix("content-length") }.map(String.init) == (line.map { [$0] } ?? []))
+    #expect(
+      upstream.text.split(separator: "\r\n").filter { $0.hasPrefix("content-length") }.map(String.init)
+        == (line.map { [$0] } ?? []))
   }
 
   @Test func theMethodThatCountsIsTheOneAfterThePlugins() throws {
@@ -105,7 +110,8 @@ import Testing
     #expect(try front.get().status == 200)
     #expect(upstream.text.contains("content-length: 0\r\n"))
     #expect(try front.post("").status == 200)
-    #expect(upstream.text.split(separator: "content-length: 0\r\n").count == 3, "once for each request: \(upstream.text)")
+    #expect(
+      upstream.text.split(separator: "content-length: 0\r\n").count == 3, "once for each request: \(upstream.text)")
   }
 
   @Test func trailersAreAnnouncedAndAskedForWhereTheyPass() throws {

@@ -30,7 +30,8 @@ import Testing
 
   @Test(arguments: [
     ("GET /c HTTP/1.1\nHost: a\n\n", 400), ("GET /c HTTP/1.1\r\nHost: a\r\n\n", 400), ("GET /c\r\n", 400),
-    ("GET /c HTTP/1.1\r\nHost: a\n", 400), ("\n", 400), ("\r\rG", 400), ("\r\n\n", 400), ("SSH-2.0-OpenSSH_9.2\r\n", 400),
+    ("GET /c HTTP/1.1\r\nHost: a\n", 400), ("\n", 400), ("\r\rG", 400), ("\r\n\n", 400),
+    ("SSH-2.0-OpenSSH_9.2\r\n", 400),
     ("\u{16}\u{3}\u{1}", 400), (" GET", 400), ("GET\t", 400), ("\(String(repeating: "M", count: 33))", 400),
     ("GET /c\td", 400), ("GET /\u{e4}", 400), ("GET /c HTTP/1.1\rX", 400), ("GET /a b HTTP/1.1\r\n", 400),
     ("GET /c#d HTTP/1.1\r\n", 400), ("PRI * HTTP/2.0\r\n", 505), ("GET / HTTP/1.1\r\n x: folded", 400),
@@ -53,7 +54,8 @@ import Testing
 
   @Test(arguments: [
     "HTTP/1.1 200 OK\nContent-Length: 2\n\nok", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\nok", "SSH-2.0-x", "SSH", "h",
-    "\u{0}\u{0}\u{12}\u{4}", "220 smtp\r\n", "ICY 200", "HTTP/2 200", "\r\n", "\n", "HTTP/1.1 2000 OK\r\n", "HTTP/1.x 200 OK\r\n",
+    "\u{0}\u{0}\u{12}\u{4}", "220 smtp\r\n", "ICY 200", "HTTP/2 200", "\r\n", "\n", "HTTP/1.1 2000 OK\r\n",
+    "HTTP/1.x 200 OK\r\n",
     "HTTP/1.1 200 OK\r\nA B", "HTTP/1.1 200 OK\r\n folded", "HTTP/1.1 200 O\u{0}K", "HTTP/1.1 200 OK\rX",
   ])
   func whatCanBecomeNoResponseIsRefusedHoweverItCame(text: String) {

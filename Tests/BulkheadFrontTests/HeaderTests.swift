@@ -168,9 +168,11 @@ private func lines(_ map: HeaderMap) -> [String] { map.strings.map { "\($0)=\($1
     Edit(operation: .replace, key: ":method", value: "G T"),
     Edit(operation: .replace, key: ":method", value: "CONNECT"),
     Edit(operation: .replace, key: ":status", value: "200"),
-    Edit(operation: .replace, key: ":path", value: "/admin#x"), Edit(operation: .replace, key: ":path", value: "/\u{e4}"),
+    Edit(operation: .replace, key: ":path", value: "/admin#x"),
+    Edit(operation: .replace, key: ":path", value: "/\u{e4}"),
     Edit(operation: .replace, key: ":authority", value: "h/evil"),
-    Edit(operation: .replace, key: ":authority", value: "u@h"), Edit(operation: .replace, key: ":authority", value: "h:x"),
+    Edit(operation: .replace, key: ":authority", value: "u@h"),
+    Edit(operation: .replace, key: ":authority", value: "h:x"),
     Edit(operation: .replace, key: ":authority", value: "a b"), Edit(operation: .replace, key: "host", value: ""),
     Edit(operation: .replace, key: ":scheme", value: "ftp"),
   ])

@@ -73,7 +73,9 @@ import Testing
     #expect(!response.text.contains("late"))
   }
 
-  @Test(arguments: [("www-authenticate", "Basic realm=x\n"), ("bad name", "x"), ("", "x"), ("x", "a\u{0}b"), ("x", "a\rb")])
+  @Test(arguments: [
+    ("www-authenticate", "Basic realm=x\n"), ("bad name", "x"), ("", "x"), ("x", "a\u{0}b"), ("x", "a\rb"),
+  ])
   func aHeaderThatMayNotBeSentIsLeftOutOfAnAnswerAndNothingElse(name: String, value: String) throws {
     let front = try TestFront(plugins: [.test("a", .failClose, .allHTTP)])
     defer { front.stop() }

@@ -14,7 +14,8 @@ import Testing
     let front = try TestFront(upstreams: [.echo, .at(1)]) { $0.timeouts.headerRead = 100 }
     defer { front.stop() }
     let answers = [
-      try front.get(), try front.get(listener: 1), try front.exchange("nonsense\r\n\r\n"), try front.exchange("GET / HT"),
+      try front.get(), try front.get(listener: 1), try front.exchange("nonsense\r\n\r\n"),
+      try front.exchange("GET / HT"),
     ]
     #expect(answers.map(\.status) == [200, 502, 400, 408])
     for answer in answers {

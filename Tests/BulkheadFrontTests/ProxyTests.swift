@@ -271,7 +271,8 @@ import Testing
   }
 
   @Test(arguments: [
-    "HTTP/1.1 200 OK\nContent-Length: 2\n\nok", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\nok", "SSH-2.0-OpenSSH_9.2\r\n",
+    "HTTP/1.1 200 OK\nContent-Length: 2\n\nok", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\nok",
+    "SSH-2.0-OpenSSH_9.2\r\n",
     "\u{0}\u{0}\u{12}\u{4}\u{0}", "220 ready",
   ])
   func whatCanBecomeNoResponseIsA502AtOnce(text: String) throws {

@@ -30,7 +30,9 @@ import Testing
   @Test func cookiesAreJoinedAsCookiesAndSetCookieNotAtAll() throws {
     let harness = try Harness()
     _ = try inRequest(harness) {
-      for (name, value) in [("cookie", "a=1"), ("Cookie", "b=2"), ("set-cookie", "c=3; Expires=Sun, 06"), ("set-cookie", "d=4")] {
+      for (name, value) in [
+        ("cookie", "a=1"), ("Cookie", "b=2"), ("set-cookie", "c=3; Expires=Sun, 06"), ("set-cookie", "d=4"),
+      ] {
         #expect(harness.edit(.addHeaderMapValue, .requestHeaders, name, value) == .ok)
       }
       #expect(harness.header(.requestHeaders, "Cookie") == "a=1; b=2")

@@ -47,7 +47,9 @@ struct CallHead {
         guard RequestGrammar.isPath(value) else { throw CallRefusal(reason: "its :path is no path") }
         path = try Self.text(value, of: ":path")
       case .authority:
-        guard value.isEmpty || RequestGrammar.isHost(value) else { throw CallRefusal(reason: "its :authority is no host") }
+        guard value.isEmpty || RequestGrammar.isHost(value) else {
+          throw CallRefusal(reason: "its :authority is no host")
+        }
         hasAuthority = true
         // `host` counts only where the plugin gave no `:authority`.
         if key.first == UInt8(ascii: ":") {

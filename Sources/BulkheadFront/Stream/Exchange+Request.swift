@@ -382,7 +382,8 @@ extension Exchange {
     transportFailure = reason
     loop.log.write(.warn, stream: requestID, "upstream \(pool.name): \(reason)")
     answer(
-      status, "upstream \(pool.name) \(reason)", plain: PlainText.ofUpstream(status, isConnect: flag == ResponseFlags.upstreamConnect),
+      status, "upstream \(pool.name) \(reason)",
+      plain: PlainText.ofUpstream(status, isConnect: flag == ResponseFlags.upstreamConnect),
       from: plugins.count - 1,
       details: "upstream_failure")
   }
@@ -412,7 +413,8 @@ extension Exchange {
       } else {
         loop.log.write(.warn, stream: requestID, "upstream \(pool.name) \(reason)")
         answer(
-          502, "upstream \(pool.name) \(reason)", plain: PlainText.badGateway, from: wayBack, details: "upstream_failure")
+          502, "upstream \(pool.name) \(reason)", plain: PlainText.badGateway, from: wayBack,
+          details: "upstream_failure")
       }
     case .idle, .requestChain: break
     }

@@ -31,7 +31,8 @@ final class TestFront: @unchecked Sendable {
   /// - Parameter tellsClients: unless a test is about what clients are told, they are told all.
   init(
     plugins: [FrontBootstrap.Plugin] = [], upstreams: [FrontBootstrap.Upstream] = [.echo], eventLoops: UInt32 = 1,
-    spin: UInt32 = 0, accessLog: Int32 = -1, tellsClients: Bool = true, _ adjust: (inout FrontBootstrap) -> Void = { _ in }
+    spin: UInt32 = 0, accessLog: Int32 = -1, tellsClients: Bool = true,
+    _ adjust: (inout FrontBootstrap) -> Void = { _ in }
   ) throws {
     var bootstrap = FrontBootstrap(
       eventLoops: eventLoops, maximumSpinMicroseconds: spin, logLevel: .warn,
