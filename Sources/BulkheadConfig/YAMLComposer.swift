@@ -105,7 +105,7 @@ struct YAMLComposer {
 
   private mutating func begin(isMapping: Bool, _ tag: String, _ event: bh_yaml_event) -> Bool {
     guard !isKeyNext else { return refuse(event, "a key must be a string, not a list or a mapping") }
-    if let given = event.tag.map({ String(cString: $0) }), given != Self.tagPrefix + tag {
+    if let given = event.tag.map({ String(cString: $0) }), given != Self.tagPrefix + tag, given != Self.nonSpecificTag {
       return refuse(event, "the tag '\(given)' is not supported")
     }
     guard count(Cost(), event) else { return false }
@@ -180,6 +180,8 @@ struct YAMLComposer {
   // MARK: what an event says
 
   private static let tagPrefix = "tag:yaml.org,2002:"
+  /// YAML 1.2, 6.9.1: what has it is a text, a list or a mapping by its form alone.
+  private static let nonSpecificTag = "!"
 
   private func place(_ event: bh_yaml_event) -> (line: Int, column: Int) {
     (Int(clamping: event.line), Int(clamping: event.column))
@@ -198,7 +200,7 @@ struct YAMLComposer {
       return event.is_plain ? YAMLScalar(plain: text) : .string(text)
     }
     switch tag {
-    case Self.tagPrefix + "str": return .string(text)
+    case Self.tagPrefix + "str", Self.nonSpecificTag: return .string(text)
     case Self.tagPrefix + "int", Self.tagPrefix + "float", Self.tagPrefix + "bool", Self.tagPrefix + "null":
       return YAMLScalar(plain: text)
     default:

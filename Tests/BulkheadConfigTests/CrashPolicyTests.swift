@@ -166,9 +166,18 @@ import Testing
     ("backoff: {factor: 0}", "2:19: backoff.factor: must be a whole number from 1 to 100, not 0"),
     ("backoff: {max: 10ms}", "2:16: backoff.max: the longest wait (10ms) is shorter than the first (50ms)"),
     ("budget: {interval: 10ms}", "2:20: budget.interval: must be from 1s to 24h, not 10ms"),
-    ("budget: {share: 10}", "2:17: budget.share: must be a share from 0% to 100%, for example 10%, not '10'"),
-    ("budget: {cpu: 101%}", "2:15: budget.cpu: must be a share from 0% to 100%, for example 10%, not '101%'"),
-    ("budget: {cpu: [1%]}", "2:15: budget.cpu: must be a share from 0% to 100%, for example 10%, not a list"),
+    (
+      "budget: {share: 10}",
+      "2:17: budget.share: must be a share from 0% to 100%, as a whole number with its sign, for example 10%, not '10'"
+    ),
+    (
+      "budget: {cpu: 101%}",
+      "2:15: budget.cpu: must be a share from 0% to 100%, as a whole number with its sign, for example 10%, not '101%'"
+    ),
+    (
+      "budget: {cpu: [1%]}",
+      "2:15: budget.cpu: must be a share from 0% to 100%, as a whole number with its sign, for example 10%, not a list"
+    ),
     ("spare: {most: 9}", "2:15: spare.most: must be a whole number from 0 to 8, not 9"),
     ("suspects: {lane: perhaps}", "2:18: suspects.lane: must be on or off, not 'perhaps'"),
     ("suspects: {lane: 1}", "2:18: suspects.lane: must be on or off, not the number 1"),

@@ -77,6 +77,8 @@ import Testing
     for _ in 0..<20_000 {
       var bytes = Array("GET / HTTP/1.1\r\n".utf8.prefix(Int(random.next() % 17)))
       bytes += (0..<Int(random.next() % 24)).map { _ in alphabet[Int(random.next() % UInt64(alphabet.count))] }
+      // A whole head is its parser's to judge.
+      guard !bytes.indices.contains(where: { bytes[$0...].starts(with: Array("\r\n\r\n".utf8)) }) else { continue }
       let early = fault(bytes, .request, pieces: Int(random.next() % 5) + 1)
       let inOne = fault(bytes, .request, pieces: bytes.count + 1)
       #expect((early == nil) == (inOne == nil), "\(bytes)")

@@ -20,12 +20,14 @@ import Testing
   }
 
   @Test func pipelinedRequestsWaitUntilTheirResponsesAreRead() throws {
-    let count = 30_000
+    // More than the buffers of the kernel take, which grow to some megabytes.
+    let (count, size) = (12_000, 2_000)
     let served = Counter()
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: \(size)\r\n\r\n" + String(repeating: "x", count: size)
     let upstream = try TestUpstream { peer, _ in
       while !peer.read(until: "\r\n\r\n").isEmpty {
         served.add(1)
-        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        peer.send(answer)
       }
     }
     let front = try TestFront(upstreams: [.at(upstream.port)])
@@ -38,12 +40,11 @@ import Testing
     #expect(served.whenStill() < count, "the kernel's buffers hold less than all")
     let held = try unwritten(front)
     #expect(held.isBehind)
-    #expect(held.bytes < 1_000, "one response, and no further one is made")
+    #expect(held.bytes < 2 * size, "one response, and no further one is made")
     // All come, once they are read.
     let text = client.readBytesToEnd()
     #expect(served.value == count + 1)
-    let statuses = text.indices.count { text[$0] == UInt8(ascii: "H") && text[$0...].starts(with: "HTTP/1.1 200".utf8) }
-    #expect(statuses == count + 1)
+    #expect(text.count / (size + 1) >= count && text.count / (size + 1_000) <= count)
   }
 
   @Test func smallPiecesOfAnUnreadResponseComeWholeAndInOrder() throws {
@@ -67,7 +68,11 @@ import Testing
   }
 
   @Test func smallPiecesOfARequestThatNobodyReadsComeWholeAndInOrder() throws {
-    let count = 400_000
+    let count = 200_000
+    let pieces = (0..<(count / 100)).map { number in
+      (0..<100).map { "7\r\n\(1_000_000 + number * 100 + $0)\r\n" }.joined()
+    }
+    let expected = Array((0..<count).map { "\(1_000_000 + $0)" }.joined().utf8)
     let gate = Counter()
     let upstream = try TestUpstream { peer, _ in
       waitUntil { gate.value > 0 }
@@ -83,8 +88,7 @@ import Testing
       var input = ByteBuffer(bytes: all[head...])
       var body: [UInt8] = []
       while let step = try? decoder.next(&input), case .data(let piece) = step { body += piece.readableBytesView }
-      let isRight = body.elementsEqual((0..<count).lazy.flatMap { "\(1_000_000 + $0)".utf8 })
-      peer.send("HTTP/1.1 \(isRight ? 200 : 500) x\r\nContent-Length: 0\r\n\r\n")
+      peer.send("HTTP/1.1 \(body == expected ? 200 : 500) x\r\nContent-Length: 0\r\n\r\n")
     }
     let front = try TestFront(upstreams: [.at(upstream.port)])
     defer { front.stop() }
@@ -92,8 +96,8 @@ import Testing
     let sent = Counter()
     thread {
       client.send("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
-      for number in 0..<(count / 100) {
-        client.send((0..<100).map { "7\r\n\(1_000_000 + number * 100 + $0)\r\n" }.joined())
+      for piece in pieces {
+        client.send(piece)
         sent.add(1)
       }
       client.send("0\r\n\r\n")

@@ -15,15 +15,15 @@ import Testing
       outcome.frames == [
         .compiled(
           .init(
-            abi: "proxy_abi_version_0_2_1", exports: ["proxy_abi_version_0_2_1", "proxy_on_request_headers"],
-            imports: ["env.proxy_log"]))
+            abi: "proxy_abi_version_0_2_1", exports: ["memory", "proxy_abi_version_0_2_1", "proxy_on_request_headers"],
+            imports: ["env.proxy_log"], minimumMemory: 64 << 10))
       ])
     // An ELF image, as Wasmtime writes it.
     #expect(outcome.output.starts(with: [0x7f, 0x45, 0x4c, 0x46]))
   }
 
   @Test(arguments: [
-    (["memory"], "the module exports no proxy_abi_version_*: it is not a Proxy-Wasm plugin"),
+    (["malloc"], "the module exports no proxy_abi_version_*: it is not a Proxy-Wasm plugin"),
     (["proxy_abi_version_0_3_0"], "the module is built for proxy_abi_version_0_3_0; Bulkhead runs"),
     (["proxy_abi_version_9_9_9"], "the module is built for proxy_abi_version_9_9_9; Bulkhead runs"),
   ])
@@ -59,13 +59,30 @@ import Testing
   @Test func aFeatureThatIsOffIsRefusedWithTheKeyThatTurnsItOn() throws {
     var module: [UInt8] = [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]
     // A function that is a tail call of itself.
-    module += [1, 4, 1, 0x60, 0, 0] + [3, 2, 1, 0]
-    module += [7, 27, 1, 23] + Array("proxy_abi_version_0_2_1".utf8) + [0, 0]
+    module += [1, 4, 1, 0x60, 0, 0] + [3, 2, 1, 0] + [5, 3, 1, 0, 1]
+    module += [7, 36, 2, 23] + Array("proxy_abi_version_0_2_1".utf8) + [0, 0] + [6] + Array("memory".utf8) + [2, 0]
     module += [10, 6, 1, 4, 0, 0x12, 0, 0x0b]
     let refused = try Compiler.run(module)
     #expect(refused.refusal?.contains("'wasmFeatures: [tailCalls]' in the plugin's policy") == true, "\(refused)")
     let compiled = try Compiler.run(module) { $0.features = [.tailCalls] }
     #expect(compiled.status == .exited(code: ExitCode.ok), "\(compiled)")
+  }
+
+  @Test(arguments: [
+    ([] as [UInt8], "the module exports no memory named 'memory'"),
+    // Shared, from one page to one.
+    ([5, 4, 1, 3, 1, 1], "the module's memory is shared between threads"),
+  ])
+  func aMemoryThatCannotWorkIsRefused(_ section: [UInt8], _ reason: String) throws {
+    let exports = section.isEmpty ? [] : [6] + Array("memory".utf8) + [2, 0]
+    var module: [UInt8] = [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]
+    module += [1, 4, 1, 0x60, 0, 0] + [3, 2, 1, 0] + section
+    module +=
+      [7, UInt8(27 + exports.count), section.isEmpty ? 1 : 2, 23] + Array("proxy_abi_version_0_2_1".utf8) + [0, 0]
+    module += exports + [10, 4, 1, 2, 0, 0x0b]
+    let outcome = try Compiler.run(module)
+    #expect(outcome.status == .exited(code: ExitCode.dataError))
+    #expect(outcome.refusal?.hasPrefix(reason) == true, "\(outcome)")
   }
 
   @Test func aModuleOverTheBoundIsRefused() throws {
@@ -168,7 +185,7 @@ struct WasmModule {
   var exports: [String]
   /// How many functions with some code in them it has.
   var functions = 1
-  /// The first bytes of an exported memory of one page; nil: it has no memory.
+  /// The first bytes of an exported memory of one page; nil: it begins with zeroes.
   var memoryBytes: [UInt8]?
   /// Whether its functions trap at their end.
   var traps = false
@@ -180,10 +197,10 @@ struct WasmModule {
     module += section(2, [1] + name("env") + name("proxy_log") + [0, 1])
     module += section(3, leb(functions) + [UInt8](repeating: 0, count: functions))
     // Function 0 is the import.
-    if memoryBytes != nil { module += section(5, [1, 0, 1]) }
-    let memory = memoryBytes == nil ? [] : name("memory") + [2, 0]
+    module += section(5, [1, 0, 1])
+    let memory = name("memory") + [2, 0]
     module += section(
-      7, leb(exports.count + (memory.isEmpty ? 0 : 1)) + memory + exports.flatMap { name($0) + [0, 1] })
+      7, leb(exports.count + 1) + memory + exports.flatMap { name($0) + [0, 1] })
     // (drop (i32.const 7)), sixteen times.
     let body: [UInt8] = [0] + (0..<16).flatMap { _ in [0x41, 7, 0x1a] as [UInt8] } + (traps ? [0] : []) + [0x0b]
     let code = leb(body.count) + body

@@ -103,7 +103,7 @@ import Testing
 
     // A module that is none, and a plugin that refuses its configuration, beside one that would work.
     try bulkhead.write(TestPlugin(name: "third", module: "no-abi"))
-    try refused("plugins.d/third.yaml:3", "third")
+    try refused("plugins.d/third.yaml:5", "third")
     try bulkhead.write(TestPlugin(name: "third", module: "revision", configuration: "{is: refuse}"))
     try bulkhead.write(TestPlugin(name: "fourth", module: "noop"))
     try refused("plugins.d/third.yaml:3", "configure")

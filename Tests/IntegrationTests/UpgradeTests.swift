@@ -186,16 +186,11 @@ import Testing
   }
 
   @Test func aVersionThatDoesNotStartKeepsTheOldFrontAndIsTriedAgain() throws {
-    let bulkhead = try Bulkhead(plugins: Self.stamp())
-    // Nothing that a check looks at: the directory of the control socket is open to all from the moment of the check on.
-    let front = try #require(try bulkhead.status().front.pid)
-    chmod(bulkhead.directory.path, 0o777)
-    let upgrade = try bulkhead.control("POST", ControlPaths.upgrade)
-    #expect(upgrade.status == 200)
-    let log = { bulkhead.logText }
-    try bulkhead.wait("the new one gives up") { log().contains("the front of before serves on") }
+    let (bulkhead, installed) = try Self.held()
+    let front = try #require(ProcessTests.descendants(of: bulkhead.pid).first { Self.name($0) == "bulkhead-front" })
     #expect(ProcessTests.isAlive(front))
     #expect(Self.stamped(try bulkhead.get()) == nil)
+    try installed.mend("bulkheadd")
     chmod(bulkhead.directory.path, 0o700)
     try bulkhead.wait("the next attempt works") { try bulkhead.status().upgrade?.state == .done }
     #expect(!ProcessTests.isAlive(front))
@@ -312,18 +307,28 @@ import Testing
   }
 
   /// One whose new version does not start, for a reason that no check sees.
-  static func held(_ installed: Installed? = nil, upstream: String = "{name: up, builtin: echo}") throws -> Bulkhead {
+  static func held(
+    upstream: String = "{name: up, builtin: echo}"
+  ) throws -> (bulkhead: Bulkhead, installed: Installed) {
+    let installed = try Installed()
     let bulkhead = try Bulkhead(
-      plugins: stamp(), upstream: upstream, executable: installed?.path("bulkheadd") ?? binary("bulkheadd"),
+      plugins: stamp(), upstream: upstream, executable: installed.path("bulkheadd"),
       arguments: ["--libexec", Build.products.path])
-    chmod(bulkhead.directory.path, 0o777)
+    // Others may write to the socket's directory from the moment on when it takes over.
+    try installed.replace(
+      "bulkheadd",
+      by: """
+        case " $* " in *" --check "*) ;; *) chmod 0777 '\(bulkhead.directory.path)' ;; esac
+        exec /bin/bash -c 'exec -a "$0" "\(binary("bulkheadd"))" "$@"' "$0" "$@"
+        """)
     #expect(try bulkhead.control("POST", ControlPaths.upgrade).status == 200)
     try bulkhead.wait("the new one gives up") { bulkhead.logText.contains("the front of before serves on") }
-    return bulkhead
+    return (bulkhead, installed)
   }
 
   @Test func aVersionThatDoesNotStartEndsWithTheLastFrontThatServes() throws {
-    let bulkhead = try Self.held()
+    let (bulkhead, installed) = try Self.held()
+    defer { withExtendedLifetime(installed) {} }
     let front = try #require(ProcessTests.descendants(of: bulkhead.pid).first { Self.name($0) == "bulkhead-front" })
     kill(front, SIGKILL)
     bulkhead.process.waitUntilExit()
@@ -338,7 +343,8 @@ import Testing
       usleep(1_500_000)
       try? connection.write("slow")
     }
-    let bulkhead = try Self.held(upstream: "{name: up, endpoints: [\"127.0.0.1:\(slow.port)\"]}")
+    let (bulkhead, installed) = try Self.held(upstream: "{name: up, endpoints: [\"127.0.0.1:\(slow.port)\"]}")
+    defer { withExtendedLifetime(installed) {} }
     let busy = try bulkhead.connection()
     try busy.send("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n")
     try slow.waitForRequest()
@@ -349,8 +355,7 @@ import Testing
   }
 
   @Test func aProgramThatCannotTakeOverIsNotExecutedForOneThatDoesNotStart() throws {
-    let installed = try Installed()
-    let bulkhead = try Self.held(installed)
+    let (bulkhead, installed) = try Self.held()
     try installed.replace("bulkheadd", by: "exit 64")
     try bulkhead.wait("it is tried") { bulkhead.logText.contains("restart bulkheadd instead") }
     #expect(Self.stamped(try bulkhead.get()) == nil)
