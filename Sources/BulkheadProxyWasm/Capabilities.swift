@@ -71,8 +71,8 @@ extension PluginHost {
       )
     }
     // Who wanted to answer a stream is about to pause it for good.
-    if function == .hostcall(.sendLocalResponse), let active, !active.isEnded, !active.isConnection {
-      answerInstead(active, "the plugin may not answer it: its capabilities do not allow proxy_send_local_response")
+    if function == .hostcall(.sendLocalResponse), let active, !active.isEnded {
+      refuseAnswer(active, "the plugin's capabilities do not allow proxy_send_local_response")
     }
     switch function {
     case .hostcall: arguments.setResult(Status.internalFailure.rawValue)

@@ -39,7 +39,14 @@ extension PluginHost {
       returned = try call(.newConnection, context.id)
     default: throw .protocolViolation("a record of kind \(kind.name) is no stream's")
     }
-    let action = waitsForNothing(context) ? .proceed : action(of: kind, returned, isWhole: ends)
+    var action = waitsForNothing(context) ? .proceed : action(of: kind, returned, isWhole: ends)
+    if let why = context.refusedAnswer {
+      context.refusedAnswer = nil
+      if action != .proceed {
+        endInstead(context, why)
+        action = .proceed
+      }
+    }
     if action != .proceed { main.set(action.flags) }
     services.reply(main.finish(), loop: context.loop)
     guard flow.leave(action, isHead: isHead) else { throw .outOfMemory }

@@ -5,23 +5,21 @@ import ProxyWasmABI
 /// `proxy_send_local_response`.
 ///
 /// Who answers a stream is going to pause it, as every SDK's examples do, and nothing resumes it then: so whatever is wrong
-/// with an answer, the stream gets one.
+/// with an answer, the stream that waits for it gets one.
 extension PluginHost {
   /// A header that may not go on the wire is mended or left out, a status that no final response has is 500. The first
   /// answer of a request stands; one in the response callbacks of the first takes its place, as in Envoy. The root context, and
-  /// a stream that is over, have nothing to answer: nothing happens. A connection has no answers: it is closed.
+  /// a stream that is over, have nothing to answer: nothing happens. Nor does it on a connection, unless that waits for it then.
   func sendLocalResponse(_ memory: GuestMemory, _ a: HostcallArguments) -> Status {
     guard let active, !active.isEnded, !active.isAnswered else { return .ok }
     guard !active.isConnection else {
-      warn("proxy_send_local_response closed a connection, which has no responses")
-      active.isAnswered = true
-      builder(for: active).set(.closeDownstream)
+      refuseAnswer(active, "a connection has no responses")
       return .ok
     }
     guard let details = memory.bytes(a[1], a[2]), let body = memory.bytes(a[3], a[4]),
       let headerBytes = memory.bytes(a[5], a[6])
     else {
-      answerInstead(active, "its arguments are not in the plugin's memory")
+      refuseAnswer(active, "the arguments of proxy_send_local_response are not in the plugin's memory")
       return .invalidMemoryAccess
     }
     let (status, grpcStatus) = (a[0], Int32(bitPattern: a[7]))
@@ -62,6 +60,22 @@ extension PluginHost {
       }
     }
     return headers.isEmpty ? [] : Self.serialized(headers)
+  }
+
+  /// The plugin's answer is refused: a stream that its callback pauses, or that is paused already, is not left waiting.
+  func refuseAnswer(_ context: StreamContext, _ why: String) {
+    if let current, current === context {
+      context.refusedAnswer = why
+    } else if context.forward.isPaused || context.backward.isPaused {
+      endInstead(context, why)
+    }
+  }
+
+  /// Ends a stream that would wait for an answer which was refused.
+  func endInstead(_ context: StreamContext, _ why: String) {
+    guard context.isConnection else { return answerInstead(context, why) }
+    warn("the connection is closed: it would wait for a response: \(why)")
+    builder(for: context).set(.closeDownstream)
   }
 
   /// Answers with 500 in the place of what the plugin wanted and cannot have, and says why.

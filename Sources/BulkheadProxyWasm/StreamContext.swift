@@ -25,6 +25,8 @@ final class StreamContext {
 
   /// The stream was answered or closed by the plugin.
   var isAnswered = false
+  /// Why an answer that the plugin ordered in the callback that runs was refused; nil where none was.
+  var refusedAnswer: String?
   /// The front is done with it.
   private(set) var isEnded = false
   /// Its end came, and `proxy_on_done` asked to wait for `proxy_done`.
@@ -98,6 +100,7 @@ final class StreamContext {
     if !ownProperties.isEmpty { ownProperties.removeAll() }
     ownPropertyBytes = 0
     isAnswered = false
+    refusedAnswer = nil
     isEnded = false
     isHeld = false
     isFinishing = false
