@@ -6,18 +6,24 @@ DESTDIR ?=
 # Tests start real processes: more at once than this only makes them wait for each other.
 TEST_WIDTH ?= 4
 
-# Where the quickstart listens.
-PORT ?= 8080
+release := .build/release
+bindir = $(DESTDIR)$(PREFIX)/bin
+libexecdir = $(DESTDIR)$(PREFIX)/libexec/bulkhead
+libdir = $(DESTDIR)$(PREFIX)/lib/bulkhead
+sharedir = $(DESTDIR)$(PREFIX)/share/bulkhead
+docdir = $(DESTDIR)$(PREFIX)/share/doc/bulkhead
+mandir = $(DESTDIR)$(PREFIX)/share/man
+unitdir = $(DESTDIR)$(PREFIX)/lib/systemd/system
 
-.PHONY: help run test conformance chaos build bench format lint install install-debug uninstall clean deps plugins quickstart-plugins
+.PHONY: help run test conformance chaos build bench format lint install clean deps plugins
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## the quickstart: a proxy, two plugins, three commands to try; PORT=8080
-	@examples/quickstart/run --is-free $(PORT)
-	@$(MAKE) --no-print-directory build quickstart-plugins
-	@examples/quickstart/run --port $(PORT) .build/release
+run: deps plugins ## the quickstart: a proxy, two plugins, three commands to try
+	@echo 'Building; the first time takes a few minutes.'
+	swift build
+	@examples/quickstart/run .build/debug
 
 test: plugins ## every test; a skipped one is a failure
 	@.ci/deps --test
@@ -36,7 +42,7 @@ chaos: plugins ## faults, kills and load: only what policy orders may happen; fl
 	@python3 -B Tests/Chaos/chaos.py $(CHAOS)
 
 build: deps ## optimised binaries in .build/release
-	@.ci/build
+	swift build -c release --static-swift-stdlib
 
 bench: build plugins ## Bulkhead against Envoy on this machine; flags in BENCH, e.g. BENCH='--rounds 3'
 	.ci/deps --bench
@@ -48,23 +54,27 @@ format: ## formats all Swift files in place
 lint: ## says what is not formatted, and fails
 	swift format lint -s -r -p Sources Tests examples Package.swift
 
-install: build quickstart-plugins ## into DESTDIR/PREFIX (default /usr/local), and into /etc what is not there yet
-	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' .ci/install .build/release
-
-install-debug: build ## debug information of what is installed, for debuggers
-	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' .ci/install --debug .build/release
-
-uninstall: ## removes what install has put into DESTDIR/PREFIX, but no configuration that was changed
-	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' .ci/install --remove
+install: build ## into DESTDIR/PREFIX (default /usr/local)
+	install -d $(bindir) $(libexecdir) $(libdir) $(sharedir)/policies $(docdir)/examples
+	install -m 755 $(release)/bulkheadd $(release)/bulkheadctl $(bindir)
+	install -m 755 $(release)/bulkhead-front $(release)/bulkhead-worker $(release)/bulkhead-compiler $(libexecdir)
+	install -m 644 .build/deps/lib/libwasmtime.so $(libdir)
+	cp -R policies/. $(sharedir)/policies/
+	cp -R examples/. $(docdir)/examples/
+	rm -rf $(docdir)/examples/quickstart/.run
+	install -d $(unitdir)
+	sed 's|/usr/local/bin|$(PREFIX)/bin|' examples/systemd/bulkhead.service >$(unitdir)/bulkhead.service
+	install -m 644 examples/systemd/bulkhead.socket $(unitdir)
+	chmod 644 $(unitdir)/bulkhead.service
+	for page in man/*.[1-8]; do install -D -m 644 $$page $(mandir)/man$${page##*.}/$${page#man/} || exit 1; done
+	install -m 644 LICENSE $(docdir)
+	if [ -f README.md ]; then install -m 644 README.md $(docdir); fi
 
 clean: ## removes everything that was built; downloads stay in the cache
 	rm -rf .build .build-* examples/quickstart/.run
 
 deps: ## installs what this machine lacks
 	@.ci/deps
-
-quickstart-plugins: deps
-	@examples/quickstart/build.sh
 
 plugins: ## the Wasm plugins of the tests and of the quickstart, into .build/plugins
 	@Tests/Plugins/build.sh

@@ -13,8 +13,6 @@ import threading
 import time
 
 CONFIGURATION = pathlib.Path("/etc/bulkhead/bulkhead.yaml")
-EXAMPLES = pathlib.Path("/usr/local/share/doc/bulkhead/examples")
-DROP_INS = pathlib.Path("/run/systemd/system/bulkhead.service.d")
 checks = 0
 
 
@@ -134,97 +132,6 @@ def part(name):
     print(name, flush=True)
 
 
-def start():
-    """Starts it, however often that was done before."""
-    sh("systemctl", "reset-failed", "bulkhead.service", check=False)
-    sh("systemctl", "start", "bulkhead.service")
-
-
-def access_log(good):
-    """README's access log, and its rotation by the commands that the installed file of logrotate has."""
-    path = pathlib.Path("/var/log/bulkhead/access.log")
-    CONFIGURATION.write_text(good + f"accessLog: {{path: {path}}}\n")
-    start()
-    holds(ask() == 200, "an access log in /var/log/bulkhead is written")
-    until("a line", lambda: path.read_text().count("\n") >= 1)
-    old = path.with_suffix(".log.1")
-    path.rename(old)
-    lines = pathlib.Path("/etc/logrotate.d/bulkhead").read_text().splitlines()
-    script = lines[lines.index("\tpostrotate") + 1:lines.index("\tendscript")]
-    holds(script and subprocess.run(["sh", "-c", "\n".join(script)]).returncode == 0, "what logrotate runs succeeds")
-    until("a new file", path.exists)
-    holds(ask() == 200, "and requests go on")
-    until("a line in the new file", lambda: path.read_text().count("\n") >= 1)
-    holds(json.loads(path.read_text().splitlines()[-1])["status"] == 200, "the lines go to the new file")
-    sh("systemctl", "stop", "bulkhead.service")
-
-
-def fails(what, code, why):
-    """Starts it, and looks that it ends with that code at once, for that reason."""
-    sh("systemctl", "start", "bulkhead.service", check=False)
-    until("the end", lambda: show("ActiveState") == "failed")
-    seen = (show("ExecMainStatus"), show("NRestarts"), show("StatusText"))
-    holds(seen[0] == str(code) and seen[1] == "0" and why in seen[2], f"{what}: exit code {code}, and no restart", seen)
-    sh("systemctl", "reset-failed", "bulkhead.service")
-
-
-def refused_for_good(good):
-    """Nothing of these is mended by trying again, and nothing that stands in the way is removed."""
-    precious = pathlib.Path("/etc/bulkhead/important.conf")
-    precious.write_text("precious")
-    CONFIGURATION.write_text(good + f"control: {{socket: {precious}}}\n")
-    fails("a control socket where a file is", 78, "a file is there already")
-    holds(precious.read_text() == "precious", "the file is as it was")
-    precious.unlink()
-    CONFIGURATION.write_text(good + "accessLog: {path: /var/log/other.log}\n")
-    fails("an access log where the unit may not write", 77, "/var/log/other.log")
-    CONFIGURATION.write_text(good + "accessLog: {path: /var/log/nowhere/access.log}\n")
-    fails("an access log in a folder that is not there", 78, "make the directory")
-    CONFIGURATION.write_text(good.replace("127.0.0.1:8081", "127.0.0.1:81"))
-    fails("a port under 1024 without the right to it", 77, "CAP_NET_BIND_SERVICE")
-    compiler = pathlib.Path("/usr/local/libexec/bulkhead/bulkhead-compiler")
-    compiler.rename(compiler.with_suffix(".away"))
-    CONFIGURATION.write_text(good)
-    fails("an executable that is missing", 72, "bulkhead-compiler")
-    compiler.with_suffix(".away").rename(compiler)
-
-
-def low_ports(good):
-    (DROP_INS / "low-ports.conf").write_text((EXAMPLES / "systemd/low-ports.conf").read_text())
-    sh("systemctl", "daemon-reload")
-    CONFIGURATION.write_text(good.replace("127.0.0.1:8081", "127.0.0.1:81"))
-    start()
-    holds(ask(port=81) == 200, "with the drop-in low-ports.conf a port under 1024 is bound")
-    front = status()["front"]["pid"]
-    text = pathlib.Path(f"/proc/{front}/status").read_text()
-    capabilities = [line.split()[1] for line in text.splitlines() if line.startswith(("CapPrm", "CapEff", "CapAmb"))]
-    holds(set(capabilities) == {"0" * 16}, "the front has no capability of it", capabilities)
-    sh("systemctl", "stop", "bulkhead.service")
-    (DROP_INS / "low-ports.conf").unlink()
-    sh("systemctl", "daemon-reload")
-
-
-def credentials(good):
-    """A private key that root alone can read."""
-    key, certificate = pathlib.Path("/root/client.key"), pathlib.Path("/etc/bulkhead/client.pem")
-    sh("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
-       "-subj", "/CN=client", "-keyout", str(key), "-out", str(certificate))
-    key.chmod(0o600)
-    certificate.chmod(0o644)
-    upstream = "upstreams:\n  - {name: auth, endpoints: ['127.0.0.1:1'], tls: {certFile: client.pem, keyFile: KEY}}\n"
-    CONFIGURATION.write_text(good.replace("upstreams:\n", upstream.replace("KEY", str(key))))
-    fails("a key that root alone may read", 77, "client.key")
-    (DROP_INS / "key.conf").write_text(f"[Service]\nLoadCredential=client.key:{key}\n")
-    sh("systemctl", "daemon-reload")
-    CONFIGURATION.write_text(
-        good.replace("upstreams:\n", upstream.replace("KEY", "/run/credentials/bulkhead.service/client.key")))
-    start()
-    holds(ask() == 200, "the same key as a credential is read")
-    sh("systemctl", "stop", "bulkhead.service")
-    (DROP_INS / "key.conf").unlink()
-    sh("systemctl", "daemon-reload")
-
-
 def main():
     sh("ip", "link", "set", "lo", "up", check=False)
 
@@ -307,8 +214,8 @@ def main():
     holds(load.refused == 0 and main_pid() == pid, "it is replaced, and no connection is refused", load)
 
     part("watchdog")
-    DROP_INS.mkdir(parents=True)
-    (DROP_INS / "test.conf").write_text("[Service]\nWatchdogSec=2s\n")
+    pathlib.Path("/run/systemd/system/bulkhead.service.d").mkdir(parents=True)
+    pathlib.Path("/run/systemd/system/bulkhead.service.d/test.conf").write_text("[Service]\nWatchdogSec=2s\n")
     sh("systemctl", "daemon-reload")
     with Load() as load:
         until("requests", lambda: load.good > 20)
@@ -328,10 +235,6 @@ def main():
     journal = sh("journalctl", "-u", "bulkhead.service", "--no-pager", "-o", "cat")
     holds("Watchdog timeout" in journal, "by its watchdog")
 
-    # Its two seconds are little for what follows.
-    (DROP_INS / "test.conf").unlink()
-    sh("systemctl", "daemon-reload")
-
     part("stop")
     with Load(port=8081) as load:
         until("requests", lambda: load.good > 20)
@@ -349,17 +252,6 @@ def main():
     holds("nonsense" in show("StatusText"), "the status says why", show("StatusText"))
     CONFIGURATION.write_text(good)
     sh("systemctl", "reset-failed", "bulkhead.service")
-
-    part("what the manuals show")
-    CONFIGURATION.write_text((EXAMPLES / "bulkhead.yaml").read_text())
-    start()
-    holds(ask() == 200, "the sample configuration serves as it is")
-    sh("systemctl", "stop", "bulkhead.service")
-    access_log(good)
-    refused_for_good(good)
-    low_ports(good)
-    credentials(good)
-    CONFIGURATION.write_text(good)
 
     part("socket activation")
     sh("systemctl", "start", "bulkhead.socket")
