@@ -60,7 +60,7 @@ let package = Package(
     .executable(name: "bulkhead-compiler", targets: ["bulkhead-compiler"]),
     .executable(name: "bulkheadctl", targets: ["bulkheadctl"]),
   ],
-  // What was tested, and nothing else: `.ci/versions` has the versions of what these bring along.
+  // What was tested, and nothing else. What these bring along is within their own bounds.
   dependencies: [
     .package(url: "https://github.com/apple/swift-nio.git", exact: "2.101.2"),
     .package(url: "https://github.com/apple/swift-nio-http2.git", exact: "1.46.0"),
