@@ -2,28 +2,27 @@
 
 PREFIX ?= /usr/local
 DESTDIR ?=
+SYSCONFDIR ?= /etc
 
 # Tests start real processes: more at once than this only makes them wait for each other.
 TEST_WIDTH ?= 4
 
-release := .build/release
-bindir = $(DESTDIR)$(PREFIX)/bin
-libexecdir = $(DESTDIR)$(PREFIX)/libexec/bulkhead
-libdir = $(DESTDIR)$(PREFIX)/lib/bulkhead
-sharedir = $(DESTDIR)$(PREFIX)/share/bulkhead
-docdir = $(DESTDIR)$(PREFIX)/share/doc/bulkhead
-mandir = $(DESTDIR)$(PREFIX)/share/man
-unitdir = $(DESTDIR)$(PREFIX)/lib/systemd/system
+# The port of the quickstart.
+PORT ?= 8080
 
-.PHONY: help run test conformance chaos build bench format lint install clean deps plugins
+export PREFIX DESTDIR SYSCONFDIR
+
+.PHONY: help run test conformance chaos build bench docs format lint install install-debug uninstall clean deps plugins
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: deps plugins ## the quickstart: a proxy, two plugins, three commands to try
-	@echo 'Building; the first time takes a few minutes.'
-	swift build
-	@examples/quickstart/run .build/debug
+run: ## the quickstart: a proxy, two plugins, three commands to try; PORT=8081 takes another port
+	@PORT='$(PORT)' examples/quickstart/run --check-port
+	@.ci/deps
+	@$(MAKE) --no-print-directory plugins
+	@echo 'Building, where something has changed; the first time takes five to ten minutes.'
+	@folder="$$(.ci/build any)" && PORT='$(PORT)' examples/quickstart/run "$$folder"
 
 test: plugins ## every test; a skipped one is a failure
 	@.ci/deps --test
@@ -41,8 +40,8 @@ chaos: plugins ## faults, kills and load: only what policy orders may happen; fl
 	swift build
 	@python3 -B Tests/Chaos/chaos.py $(CHAOS)
 
-build: deps ## optimised binaries in .build/release
-	swift build -c release --static-swift-stdlib
+build: deps ## optimised binaries in .build/release, which `make run` takes too while they are fresh
+	@.ci/build release
 
 bench: build plugins ## Bulkhead against Envoy on this machine; flags in BENCH, e.g. BENCH='--rounds 3'
 	.ci/deps --bench
@@ -54,21 +53,18 @@ format: ## formats all Swift files in place
 lint: ## says what is not formatted, and fails
 	swift format lint -s -r -p Sources Tests examples Package.swift
 
-install: build ## into DESTDIR/PREFIX (default /usr/local)
-	install -d $(bindir) $(libexecdir) $(libdir) $(sharedir)/policies $(docdir)/examples
-	install -m 755 $(release)/bulkheadd $(release)/bulkheadctl $(bindir)
-	install -m 755 $(release)/bulkhead-front $(release)/bulkhead-worker $(release)/bulkhead-compiler $(libexecdir)
-	install -m 644 .build/deps/lib/libwasmtime.so $(libdir)
-	cp -R policies/. $(sharedir)/policies/
-	cp -R examples/. $(docdir)/examples/
-	rm -rf $(docdir)/examples/quickstart/.run
-	install -d $(unitdir)
-	sed 's|/usr/local/bin|$(PREFIX)/bin|' examples/systemd/bulkhead.service >$(unitdir)/bulkhead.service
-	install -m 644 examples/systemd/bulkhead.socket $(unitdir)
-	chmod 644 $(unitdir)/bulkhead.service
-	for page in man/*.[1-8]; do install -D -m 644 $$page $(mandir)/man$${page##*.}/$${page#man/} || exit 1; done
-	install -m 644 LICENSE $(docdir)
-	if [ -f README.md ]; then install -m 644 README.md $(docdir); fi
+docs: ## the manuals as HTML, in .build/docs
+	@.ci/docs
+
+install: build ## into DESTDIR/PREFIX (default /usr/local), stripped; configuration into SYSCONFDIR (/etc) where there is none
+	@examples/quickstart/build.sh
+	@.ci/install
+
+install-debug: ## the debug information of what is installed, beside it in folders .debug
+	@.ci/install --debug
+
+uninstall: ## what was installed; configuration, cache and logs stay
+	@.ci/install --uninstall
 
 clean: ## removes everything that was built; downloads stay in the cache
 	rm -rf .build .build-* examples/quickstart/.run
