@@ -7,10 +7,10 @@ struct UpgradeCommand: FormattedSubcommand {
     commandName: "upgrade",
     abstract: "Replaces the running binaries by the installed ones, without a refused or failed request.",
     discussion: """
-      The installed bulkheadd is checked first, with the configuration as it is now; then it is executed in the place of \
-      the running one, under the same process id, and starts a front and workers. Once these are ready they take the \
-      traffic, and the old front ends after what it has under way. Where anything fails, the old front serves on and this \
-      command says why, with exit code 69.
+      The installed bulkheadd is tried first: it starts beside the running one, with the configuration as it is now. Then \
+      it is executed in the place of that one, under the same process id, and starts a front and workers. Once these are \
+      ready they take the traffic, and the old front ends after what it has under way. Where anything fails, what ran \
+      before serves on and this command says why, with exit code 69.
       """)
 
   /// Between two looks at how it goes.

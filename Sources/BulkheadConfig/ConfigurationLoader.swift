@@ -7,17 +7,24 @@ public enum ConfigurationLoader {
   /// Reads `bulkhead.yaml` at `path`, the policies and the plugin manifests.
   ///
   /// Throws all that is wrong at once; a file that cannot be read does not keep the others from being checked.
-  public static func load(path: String) throws(ConfigurationErrors) -> LoadedConfiguration {
-    let (loaded, errors) = inspect(path: path)
+  ///
+  /// - Parameter files: read in place of those on disk, where the configuration is to be as it was.
+  public static func load(
+    path: String, files: ConfigurationFiles? = nil
+  ) throws(ConfigurationErrors) -> LoadedConfiguration {
+    let (loaded, errors) = inspect(path: path, files: files)
     guard errors.isEmpty, let loaded else { throw ConfigurationErrors(errors: errors) }
     return loaded
   }
 
   /// The same for a check: beside all that is wrong also what could be read, as far as it could.
-  public static func inspect(path: String) -> (loaded: LoadedConfiguration?, errors: [ConfigurationError]) {
-    let problems = Problems()
+  public static func inspect(
+    path: String, files: ConfigurationFiles? = nil
+  ) -> (loaded: LoadedConfiguration?, errors: [ConfigurationError]) {
+    let problems = Problems(files: FileReader(earlier: files))
     var loaded = load(path: path, problems)
     loaded?.warnings = problems.warnings
+    loaded?.files = problems.files.kept
     return (loaded, problems.errors)
   }
 
@@ -49,7 +56,7 @@ public enum ConfigurationLoader {
     in directory: String, named field: Field?, upstreams: [String], _ problems: Problems
   ) -> [String: EffectivePolicy] {
     // A policy is read after those that it extends: what is wrong is brought into the order of files and lines.
-    let found = Problems()
+    let found = Problems(files: problems.files)
     var documents: [(YAMLValue, Source)] = []
     for source in sources(in: directory, named: field, found) {
       documents += (read(source) ?? []).map { ($0, source) }
@@ -104,7 +111,7 @@ public enum ConfigurationLoader {
     // What is wrong with a path that could not be read has been said.
     guard !directory.isEmpty else { return [] }
     do {
-      let listing = try FileAccess.listing(of: directory)
+      let listing = try problems.files.listing(of: directory)
       for name in listing.lookalikes {
         Source(file: "\(directory)/\(name)", problems: problems).warn(
           "it is not read: only files whose names end in .yaml or .yml are; rename it, or move it away")
@@ -122,7 +129,7 @@ public enum ConfigurationLoader {
 
   private static func read(_ source: Source) -> [YAMLValue]? {
     do {
-      return YAMLParser(source: source).documents(try FileAccess.text(source.file))
+      return YAMLParser(source: source).documents(try source.problems.files.text(source.file))
     } catch {
       source.report(error)
       return nil

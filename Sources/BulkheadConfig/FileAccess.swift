@@ -6,6 +6,8 @@ enum FileAccess {
   static let maximumFile = 1 << 20
   /// The most files of one directory.
   static let maximumFiles = 10_000
+  /// The code of what is not there.
+  static let notThere = ENOENT
 
   struct Failure: Error {
     /// The errno; 0 where the system is not why.

@@ -12,6 +12,8 @@ public struct LoadedConfiguration: Hashable, Sendable {
   public var overridden: [String: EffectivePolicy]
   /// What keeps nothing from starting, but is most likely not what was meant.
   public var warnings: [ConfigurationError] = []
+  /// Its files as they were read.
+  public var files = ConfigurationFiles()
 
   public init(
     configuration: Configuration, plugins: [PluginManifest], policies: [String: EffectivePolicy],

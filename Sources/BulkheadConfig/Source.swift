@@ -3,6 +3,10 @@ final class Problems {
   private(set) var errors: [ConfigurationError] = []
   /// What keeps nothing from starting, but is most likely not what was meant.
   private(set) var warnings: [ConfigurationError] = []
+  /// Where the files come from.
+  let files: FileReader
+
+  init(files: FileReader = FileReader()) { self.files = files }
 
   /// More than this helps nobody.
   static let maximum = 1_000

@@ -37,7 +37,7 @@ struct UpstreamTLSDecoder {
     }
     let path = Path.absolute(text, from: source.directory)
     do throws(FileAccess.Failure) {
-      let pem = try FileAccess.text(path)
+      let pem = try source.problems.files.text(path)
       // `RSA PRIVATE KEY` and `EC PRIVATE KEY` are keys too.
       let begins = pem.split(separator: "\n").contains { $0.hasPrefix("-----BEGIN ") && $0.contains("\(what)-----") }
       guard begins else {

@@ -2,7 +2,7 @@
 /// of the status.
 public struct UpgradeInfo: Hashable, Sendable, Codable {
   public enum State: String, Hashable, Sendable, Codable {
-    /// The new bulkheadd checks configuration and modules; nothing has changed.
+    /// The new bulkheadd starts on trial, beside the running one; nothing has changed.
     case checking
     /// The new bulkheadd runs and starts its front and workers; the old ones serve.
     case starting

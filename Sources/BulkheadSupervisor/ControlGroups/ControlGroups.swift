@@ -24,6 +24,8 @@ final class ControlGroups {
   private static let maximumLeftBehind = 65_536
 
   private let files: ControlGroupFiles
+  /// Another supervisor of this one's kind runs beside it: the groups that it finds are not for it to remove.
+  private let isGuest: Bool
   private(set) var hierarchies: [ControlGroupController: Hierarchy] = [:]
   /// Why there is none for a controller.
   private var gaps: [ControlGroupController: String] = [:]
@@ -35,9 +37,10 @@ final class ControlGroups {
 
   init(
     groups: String = FileSystem.readProcess("/proc/self/cgroup"), mounts: String = ControlGroups.ownMounts,
-    files: ControlGroupFiles = .system
+    files: ControlGroupFiles = .system, isGuest: Bool = false
   ) {
     self.files = files
+    self.isGuest = isGuest
     let found = ControlGroupMounts(groups: groups, mounts: mounts)
     if let own = found.unified { useUnified(own) }
     for controller in ControlGroupController.allCases where hierarchies[controller] == nil {
@@ -142,6 +145,7 @@ final class ControlGroups {
   /// Groups of a supervisor that was killed, or of this one before an upgrade: those with processes in them stay until
   /// these are gone.
   private func removeStale(in directory: String) {
+    guard !isGuest else { return removeLeftovers() }
     leftovers += files.list(directory).filter { $0.hasPrefix(Self.prefix) }.map { "\(directory)/\($0)" }
     removeLeftovers()
   }

@@ -38,11 +38,14 @@ public enum Bulkhead {
     LoggingSystem.bootstrap { LogWriterHandler(log, process: $0) }
     defer { log.flush() }
     do throws(StartError) {
-      if options.check {
+      if options.check, let format = options.takesOver {
+        try Trial(options: options, log: log).run(format: format)
+      } else if options.check {
         try Check(options: options, log: log).run()
       } else {
         let inheritance = Inheritance(try Reexecution.takeHandover())
-        let program = try program(options)
+        var program = try program(options)
+        if let origin = inheritance.origin { program.path = origin.supervisor.path }
         let shared = SharedSignals(signals)
         do throws(StartError) {
           try serve(options, log, shared, program, inheritance, environment, inherited)
@@ -77,20 +80,17 @@ public enum Bulkhead {
       log.write(LogLine(at: .now, level: level, process: "supervisor", message: message))
     }
     note(.info, "bulkheadd \(SupervisorOptions.version), pid \(getpid()), configuration \(options.configuration)")
-    let loaded = try load(options)
+    let loaded = try load(options, files: inheritance.origin?.files)
     for warning in loaded.warnings { note(.warn, warning.description) }
     let faults = Preconditions(configuration: loaded.configuration).faults
     guard faults.isEmpty else { throw StartError(faults) }
-    let installation = try Installation.find(libexec: options.libexec)
+    let installation = try installation(options, inheritance.origin)
     let programs = try SeccompPrograms.load(
       policyDirectories: [loaded.configuration.policiesDirectory, installation.shippedPolicies],
       policies: loaded.plugins.map { loaded.effectivePolicy(of: $0) }, note: note)
-    let processors = ProcessInfo.processInfo.activeProcessorCount
-    let setup = Supervisor.Setup(
-      loaded: loaded, installation: installation, programs: programs,
-      // Where there is one processor, whoever spins keeps the other side from running.
-      maximumSpinMicroseconds: processors > 1 ? 50 : 0, processors: processors, program: program,
-      service: environment, inherited: inherited)
+    var setup = Supervisor.Setup(loaded: loaded, installation: installation, programs: programs, program: program)
+    setup.service = environment
+    setup.inherited = inherited
     try prepareCache(loaded.configuration, note)
     let socket = ControlSocket(
       path: loaded.configuration.controlSocket, location: loaded.configuration.controlSocketLocation)
@@ -123,15 +123,28 @@ public enum Bulkhead {
     supervisor.note(.info, "stopped")
   }
 
-  private static func load(_ options: SupervisorOptions) throws(StartError) -> LoadedConfiguration {
+  private static func installation(
+    _ options: SupervisorOptions, _ origin: Origin?
+  ) throws(StartError) -> Installation {
+    guard let origin else { return try Installation.find(libexec: options.libexec) }
+    do throws(SystemError) {
+      return try origin.installation()
+    } catch {
+      throw StartError(ExitCode.unavailable, "\(error)")
+    }
+  }
+
+  private static func load(
+    _ options: SupervisorOptions, files: ConfigurationFiles?
+  ) throws(StartError) -> LoadedConfiguration {
     do throws(ConfigurationErrors) {
-      return try ConfigurationLoader.load(path: options.configuration)
+      return try ConfigurationLoader.load(path: options.configuration, files: files)
     } catch {
       throw StartError(error).advised(options)
     }
   }
 
-  private static func prepareCache(
+  static func prepareCache(
     _ configuration: Configuration, _ note: (LogLevel, String) -> Void
   ) throws(StartError) {
     let path = configuration.cacheDirectory

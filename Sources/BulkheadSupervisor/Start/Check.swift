@@ -14,11 +14,6 @@ struct Check {
   ///
   /// - Throws: `StartError` with all that is wrong: one fault keeps no other from being found.
   func run() throws(StartError) {
-    if let format = options.takesOver, format != Handover.format {
-      throw StartError(
-        ExitCode.usage,
-        "version \(SupervisorOptions.version) takes over state of format \(Handover.format), not \(format)")
-    }
     let (loaded, errors) = ConfigurationLoader.inspect(path: options.configuration)
     var faults = errors.map(StartError.Fault.init)
     guard let loaded else { throw StartError(faults).advised(options) }

@@ -22,6 +22,17 @@ struct Executable: Sendable {
     file = SharedDescriptor(try Descriptor.open(path, .locate))
   }
 
+  /// A file that was found by another program in this one's place before. Its descriptor stays the caller's.
+  ///
+  /// - Throws: `SystemError` where the process has no descriptors left.
+  init(pinned binary: Origin.Binary) throws(SystemError) {
+    path = binary.path
+    file = SharedDescriptor(try RawDescriptor.duplicate(binary.descriptor))
+  }
+
+  /// The descriptor of the file, whatever is at the path now.
+  var pinned: Int32? { file?.raw }
+
   /// The descriptor to execute instead of the path; nil where the path leads to the same file, as it does unless another
   /// version is installed meanwhile.
   var image: Int32? {

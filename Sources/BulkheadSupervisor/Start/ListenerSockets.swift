@@ -16,6 +16,8 @@ final class ListenerSockets {
   /// What the program before this one left and is no listener's any more. They stay open, and go on to the next program,
   /// for as long as a front of before serves there.
   private var former: [(listener: Handover.Listener, descriptor: SharedDescriptor)] = []
+  /// Places of those that nobody had bound before.
+  private var fresh: [Int] = []
   /// Names under which the service manager keeps sockets that are no listener's, or another one's now. They are to be
   /// forgotten before anything is stored: what is forgotten is all of a name.
   private(set) var forgettable: [String] = []
@@ -71,6 +73,7 @@ final class ListenerSockets {
         let socket = try ListeningSocket(ListenAddress(host: listener.host, port: listener.port))
         let address = socket.address.description
         let descriptor = SharedDescriptor(socket.takeDescriptor())
+        fresh.append(sockets.count)
         sockets.append(descriptor)
         areStorable.append(true)
         storable.append((listener.name, descriptor))
@@ -115,6 +118,12 @@ final class ListenerSockets {
         listener.socket = former.descriptor.raw
         return listener
       }
+  }
+
+  /// The same of those that were bound here alone.
+  func bound(_ listeners: [Configuration.Listener]) -> [Handover.Listener] {
+    let all = handover(listeners)
+    return fresh.map { all[$0] }
   }
 
   /// No front of before serves any more: connections are not to wait where nobody accepts.

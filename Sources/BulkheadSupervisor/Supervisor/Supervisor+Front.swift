@@ -60,7 +60,7 @@ extension Supervisor {
     bootstrap.unprivilegedID = frontID
     // No worker of the front before is kept.
     for plugin in plugins { plugin.ring = bootstrap.ring }
-    bootstrap.holdsAccept = upgrade.isPending
+    bootstrap.holdsAccept = upgrade.isPending || setup.isTrial
     let message = try Memfd.message(name: "front-bootstrap", bootstrap.encoded()).takeDescriptor()
     let pair = try MessageSocket.Pair()
     let theirs = SharedDescriptor(try pair.second.duplicate())
@@ -302,10 +302,11 @@ extension Supervisor {
   private func frontFailed() {
     if !hasServed {
       failedFronts += 1
-      if failedFronts >= Self.hopelessFronts, !upgrade.isPending {
+      if setup.isTrial || failedFronts >= Self.hopelessFronts, !upgrade.isPending {
+        let times = failedFronts == 1 ? "" : " \(failedFronts) times"
         outcome = .failure(
           StartError(
-            ExitCode.software, "the front failed \(failedFronts) times before it served; its own log lines say why"))
+            ExitCode.software, "the new front failed\(times) before it served; its own log lines say why"))
         return
       }
     }

@@ -4,6 +4,7 @@ import BulkheadCore
 import BulkheadPolicy
 import BulkheadSystem
 import BulkheadWire
+import FoundationEssentials
 import Glibc
 
 /// The supervisor while it runs: its processes, its plugins, and what it does about their ends.
@@ -26,10 +27,13 @@ final class Supervisor {
     var loaded: LoadedConfiguration
     var installation: Installation
     var programs: SeccompPrograms
-    var maximumSpinMicroseconds: UInt32
-    var processors: Int
     /// What an upgrade executes.
     var program: Upgrade.Program
+    let processors = ProcessInfo.processInfo.activeProcessorCount
+    /// Where there is one processor, whoever spins keeps the other side from running.
+    var maximumSpinMicroseconds: UInt32 { processors > 1 ? 50 : 0 }
+    /// It starts to show that it can, beside another supervisor, and takes no traffic.
+    var isTrial = false
     /// What the service manager that started this process said.
     var service = ServiceEnvironment()
     /// What it handed over.
@@ -149,7 +153,7 @@ final class Supervisor {
     } catch {
       throw StartError(ExitCode.unavailable, "\(error)")
     }
-    controlGroups = ControlGroups()
+    controlGroups = ControlGroups(isGuest: setup.isTrial)
     let uidMap = FileSystem.readProcess("/proc/self/uid_map")
     frontID = HostIdentity.front(uidMap: uidMap)
     let manifests = setup.loaded.plugins
@@ -205,7 +209,10 @@ final class Supervisor {
     try outcome?.get()
   }
 
-  private func prepareModules() throws(StartError) {
+  /// Compiles what has to be.
+  ///
+  /// - Throws: `StartError` where a module is refused.
+  func prepareModules() throws(StartError) {
     let query = try EngineKeyQuery(compiler: setup.installation.compiler, loop: loop)
     try run(until: { query.result != nil || phase != .starting })
     guard let key = try query.result?.get() else { return }
@@ -235,6 +242,7 @@ final class Supervisor {
       plugin.artifact = artifacts[plugin.name]
       plugin.digest = preparation.digests[plugin.name]
     }
+    guard !setup.isTrial else { return }
     let pruner = CachePruner(
       configuration.cacheDirectory, loop: loop, inUse: { [unowned self] in modulesInUse() },
       note: { [unowned self] in note($0, $1) })

@@ -67,7 +67,7 @@ struct Handover: Equatable, Sendable {
     var kept: [[UInt8]] = []
   }
 
-  static let format: UInt32 = 2
+  static let format: UInt32 = 3
   /// More generations at a time are refused: each holds its processes.
   static let maximumGenerations = 4
   static let maximumWorkers = 65_536
@@ -92,8 +92,14 @@ struct Handover: Equatable, Sendable {
   var generations: [Generation]
 
   var events = Events()
+  /// Whom to go back to; nil where nobody could go on.
+  var origin: Origin?
+  /// The program that is executed is that one.
+  var isBack = false
 
-  var descriptors: [Int32] { listeners.map(\.socket) + generations.flatMap(\.descriptors) }
+  var descriptors: [Int32] {
+    listeners.map(\.socket) + generations.flatMap(\.descriptors) + (origin?.descriptors ?? [])
+  }
 
   func encoded() -> [UInt8] {
     var writer = WireWriter(capacity: 4_096)
@@ -102,14 +108,7 @@ struct Handover: Equatable, Sendable {
     writer.string(version)
     writer.string(String(decoding: failure.utf8.prefix(Self.maximumFailure), as: UTF8.self))
     writer.u64(nextWorker)
-    writer.array(listeners) { writer, listener in
-      writer.string(listener.name)
-      writer.string(listener.host)
-      writer.u16(listener.port)
-      writer.string(listener.address)
-      writer.bool(listener.isStorable)
-      writer.i32(listener.socket)
-    }
+    writer.array(listeners) { $1.encode(into: &$0) }
     writer.array(generations) { writer, generation in
       writer.string(generation.version)
       writer.bool(generation.isLeaving)
@@ -127,6 +126,9 @@ struct Handover: Equatable, Sendable {
     writer.u64(UInt64(bitPattern: events.since))
     writer.u64(events.last)
     writer.array(events.kept) { writer, event in writer.blob(event) }
+    writer.bool(isBack)
+    writer.bool(origin != nil)
+    origin?.encode(into: &writer)
     return writer.array
   }
 
@@ -151,10 +153,7 @@ struct Handover: Equatable, Sendable {
     failure = try reader.string("handover.failure", atMost: 64 << 10)
     nextWorker = try reader.u64("handover.nextWorker")
     listeners = try reader.array("handover.listeners", atMost: Self.maximumListeners) { reader throws(WireError) in
-      Listener(
-        name: try reader.string("listener.name"), host: try reader.string("listener.host"),
-        port: try reader.u16("listener.port"), address: try reader.string("listener.address"),
-        isStorable: try reader.bool("listener.isStorable"), socket: try reader.descriptor("listener.socket"))
+      try Listener(&reader)
     }
     generations = try reader.array("handover.generations", atMost: Self.maximumGenerations) {
       reader throws(WireError) in
@@ -174,10 +173,30 @@ struct Handover: Equatable, Sendable {
     events.kept = try reader.array("events.kept", atMost: EventRing.maximumEvents) { reader throws(WireError) in
       try reader.bytes("event", atMost: Self.maximumEvent)
     }
+    isBack = try reader.bool("handover.isBack")
+    origin = try reader.bool("handover.hasOrigin") ? try Origin(&reader) : nil
     try reader.end("handover")
     // Two owners of one number would close it under each other.
     let numbers = descriptors
     guard Set(numbers).count == numbers.count else { throw WireError(.unknownValue, "handover.descriptors") }
+  }
+}
+
+extension Handover.Listener {
+  func encode(into writer: inout WireWriter) {
+    writer.string(name)
+    writer.string(host)
+    writer.u16(port)
+    writer.string(address)
+    writer.bool(isStorable)
+    writer.i32(socket)
+  }
+
+  init(_ reader: inout WireReader) throws(WireError) {
+    self.init(
+      name: try reader.string("listener.name"), host: try reader.string("listener.host"),
+      port: try reader.u16("listener.port"), address: try reader.string("listener.address"),
+      isStorable: try reader.bool("listener.isStorable"), socket: try reader.descriptor("listener.socket"))
   }
 }
 
@@ -202,7 +221,7 @@ extension Handover.Child {
 
 extension WireReader {
   /// The number of a descriptor that this process has open beside its standard ones.
-  fileprivate mutating func descriptor(_ field: StaticString) throws(WireError) -> Int32 {
+  mutating func descriptor(_ field: StaticString) throws(WireError) -> Int32 {
     let number = try i32(field)
     guard number > 2, fcntl(number, F_GETFD) >= 0 else { throw WireError(.unknownValue, field) }
     return number

@@ -15,6 +15,8 @@ final class Hold {
   }
 
   private let handover: Handover
+  /// The listeners that the program on trial has bound.
+  private var bound: [UpgradeCheck.Bound] = []
   private let error: StartError
   private let program: Upgrade.Program
   private let environment: ServiceEnvironment
@@ -97,9 +99,18 @@ final class Hold {
 
   private func attempt() {
     guard stoppingSince == nil else { return }
+    if handover.isBack, let origin = handover.origin {
+      // The version that served last: nothing else was asked for.
+      do throws(SystemError) {
+        try Reexecution.goBack(to: origin, program, handover)
+      } catch {
+        return failed("\(error)")
+      }
+    }
     do throws(SystemError) {
-      check = try UpgradeCheck(program: program.path, options: program.options, loop: loop, log: log) {
-        [unowned self] problem in
+      check = try UpgradeCheck(
+        program: program.path, options: program.options, request: trialRequest, loop: loop, log: log
+      ) { [unowned self] problem in
         // Not now: it is what calls.
         loop.after(.zero) { [unowned self] in checked(problem) }
       }
@@ -108,12 +119,21 @@ final class Hold {
     }
   }
 
+  /// What was ready with the front that serves.
+  private var trialRequest: TrialRequest {
+    let ready = handover.generations.lazy.filter { !$0.isLeaving }.flatMap(\.workers).filter(\.wasReady).map(\.plugin)
+    return TrialRequest(listeners: handover.listeners, ready: Array(Set(ready)))
+  }
+
   private func checked(_ problem: String?) {
+    bound = check?.bound ?? []
     check = nil
     guard stoppingSince == nil else { return }
     // What does not understand the handover would take the front of before with it.
     if let problem { return failed(problem) }
     do throws(SystemError) {
+      var handover = handover
+      handover.listeners += bound.map(\.listener)
       try Reexecution.execute(program, handover)
     } catch {
       failed("\(error)")

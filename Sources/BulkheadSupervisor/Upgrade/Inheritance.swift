@@ -11,6 +11,9 @@ final class Inheritance {
 
   init(_ handover: Handover?) { self.handover = handover }
 
+  /// What this program goes on as; nil where it does not come back, but is a new one.
+  var origin: Origin? { handover.flatMap { $0.isBack ? $0.origin : nil } }
+
   /// Has the supervisor take it over.
   func give(to supervisor: Supervisor) {
     guard let handover else { return }
@@ -31,12 +34,15 @@ final class Inheritance {
   /// What another attempt needs, where a front of before still serves; nil where there is nothing to be kept.
   func afterFailure(_ error: StartError) -> Handover? {
     if var handover {
-      handover.failure = error.description
+      if handover.failure.isEmpty { handover.failure = error.description }
       return handover
     }
     guard let supervisor, supervisor.upgrade.isPending, supervisor.phase != .stopping else { return nil }
     supervisor.killOwn()
-    return supervisor.handover(isOwnLeaving: true, failure: error.description)
+    let why = supervisor.upgrade.isBack ? supervisor.upgrade.info?.detail : nil
+    var handover = supervisor.handover(isOwnLeaving: true, failure: why ?? error.description)
+    handover.isBack = supervisor.upgrade.isBack
+    return handover
   }
 }
 
@@ -47,12 +53,15 @@ extension Bulkhead {
       throw StartError(ExitCode.unavailable, "cannot read /proc/self/exe: mount /proc")
     }
     let arguments = CommandLine.arguments
+    var image: SharedDescriptor?
+    do throws(SystemError) { image = SharedDescriptor(try Descriptor.open("/proc/self/exe", .locate)) } catch {}
     return Upgrade.Program(
-      path: Reexecution.program(arguments: arguments, executable: executable), arguments: arguments, options: options,
+      path: Reexecution.program(arguments: arguments, executable: executable), arguments: arguments,
+      image: image, options: options,
       inherited: Reexecution.inheritedDescriptors())
   }
 
-  /// Keeps what serves, where this program cannot start.
+  /// Keeps what serves, where this program cannot start: goes back to the one that served last, or stays and tries again.
   ///
   /// - Returns: the exit code.
   static func hold(
@@ -60,6 +69,20 @@ extension Bulkhead {
     _ log: LogWriter, _ signals: SharedSignals, _ inheritance: Inheritance
   ) -> Int32 {
     do throws(SystemError) {
+      if let origin = handover.origin, !handover.isBack {
+        for line in error.lines { log.write(LogLine(at: .now, level: .critical, process: "supervisor", message: line)) }
+        log.write(
+          LogLine(
+            at: .now, level: .error, process: "supervisor",
+            message:
+              "upgrade \(handover.number): this version does not start: going back to version \(handover.version)"))
+        log.flush()
+        do throws(SystemError) {
+          try Reexecution.goBack(to: origin, program, handover)
+        } catch {
+          log.write(LogLine(at: .now, level: .error, process: "supervisor", message: "it cannot: \(error)"))
+        }
+      }
       return try Hold(handover, error, program, environment, log, signals) { inheritance.closeListeners() }.run()
     } catch {
       log.write(LogLine(at: .now, level: .critical, process: "supervisor", message: "\(error)"))

@@ -25,17 +25,35 @@ enum Reexecution {
   ///
   /// - Throws: `SystemError`; where it works, it does not return.
   static func execute(_ program: Upgrade.Program, _ handover: Handover) throws(SystemError) -> Never {
+    try execute(program.path, program.arguments, keeping: program.inherited, handover)
+  }
+
+  /// Executes the program that served last again, with its own arguments.
+  ///
+  /// - Throws: `SystemError`; where it works, it does not return.
+  static func goBack(
+    to origin: Origin, _ program: Upgrade.Program, _ handover: Handover
+  ) throws(SystemError) -> Never {
+    var handover = handover
+    handover.origin = origin
+    handover.isBack = true
+    try execute(origin.program, origin.arguments, keeping: program.inherited, handover)
+  }
+
+  private static func execute(
+    _ path: String, _ arguments: [String], keeping inherited: [Int32], _ handover: Handover
+  ) throws(SystemError) -> Never {
     let message = try Memfd.message(name: "handover", handover.encoded()).takeDescriptor()
     // Libraries leave some of theirs open: none may reach a program that does not know it.
-    try RawDescriptor.closeOnExec(from: 3, keeping: program.inherited + handover.descriptors + [message.raw])
+    try RawDescriptor.closeOnExec(from: 3, keeping: inherited + handover.descriptors + [message.raw])
     setenv(variable, "\(message.raw)", 1)
-    var pointers: [UnsafeMutablePointer<CChar>?] = program.arguments.map { strdup($0) } + [nil]
-    execv(program.path, &pointers)
+    var pointers: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
+    execv(path, &pointers)
     let code = errno
     for pointer in pointers { free(pointer) }
     unsetenv(variable)
-    try RawDescriptor.closeOnExec(from: 3, keeping: program.inherited)
-    throw SystemError(operation: "execute", subject: program.path, code: code)
+    try RawDescriptor.closeOnExec(from: 3, keeping: inherited)
+    throw SystemError(operation: "execute", subject: path, code: code)
   }
 
   /// The descriptors, beside the standard ones, that whoever started this process gave it and that nobody here knows. They

@@ -18,6 +18,11 @@ extension Supervisor {
     nextWorker = max(handover.nextWorker, 1)
     journal.takeOver(handover.events)
     upgrade.adopted = handover.number
+    upgrade.isBack = handover.isBack
+    if let origin = handover.origin {
+      upgrade.origin = Upgrade.Kept(
+        value: origin, descriptors: origin.descriptors.map { SharedDescriptor(Descriptor(owning: $0)) })
+    }
     if !handover.failure.isEmpty {
       record(.upgradeFailed, "upgrade \(handover.number) failed, what served before served on: \(handover.failure)")
     }
@@ -39,7 +44,10 @@ extension Supervisor {
       }
     }
     note(
-      .info, "upgrade \(handover.number): took over from version \(handover.version); its front serves until ours does")
+      .info,
+      handover.isBack
+        ? "upgrade \(handover.number): version \(SupervisorOptions.version) is back; the front of before serves until ours does"
+        : "upgrade \(handover.number): took over from version \(handover.version); its front serves until ours does")
     lookAtTakeover()
   }
 
@@ -136,9 +144,8 @@ extension Supervisor {
               "\($0.name) (\($0.lastExit.map { "\($0.reason.rawValue): \($0.detail)" } ?? $0.machine.state.rawValue))"
             }
             .joined(separator: ", ")
-          : "the new front does not serve")
-          + "; it takes over as soon as that has changed; to go back, install the version before and run: bulkheadctl "
-          + "upgrade")
+          : "the new front does not serve"))
+      goBack()
     }
     upgrade.timer = loop.after(Self.look) { [unowned self] in lookAtTakeover() }
   }
@@ -164,15 +171,25 @@ extension Supervisor {
     }
     storeListeners()
     updateService()
+    let what =
+      upgrade.isBack
+      ? "version \(SupervisorOptions.version) has the traffic again"
+      : "version \(SupervisorOptions.version) takes the traffic"
     decideTakeover("")
     note(
       .info,
-      "upgrade \(upgrade.info?.number ?? 0): version \(SupervisorOptions.version) takes the traffic; the front of before "
-        + "finishes what it has under way, for at most \(Self.leavingTime.text)")
+      "upgrade \(upgrade.info?.number ?? 0): \(what); the front of before finishes what it has under way, for at most "
+        + Self.leavingTime.text)
   }
 
   /// The upgrade that brought this program is the last one's state from now on.
   private func decideTakeover(_ detail: String) {
+    upgrade.origin = nil
+    // It has failed, and that is what it is known for.
+    guard !upgrade.isBack else {
+      upgrade.isBack = false
+      return
+    }
     upgrade.info = UpgradeInfo(
       number: upgrade.adopted, state: .draining, from: upgrade.info?.from ?? SupervisorOptions.version, detail: detail)
   }

@@ -36,15 +36,24 @@ extension Supervisor {
     let number = max(upgrade.info?.number ?? 0, upgrade.lastNumber) &+ 1
     upgrade.lastNumber = number
     upgrade.info = UpgradeInfo(number: number, state: .checking, from: SupervisorOptions.version)
-    note(.info, "upgrade \(number): checking \(setup.program.path)")
+    note(.info, "upgrade \(number): trying \(setup.program.path)")
     do throws(SystemError) {
       upgrade.check = try UpgradeCheck(
-        program: setup.program.path, options: setup.program.options, loop: loop, log: log
+        program: setup.program.path, options: setup.program.options, request: trialRequest, loop: loop, log: log
       ) { [unowned self] problem in checked(problem) }
     } catch {
       failUpgrade("\(setup.program.path) cannot be started: \(error)")
     }
     return .success(.upgrade(upgradeInfo ?? UpgradeInfo(number: number, state: .failed, from: "")))
+  }
+
+  /// What the newly installed program is to show.
+  private var trialRequest: TrialRequest {
+    TrialRequest(
+      listeners: listeners.handover(configuration.listeners),
+      ready: plugins.filter { $0.workers.contains(where: \.serves) }.map(\.name),
+      endpoints: configuration.upstreams.flatMap { $0.endpoints.map(\.description) },
+      controlSocket: configuration.controlSocket)
   }
 
   /// How the last one stands.
@@ -63,6 +72,7 @@ extension Supervisor {
     guard let number = upgrade.info?.number, upgrade.info?.state != .failed else { return }
     upgrade.info?.state = .failed
     upgrade.info?.detail = why
+    upgrade.bound = []
     note(.error, "upgrade \(number) failed, what served before serves on: \(why)")
     record(.upgradeFailed, "upgrade \(number) failed, what served before serves on: \(why)")
   }
@@ -70,7 +80,10 @@ extension Supervisor {
   private func checked(_ problem: String?) {
     // Not now: it is what calls.
     loop.after(.zero) { [unowned self] in
+      upgrade.bound = upgrade.check?.bound ?? []
       upgrade.check = nil
+      // Of the workers that were tried.
+      controlGroups.removeStale()
       if let problem { return failUpgrade(problem) }
       guard mayUpgrade else { return failUpgrade("the supervisor stops") }
       upgrade.isExecuting = true
@@ -83,6 +96,7 @@ extension Supervisor {
   private func executeWhenQuiet() {
     guard mayUpgrade else {
       upgrade.isExecuting = false
+      upgrade.isGoingBack = false
       return failUpgrade("the supervisor stops")
     }
     // Its workers have no front that they could be handed over with.
@@ -90,6 +104,7 @@ extension Supervisor {
     guard isQuiet else {
       guard loop.now < upgrade.quietDeadline else {
         upgrade.isExecuting = false
+        upgrade.isGoingBack = false
         return failUpgrade(
           "for \(Self.quietTime.text) a worker was starting or the front was not serving: try again when all is well")
       }
@@ -99,15 +114,31 @@ extension Supervisor {
     let isPending = upgrade.isPending
     // What never served makes room for the next attempt; whoever comes next collects it.
     if isPending { killOwn() }
-    let handover = handover(isOwnLeaving: isPending, failure: "")
-    note(.info, "upgrade \(handover.number): executing \(setup.program.path)")
-    log.flush()
+    let handover = handover(isOwnLeaving: isPending, failure: upgrade.isGoingBack ? upgrade.info?.detail ?? "" : "")
     do throws(SystemError) {
+      if upgrade.isGoingBack, let origin = handover.origin {
+        note(.warn, "upgrade \(handover.number): going back to version \(upgrade.info?.from ?? "before")")
+        log.flush()
+        try Reexecution.goBack(to: origin, setup.program, handover)
+      }
+      note(.info, "upgrade \(handover.number): executing \(setup.program.path)")
+      log.flush()
       try Reexecution.execute(setup.program, handover)
     } catch {
       upgrade.isExecuting = false
+      if upgrade.isGoingBack { note(.error, "upgrade \(handover.number): \(error)") }
+      upgrade.isGoingBack = false
       failUpgrade("\(error)")
     }
+  }
+
+  /// This program does not come to serve: the one that served last is executed again, as soon as all is quiet.
+  func goBack() {
+    guard upgrade.origin != nil, !upgrade.isBack, !upgrade.isTryingAnother, mayUpgrade else { return }
+    upgrade.isGoingBack = true
+    upgrade.isExecuting = true
+    upgrade.quietDeadline = loop.now + Self.quietTime
+    executeWhenQuiet()
   }
 
   private var isQuiet: Bool {
@@ -134,10 +165,12 @@ extension Supervisor {
               startedNanoseconds: $0.value.startedAt.wholeNanoseconds, child: $0.value.child.handover)
           }))
     }
-    return Handover(
+    var handover = Handover(
       number: upgrade.info?.number ?? 1, version: SupervisorOptions.version, failure: failure, nextWorker: nextWorker,
-      listeners: listeners.handover(configuration.listeners), generations: generations,
+      listeners: listeners.handover(configuration.listeners) + upgrade.bound.map(\.listener), generations: generations,
       events: journal.handover)
+    handover.origin = origin
+    return handover
   }
 
   /// Kills this program's own front and workers.

@@ -8,9 +8,18 @@ struct Upgrade {
     var path: String
     /// This process's own command line.
     var arguments: [String]
+    /// The file that this process executes, whatever is installed over it; nil where it could not be opened.
+    var image: SharedDescriptor?
     var options: SupervisorOptions
     /// Descriptors that came with the start and are kept as they are.
     var inherited: [Int32]
+  }
+
+  /// Whom to go back to where this program does not come to serve, until that is decided.
+  struct Kept {
+    var value: Origin
+    /// Closed with it.
+    var descriptors: [SharedDescriptor]
   }
 
   /// The last one; nil where there was none.
@@ -21,6 +30,8 @@ struct Upgrade {
   var lastNumber: UInt32 = 0
   /// The newly installed program is being tried.
   var check: UpgradeCheck?
+  /// The listeners that it has bound, for when it is executed.
+  var bound: [UpgradeCheck.Bound] = []
   /// It may be executed, once all is quiet.
   var isExecuting = false
   /// What the programs before this one left: the oldest first.
@@ -30,6 +41,13 @@ struct Upgrade {
   /// When what is to be executed is given up where it is not quiet by then.
   var quietDeadline = Duration.zero
   var timer: TimerQueue.Token?
+
+  /// Set until this program, or another one, takes the traffic.
+  var origin: Kept?
+  /// The next program did not come to serve, so this one was executed again.
+  var isBack = false
+  /// What is to be executed is the program before this one.
+  var isGoingBack = false
 
   /// The next one is being tried, while this one may not have been decided yet.
   var isTryingAnother: Bool { check != nil || isExecuting }
