@@ -26,14 +26,37 @@ struct ByteArena: ~Copyable {
   @inline(__always)
   mutating func reset() { count = 0 }
 
-  /// Puts the bytes, which must not be the arena's own, in the place of what is there, in memory of their size where what
+  /// Puts the bytes, which must not be the arena's own, in the place of what is there, in memory of about their size where what
   /// is there has no room for them.
+  ///
+  /// - Parameter spare: where memory comes from and goes to.
   @inline(__always)
-  mutating func replace(with source: UnsafeRawBufferPointer) {
-    // What grows is for more to come, and doubles.
-    if source.count > capacity { trim(to: 0) }
+  mutating func replace(with source: UnsafeRawBufferPointer, _ spare: SpareMemory) {
+    if source.count > capacity { renew(source.count, spare) }
     count = 0
     append(source)
+  }
+
+  /// What is there goes; room for so many bytes comes, rounded up a little so that it does for the next stream too.
+  @inline(never)
+  private mutating func renew(_ wanted: Int, _ spare: SpareMemory) {
+    trim(to: 0, spare)
+    let rounded = max((wanted &+ 255) & ~255, 512)
+    if let block = spare.block(wanted, atMost: rounded) {
+      (base, capacity) = block
+    } else {
+      base = UnsafeMutableRawPointer.allocate(byteCount: rounded, alignment: 16)
+      capacity = rounded
+    }
+  }
+
+  /// Empties it, and lets memory beyond the limit wait for others.
+  mutating func trim(to limit: Int, _ spare: SpareMemory) {
+    count = 0
+    guard capacity > limit, let base else { return }
+    spare.give(base, capacity)
+    self.base = nil
+    capacity = 0
   }
 
   /// Gives memory back where a large block left much of it.
@@ -52,9 +75,15 @@ struct ByteArena: ~Copyable {
     if count &+ extra > capacity { grow(extra) }
   }
 
+  /// The same, with memory that waits for it where there is some.
+  @inline(__always)
+  mutating func reserve(_ extra: Int, _ spare: SpareMemory) {
+    if count &+ extra > capacity { grow(extra, spare) }
+  }
+
   @inline(never)
   private mutating func grow(_ extra: Int) {
-    let wanted = max(capacity &* 2, count &+ extra, 512)
+    let wanted = grown(extra)
     let fresh = UnsafeMutableRawPointer.allocate(byteCount: wanted, alignment: 16)
     if let base {
       fresh.copyMemory(from: base, byteCount: count)
@@ -63,6 +92,19 @@ struct ByteArena: ~Copyable {
     base = fresh
     capacity = wanted
   }
+
+  @inline(never)
+  private mutating func grow(_ extra: Int, _ spare: SpareMemory) {
+    guard let block = spare.block(count &+ extra, atMost: grown(extra)) else { return grow(extra) }
+    if let base {
+      block.base.copyMemory(from: base, byteCount: count)
+      spare.give(base, capacity)
+    }
+    (base, capacity) = block
+  }
+
+  /// It doubles, for what grows is for more to come.
+  private func grown(_ extra: Int) -> Int { max(capacity &* 2, count &+ extra, 512) }
 
   /// Appends bytes, which must not be the arena's own unless room was reserved before; gives their offset.
   @inline(__always)

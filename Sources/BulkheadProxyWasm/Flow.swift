@@ -5,11 +5,15 @@ import ProxyWasmABI
 /// One of the two ways through a stream: the request, or what the client sends over a connection; the response, or what
 /// the upstream sends. Each goes its own pace: one may wait while the other runs. One thread.
 final class Flow {
-  let headers = HeaderMap()
-  let trailers = HeaderMap()
+  let headers: HeaderMap
+  let trailers: HeaderMap
   var body: BodyBuffer
 
-  init(_ blocks: BodyBlocks) { body = BodyBuffer(blocks) }
+  init(_ blocks: BodyBlocks, _ spare: SpareMemory) {
+    headers = HeaderMap(spare)
+    trailers = HeaderMap(spare)
+    body = BodyBuffer(blocks)
+  }
 
   /// Its callback runs now.
   private(set) var isRunning = false

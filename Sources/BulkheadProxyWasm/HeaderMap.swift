@@ -14,6 +14,7 @@ final class HeaderMap {
     var valueLength: Int
   }
 
+  private let spare: SpareMemory
   private var arena = ByteArena()
   private var entries: [Entry] = []
   private var isIndexed = false
@@ -26,10 +27,20 @@ final class HeaderMap {
 
   /// A map that is not there.
   ///
-  /// - Parameter spare: the most memory of it, and of its index, that stays for the next one.
-  func clear(keeping spare: Int = KeptBytes.spare) {
-    arena.trim(to: spare)
-    entries.removeAll(keepingCapacity: entries.capacity &* MemoryLayout<Entry>.stride <= spare)
+  /// - Parameter spare: where memory comes from and goes to.
+  init(_ spare: SpareMemory) { self.spare = spare }
+
+  /// Makes it a map that is not there.
+  ///
+  /// - Parameter kept: the most memory of it, and of its index, that stays for the next one.
+  func clear(keeping kept: Int = KeptBytes.spare) {
+    arena.trim(to: kept, spare)
+    if entries.capacity &* MemoryLayout<Entry>.stride <= kept {
+      entries.removeAll(keepingCapacity: true)
+    } else {
+      spare.give(entries)
+      entries = []
+    }
     isIndexed = false
     count = 0
     fieldBytes = 0
@@ -38,7 +49,7 @@ final class HeaderMap {
 
   /// Takes over a block that `PairsView` has checked.
   func load(_ block: UnsafeRawBufferPointer, count: Int) {
-    arena.replace(with: block)
+    arena.replace(with: block, spare)
     entries.removeAll(keepingCapacity: true)
     isIndexed = false
     self.count = block.isEmpty ? 0 : count
@@ -114,9 +125,16 @@ final class HeaderMap {
 
   // MARK: Editing
 
+  /// An index has room for so many entries more than there are: an edit comes next.
+  private static let moreEntries = 4
+
   private func index() {
     guard !isIndexed else { return }
     entries.removeAll(keepingCapacity: true)
+    if entries.capacity < count &+ Self.moreEntries {
+      spare.give(entries)
+      entries = spare.index(count &+ Self.moreEntries)
+    }
     var walk = start
     while let entry = next(&walk) { entries.append(entry) }
     isIndexed = true
@@ -165,6 +183,7 @@ final class HeaderMap {
   }
 
   private func append(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+    arena.reserve(name.count &+ value.count, spare)
     let nameAt = arena.appendLowercased(name)
     let valueAt = arena.append(value)
     entries.append(Entry(name: nameAt, nameLength: name.count, value: valueAt, valueLength: value.count))
@@ -191,6 +210,7 @@ final class HeaderMap {
       if name.first == UInt8(ascii: ":"), entries.count > 1 { entries.insert(entries.removeLast(), at: 0) }
       return true
     }
+    arena.reserve(value.count, spare)
     let at = arena.append(value)
     entries[first].value = at
     entries[first].valueLength = value.count

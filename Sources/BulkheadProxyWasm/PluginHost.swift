@@ -77,7 +77,7 @@ public final class PluginHost {
   private var rootPending: [(loop: Int, builder: ReplyBuilder)] = []
   let callouts: CalloutTable
   let metrics = MetricLedger()
-  let answer = RootAnswer()
+  let answer: RootAnswer
   let foreign = ForeignState()
   /// The guest's allocator runs: hostcalls that would change what the caller holds are refused meanwhile.
   var isAllocating = false
@@ -90,6 +90,8 @@ public final class PluginHost {
   /// The upstreams that it tried to reach and may not, as far as they were said.
   var refusedUpstreams: Set<String> = []
   var scratch = ByteArena()
+  /// The memory of header maps and properties.
+  let spareMemory = SpareMemory()
   /// The memory of bodies.
   let blocks = BodyBlocks()
   /// Properties that the plugin set outside any stream.
@@ -106,12 +108,13 @@ public final class PluginHost {
     callTokens: CallTokens = CallTokens()
   ) {
     callouts = CalloutTable(callTokens)
+    answer = RootAnswer(spareMemory)
     self.guest = guest
     self.services = services
     self.configuration = configuration
     main = ReplyBuilder(maximumBytes: configuration.maximumReply)
     main.metrics = metrics
-    rootProperties = StreamContext(blocks)
+    rootProperties = StreamContext(blocks, spareMemory)
     configurations = ConfigurationBuffers(configuration)
     capabilities = Capabilities(allowed: configuration.capabilities)
   }
@@ -238,7 +241,7 @@ public final class PluginHost {
     guard byID.count < configuration.maximumStreams else {
       throw .protocolViolation("the front opened more than \(configuration.maximumStreams) streams at once")
     }
-    let context = spares.popLast() ?? StreamContext(blocks)
+    let context = spares.popLast() ?? StreamContext(blocks, spareMemory)
     context.begin(id: makeID(), loop: loop, record: record)
     byID.insert(UInt64(context.id), context)
     byStream.insert(key, context)

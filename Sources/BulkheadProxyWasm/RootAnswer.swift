@@ -4,15 +4,23 @@ final class RootAnswer {
   /// Of the answer to a call, and of the running callback; borrowed from its record.
   var httpBody: UnsafeRawBufferPointer?
   var grpcMessage: UnsafeRawBufferPointer?
-  let httpHeaders = HeaderMap()
-  let httpTrailers = HeaderMap()
-  let grpcInitialMetadata = HeaderMap()
-  let grpcTrailingMetadata = HeaderMap()
+  let httpHeaders: HeaderMap
+  let httpTrailers: HeaderMap
+  let grpcInitialMetadata: HeaderMap
+  let grpcTrailingMetadata: HeaderMap
   /// What `proxy_get_status` gives. The code stays until there is another; the message goes with its callback.
   private(set) var statusCode: UInt32 = 0
   private(set) var statusMessage: [UInt8] = []
   /// Whether a callback runs that tells of a call.
   private(set) var isRunning = false
+
+  /// - Parameter spare: the plugin's.
+  init(_ spare: SpareMemory) {
+    httpHeaders = HeaderMap(spare)
+    httpTrailers = HeaderMap(spare)
+    grpcInitialMetadata = HeaderMap(spare)
+    grpcTrailingMetadata = HeaderMap(spare)
+  }
 
   func begin() { isRunning = true }
 

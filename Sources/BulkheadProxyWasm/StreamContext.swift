@@ -40,10 +40,15 @@ final class StreamContext {
   /// What the plugin wants of it from outside its own callbacks.
   var pending: ReplyBuilder?
 
-  /// - Parameter blocks: the plugin's.
-  init(_ blocks: BodyBlocks) {
-    forward = Flow(blocks)
-    backward = Flow(blocks)
+  private let spare: SpareMemory
+
+  /// - Parameters:
+  ///   - blocks: the plugin's.
+  ///   - spare: the plugin's.
+  init(_ blocks: BodyBlocks, _ spare: SpareMemory) {
+    self.spare = spare
+    forward = Flow(blocks, spare)
+    backward = Flow(blocks, spare)
   }
 
   static let maximumOwnProperties = 256
@@ -71,14 +76,14 @@ final class StreamContext {
     self.loop = loop
     stream = record.stream
     isConnection = record.kind.subject == .connection
-    connectionProperties.replace(with: record.connectionPropertyBytes)
-    firstProperties.replace(with: record.streamPropertyBytes)
+    connectionProperties.replace(with: record.connectionPropertyBytes, spare)
+    firstProperties.replace(with: record.streamPropertyBytes, spare)
   }
 
   /// Takes over what a later record brings.
   func update(record: borrowing CallbackRecord) {
     if !record.streamPropertyBytes.isEmpty {
-      latestProperties.replace(with: record.streamPropertyBytes)
+      latestProperties.replace(with: record.streamPropertyBytes, spare)
     }
   }
 
@@ -94,9 +99,9 @@ final class StreamContext {
     id = 0
     forward.clear()
     backward.clear()
-    connectionProperties.trim(to: KeptBytes.spare)
-    firstProperties.trim(to: KeptBytes.spare)
-    latestProperties.trim(to: KeptBytes.spare)
+    connectionProperties.trim(to: KeptBytes.spare, spare)
+    firstProperties.trim(to: KeptBytes.spare, spare)
+    latestProperties.trim(to: KeptBytes.spare, spare)
     if !ownProperties.isEmpty { ownProperties.removeAll() }
     ownPropertyBytes = 0
     isAnswered = false
@@ -112,9 +117,9 @@ final class StreamContext {
   /// Nobody can ask for anything of it any more, and it goes on: what it has brought goes.
   func dropHeaders() {
     forward.clear(keeping: 0)
-    connectionProperties.trim(to: 0)
-    firstProperties.trim(to: 0)
-    latestProperties.trim(to: 0)
+    connectionProperties.trim(to: 0, spare)
+    firstProperties.trim(to: 0, spare)
+    latestProperties.trim(to: 0, spare)
   }
 
   /// The memory that its headers and properties take, and the object itself.
