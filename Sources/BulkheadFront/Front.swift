@@ -172,8 +172,10 @@ public final class Front: Sendable {
     whenAccepted(servers) { [self] in
       for server in servers { server.close(promise: nil) }
       shared.handOver(milliseconds: milliseconds) { [self] in
-        events.send(.drained)
-        stop(code: ExitCode.ok)
+        shared.leaveRest { [self] in
+          events.send(.drained)
+          stop(code: ExitCode.ok)
+        }
       }
     }
   }

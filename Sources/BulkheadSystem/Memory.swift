@@ -42,6 +42,22 @@ public struct Memfd: ~Copyable, Sendable {
     Descriptor(owning: try Funnel.descriptor("make memory", on: name) { bh_memfd(name, 0, 0) })
   }
 
+  /// Seals memory that grew as it was written: from now on nobody can change it.
+  ///
+  /// - Throws: `SystemError`; EBUSY where somebody has mapped it for writing.
+  public static func seal(_ raw: Int32) throws(SystemError) {
+    try Funnel.call("seal", on: "descriptor \(raw)") {
+      bh_seal(raw, BH_SEAL_SHRINK | BH_SEAL_GROW | BH_SEAL_WRITE | BH_SEAL_SEAL)
+    }
+  }
+
+  /// The bytes behind a descriptor.
+  ///
+  /// - Throws: `SystemError` where it cannot be asked.
+  public static func size(_ raw: Int32) throws(SystemError) -> Int64 {
+    try Funnel.call("ask for the size of", on: "descriptor \(raw)") { bh_file_size(raw) }
+  }
+
   /// The descriptor alone.
   public consuming func takeDescriptor() -> Descriptor { descriptor }
 

@@ -43,6 +43,11 @@ public enum FrontCommand: Equatable, Sendable {
   case laneState(plugin: UInt32, state: PluginState)
   /// Forget what the plugin's killers look like.
   case clearSuspects(plugin: UInt32)
+  /// Write shared data, queues and what was counted to the first file that comes with it, for another front; answered by
+  /// `FrontEvent.stateLeft`. What is counted from then on belongs into the second one, at this front's end.
+  case leaveState
+  /// Take over what another front has written to the file that comes with it; answered by `FrontEvent.stateTaken`.
+  case takeState
 
   private enum Kind: UInt8 {
     case addWorker = 1
@@ -57,6 +62,9 @@ public enum FrontCommand: Equatable, Sendable {
     case reopenAccessLog = 60
     case nextStart = 70
     case laneState, clearSuspects
+    /// Of the same kind as `handOver`: it never changes.
+    case leaveState = 80
+    case takeState
   }
 
   public func encoded() -> [UInt8] {
@@ -68,6 +76,10 @@ public enum FrontCommand: Equatable, Sendable {
       writer.u64(due)
     case .reopenAccessLog:
       writer.u8(Kind.reopenAccessLog.rawValue)
+    case .leaveState:
+      writer.u8(Kind.leaveState.rawValue)
+    case .takeState:
+      writer.u8(Kind.takeState.rawValue)
     case .accept:
       writer.u8(Kind.accept.rawValue)
     case .handOver(let milliseconds):
@@ -128,6 +140,8 @@ public enum FrontCommand: Equatable, Sendable {
     switch kind {
     case .accept: self = .accept
     case .reopenAccessLog: self = .reopenAccessLog
+    case .leaveState: self = .leaveState
+    case .takeState: self = .takeState
     case .nextStart:
       self = .nextStart(plugin: try reader.u32("nextStart.plugin"), due: try reader.u64("nextStart.due"))
     case .handOver:
@@ -215,6 +229,9 @@ public enum FrontEvent: Equatable, Sendable {
   case laneWanted(plugin: UInt32)
   /// Streams that were taken for suspects since the last such event of that event loop.
   case suspectsMatched(plugin: UInt32, [SuspectMatches])
+  /// The answers to `leaveState` and `takeState`: what went wrong, for people; empty where nothing did.
+  case stateLeft(detail: String)
+  case stateTaken(detail: String)
 
   /// The most of `metrics`' text in one message, in bytes.
   public static let maximumMetricsText = 48 << 10
@@ -234,6 +251,8 @@ public enum FrontEvent: Equatable, Sendable {
     case callbackOverdue = 60
     case workerServed = 65
     case workDone, spareWanted, suspected, laneWanted, suspectsMatched
+    case stateLeft = 80
+    case stateTaken
   }
 
   public func encoded() -> [UInt8] {
@@ -254,6 +273,12 @@ public enum FrontEvent: Equatable, Sendable {
       writer.u64(worker)
     case .drained:
       writer.u8(Kind.drained.rawValue)
+    case .stateLeft(let detail):
+      writer.u8(Kind.stateLeft.rawValue)
+      writer.cut(detail, to: 1_024)
+    case .stateTaken(let detail):
+      writer.u8(Kind.stateTaken.rawValue)
+      writer.cut(detail, to: 1_024)
     case .metrics(let number, let isLast, let text):
       writer.u8(Kind.metrics.rawValue)
       writer.u32(number)
@@ -345,6 +370,8 @@ public enum FrontEvent: Equatable, Sendable {
     case .workerGone: self = .workerGone(worker: try reader.u64("workerGone.worker"))
     case .workerAttached: self = .workerAttached(worker: try reader.u64("workerAttached.worker"))
     case .drained: self = .drained
+    case .stateLeft: self = .stateLeft(detail: try reader.string("stateLeft.detail"))
+    case .stateTaken: self = .stateTaken(detail: try reader.string("stateTaken.detail"))
     case .metrics:
       self = .metrics(
         number: try reader.u32("metrics.number"), isLast: try reader.bool("metrics.isLast"),

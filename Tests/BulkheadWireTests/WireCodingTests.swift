@@ -122,6 +122,7 @@ import Testing
     .discardChain(generation: 10), .collectStatistics(number: 11), .reopenAccessLog,
     .nextStart(plugin: 12, due: .max - 1), .addWorker(worker: 1, plugin: 2, ofLane: true),
     .laneState(plugin: 13, state: .backoff), .clearSuspects(plugin: 14),
+    .leaveState, .takeState,
   ]
   static let events: [FrontEvent] = [
     .serving, .workerFault(worker: 1, reason: .protocolViolation, detail: "x"), .workerGone(worker: 2),
@@ -137,6 +138,7 @@ import Testing
       plugin: 16, fingerprint: Fingerprint(request: 1, shape: .max, client: 3), reason: .deadline, requestID: "r",
       what: "GET /"),
     .suspected(plugin: 16, fingerprint: .none, reason: nil, requestID: "", what: ""), .laneWanted(plugin: 17),
+    .stateLeft(detail: ""), .stateTaken(detail: "full"),
     .suspectsMatched(
       plugin: 18, Fingerprint.Kind.allCases.map { SuspectMatches(kind: $0, number: .max, count: 2) }),
     .callbackLost(worker: 1, kind: 3, stream: 9, requestID: "r", milliseconds: 100),

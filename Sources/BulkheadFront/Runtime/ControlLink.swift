@@ -103,6 +103,14 @@ final class ControlLink: Sendable {
     case .success(.handOver(let milliseconds)): onHandOver(milliseconds)
     case .success(.reopenAccessLog):
       if let file = descriptors.takeFirst() { onAccessLog(file.release()) }
+    case .success(.leaveState):
+      guard let file = descriptors.takeFirst() else { return }
+      if let rest = descriptors.takeFirst() {
+        group.leaveState(to: file.release(), rest: rest.release())
+      } else {
+        group.leaveState(to: file.release(), rest: nil)
+      }
+    case .success(.takeState): if let file = descriptors.takeFirst() { group.takeState(from: file.release()) }
     case .success(.collectMetrics(let number)): MetricsCollection.start(number: number, group: group)
     case .success(.ping(let number)): group.ping(number)
     case .success(.collectStatistics(let number)): MetricsCollection.startStatistics(number: number, group: group)

@@ -15,6 +15,8 @@ final class FrontGroup: Sendable {
   let events: EventSink
   /// What workers share, and what outlives them.
   let shared: SharedState
+  /// What is left to another front.
+  let carry = CarryOver()
   /// What fingerprints of streams are made with.
   let fingerprintKey = KeyedHash.Key.random()
   private let log: FrontLog

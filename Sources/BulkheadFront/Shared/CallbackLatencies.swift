@@ -41,6 +41,14 @@ struct CallbackLatencies: Sendable {
     }
   }
 
+  /// Adds what another front has counted of one kind: the sum in ns, then the buckets.
+  mutating func add(_ kind: UInt16, _ others: [UInt64]) {
+    let place = Int(kind)
+    guard place < starts.count else { return }
+    if starts[place] < 0 { begin(place) }
+    for (offset, number) in others.prefix(Self.width).enumerated() { numbers[Int(starts[place]) + offset] &+= number }
+  }
+
   /// The kinds that were answered, in the order of their numbers.
   var all: [PluginStatistics.Latency] {
     starts.enumerated().compactMap { place, start in

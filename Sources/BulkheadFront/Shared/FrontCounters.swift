@@ -48,6 +48,29 @@ struct PluginCounters: Sendable {
     }
   }
 
+  /// What the front that takes this one's place goes on with, in an order that stays.
+  var carried: [UInt64] {
+    [
+      failures, callbacks, redispatched, hostcalls, calls, failedCalls, overloads, shed, suspects, refusedSuspects,
+    ]
+  }
+
+  /// Adds what the front before has counted, in that order.
+  mutating func takeOver(_ numbers: [UInt64]) {
+    var rest = numbers[...]
+    func next() -> UInt64 { rest.popFirst() ?? 0 }
+    failures &+= next()
+    callbacks &+= next()
+    redispatched &+= next()
+    hostcalls &+= next()
+    calls &+= next()
+    failedCalls &+= next()
+    overloads &+= next()
+    shed &+= next()
+    suspects &+= next()
+    refusedSuspects &+= next()
+  }
+
   /// What is told of the plugin with that number.
   func statistics(of plugin: UInt32) -> PluginStatistics {
     PluginStatistics(
@@ -101,6 +124,30 @@ struct FrontCounters: Sendable {
   mutating func connectionRefused(listener: Int) { Self.count(&refused, listener) }
   mutating func connectionOfClientRefused(listener: Int) { Self.count(&refusedOfClient, listener) }
   mutating func upstreamFailed(_ upstream: Int) { Self.count(&upstreamFailures, upstream) }
+
+  /// What the front that takes this one's place goes on with of one listener.
+  func carried(listener: Int) -> [UInt64] {
+    let classes = Self.classes.count
+    guard listener >= 0, (listener + 1) * classes <= requests.count else { return [] }
+    return Array(requests[(listener * classes)..<((listener + 1) * classes)])
+      + [connections[listener], refused[listener], refusedOfClient[listener]]
+  }
+
+  /// Adds what the front before has counted of one listener.
+  mutating func takeOver(listener: Int, _ numbers: [UInt64]) {
+    let classes = Self.classes.count
+    guard numbers.count >= classes + 3, listener >= 0, (listener + 1) * classes <= requests.count else { return }
+    for place in 0..<classes { requests[listener * classes + place] &+= numbers[place] }
+    connections[listener] &+= numbers[classes]
+    refused[listener] &+= numbers[classes + 1]
+    refusedOfClient[listener] &+= numbers[classes + 2]
+  }
+
+  /// The same of one upstream.
+  mutating func takeOver(upstream: Int, _ numbers: [UInt64]) {
+    guard upstreamFailures.indices.contains(upstream), let failures = numbers.first else { return }
+    upstreamFailures[upstream] &+= failures
+  }
 
   /// Adds what another loop has counted.
   mutating func add(_ other: FrontCounters) {

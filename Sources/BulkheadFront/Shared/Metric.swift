@@ -91,6 +91,29 @@ final class Metric: @unchecked Sendable {
 
   var current: UInt64 { value.load(ordering: .relaxed) }
 
+  /// How many values of a histogram are in each bucket alone; nothing for other kinds.
+  var counts: [UInt64] {
+    guard let buckets else { return [] }
+    return (0...Self.bounds.count).map { buckets[$0].load(ordering: .relaxed) }
+  }
+
+  /// Adds what the front before has counted. A gauge that somebody has set here already stays.
+  ///
+  /// - Parameter isRest: it is what came to that since it was carried over.
+  func takeOver(_ amount: UInt64, counts: [UInt64], isRest: Bool) {
+    switch kind {
+    case .gauge where !isRest:
+      _ = value.compareExchange(expected: 0, desired: amount, ordering: .relaxed)
+    case .counter, .gauge: value.wrappingAdd(amount, ordering: .relaxed)
+    case .histogram:
+      value.wrappingAdd(amount, ordering: .relaxed)
+      guard let buckets else { return }
+      for (index, count) in counts.prefix(Self.bounds.count + 1).enumerated() {
+        buckets[index].wrappingAdd(count, ordering: .relaxed)
+      }
+    }
+  }
+
   /// How many values of a histogram are at or below each bound, and in all at the end; nothing for other kinds.
   var cumulated: [UInt64] {
     guard let buckets else { return [] }

@@ -69,6 +69,27 @@ final class PluginMetrics: Sendable {
   /// In the order in which they were defined.
   var all: [Metric] { state.withLockedValue { $0.metrics } }
 
+  /// All of them, for the front that takes this one's place.
+  var carried: [CarriedState.MetricValue] {
+    all.map { .init(plugin: name, name: $0.name, kind: $0.kind, value: $0.current, buckets: $0.counts) }
+  }
+
+  /// Takes over what the front before has counted; a metric of that name and another kind is left alone.
+  ///
+  /// - Returns: whether it was.
+  func takeOver(_ metric: CarriedState.MetricValue, isRest: Bool) -> Bool {
+    do throws(SharedStore.Refusal) {
+      let number = try define(metric.name, kind: UInt64(metric.kind.rawValue))
+      guard let place = Self.place(of: number) else { return false }
+      let metrics = all
+      guard metrics.indices.contains(place) else { return false }
+      metrics[place].takeOver(metric.value, counts: metric.buckets, isRest: isRest)
+      return true
+    } catch {
+      return false
+    }
+  }
+
   static func place(of number: UInt32) -> Int? { number >> 2 > 0 ? Int(number >> 2) - 1 : nil }
 }
 

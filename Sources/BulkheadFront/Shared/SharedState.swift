@@ -91,6 +91,62 @@ final class SharedState: Sendable {
     return try made.get()
   }
 
+  // MARK: From one front to the next
+
+  /// Shared data, queues and metrics, for the front that takes this one's place.
+  func carried() -> CarriedState {
+    let (plugins, vms, metrics) = registry.withLockedValue { registry in
+      (
+        registry.plugins.values.compactMap(\.object),
+        registry.vms.compactMap { id, vm in vm.object.map { (String(decoding: id, as: UTF8.self), $0) } },
+        registry.metrics.values.compactMap(\.object)
+      )
+    }
+    let names = Dictionary(plugins.map { ($0.number, $0.name) }, uniquingKeysWith: { first, _ in first })
+    let all =
+      vms.map { ($0, true, $1) } + plugins.lazy.filter { !$0.vm.isNamed }.map { ($0.name, false, $0.vm) }
+    var state = CarriedState()
+    state.stores = all.map { name, isVM, vm in
+      // A copy, so that nobody waits for what is done with it.
+      let store = vm.store.withLockedValue { $0 }
+      return store.carried(name, isVM: isVM, plugins: names)
+    }
+    state.metrics = metrics.flatMap(\.carried)
+    return state
+  }
+
+  /// Takes over what the front before had.
+  ///
+  /// - Returns: how much of it had no room or no plugin here, for people; empty where all had.
+  func takeOver(_ state: CarriedState) -> String {
+    let (plugins, vms, metrics) = registry.withLockedValue { registry in
+      (
+        registry.plugins.values.compactMap(\.object),
+        Dictionary(
+          registry.vms.compactMap { id, vm in vm.object.map { (id, $0) } }, uniquingKeysWith: { first, _ in first }),
+        registry.metrics.compactMapValues(\.object)
+      )
+    }
+    let numbers = Dictionary(plugins.map { ($0.name, $0.number) }, uniquingKeysWith: { first, _ in first })
+    let own = Dictionary(
+      plugins.lazy.filter { !$0.vm.isNamed }.map { ($0.name, $0.vm) }, uniquingKeysWith: { first, _ in first })
+    var (lost, lostMetrics) = (0, 0)
+    for store in state.stores {
+      guard let vm = store.isVM ? vms[Array(store.name.utf8)] : own[store.name] else {
+        lost += store.entries.count + store.queues.reduce(0) { $0 + $1.messages.count }
+        continue
+      }
+      lost += vm.store.withLockedValue { $0.takeOver(store) { numbers[$0] } }
+    }
+    for metric in state.metrics where metrics[metric.plugin]?.takeOver(metric, isRest: state.isRest) != true {
+      lostMetrics += 1
+    }
+    var parts: [String] = []
+    if lost > 0 { parts.append("\(lost) values of shared data, messages or queues") }
+    if lostMetrics > 0 { parts.append("\(lostMetrics) metrics") }
+    return parts.joined(separator: " and ")
+  }
+
   /// What a hostcall gives: the number of the answer (a cas, a token) or why there is none.
   typealias Outcome<Value> = Result<Value, SharedStore.Refusal>
 

@@ -183,6 +183,88 @@ struct SharedStore {
     return message.bytes
   }
 
+  // MARK: From one front to the next
+
+  /// All of it.
+  ///
+  /// - Parameters:
+  ///   - name: of its vm_id, or of its plugin.
+  ///   - plugins: the names of plugins by their numbers.
+  func carried(_ name: String, isVM: Bool, plugins: [Int: String]) -> CarriedState.Store {
+    let names = queueNumbers.sorted { $0.value < $1.value }
+    return CarriedState.Store(
+      name: name, isVM: isVM, lastCAS: lastCAS,
+      entries: data.map { .init(key: $0.key, value: $0.value.value, cas: $0.value.cas) },
+      queues: names.map { name, number in
+        .init(
+          name: name, registrant: plugins[queues[number].registrant] ?? "",
+          messages: queues[number].messages.map {
+            .init(bytes: $0.bytes, sender: $0.sender.map { plugins[$0] ?? "" } ?? "")
+          })
+      })
+  }
+
+  /// Takes over what the front before had: its values in place of those that are there, its messages before them.
+  ///
+  /// - Parameter plugin: the number of the plugin of that name; nil where there is none.
+  /// - Returns: how many values, messages and queues had no room, or nobody to tell of them.
+  mutating func takeOver(_ store: CarriedState.Store, plugin: (String) -> Int?) -> Int {
+    var lost = 0
+    let given = lastCAS
+    lastCAS = max(lastCAS, store.lastCAS)
+    for entry in store.entries where !takeOver(entry, given: given) { lost += 1 }
+    for queue in store.queues { lost += takeOver(queue, plugin: plugin) }
+    return lost
+  }
+
+  /// - Parameter given: the last cas that this store has given: one up to it may stand for another value here.
+  private mutating func takeOver(_ entry: CarriedState.Entry, given: UInt32) -> Bool {
+    let old = data[entry.key]
+    guard entry.key.count <= Limits.maximumSharedKey, entry.value.count <= maximumValue else { return false }
+    do throws(Refusal) {
+      try charge(
+        entry: old == nil, adding: entry.value.count + (old == nil ? entry.key.count : 0),
+        removing: old?.value.count ?? 0)
+    } catch { return false }
+    var cas = entry.cas
+    if cas <= given {
+      lastCAS &+= 1
+      if lastCAS == 0 { lastCAS = 1 }
+      cas = lastCAS
+    }
+    data[entry.key] = Entry(value: entry.value, cas: cas)
+    return true
+  }
+
+  private mutating func takeOver(_ queue: CarriedState.Queue, plugin: (String) -> Int?) -> Int {
+    var number = queueNumbers[queue.name]
+    if number == nil, let registrant = plugin(queue.registrant) {
+      do throws(Refusal) { number = try register(queue.name, plugin: registrant) } catch {}
+    }
+    guard let number else { return 1 + queue.messages.count }
+    let own = queues[number].messages
+    queues[number].messages = CircularBuffer()
+    var lost = 0
+    for message in queue.messages {
+      do throws(Refusal) {
+        guard message.bytes.count <= maximumValue else { throw .bound(.valueBytes(maximumValue)) }
+        try charge(entry: true, adding: message.bytes.count)
+      } catch {
+        lost += 1
+        continue
+      }
+      let sender = message.sender.isEmpty ? nil : plugin(message.sender)
+      if let sender {
+        foreign.add(message.bytes)
+        foreignBySender[sender, default: Amount()].add(message.bytes)
+      }
+      queues[number].messages.append(Message(bytes: message.bytes, sender: sender))
+      queues[number].owed += 1
+    }
+    queues[number].messages.append(contentsOf: own)
+    return lost
+  }
+
   // MARK: Notifications
 
   /// How many notifications of the queue are to be sent to that worker now; they count as sent.

@@ -98,6 +98,9 @@ struct CrashTable {
   private var tellings = LineLimiter(every: .seconds(30), burst: 15)
   private var decisions = LineLimiter(every: .seconds(10), burst: 3)
 
+  /// Adds crashes that another program in this one's place has counted, by reason.
+  mutating func add(_ earlier: [String: UInt64]) { History.add(earlier, to: &counts) }
+
   /// Counts a crash.
   ///
   /// - Parameters:

@@ -62,6 +62,16 @@ struct EventJournal {
   /// Counts one that is not kept, since there are many of its kind.
   mutating func count(_ kind: EventInfo.Kind) { counts[kind, default: 0] += 1 }
 
+  /// Whether the last failure of an upgrade that was told is that one's.
+  func hasToldFailure(ofUpgrade number: UInt32) -> Bool {
+    ring.all.last { $0.kind == .upgradeFailed }?.message.hasPrefix("upgrade \(number) failed") ?? false
+  }
+
+  /// Adds how many of each kind another program in this one's place has counted.
+  mutating func add(_ earlier: [String: UInt64]) {
+    for kind in EventInfo.Kind.all { counts[kind, default: 0] &+= earlier[kind.rawValue] ?? 0 }
+  }
+
   /// What the next program in this one's place needs to go on.
   var handover: Handover.Events {
     let kept = ring.all.map { try? ControlJSON.encode($0) }

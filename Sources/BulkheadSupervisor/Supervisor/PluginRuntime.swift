@@ -80,6 +80,18 @@ final class PluginRuntime {
     restartsBefore = before.restarts
   }
 
+  /// The same of the program before this one.
+  func goOn(from past: History.Plugin) {
+    restartsBefore &+= past.restarts
+    lastExit = lastExit ?? past.lastExit
+    History.add(past.exits, to: &counts.exits)
+    History.add(past.vmDeaths, to: &counts.vmDeaths)
+    counts.deadlineHits &+= past.deadlineHits
+    counts.recycled &+= past.recycled
+    counts.laneStarts &+= past.laneStarts
+    counts.droppedLines &+= past.droppedLines
+  }
+
   /// What a ready worker is there for: as the front chooses, the oldest ones take streams.
   func role(of worker: WorkerRuntime) -> WorkerInfo.Role? {
     if worker.set.isLane { return worker.isUp ? .suspects : nil }

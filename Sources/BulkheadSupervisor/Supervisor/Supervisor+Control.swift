@@ -90,7 +90,7 @@ extension Supervisor {
       version: SupervisorOptions.version, pid: getpid(), uptimeSeconds: (loop.now - startedAt).inSeconds,
       state: phase == .starting ? .starting : phase == .running ? .running : .draining,
       front: .init(
-        pid: front?.child.pid, state: frontState, restarts: frontMachine.restarts,
+        pid: front?.child.pid, state: frontState, restarts: frontRestarts,
         isolation: front?.isolation.map { .init($0) } ?? []),
       listeners: listeners.descriptions,
       counts: .init(

@@ -214,6 +214,9 @@ extension Supervisor {
       if let worker = workers[id] { isLetGo(worker) }
     case .pong(let number): takePong(number, from: front)
     case .drained: note(.debug, "front: drained")
+    // It was not asked for any.
+    case .stateLeft: break
+    case .stateTaken(let detail): stateTaken(LogLine.escaped(detail, quoted: false))
     case .chainActivated(let generation): chainActivated(generation)
     case .chainRefused(let generation, let detail): chainRefused(generation, LogLine.escaped(detail, quoted: false))
     case .pluginDrained(let plugin): pluginDrained(plugin)

@@ -90,14 +90,14 @@ extension Supervisor {
       "bulkhead_front_up", "gauge", help: "Whether the front serves.", [Sample([], front?.isServing == true ? 1 : 0)])
     text.family(
       "bulkhead_front_restarts_total", "counter", help: "Fronts started after the first one.",
-      [Sample([], frontMachine.restarts)])
+      [Sample([], frontRestarts)])
     text.family(
       "bulkhead_reloads_total", "counter",
       help: "Configurations read again, by whether they were taken over or refused.",
       [Sample([("result", "taken")], reloads.taken), Sample([("result", "refused")], reloads.refused)])
     text.family(
       "bulkhead_upgrades_total", "counter",
-      help: "Upgrades of this process: the one that brought it, once that is done, and those that failed.",
+      help: "Upgrades of this process, by how they ended.",
       [
         Sample([("result", "done")], journal.counts[.upgraded] ?? 0),
         Sample([("result", "failed")], journal.counts[.upgradeFailed] ?? 0),

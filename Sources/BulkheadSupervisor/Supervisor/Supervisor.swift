@@ -89,13 +89,16 @@ final class Supervisor {
   let moduleMemory = ModuleMemory()
   /// The only writer of the lifeline is this process: workers see its end when it dies.
   let lifeline: (read: SharedDescriptor, write: SharedDescriptor)
-  let startedAt: Duration
+  /// When its process began, whatever it has executed since.
+  var startedAt: Duration
 
   var phase = Phase.starting
   var front: FrontRuntime?
   var frontMachine = RestartMachine(policy: frontPolicy)
   var frontTimer: TimerQueue.Token?
   var failedFronts = 0
+  /// Of the programs before this one.
+  var frontRestartsBefore: UInt64 = 0
   var hasServed = false
   /// Which missing layers of a front were said already.
   var announcedFrontGaps: Set<[IsolationLayer]> = []

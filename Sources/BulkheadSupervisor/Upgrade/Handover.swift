@@ -51,9 +51,11 @@ struct Handover: Equatable, Sendable {
     /// The write end of the pipe whose end its workers die of.
     var lifeline: Int32
     var workers: [Worker]
+    /// Where its front writes what it counts until its end; -1 where it was not told of any.
+    var rest: Int32 = -1
 
     var descriptors: [Int32] {
-      front.descriptors + [control, lifeline] + workers.flatMap(\.child.descriptors)
+      front.descriptors + [control, lifeline] + (rest < 0 ? [] : [rest]) + workers.flatMap(\.child.descriptors)
     }
   }
 
@@ -92,6 +94,10 @@ struct Handover: Equatable, Sendable {
   var generations: [Generation]
 
   var events = Events()
+  /// Where the program that executes the other has listened for `bulkheadctl`.
+  var controlSocket = ""
+  /// `History`, as JSON; empty where there is none.
+  var history: [UInt8] = []
   /// Whom to go back to; nil where nobody could go on.
   var origin: Origin?
   /// The program that is executed is that one.
@@ -122,10 +128,14 @@ struct Handover: Equatable, Sendable {
         writer.u64(worker.startedNanoseconds)
         worker.child.encode(into: &writer)
       }
+      writer.bool(generation.rest >= 0)
+      if generation.rest >= 0 { writer.i32(generation.rest) }
     }
     writer.u64(UInt64(bitPattern: events.since))
     writer.u64(events.last)
     writer.array(events.kept) { writer, event in writer.blob(event) }
+    writer.string(controlSocket)
+    writer.blob(history)
     writer.bool(isBack)
     writer.bool(origin != nil)
     origin?.encode(into: &writer)
@@ -166,13 +176,15 @@ struct Handover: Equatable, Sendable {
             id: try reader.u64("worker.id"), plugin: try reader.string("worker.plugin"),
             wasReady: try reader.bool("worker.wasReady"),
             startedNanoseconds: try reader.u64("worker.startedNanoseconds"), child: try Child(&reader))
-        })
+        }, rest: try reader.bool("generation.hasRest") ? try reader.descriptor("generation.rest") : -1)
     }
     events.since = Int64(bitPattern: try reader.u64("events.since"))
     events.last = try reader.u64("events.last")
     events.kept = try reader.array("events.kept", atMost: EventRing.maximumEvents) { reader throws(WireError) in
       try reader.bytes("event", atMost: Self.maximumEvent)
     }
+    controlSocket = try reader.string("handover.controlSocket")
+    history = try reader.bytes("handover.history", atMost: History.maximumBytes)
     isBack = try reader.bool("handover.isBack")
     origin = try reader.bool("handover.hasOrigin") ? try Origin(&reader) : nil
     try reader.end("handover")

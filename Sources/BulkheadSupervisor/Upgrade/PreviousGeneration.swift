@@ -39,6 +39,8 @@ final class PreviousGeneration {
   /// The end of the time that the front has to leave.
   var timer: TimerQueue.Token?
   private let lifeline: SharedDescriptor
+  /// Where its front writes what it counts until its end, once it was told so.
+  var rest: SharedDescriptor?
 
   /// It takes the traffic.
   var serves: Bool { hasFront && !isLeaving }
@@ -71,6 +73,6 @@ final class PreviousGeneration {
         .init(
           id: $0.key, plugin: $0.value.plugin, wasReady: $0.value.wasReady,
           startedNanoseconds: $0.value.startedAt.wholeNanoseconds, child: $0.value.child.handover)
-      })
+      }, rest: rest?.raw ?? -1)
   }
 }

@@ -17,13 +17,14 @@ extension Supervisor {
   func adopt(_ handover: Handover) {
     nextWorker = max(handover.nextWorker, 1)
     journal.takeOver(handover.events)
+    if let history = History(handover.history) { takeOver(history) }
     upgrade.adopted = handover.number
     upgrade.isBack = handover.isBack
     if let origin = handover.origin {
       upgrade.origin = Upgrade.Kept(
         value: origin, descriptors: origin.descriptors.map { SharedDescriptor(Descriptor(owning: $0)) })
     }
-    if !handover.failure.isEmpty {
+    if !handover.failure.isEmpty, !journal.hasToldFailure(ofUpgrade: handover.number) {
       record(.upgradeFailed, "upgrade \(handover.number) failed, what served before served on: \(handover.failure)")
     }
     upgrade.info = UpgradeInfo(
@@ -63,6 +64,7 @@ extension Supervisor {
     let generation = PreviousGeneration(
       version: old.version, front: FrontRuntime(child: child, control: control, startedAt: loop.now),
       isLeaving: old.isLeaving, lifeline: lifeline)
+    if old.rest >= 0 { generation.rest = SharedDescriptor(Descriptor(owning: old.rest)) }
     child.onExit = { [unowned self, unowned generation] in previousFrontEnded(generation, $0) }
     do throws(SystemError) {
       generation.front.watch = try loop.poller.add(control.raw) { [unowned self, unowned generation] in
@@ -112,7 +114,7 @@ extension Supervisor {
   // MARK: the moment
 
   /// Looks now and then whether this program's front and workers are ready to take the traffic.
-  private func lookAtTakeover() {
+  func lookAtTakeover() {
     upgrade.timer = nil
     guard upgrade.isPending, phase == .starting || phase == .running else { return }
     // Another one is being tried: its own say is what comes of this one.
@@ -124,14 +126,14 @@ extension Supervisor {
     let isOver =
       upgrade.deadline.map { loop.now >= $0 } ?? false || late.contains { $0.machine.state == .quarantined }
     if let front, front.isServing {
-      if late.isEmpty { return takeOver() }
+      if late.isEmpty { return carryState() }
       // What the front of before has lost, nobody replaces there.
       if isOver, let lost = plugins.first(where: { $0.machine.state == .ready && hasLost($0.name) }) {
         note(
           .warn,
           "upgrade \(upgrade.info?.number ?? 0): \(lost.name) has no worker of before left, so the traffic is taken "
             + "without \(late.map(\.name).joined(separator: ", "))")
-        return takeOver()
+        return carryState()
       }
     }
     // While another one is tried already, this one's failure is said.
@@ -162,7 +164,8 @@ extension Supervisor {
 
   private func hasLost(_ plugin: String) -> Bool { upgrade.previous.contains { $0.serves && $0.hasLost(plugin) } }
 
-  private func takeOver() {
+  /// Makes this program's front the one that accepts.
+  func takeTraffic() {
     tellFront(.accept)
     for generation in upgrade.previous where generation.serves {
       generation.isLeaving = true
@@ -195,9 +198,11 @@ extension Supervisor {
   }
 
   /// Tells a front of before; one that cannot be told is killed.
-  func tell(_ generation: PreviousGeneration, _ command: FrontCommand) {
+  func tell(
+    _ generation: PreviousGeneration, _ command: FrontCommand, _ descriptors: [SharedDescriptor] = []
+  ) {
     do throws(SystemError) {
-      try generation.front.send(command)
+      try generation.front.send(command, descriptors)
       if generation.front.hasWaiting, let watch = generation.front.watch {
         try loop.poller.modify(watch, [.readable, .writable])
       }
@@ -241,6 +246,7 @@ extension Supervisor {
             worker.child.send(signal: SIGKILL)
           }
           if case .pong(let number) = event { takePong(number, from: front) }
+          if case .stateLeft(let detail) = event { stateLeft(detail, by: generation) }
         }
       } catch {
         return stopHearing(front)
@@ -254,6 +260,7 @@ extension Supervisor {
     let wasServing = generation.serves
     generation.hasFront = false
     loop.cancel(&generation.timer)
+    takeRest(of: generation)
     stopHearing(generation.front)
     generation.front.child.note(wasServing ? .error : .info, "the front of before ended [\(status)]")
     for worker in generation.workers.values { worker.child.send(signal: SIGKILL) }

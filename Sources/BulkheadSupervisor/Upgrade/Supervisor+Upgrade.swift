@@ -169,6 +169,8 @@ extension Supervisor {
       number: upgrade.info?.number ?? 1, version: SupervisorOptions.version, failure: failure, nextWorker: nextWorker,
       listeners: listeners.handover(configuration.listeners) + upgrade.bound.map(\.listener), generations: generations,
       events: journal.handover)
+    handover.controlSocket = configuration.controlSocket
+    handover.history = history.encoded()
     handover.origin = origin
     return handover
   }

@@ -22,6 +22,14 @@ struct Upgrade {
     var descriptors: [SharedDescriptor]
   }
 
+  /// The way of what the front of before has, to this program's front.
+  struct Carrying {
+    var file: SharedDescriptor
+    /// Whose front it is from.
+    var generation: PreviousGeneration
+    var timer: TimerQueue.Token?
+  }
+
   /// The last one; nil where there was none.
   var info: UpgradeInfo?
   /// Which one brought this program; 0 where none did.
@@ -48,6 +56,9 @@ struct Upgrade {
   var isBack = false
   /// What is to be executed is the program before this one.
   var isGoingBack = false
+
+  /// What the front of before has is on its way to this program's.
+  var carrying: Carrying?
 
   /// The next one is being tried, while this one may not have been decided yet.
   var isTryingAnother: Bool { check != nil || isExecuting }
