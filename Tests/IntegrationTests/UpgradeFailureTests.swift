@@ -110,12 +110,12 @@ import Testing
 
   /// One whose new version does not start, for a reason that its trial does not have.
   static func failing(
-    after exec: String, upstream: String = "{name: up, builtin: echo}"
+    after exec: String, upstream: String = "{name: up, builtin: echo}", environment: [String: String] = [:]
   ) throws -> (bulkhead: Bulkhead, installed: UpgradeTests.Installed) {
     let installed = try UpgradeTests.Installed()
     let bulkhead = try Bulkhead(
       plugins: UpgradeTests.stamp(), upstream: upstream, executable: installed.path("bulkheadd"),
-      arguments: ["--libexec", Build.products.path])
+      arguments: ["--libexec", Build.products.path], environment: environment)
     try installed.replace(
       "bulkheadd",
       by: """
@@ -179,6 +179,8 @@ import Testing
     defer { withExtendedLifetime(installed) {} }
     let front = try Self.front(bulkhead)
     #expect(UpgradeTests.stamped(try bulkhead.get()) == nil)
+    // Not before others may not put another socket in its place.
+    #expect(throws: (any Error).self) { try bulkhead.status() }
     chmod(bulkhead.directory.path, 0o700)
     try bulkhead.wait("the next attempt works") {
       try bulkhead.status().upgrade?.oldFronts == [] && bulkhead.status().front.state == .ready
@@ -186,6 +188,24 @@ import Testing
     #expect(!ProcessTests.isAlive(front))
     #expect(UpgradeTests.stamped(try bulkhead.get()) == nil)
     #expect(try bulkhead.status().upgrade?.state == .failed)
+  }
+
+  @Test func whereNoVersionStartsTheStatusSaysWhyAndAFrontThatStandsStillIsKilled() throws {
+    // The origin's configuration is what it goes back to, and the cache that it names is not to be had.
+    let (bulkhead, installed) = try Self.failing(
+      after: "rm -rf 'DIRECTORY/cache'; touch 'DIRECTORY/cache'", environment: ["WATCHDOG_USEC": "4000000"])
+    defer { withExtendedLifetime(installed) {} }
+    let front = try Self.front(bulkhead)
+    let run = try UpgradeTests.upgrade(bulkhead)
+    #expect(run.status == ExitCode.unavailable && run.errors.contains("cache"), "\(run)")
+    let status = try bulkhead.status()
+    #expect(status.upgrade?.state == .failed && status.front.pid == front && status.upgrade?.oldFronts == [front])
+    let refused = try bulkhead.control("POST", ControlPaths.reload)
+    #expect(refused.status == 503 && refused.text.contains("cache"), "\(refused)")
+    #expect(UpgradeTests.stamped(try bulkhead.get()) == nil)
+    kill(front, SIGSTOP)
+    bulkhead.process.waitUntilExit()
+    #expect(bulkhead.logText.contains("is killed: its event loops did not answer"))
   }
 
   @Test func whereNoVersionStartsItEndsWithTheLastFrontThatServes() throws {

@@ -1,3 +1,4 @@
+import BulkheadControl
 import BulkheadCore
 import BulkheadSystem
 import BulkheadWire
@@ -9,10 +10,8 @@ final class Hold {
   /// The time between two attempts to start.
   private static let attemptInterval = Duration.seconds(5)
 
-  private struct Front {
-    var generation: Handover.Generation
-    var watch: Poller.Token?
-  }
+  /// Between two looks at the fronts.
+  private static let lookInterval = Duration.seconds(1)
 
   private let handover: Handover
   /// The listeners that the program on trial has bound.
@@ -25,8 +24,12 @@ final class Hold {
   private let closeListeners: () -> Void
   private let loop: EventLoop
   /// Those that have not ended, by process id.
-  private var fronts: [Int32: Front] = [:]
+  private var fronts: [Int32: HeldFront] = [:]
   private var why: String
+  private let since = Timestamp.now
+  private let startedAt: Duration
+  /// Nil for as long as its place is not to be had.
+  private var control: HoldControl?
   private var check: UpgradeCheck?
   private var stoppingSince: Duration?
   private var result: Int32?
@@ -47,7 +50,11 @@ final class Hold {
     self.signals = signals
     self.closeListeners = closeListeners
     loop = try EventLoop()
-    why = "upgrade \(handover.number): this version does not start; the front of before serves on"
+    startedAt = loop.now
+    why =
+      "upgrade \(handover.number): this version does not start, the front of before serves on: "
+      + error.lines.joined(separator: "; ")
+    if !handover.failure.isEmpty, handover.failure != error.description { why += "; \(handover.failure)" }
   }
 
   /// - Returns: the exit code.
@@ -57,18 +64,63 @@ final class Hold {
       for generation in handover.generations {
         let pid = generation.front.pid
         let watch = try loop.poller.add(generation.front.pidfd) { [unowned self] _ in frontEnded(pid) }
-        fronts[pid] = Front(generation: generation, watch: watch)
+        var front = HeldFront(generation)
+        front.watch = watch
+        fronts[pid] = front
       }
       _ = try loop.poller.add(signals.raw) { [unowned self] _ in
         while let arrival = signals.next() { take(arrival.signal) }
       }
       tell()
+      look()
       wait()
       try loop.run(until: { result != nil }, afterEachRound: {})
     } catch {
       note(.critical, "\(error)")
     }
+    control?.remove()
     return result ?? ExitCode.software
+  }
+
+  // MARK: what is told
+
+  private func answer() {
+    if control == nil, stoppingSince == nil {
+      do throws(StartError) {
+        control = try HoldControl(path: handover.controlSocket, status: status, log: log)
+      } catch {
+        for line in error.lines { note(.error, line) }
+      }
+    }
+    control?.tell(status)
+  }
+
+  private var status: StatusResponse {
+    let left = fronts.values.map(\.generation)
+    let serving = left.first { !$0.isLeaving }
+    let detail = "\(why); since \(since)"
+    return StatusResponse(
+      version: SupervisorOptions.version, pid: getpid(), uptimeSeconds: (loop.now - startedAt).inSeconds,
+      state: stoppingSince == nil ? .starting : .draining,
+      front: .init(pid: serving?.front.pid, state: stoppingSince == nil ? .ready : .draining, restarts: 0),
+      listeners: handover.listeners.map { .init(name: $0.name, address: $0.address, upstream: "") },
+      counts: .init(
+        plugins: Set(left.flatMap(\.workers).map(\.plugin)).count, ready: 0, starting: 0, backoff: 0, quarantined: 0,
+        workers: left.reduce(0) { $0 + $1.workers.count }),
+      upgrade: UpgradeInfo(
+        number: handover.number, state: .failed, from: handover.version, detail: detail,
+        oldFronts: left.map(\.front.pid)))
+  }
+
+  /// Nobody else asks the fronts whether they stand still.
+  private func look() {
+    let deadline = environment.watchdog.map { min($0 / 2, HeldFront.pingDeadline) } ?? HeldFront.pingDeadline
+    for pid in fronts.keys {
+      guard let late = fronts[pid]?.look(now: loop.now, deadline: deadline, note: note) else { continue }
+      note(.error, "the front of before, pid \(pid), is killed: \(late)")
+      fronts[pid]?.kill()
+    }
+    loop.after(Self.lookInterval) { [unowned self] in look() }
   }
 
   private func note(_ level: LogLevel, _ message: String) {
@@ -93,6 +145,7 @@ final class Hold {
 
   private func wait() {
     note(.error, "\(why); the next attempt follows in \(Self.attemptInterval.text)")
+    answer()
     log.flush()
     loop.after(Self.attemptInterval) { [unowned self] in attempt() }
   }
@@ -122,7 +175,8 @@ final class Hold {
   /// What was ready with the front that serves.
   private var trialRequest: TrialRequest {
     let ready = handover.generations.lazy.filter { !$0.isLeaving }.flatMap(\.workers).filter(\.wasReady).map(\.plugin)
-    return TrialRequest(listeners: handover.listeners, ready: Array(Set(ready)))
+    return TrialRequest(
+      listeners: handover.listeners, ready: Array(Set(ready)), controlSocket: handover.controlSocket)
   }
 
   private func checked(_ problem: String?) {
@@ -176,11 +230,8 @@ final class Hold {
     say(.stopping(status: "Draining for at most \(time.text)"))
     check?.cancel()
     closeListeners()
-    let command = FrontCommand.drain(milliseconds: time.wholeMilliseconds).encoded()
-    for front in fronts.values {
-      let control = front.generation.control
-      _ = command.withUnsafeBytes { try? MessageSocket.send(control, $0, descriptors: []) }
-    }
+    for front in fronts.values { front.send(.drain(milliseconds: time.wholeMilliseconds)) }
+    control?.tell(status)
     if fronts.isEmpty { result = ExitCode.ok }
     // What is left then ends with this process.
     loop.after(time + .seconds(2)) { [unowned self] in

@@ -59,6 +59,9 @@ struct Trial {
     for warning in loaded.warnings { CheckLine.write(.warning, warning.location, warning.text) }
     let configuration = loaded.configuration
     faults += Preconditions(configuration: configuration).faults
+    let endpoints = EndpointTrial.run(configuration.upstreams, known: Set(request.endpoints))
+    for (location, text) in endpoints.warnings { CheckLine.write(.warning, location, text) }
+    faults += endpoints.faults
     guard faults.isEmpty else { throw StartError(faults) }
     // There the supervisor that asks answers.
     if configuration.controlSocket != request.controlSocket {
