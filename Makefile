@@ -12,7 +12,7 @@ PORT ?= 8080
 
 export PREFIX DESTDIR SYSCONFDIR
 
-.PHONY: help run test conformance chaos build bench docs format lint install install-debug uninstall clean deps plugins
+.PHONY: help run test conformance chaos fuzz build bench docs format lint install install-debug uninstall clean deps plugins
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ chaos: plugins ## faults, kills and load: only what policy orders may happen; fl
 	@.ci/deps
 	swift build
 	@python3 -B Tests/Chaos/chaos.py $(CHAOS)
+
+fuzz: deps ## decoders of foreign bytes under libFuzzer and AddressSanitizer; flags in FUZZ='--seconds 60 --only reply'
+	@.ci/fuzz $(FUZZ)
 
 build: deps ## optimised binaries in .build/release, which `make run` takes too while they are fresh
 	@.ci/build release

@@ -10,10 +10,15 @@ let dependencyLibraries = "\(Context.packageDirectory)/.build/deps/lib"
 /// CI sets this, so that a newer compiler's new warnings never keep a newcomer from building.
 let strict = Context.environment["BULKHEAD_STRICT"] != nil
 
+/// A part of the package alone, see the end of this file.
+let only = Context.environment["BULKHEAD_ONLY"] ?? ""
+
 let swiftSettings: [SwiftSetting] =
   [
     .enableUpcomingFeature("ExistentialAny")
   ] + (strict ? [.treatAllWarnings(as: .error)] : [])
+  // Where branches are counted, libFuzzer finds its way.
+  + (only == "fuzz" ? [.unsafeFlags(["-sanitize=fuzzer"])] : [])
 
 let cSettings: [CSetting] = strict ? [.treatAllWarnings(as: .error)] : []
 
@@ -217,7 +222,7 @@ let package = Package(
 
 /// `BULKHEAD_ONLY=rings` leaves the rings and records, their tests, and no package from outside: what CI runs under the
 /// sanitizers, without building everything else with them.
-if Context.environment["BULKHEAD_ONLY"] == "rings" {
+if only == "rings" {
   let kept: Set = [
     "CBulkheadSys", "CBulkheadRing", "BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadRing",
     "BulkheadWireTests", "BulkheadRingTests",
@@ -225,4 +230,26 @@ if Context.environment["BULKHEAD_ONLY"] == "rings" {
   package.targets.removeAll { !kept.contains($0.name) }
   package.products.removeAll()
   package.dependencies.removeAll()
+}
+
+/// `BULKHEAD_ONLY=fuzz` leaves the decoders of foreign bytes and `Tests/Fuzz`, which feeds them, and which links libFuzzer:
+/// what `make fuzz` builds.
+if only == "fuzz" {
+  let kept: Set = [
+    "CBulkheadSys", "CBulkheadRing", "CBulkheadYAML", "CZlib", "CCrypto", "BulkheadCore", "BulkheadPolicy",
+    "BulkheadWire",
+    "ProxyWasmABI", "BulkheadSystem", "BulkheadRing", "BulkheadSandbox", "BulkheadProxyWasm", "BulkheadConfig",
+    "BulkheadFront",
+  ]
+  package.targets.removeAll { !kept.contains($0.name) }
+  package.targets.append(
+    .executableTarget(
+      name: "bulkhead-fuzz",
+      dependencies: [
+        "BulkheadConfig", "BulkheadFront", "BulkheadProxyWasm", "BulkheadWire",
+        .product(name: "NIOCore", package: "swift-nio"),
+      ],
+      path: "Tests/Fuzz", exclude: ["seeds"], swiftSettings: swiftSettings + [.unsafeFlags(["-parse-as-library"])],
+      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer", "-use-ld=lld"])]))
+  package.products = [.executable(name: "bulkhead-fuzz", targets: ["bulkhead-fuzz"])]
 }
