@@ -10,6 +10,8 @@ extension Supervisor {
   /// The time for the new front to come up, beyond what workers may take, before a failure is said.
   private static let takeoverTime = Duration.seconds(10)
   private static let look = Duration.milliseconds(10)
+  /// So many fronts, or workers of a plugin of which none is ready, end before this program is given up.
+  private static let hopelessAttempts = 3
   /// A front that ends is seen to end within that time after its workers.
   private static let frontEndMargin = Duration.milliseconds(100)
 
@@ -123,8 +125,7 @@ extension Supervisor {
       return
     }
     let late = plugins.filter { !isSettled($0) }
-    let isOver =
-      upgrade.deadline.map { loop.now >= $0 } ?? false || late.contains { $0.machine.state == .quarantined }
+    let isOver = upgrade.deadline.map { loop.now >= $0 } ?? false || isHopeless(late)
     if let front, front.isServing {
       if late.isEmpty { return carryState() }
       // What the front of before has lost, nobody replaces there.
@@ -150,6 +151,16 @@ extension Supervisor {
       goBack()
     }
     upgrade.timer = loop.after(Self.look) { [unowned self] in lookAtTakeover() }
+  }
+
+  /// Whether waiting is of no use, though there may be time left: the trial went well, so that what ends again and again is
+  /// not what it was.
+  private func isHopeless(_ late: [PluginRuntime]) -> Bool {
+    (!hasServed && failedFronts >= Self.hopelessAttempts)
+      || late.contains { plugin in
+        plugin.machine.state == .quarantined
+          || (plugin.machine.restarts >= Self.hopelessAttempts && !plugin.workers.contains(where: \.serves))
+      }
   }
 
   /// Whether a plugin is as ready as a reload wants it, or as it was before.

@@ -59,9 +59,6 @@ struct Trial {
     for warning in loaded.warnings { CheckLine.write(.warning, warning.location, warning.text) }
     let configuration = loaded.configuration
     faults += Preconditions(configuration: configuration).faults
-    let endpoints = EndpointTrial.run(configuration.upstreams, known: Set(request.endpoints))
-    for (location, text) in endpoints.warnings { CheckLine.write(.warning, location, text) }
-    faults += endpoints.faults
     guard faults.isEmpty else { throw StartError(faults) }
     // There the supervisor that asks answers.
     if configuration.controlSocket != request.controlSocket {
@@ -82,6 +79,10 @@ struct Trial {
     do throws(SystemError) { loop = try EventLoop() } catch { throw StartError(ExitCode.software, "\(error)") }
     let supervisor = try Supervisor(
       setup, sockets: request.listeners, loop: loop, log: log, inbox: Inbox(wakes: loop.poller.mailbox))
+    // It may take a while, unlike all before it.
+    let endpoints = EndpointTrial.run(configuration.upstreams, known: Set(request.endpoints))
+    for (location, text) in endpoints.warnings { CheckLine.write(.warning, location, text) }
+    guard endpoints.faults.isEmpty else { throw StartError(endpoints.faults) }
     try supervisor.prove(ready: Set(request.ready))
     for listener in supervisor.listeners.bound(configuration.listeners) {
       Self.report(
