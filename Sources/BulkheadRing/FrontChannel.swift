@@ -75,11 +75,14 @@ public final class FrontChannel {
   /// The largest answer that there is room for on an empty ring, in bytes.
   public var maximumAnswer: Int { answers.maximumRecord }
 
-  /// How many bytes of callbacks the worker has not dealt with, and how many of replies are to be read. A cursor that
-  /// cannot be counts for nothing here: whoever reads or writes the ring judges it.
-  public var occupancy: (callbacks: Int, replies: Int) {
+  /// How many bytes of callbacks the worker has not dealt with, and how many of replies are to be read; what is skipped at
+  /// the end of a ring is neither. A cursor that cannot be counts for nothing here: whoever reads or writes the ring judges it.
+  public var occupancy: (callbacks: Int, replies: Int) { (Int((try? callbacks.waiting()) ?? 0), replies.pending) }
+
+  /// Bytes of the callback ring that are not free, those included that are skipped at its end.
+  public var takenCallbackBytes: Int {
     let consumed = (try? callbacks.consumed()) ?? callbacks.position
-    return (Int(callbacks.position &- consumed), replies.pending)
+    return Int(callbacks.position &- consumed)
   }
 
   /// Publishes one answer to a hostcall.

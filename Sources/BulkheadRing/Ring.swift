@@ -28,6 +28,8 @@ struct RingProducer: ~Copyable {
   private let capacity: UInt32
   private var tail: UInt32 = 0
   private var knownHead: UInt32 = 0
+  /// Where the rest of the ring was skipped last, and how much that was.
+  private var skipped: (at: UInt32, bytes: UInt32) = (0, 0)
 
   init(data: UnsafeMutableRawPointer, capacity: Int, tail: UnsafeMutableRawPointer, head: UnsafeMutableRawPointer) {
     self.data = data
@@ -58,6 +60,7 @@ struct RingProducer: ~Copyable {
     knownHead = head
     guard head == tail else { return }
     data.storeBytes(of: Self.skip, toByteOffset: Int(at), as: UInt32.self)
+    skipped = (tail, capacity &- at)
     tail &+= capacity &- at
   }
 
@@ -118,6 +121,16 @@ struct RingProducer: ~Copyable {
     if first < bytes.count { data.copyMemory(from: source + first, byteCount: bytes.count &- first) }
   }
 
+  /// Bytes of records that the reader has not dealt with: what was skipped at the ring's end is none of them.
+  ///
+  /// - Throws: `RingError.cursorOutOfRange` where the reader's cursor cannot be.
+  mutating func waiting() throws(RingError) -> UInt32 {
+    let head = try consumed()
+    // It is skipped only where the reader has come as far as the writer, so its cursor stands there until it has passed it.
+    if head != skipped.at { skipped.bytes = 0 }
+    return tail &- head &- min(skipped.bytes, tail &- head)
+  }
+
   /// How far the reader says it has come.
   ///
   /// - Throws: `RingError.cursorOutOfRange` where that cannot be.
@@ -157,10 +170,13 @@ struct RingConsumer: ~Copyable {
   @inline(__always)
   var isEmpty: Bool { head == knownTail && bh_load_acquire(tailWord) == head }
 
-  /// Bytes that the writer says are to be read; 0 where that cannot be.
+  /// Bytes of records that the writer says are to be read, without what it skipped at the ring's end; 0 where that cannot be.
   var pending: Int {
     let bytes = bh_load_acquire(tailWord) &- head
-    return bytes <= capacity ? Int(bytes) : 0
+    guard bytes > 0, bytes <= capacity else { return 0 }
+    let at = head & (capacity &- 1)
+    let isSkipped = data.load(fromByteOffset: Int(at), as: UInt32.self) == RingProducer.skip
+    return Int(bytes &- (isSkipped ? min(capacity &- at, bytes) : 0))
   }
 
   /// The next record, in private memory; valid until the next call.

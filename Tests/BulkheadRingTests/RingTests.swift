@@ -75,6 +75,26 @@ import Testing
     #expect(try front.publish(UnsafeRawBufferPointer(start: nil, count: 0), tail: 5_000) { _ in } == false)
   }
 
+  @Test func whatIsSkippedAtTheEndOfARingIsNoUseOfIt() throws {
+    let fixture = RingFixture(ring: 64 << 10)
+    let front = fixture.front()
+    let worker = fixture.worker()
+    let record = [UInt8](repeating: 1, count: 1_000)
+    var largest = 0
+    for _ in 0..<500 {
+      #expect(try record.send(front))
+      largest = max(largest, front.occupancy.callbacks)
+      _ = try #require(try worker.nextCallback())
+      #expect(try record.reply(worker))
+      largest = max(largest, front.occupancy.callbacks, front.occupancy.replies)
+      worker.finish(loop: 0)
+      #expect(front.occupancy.callbacks == 0)
+      _ = try #require(try front.nextReply())
+      #expect(front.occupancy.replies == 0)
+    }
+    #expect(largest == 1_008)
+  }
+
   @Test func recordsWrapAroundTheEndWhole() throws {
     let fixture = RingFixture()
     let front = fixture.front()

@@ -811,7 +811,7 @@ final class WorkerLink {
   }
 
   /// Whether all that it would be sent again finds room on its ring.
-  var hasRoomForUnbegun: Bool { Int(channel.occupancy.callbacks) < mapping.layout.callbackBytes / 2 }
+  var hasRoomForUnbegun: Bool { channel.takenCallbackBytes < mapping.layout.callbackBytes / 2 }
 
   /// Whether it has such a stream's callback to begin yet, and the stream is new to it.
   func hasUnbegun(_ isOne: (Fingerprint) -> Bool) -> Bool {
