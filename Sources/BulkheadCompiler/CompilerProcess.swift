@@ -33,7 +33,8 @@ public enum CompilerProcess {
       guard layer.layer != .seccomp else {
         return fail("the compiler does not run without its seccomp filter: \(layer.why)", ExitCode.unavailable)
       }
-      report(.log(level: .warn, stream: "", message: "the compiler runs without \(layer.layer.rawValue): \(layer.why)"))
+      report(
+        .log(level: .warn, request: "", message: "the compiler runs without \(layer.layer.rawValue): \(layer.why)"))
     }
 
     do throws(Problem) {
@@ -147,7 +148,7 @@ public enum CompilerProcess {
 
   /// Says why on the report pipe, or on standard error where that fails.
   private static func fail(_ text: String, _ code: Int32) -> Int32 {
-    if !report(.log(level: .error, stream: "", message: text)) {
+    if !report(.log(level: .error, request: "", message: text)) {
       Array("\(text)\n".utf8).withUnsafeBytes { _ = try? RawDescriptor.writeAll(ChildDescriptor.standardError, $0) }
     }
     return code

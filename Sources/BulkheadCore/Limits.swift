@@ -11,6 +11,10 @@ public enum Limits {
   public static func mapBytes(headerBytes: UInt32) -> Int { max(Int(headerBytes) * 2, 64 << 10) }
   /// One frame on a worker's or the front's report pipe: bytes; PIPE_BUF, so that a write is all or nothing.
   public static let maximumReportFrame = 4_096
+  /// One line of a plugin's log: bytes. What is longer is cut, and says how much is missing. It comes in several frames.
+  public static let maximumLogLine = 64 << 10
+  /// What a worker's report pipe holds: bytes; the frames of a line of full length, and some.
+  public static let reportPipeBytes = 128 << 10
   /// One frame on a compiler's report pipe: bytes.
   public static let maximumCompilerFrame = 1 << 20
   /// One datagram between supervisor and front: bytes.

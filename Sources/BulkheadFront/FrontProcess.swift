@@ -54,7 +54,7 @@ public enum FrontProcess {
 
   /// Last words: into the log, and to standard error where the log cannot be had.
   private static func say(_ message: String) {
-    let frame = ReportFrame.log(level: .error, stream: "", message: message).encoded()
+    let frame = ReportFrame.log(level: .error, request: "", message: message).encoded()
     let isWritten = frame.withUnsafeBytes { ((try? RawDescriptor.write(ChildDescriptor.report, $0)) ?? nil) != nil }
     guard !isWritten else { return }
     let line = Array((message + "\n").utf8)

@@ -4,13 +4,8 @@ import ProxyWasmABI
 
 /// What the host of one plugin needs from the process around it.
 public protocol HostServices: AnyObject {
-  /// A line of the plugin's log, already known to be of a level that is wanted.
-  ///
-  /// - Parameters:
-  ///   - stream: the stream's `x-request-id`, at most `PluginHost.maximumStreamIDBytes` of it, else its number; empty
-  ///     outside a stream; valid during the call.
-  ///   - message: at most `PluginHost.maximumLogBytes`; valid during the call.
-  func log(_ level: LogLevel, stream: UnsafeRawBufferPointer, message: UnsafeRawBufferPointer)
+  /// A line of the plugin's log, already known to be of a level that is wanted; valid during the call.
+  func log(_ line: PluginLine)
 
   /// A reply record for the front's event loop.
   func reply(_ record: UnsafeRawBufferPointer, loop: Int)

@@ -15,7 +15,7 @@ final class OutputLines {
     let index = Int(descriptor) - 1
     for byte in bytes {
       if byte != UInt8(ascii: "\n") { pending[index].append(byte) }
-      if byte == UInt8(ascii: "\n") || pending[index].count >= PluginHost.maximumLogBytes { hand(over: index, emit) }
+      if byte == UInt8(ascii: "\n") || pending[index].count >= Limits.maximumLogLine { hand(over: index, emit) }
     }
   }
 

@@ -150,21 +150,18 @@ extension PluginHost {
     return .ok
   }
 
-  /// Passes a line on where its level is wanted, with the stream that it belongs to.
-  func emitLog(_ level: LogLevel, _ message: UnsafeRawBufferPointer) {
+  /// Passes a line on where its level is wanted, with what it was written for.
+  ///
+  /// - Parameter isGuest: whether the plugin's code wrote it; else the host did, about the plugin.
+  func emitLog(_ level: LogLevel, isGuest: Bool = true, _ message: UnsafeRawBufferPointer) {
     guard level >= configuration.logLevel else { return }
-    let line = UnsafeRawBufferPointer(rebasing: message.prefix(Self.maximumLogBytes))
-    guard let active else {
-      services.log(level, stream: UnsafeRawBufferPointer(start: nil, count: 0), message: line)
-      return
-    }
-    if let id = active.request.firstValue("x-request-id"), !id.isEmpty {
-      services.log(
-        level, stream: UnsafeRawBufferPointer(rebasing: id.prefix(Self.maximumStreamIDBytes)), message: line)
-    } else {
-      var number = String(active.stream)
-      number.withUTF8 { services.log(level, stream: UnsafeRawBufferPointer($0), message: line) }
-    }
+    let id = active?.request.firstValue("x-request-id")
+    services.log(
+      PluginLine(
+        level: level, isGuest: isGuest, callback: kind, stream: active?.stream ?? CallbackRecord.noStream,
+        request: UnsafeRawBufferPointer(
+          rebasing: (id ?? .init(start: nil, count: 0)).prefix(Self.maximumRequestIDBytes)),
+        message: UnsafeRawBufferPointer(rebasing: message.prefix(Limits.maximumLogLine)), totalBytes: message.count))
   }
 
   /// Hands over what the guest wrote to its standard output and error and has not ended with a newline: its last words,
@@ -174,7 +171,7 @@ extension PluginHost {
   /// A line of the host's own about what the plugin did.
   func warn(_ text: String) {
     var copy = text
-    copy.withUTF8 { emitLog(.warn, UnsafeRawBufferPointer($0)) }
+    copy.withUTF8 { emitLog(.warn, isGuest: false, UnsafeRawBufferPointer($0)) }
   }
 
   private func setTickPeriod(_ milliseconds: UInt32) -> Status {

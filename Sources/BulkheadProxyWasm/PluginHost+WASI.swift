@@ -84,7 +84,7 @@ extension PluginHost {
           written = sum
         } else {
           // What would never be passed on is not looked at: a write of the whole memory must not take its time.
-          let part = UnsafeRawBufferPointer(rebasing: piece.prefix(4 * Self.maximumLogBytes))
+          let part = UnsafeRawBufferPointer(rebasing: piece.prefix(4 * Limits.maximumLogLine))
           output.append(part, descriptor: descriptor) { level, line in emitLog(level, line) }
         }
       }

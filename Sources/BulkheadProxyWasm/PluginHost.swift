@@ -28,10 +28,8 @@ public enum PluginFailure: Error, Sendable, Equatable, CustomStringConvertible {
 /// Contexts are numbered as in the specification ("Context lifecycle"): 0 is the VM, 1 the plugin's root context, streams
 /// follow. One thread; it calls into the guest and is called back from there (`hostcall`) on the same stack.
 public final class PluginHost {
-  /// The most of a log line that is passed on, in bytes.
-  public static let maximumLogBytes = 3_600
   /// The most of a stream's `x-request-id` that goes with a log line, in bytes.
-  public static let maximumStreamIDBytes = 128
+  public static let maximumRequestIDBytes = 128
   /// The plugin's own context.
   static let rootID: UInt32 = 1
   private static let maximumSpares = 64

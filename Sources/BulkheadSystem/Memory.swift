@@ -35,6 +35,18 @@ public struct Memfd: ~Copyable, Sendable {
     return memory
   }
 
+  /// A record that is too large for a datagram to journald.
+  ///
+  /// - Throws: `SystemError` where there is no memory or descriptor for it.
+  static func journalEntry(_ bytes: [UInt8]) throws(SystemError) -> Descriptor {
+    let descriptor = Descriptor(
+      owning: try Funnel.descriptor("make memory", on: "journal-entry") { bh_journal_memfd("journal-entry") })
+    let raw = descriptor.raw
+    try bytes.withRawBytes { (buffer) throws(SystemError) in try RawDescriptor.writeAll(raw, buffer) }
+    try Funnel.call("seal", on: "journal-entry") { bh_seal(raw, BH_SEAL_SHRINK | BH_SEAL_GROW | BH_SEAL_WRITE) }
+    return descriptor
+  }
+
   /// Memory of no size that grows as it is written, for what only a descriptor can receive.
   ///
   /// - Throws: `SystemError` where there is no descriptor for it.

@@ -100,7 +100,8 @@ public enum MessageSocket {
     case .success(nil): return .wouldWait
     case .success(.some(let length)):
       let descriptors = DescriptorList(owning: Array(numbers.prefix(count)))
-      return length == 0 ? .end : .message(ReceivedMessage(bytes: bytes, descriptors: descriptors))
+      // One of no bytes that brings descriptors is none the less a message.
+      return length == 0 && descriptors.count == 0 ? .end : .message(ReceivedMessage(bytes: bytes, descriptors: descriptors))
     }
   }
 }

@@ -16,6 +16,12 @@ public struct Pipe: ~Copyable, Sendable {
     write = Descriptor(owning: ends[1])
   }
 
+  /// Lets it hold that many bytes, where the system allows it.
+  public borrowing func grow(to bytes: Int) {
+    let raw = write.raw
+    _ = bh_pipe_size(raw, Int32(clamping: bytes))
+  }
+
   /// A doorbell: who rings never waits, nor who looks whether it has rung. Each end is an open file of its own, so neither
   /// side can make the other's wait, nor take back what it rang.
   ///

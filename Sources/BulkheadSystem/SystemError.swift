@@ -74,5 +74,6 @@ public enum Errno {
   public static let messageTooLong: Int32 = 90
   public static let addressInUse: Int32 = 98
   public static let noBuffers: Int32 = 105
+  public static let notConnected: Int32 = 107
   public static let timedOut: Int32 = 110
 }

@@ -7,8 +7,12 @@ import BulkheadCore
 /// nothing: what does not fit is dropped and counted, never waited for. A compiler's pipe blocks and its frames may have
 /// `Limits.maximumCompilerFrame` bytes.
 public enum ReportFrame: Equatable, Sendable {
-  /// A line of log. `stream` is the `x-request-id` or the number of the stream, "" outside one.
-  case log(level: LogLevel, stream: String, message: String)
+  /// A line of log of the process itself. `request` is the `x-request-id`, "" outside a request.
+  case log(level: LogLevel, request: String, message: String)
+  /// Worker: a line that the plugin wrote, or the beginning of one.
+  case guestLog(GuestLine)
+  /// Worker: what follows in the line whose beginning came before, as many bytes as a frame takes.
+  case guestLogMore([UInt8])
   /// Lines that were dropped because the pipe was full or the rate was over its bound, since the last such frame.
   case dropped(lines: UInt64)
   /// Worker: which layers of the sandbox hold.
@@ -81,11 +85,13 @@ public enum ReportFrame: Equatable, Sendable {
     case log = 1
     case dropped, isolation, ready, fault, tickPeriod, compiled, refused
     case vmEnded = 20
-    case vmRenewed
+    case vmRenewed, guestLog, guestLogMore
   }
 
   /// Text that is longer is cut, so that a frame never outgrows its bound.
   private static let maximumText = 3_600
+  /// What a frame has of a plugin's line: bytes.
+  public static let lineBytes = 3_840
   private static let maximumNames = 8_192
 
   /// Writes the frame with its length in front.
@@ -93,11 +99,22 @@ public enum ReportFrame: Equatable, Sendable {
     let at = writer.count
     writer.u32(0)
     switch self {
-    case .log(let level, let stream, let message):
+    case .log(let level, let request, let message):
       writer.u8(Kind.log.rawValue)
       writer.u8(level.rawValue)
-      writer.cut(stream, to: 128)
-      writer.cut(message, to: Self.maximumText)
+      writer.cut(request, to: 128)
+      writer.cutWithMark(message, to: Self.maximumText)
+    case .guestLog(let line):
+      writer.u8(Kind.guestLog.rawValue)
+      writer.u8(line.level.rawValue)
+      writer.u16(line.callback)
+      writer.u32(line.stream)
+      writer.cut(line.request, to: 128)
+      writer.u32(line.totalBytes)
+      writer.blob(Array(line.message.prefix(Self.lineBytes)))
+    case .guestLogMore(let bytes):
+      writer.u8(Kind.guestLogMore.rawValue)
+      writer.blob(Array(bytes.prefix(Self.lineBytes)))
     case .dropped(let lines):
       writer.u8(Kind.dropped.rawValue)
       writer.u64(lines)
@@ -113,7 +130,7 @@ public enum ReportFrame: Equatable, Sendable {
     case .fault(let reason, let detail, let backtrace):
       writer.u8(Kind.fault.rawValue)
       writer.u8(reason.code)
-      writer.cut(detail, to: 800)
+      writer.cutWithMark(detail, to: 800)
       writer.cut(backtrace, to: 2_800)
     case .tickPeriod(let milliseconds):
       writer.u8(Kind.tickPeriod.rawValue)
@@ -127,11 +144,11 @@ public enum ReportFrame: Equatable, Sendable {
       writer.u64(module.minimumMemory)
     case .refused(let detail):
       writer.u8(Kind.refused.rawValue)
-      writer.cut(detail, to: Self.maximumText)
+      writer.cutWithMark(detail, to: Self.maximumText)
     case .vmEnded(let death):
       writer.u8(Kind.vmEnded.rawValue)
       writer.u8(death.reason.code)
-      writer.cut(death.detail, to: 800)
+      writer.cutWithMark(death.detail, to: 800)
       writer.cut(death.backtrace, to: 2_800)
       writer.u16(death.callback)
       writer.u32(death.stream)
@@ -160,7 +177,18 @@ public enum ReportFrame: Equatable, Sendable {
       guard let level = LogLevel(rawValue: try reader.u8("log.level")) else {
         throw WireError(.unknownValue, "log.level")
       }
-      self = .log(level: level, stream: try reader.string("log.stream"), message: try reader.string("log.message"))
+      self = .log(level: level, request: try reader.string("log.request"), message: try reader.string("log.message"))
+    case .guestLog:
+      guard let level = LogLevel(rawValue: try reader.u8("guestLog.level")) else {
+        throw WireError(.unknownValue, "guestLog.level")
+      }
+      self = .guestLog(
+        GuestLine(
+          level: level, callback: try reader.u16("guestLog.callback"), stream: try reader.u32("guestLog.stream"),
+          request: try reader.string("guestLog.request"), totalBytes: try reader.u32("guestLog.totalBytes"),
+          message: try reader.bytes("guestLog.message")))
+    case .guestLogMore:
+      self = .guestLogMore(try reader.bytes("guestLogMore.message"))
     case .dropped:
       self = .dropped(lines: try reader.u64("dropped.lines"))
     case .isolation:
@@ -209,51 +237,5 @@ public enum ReportFrame: Equatable, Sendable {
       self = .vmRenewed(microseconds: try reader.u64("vmRenewed.microseconds"))
     }
     try reader.end("report")
-  }
-}
-
-extension WireWriter {
-  /// A u32 length and the string's UTF-8, at most `limit` bytes of it.
-  mutating func cut(_ string: String, to limit: Int) {
-    var copy = string
-    copy.withUTF8 { blob(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer($0).prefix(limit))) }
-  }
-}
-
-/// Cuts a stream of bytes into frames: total, bounded by the largest frame.
-public struct FrameAssembler {
-  private var buffer: [UInt8] = []
-  private var start = 0
-  private let limit: Int
-
-  /// - Parameter limit: the largest frame, in bytes, its length included.
-  public init(limit: Int) { self.limit = limit }
-
-  public mutating func append(_ bytes: UnsafeRawBufferPointer) {
-    if start > 0 {
-      buffer.removeFirst(start)
-      start = 0
-    }
-    buffer.append(contentsOf: bytes)
-  }
-
-  /// What was taken and is no whole frame yet.
-  public var rest: [UInt8] { Array(buffer[start...]) }
-
-  /// The next whole frame, or nil until more bytes come.
-  ///
-  /// - Throws: `WireError` where the length is over the bound or the frame is not one; the stream cannot be read on.
-  public mutating func next() throws(WireError) -> ReportFrame? {
-    guard buffer.count - start >= 4 else { return nil }
-    let length = buffer[start..<(start + 4)].reversed().reduce(0) { $0 << 8 | Int($1) }
-    guard length <= limit - 4 else { throw WireError(.tooLarge, "report.length") }
-    guard buffer.count - start - 4 >= length else { return nil }
-    let body = Array(buffer[(start + 4)..<(start + 4 + length)])
-    start += 4 + length
-    var result: Result<ReportFrame, WireError> = .failure(WireError(.truncated, "report"))
-    body.withUnsafeBytes { bytes in
-      do throws(WireError) { result = .success(try ReportFrame(bytes)) } catch { result = .failure(error) }
-    }
-    return try result.get()
   }
 }

@@ -1,4 +1,5 @@
 import BulkheadCore
+import BulkheadProxyWasm
 import BulkheadSystem
 import BulkheadWire
 
@@ -19,14 +20,31 @@ final class Reporter {
     rate = TokenBucket(perSecond: linesPerSecond)
   }
 
-  /// A line of log, within the rate.
+  /// A line of log of this process itself, within the rate.
   func log(_ level: LogLevel, _ message: String) {
-    if admits() { write(level, "", message) }
+    if admits(), !write(.log(level: level, request: "", message: message)) { drop() }
   }
 
-  /// A line of the plugin's log: no string is made of one that the rate has no room for.
-  func log(_ level: LogLevel, stream: UnsafeRawBufferPointer, _ message: UnsafeRawBufferPointer) {
-    if admits() { write(level, String(decoding: stream, as: UTF8.self), String(decoding: message, as: UTF8.self)) }
+  /// A line of the plugin's log: nothing is made of one that the rate has no room for.
+  func log(_ line: PluginLine) {
+    guard admits() else { return }
+    let request = String(decoding: line.request, as: UTF8.self)
+    guard line.isGuest else {
+      let message = String(decoding: line.message, as: UTF8.self)
+      if !write(.log(level: line.level, request: request, message: message)) { drop() }
+      return
+    }
+    let first = ReportFrame.guestLog(
+      .init(
+        level: line.level, callback: line.callback.rawValue, stream: line.stream, request: request,
+        totalBytes: UInt32(clamping: line.totalBytes), message: Array(line.message.prefix(ReportFrame.lineBytes))))
+    guard write(first) else { return drop() }
+    var rest = line.message.dropFirst(ReportFrame.lineBytes)
+    while !rest.isEmpty {
+      // Where the pipe is full, the supervisor says how much of the line is missing.
+      guard write(.guestLogMore(Array(rest.prefix(ReportFrame.lineBytes)))) else { return }
+      rest = rest.dropFirst(ReportFrame.lineBytes)
+    }
   }
 
   private func admits() -> Bool {
@@ -37,10 +55,6 @@ final class Reporter {
     }
     reportDropped(now: now)
     return true
-  }
-
-  private func write(_ level: LogLevel, _ stream: String, _ message: String) {
-    if !write(.log(level: level, stream: stream, message: message)) { drop() }
   }
 
   private func drop() {

@@ -14,9 +14,7 @@ final class WorkerServices: HostServices {
 
   init(port: WorkerPort) { self.port = port }
 
-  func log(_ level: LogLevel, stream: UnsafeRawBufferPointer, message: UnsafeRawBufferPointer) {
-    port.reporter.log(level, stream: stream, message)
-  }
+  func log(_ line: PluginLine) { port.reporter.log(line) }
 
   func reply(_ record: UnsafeRawBufferPointer, loop: Int) { port.reply(record, loop: loop) }
 

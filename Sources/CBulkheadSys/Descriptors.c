@@ -109,6 +109,8 @@ int64_t bh_pipe(int descriptors[2], int flags) {
   return 0;
 }
 
+int64_t bh_pipe_size(int fd, int bytes) { return result(fcntl(fd, F_SETPIPE_SZ, bytes)); }
+
 int64_t bh_eventfd(void) { return result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); }
 
 int64_t bh_file_size(int fd) {
@@ -148,6 +150,8 @@ int64_t bh_memfd(const char *name, uint64_t size, int seals) {
   }
   return fd;
 }
+
+int64_t bh_journal_memfd(const char *name) { return result(memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING)); }
 
 int64_t bh_seal(int fd, int seals) { return result(fcntl(fd, F_ADD_SEALS, seals)); }
 int64_t bh_seals(int fd) { return result(fcntl(fd, F_GET_SEALS)); }

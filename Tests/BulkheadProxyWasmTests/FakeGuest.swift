@@ -59,12 +59,17 @@ final class FakeGuest: Guest {
 }
 
 final class FakeServices: HostServices {
+  /// `stream` is the request's id, or the stream's number where it has none.
   var logs: [(level: LogLevel, stream: String, message: String)] = []
+  var lines: [(isGuest: Bool, callback: CallbackKind, totalBytes: Int)] = []
   var replies: [(bytes: [UInt8], loop: Int)] = []
   var tickPeriods: [UInt32] = []
 
-  func log(_ level: LogLevel, stream: UnsafeRawBufferPointer, message: UnsafeRawBufferPointer) {
-    logs.append((level, String(decoding: stream, as: UTF8.self), String(decoding: message, as: UTF8.self)))
+  func log(_ line: PluginLine) {
+    let number = line.stream == CallbackRecord.noStream ? "" : "\(line.stream)"
+    let request = String(decoding: line.request, as: UTF8.self)
+    logs.append((line.level, request.isEmpty ? number : request, String(decoding: line.message, as: UTF8.self)))
+    lines.append((line.isGuest, line.callback, line.totalBytes))
   }
   func reply(_ record: UnsafeRawBufferPointer, loop: Int) { replies.append(([UInt8](record), loop)) }
 

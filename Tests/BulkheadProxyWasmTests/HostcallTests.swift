@@ -260,6 +260,20 @@ import Testing
 
   // MARK: WASI
 
+  @Test func aLineOfAPluginIsMarkedAndBounded() throws {
+    let harness = try Harness()
+    let (at, size) = harness.guest.put([UInt8](repeating: 0x61, count: Limits.maximumLogLine + 5))
+    harness.guest.callbacks[.requestHeaders] = { [unowned harness] _, _, _ in
+      #expect(harness.call(.log, 3, at, size) == .ok)
+      return 0
+    }
+    try harness.run(.requestHeaders)
+    #expect(harness.services.lines.map(\.isGuest) == [true])
+    #expect(harness.services.lines.map(\.callback) == [.requestHeaders])
+    #expect(harness.services.lines.first?.totalBytes == Limits.maximumLogLine + 5)
+    #expect(harness.services.logs.first?.message.utf8.count == Limits.maximumLogLine)
+  }
+
   @Test func standardOutputAndErrorAreLoggedLineByLine() throws {
     let harness = try Harness()
     func write(_ descriptor: UInt32, _ pieces: String...) -> WASIError? {

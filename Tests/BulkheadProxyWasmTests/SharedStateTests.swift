@@ -111,6 +111,7 @@ import Testing
     #expect(harness.call(.defineMetric, 0, 0, long, 0) == .internalFailure)
     #expect(harness.services.questions.isEmpty)
     #expect(harness.services.logs.allSatisfy { $0.message.contains("at most 4096") })
+    #expect(!harness.services.lines.contains { $0.isGuest }, "the host says it")
     #expect(harness.services.logs.count == 3)
   }
 

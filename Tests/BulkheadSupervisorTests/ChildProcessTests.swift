@@ -67,15 +67,51 @@ private func printf(_ frame: ReportFrame) -> String {
 @Test(.timeLimit(.minutes(1))) func logFramesAndStandardErrorBecomeLinesOfTheLog() throws {
   let child = try ScriptedChild(
     """
-    \(printf(.log(level: .info, stream: "abc", message: "one\nstill one")))
+    \(printf(.log(level: .info, request: "abc", message: "one\nstill one")))
     echo 'Fatal error: oops' >&2
     printf 'no end' >&2
     """)
   #expect(child.lines.count == 3)
   #expect(child.log.contains(" info process=worker plugin=geo pid="))
-  #expect(child.log.contains(" stream=abc one\\nstill one\n"))
+  #expect(child.log.contains(" source=worker request=abc one\\nstill one\n"))
   #expect(child.log.contains(" Fatal error: oops\n"))
   #expect(child.log.contains(" no end\n"))
+}
+
+/// The beginning of a line of so many bytes, and `parts` of what follows, each as large as a frame has room for.
+private func guestLine(_ total: Int, parts: Int, request: String = "") -> String {
+  let part = [UInt8](repeating: 0x78, count: ReportFrame.lineBytes)
+  let line = ReportFrame.GuestLine(
+    level: .error, callback: CallbackKind.requestHeaders.rawValue, stream: 12, request: request,
+    totalBytes: UInt32(total), message: part)
+  return ([.guestLog(line)] + Array(repeating: ReportFrame.guestLogMore(part), count: parts)).map(printf)
+    .joined(separator: "\n")
+}
+
+@Test(.timeLimit(.minutes(1))) func aPluginsLineIsMarkedAndWholeUpToItsBound() throws {
+  let whole = ReportFrame.lineBytes * 3
+  let child = try ScriptedChild(guestLine(whole, parts: 2, request: "r-1") + "\n" + guestLine(100_000, parts: 17))
+  #expect(child.lines.count == 2)
+  #expect(
+    child.lines.first?.hasSuffix(
+      " source=guest request=r-1 callback=proxy_on_request_headers " + String(repeating: "x", count: whole)) == true)
+  let cut = String(repeating: "x", count: Limits.maximumLogLine) + " [cut: 34464 of 100000 bytes are missing]"
+  #expect(child.lines.last?.hasSuffix(" source=guest stream=12 callback=proxy_on_request_headers " + cut) == true)
+}
+
+@Test(.timeLimit(.minutes(1))) func aPluginsLineWhoseRestDoesNotComeSaysHowMuchIsMissing() throws {
+  let total = ReportFrame.lineBytes * 3
+  let stray = printf(.guestLogMore([0x79]))
+  // Another frame, time, and the child's end each end a line whose rest was dropped.
+  let child = try ScriptedChild(
+    [
+      guestLine(total, parts: 1), printf(.tickPeriod(milliseconds: 1)), stray, guestLine(total, parts: 0), "sleep 1",
+      guestLine(total, parts: 1),
+    ]
+    .joined(separator: "\n"))
+  #expect(
+    child.lines.map { String($0.drop { $0 != "[" }) }
+      == [1, 2, 1].map { "[cut: \($0 * ReportFrame.lineBytes) of \(total) bytes are missing]" })
 }
 
 @Test(.timeLimit(.minutes(1))) func randomBytesOnTheReportPipeAreReportedOnceAndTheChildIsStillCollected() throws {

@@ -109,7 +109,9 @@ import Testing
 
 @Suite struct MessageTests {
   static let frames: [ReportFrame] = [
-    .log(level: .warn, stream: "id-1", message: "hello"), .dropped(lines: 12),
+    .log(level: .warn, request: "id-1", message: "hello"), .dropped(lines: 12),
+    .guestLog(.init(level: .info, callback: 3, stream: 9, request: "id-2", totalBytes: 9, message: [1, 0xFF])),
+    .guestLogMore([0, 1, 2]),
     .isolation(IsolationLayer.allCases.map { LayerReport(layer: $0, holds: $0.code % 2 == 0, why: "because") }), .ready,
     .fault(reason: .deadline, detail: "ran 100 ms", backtrace: "a\nb"), .tickPeriod(milliseconds: 10),
     .compiled(.init(abi: "proxy_abi_version_0_2_1", exports: ["a", "b"], imports: ["env.proxy_log"])),
@@ -167,8 +169,11 @@ import Testing
   @Test func textThatIsTooLongIsCutToTheFrame() throws {
     let long = String(repeating: "x", count: 100_000)
     for frame in [
-      ReportFrame.log(level: .info, stream: long, message: long), .fault(reason: .trap, detail: long, backtrace: long),
+      ReportFrame.log(level: .info, request: long, message: long), .fault(reason: .trap, detail: long, backtrace: long),
       .isolation(IsolationLayer.allCases.map { LayerReport(layer: $0, holds: false, why: long) }),
+      .guestLog(
+        .init(level: .info, callback: 3, stream: 9, request: long, totalBytes: 9, message: Array(long.utf8))),
+      .guestLogMore(Array(long.utf8)),
     ] {
       let bytes = frame.encoded()
       #expect(bytes.count <= Limits.maximumReportFrame)
@@ -176,6 +181,18 @@ import Testing
       bytes.withUnsafeBytes { assembler.append($0) }
       #expect(try assembler.next() != nil)
     }
+  }
+
+  @Test func textThatIsCutSaysHowMuchIsMissing() throws {
+    let long = String(repeating: "x", count: 100_000)
+    let bytes = ReportFrame.log(level: .info, request: "", message: long).encoded()
+    let frame = try bytes.dropFirst(4).withUnsafeBytes { try ReportFrame($0) }
+    guard case .log(_, _, let message) = frame else {
+      Issue.record("\(frame)")
+      return
+    }
+    let text = message.prefix { $0 == "x" }
+    #expect(message == text + " [cut: \(100_000 - text.count) of 100000 bytes are missing]")
   }
 
   @Test func aFrameOverTheBoundEndsTheStream() {

@@ -132,7 +132,7 @@ extension Act {
       }
     },
     "log-flood": Act { _ in
-      let line = ReportFrame.log(level: .error, stream: "", message: String(repeating: "flood ", count: 20)).encoded()
+      let line = ReportFrame.log(level: .error, request: "", message: String(repeating: "flood ", count: 20)).encoded()
       while true { Hostile.write(line, to: ChildDescriptor.report) }
     },
     "frame-flood": Act { _ in

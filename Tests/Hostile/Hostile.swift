@@ -69,7 +69,7 @@ enum Hostile {
       usleep(20_000)
     }
     _ = fcntl(bell, F_SETFL, flags)
-    send(.log(level: .info, stream: "", message: "took back \(stolen) of \(thefts) rings"))
+    send(.log(level: .info, request: "", message: "took back \(stolen) of \(thefts) rings"))
   }
 
   private static func layers(_ outer: [LayerReport], _ own: [LayerReport]) -> [LayerReport] {

@@ -45,6 +45,21 @@ import Testing
     #expect(last?.backtrace == crash.backtrace)
   }
 
+  /// What is left where events are not: the log of a run that is over, and of a journal.
+  @Test(arguments: ["trap", "loop"]) func theLogAloneSaysWhichRequestAPluginDiedOf(_ fault: String) throws {
+    let bulkhead = try instance()
+    _ = try bulkhead.get("/", [("x-fault", fault), ("x-request-id", "the-one")])
+    var line = ""
+    try bulkhead.wait("the crash is in the log") {
+      line = bulkhead.logText.split(separator: "\n").first { $0.contains(" ended (") }.map(String.init) ?? ""
+      return !line.isEmpty
+    }
+    #expect(line.contains(" error process=worker plugin=faulty pid="), "\(line)")
+    #expect(line.contains(" request=the-one stream="), "\(line)")
+    #expect(line.contains(" callback=proxy_on_request_headers duration="), "\(line)")
+    #expect(!line.contains(" source="), "\(line)")
+  }
+
   @Test func theLifeOfAPluginIsToldInOrder() throws {
     let bulkhead = try instance()
     for round in 1...3 {

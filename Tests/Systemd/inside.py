@@ -164,6 +164,9 @@ def main():
     holds(ours and all(not entry["MESSAGE"].startswith("<") for entry in ours), "journald takes the priorities")
     levels = {entry["MESSAGE"].split()[0]: entry["PRIORITY"] for entry in ours}
     holds(levels.get("info") == "6", "info is priority 6", levels)
+    mine = [json.loads(line) for line in sh(
+        "journalctl", "-u", "bulkhead.service", "PROCESS=worker", "SOURCE=bulkhead", "-o", "json", "--no-pager").splitlines()]
+    holds(mine and all(entry.get("PLUGIN") and entry.get("WORKER_PID") for entry in mine), "the journal has fields of ours")
 
     part("reload")
     before = {worker["pid"] for worker in workers()}

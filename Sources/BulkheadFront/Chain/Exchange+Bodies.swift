@@ -431,7 +431,7 @@ extension Exchange {
     let text = "plugin \(name) holds back more of the \(what)'s body than its bound of \(bound) bytes"
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
-        .warn, stream: requestID,
+        .warn, request: requestID,
         text + FrontLog.note(suppressed: suppressed))
     }
     answer(

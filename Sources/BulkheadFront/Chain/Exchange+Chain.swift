@@ -362,7 +362,7 @@ extension Exchange {
     guard let suppressed = loop.editLines.admit(now: Clock.monotonicNanoseconds) else { return }
     let name = chain.hosts[place].settings.name
     loop.log.write(
-      .warn, stream: requestID,
+      .warn, request: requestID,
       "plugin \(name): \(count) \(what) with an invalid name or value are left out"
         + FrontLog.note(suppressed: suppressed))
   }
@@ -501,7 +501,7 @@ extension Exchange {
     host.count(fault)
     if let suppressed = host.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
-        .warn, stream: requestID,
+        .warn, request: requestID,
         host.line(fault, of: "stream", why)
           + FrontLog.note(suppressed: suppressed))
     }

@@ -203,7 +203,7 @@ extension Exchange {
   func warn(_ place: Int, _ text: @autoclosure () -> String) {
     guard let suppressed = loop.editLines.admit(now: Clock.monotonicNanoseconds) else { return }
     loop.log.write(
-      .warn, stream: requestID,
+      .warn, request: requestID,
       "plugin \(chain.hosts[place].settings.name): \(text())"
         + FrontLog.note(suppressed: suppressed))
   }

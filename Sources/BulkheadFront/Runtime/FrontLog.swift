@@ -31,8 +31,8 @@ final class FrontLog: Sendable {
 
   /// Writes one line.
   ///
-  /// - Parameter stream: the `x-request-id`, "" outside a stream.
-  func write(_ level: LogLevel, stream: String = "", _ message: @autoclosure () -> String) {
+  /// - Parameter request: the `x-request-id`, `tcp-N` of a connection, "" outside a stream.
+  func write(_ level: LogLevel, request: String = "", _ message: @autoclosure () -> String) {
     guard level >= self.level, descriptor >= 0 else { return }
     let message = message()
     state.withLockedValue { state in
@@ -53,7 +53,7 @@ final class FrontLog: Sendable {
         }
         state.dropped = 0
       }
-      if !send(.log(level: level, stream: stream, message: message)) { state.dropped += 1 }
+      if !send(.log(level: level, request: request, message: message)) { state.dropped += 1 }
     }
   }
 

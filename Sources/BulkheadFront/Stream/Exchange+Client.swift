@@ -29,7 +29,7 @@ extension Exchange {
     let text = "\(told) in plugin \(host.settings.name)"
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
-        .warn, stream: requestID,
+        .warn, request: requestID,
         "overload: a stream is ended: \(text)"
           + FrontLog.note(suppressed: suppressed))
     }

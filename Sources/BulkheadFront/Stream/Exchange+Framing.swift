@@ -63,7 +63,7 @@ extension Exchange {
     if isWhole ? sent == length : sent <= length { return true }
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
-        .warn, stream: requestID,
+        .warn, request: requestID,
         "the stream is reset: a plugin changed the length of the \(what)'s body after its head had left with "
           + "content-length \(length); a plugin that does so must remove content-length in its headers callback"
           + FrontLog.note(suppressed: suppressed))
@@ -76,7 +76,7 @@ extension Exchange {
   func dropsTrailers(_ what: StaticString) {
     guard let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) else { return }
     loop.log.write(
-      .warn, stream: requestID,
+      .warn, request: requestID,
       "the trailers of a \(what) are left out: its head had left with content-length, or its reader knows no chunks"
         + FrontLog.note(suppressed: suppressed))
   }

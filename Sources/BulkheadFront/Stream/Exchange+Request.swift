@@ -380,7 +380,7 @@ extension Exchange {
     flags |= flag
     loop.counters.upstreamFailed(loop.pools.firstIndex { $0 === pool } ?? -1)
     transportFailure = reason
-    loop.log.write(.warn, stream: requestID, "upstream \(pool.name): \(reason)")
+    loop.log.write(.warn, request: requestID, "upstream \(pool.name): \(reason)")
     answer(
       status, "upstream \(pool.name) \(reason)",
       plain: PlainText.ofUpstream(status, isConnect: flag == ResponseFlags.upstreamConnect),
@@ -406,12 +406,12 @@ extension Exchange {
       transportFailure = reason
       if responseHeadSent {
         loop.log.write(
-          .warn, stream: requestID, "upstream \(pool.name) \(reason); its head had gone on: the client is cut off")
+          .warn, request: requestID, "upstream \(pool.name) \(reason); its head had gone on: the client is cut off")
         failure = "upstream \(pool.name) \(reason)"
         details = "upstream_failure"
         reset()
       } else {
-        loop.log.write(.warn, stream: requestID, "upstream \(pool.name) \(reason)")
+        loop.log.write(.warn, request: requestID, "upstream \(pool.name) \(reason)")
         answer(
           502, "upstream \(pool.name) \(reason)", plain: PlainText.badGateway, from: wayBack,
           details: "upstream_failure")

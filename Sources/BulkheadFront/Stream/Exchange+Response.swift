@@ -256,7 +256,7 @@ extension Exchange {
     let text = chain.hosts[place].madeTooMuch
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
-        .warn, stream: requestID,
+        .warn, request: requestID,
         text + FrontLog.note(suppressed: suppressed))
     }
     answer(503, text, plain: PlainText.unavailable, from: wayBack, details: "plugin_made_too_much")
@@ -447,7 +447,7 @@ extension Exchange {
         flags |= ResponseFlags.upstreamTimeout
         let limit = loop.settings.bootstrap.timeouts.idle
         let text = "upstream \(pool.name) did not go on with its response within \(limit) ms"
-        loop.log.write(.warn, stream: requestID, text)
+        loop.log.write(.warn, request: requestID, text)
         answer(504, text, plain: PlainText.upstreamTimeout, from: wayBack, details: "upstream_failure")
       }
     case .upstream:
@@ -488,7 +488,7 @@ extension Exchange {
     let limit = loop.settings.bootstrap.timeouts.upstreamResponse
     let text = "plugin \(name) paused the stream and did not resume it within \(limit) ms"
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
-      loop.log.write(.warn, stream: requestID, text + FrontLog.note(suppressed: suppressed))
+      loop.log.write(.warn, request: requestID, text + FrontLog.note(suppressed: suppressed))
     }
     answer(504, text, plain: PlainText.timeout, from: wayBack, details: "plugin_paused")
   }

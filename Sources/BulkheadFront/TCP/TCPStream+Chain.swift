@@ -60,7 +60,7 @@ extension TCPStream {
     let name = chain.hosts[stage.place].settings.name
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
-        .warn, stream: label,
+        .warn, request: label,
         "plugin \(name): a connection is closed: it holds back more than bufferLimit (\(stage.bufferBytes) bytes) of what "
           + "\(direction == .downstream ? "the client" : "the upstream") sends"
           + FrontLog.note(suppressed: suppressed))
@@ -317,7 +317,7 @@ extension TCPStream {
   private func madeTooMuch(_ index: Int) {
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
-        .warn, stream: label,
+        .warn, request: label,
         chain.hosts[stages[index].place].madeTooMuch + ": the connection is closed"
           + FrontLog.note(suppressed: suppressed))
     }

@@ -25,7 +25,7 @@ extension TCPStream {
   func shed(for host: PluginHost, after milliseconds: UInt64) {
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
-        .warn, stream: label,
+        .warn, request: label,
         "overload: listener \(listenerName): a connection is closed: its client has done nothing for \(milliseconds) ms, and "
           + "others need the room that it takes in plugin \(host.settings.name)"
           + FrontLog.note(suppressed: suppressed))

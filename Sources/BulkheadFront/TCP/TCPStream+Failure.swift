@@ -84,7 +84,7 @@ extension TCPStream {
     let isLost = stage[.downstream].originalIsLost || stage[.upstream].originalIsLost
     if let suppressed = host.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
-        .warn, stream: label,
+        .warn, request: label,
         host.line(fault, of: "connection", why)
           + (isLost
             ? "; it is closed, since the plugin took apart more than bufferLimit (\(stage.bufferBytes) bytes)" : "")

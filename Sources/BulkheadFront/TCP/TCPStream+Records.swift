@@ -133,7 +133,7 @@ extension TCPStream {
   private func warn(_ stage: TCPStage, _ text: String) {
     guard let suppressed = loop.editLines.admit(now: Clock.monotonicNanoseconds) else { return }
     loop.log.write(
-      .warn, stream: label,
+      .warn, request: label,
       "plugin \(chain.hosts[stage.place].settings.name): \(text)"
         + FrontLog.note(suppressed: suppressed))
   }

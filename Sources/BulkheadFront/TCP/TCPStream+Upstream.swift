@@ -82,7 +82,7 @@ extension TCPStream {
     loop.counters.upstreamFailed(loop.pools.firstIndex { $0 === pool } ?? -1)
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
-        .warn, stream: label,
+        .warn, request: label,
         "listener \(listenerName): a connection is closed: upstream \(pool.name) \(why)"
           + FrontLog.note(suppressed: suppressed))
     }

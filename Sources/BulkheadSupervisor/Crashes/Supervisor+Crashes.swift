@@ -16,12 +16,12 @@ extension Supervisor {
   ///   - crash: what else is known. What the front says later goes in by `takeLost`.
   ///   - kind: of the event.
   ///   - what: what ended, as the beginning of the line of log.
-  /// - Returns: the sequence of its event; nil where it has none of its own.
+  /// - Returns: where it was told, for what becomes known later.
   @discardableResult
   func crashed(
     _ plugin: String, _ child: ChildProcess?, _ cause: ExitCause, _ crash: CrashInfo,
     as kind: EventInfo.Kind = .workerCrashed, what: String = "ended", at time: Timestamp = .now
-  ) -> UInt64? {
+  ) -> ToldCrash {
     if crashes[plugin] == nil {
       if crashes.count >= Self.maximumTables {
         let names = Set(allPlugins.map(\.name))
@@ -35,28 +35,47 @@ extension Supervisor {
     guard let telling, telling != .counted else {
       journal.count(kind)
       crashes[plugin]?.leftOut(at: loop.now)
-      return nil
+      return ToldCrash()
     }
-    var line = "\(what) (\(cause.reason.rawValue)): \(cause.detail) [\(crash.status)]"
-    if let callback = crash.callback { line += ", in \(callback)" }
-    noteCrash(.error, line, plugin, child, stream: crash.requestID)
-    if telling == .withBacktrace {
-      for frame in crash.backtrace.prefix(CrashTable.loggedFrames) { noteCrash(.error, "  \(frame)", plugin, child) }
-      let more = crash.backtrace.count - CrashTable.loggedFrames
-      if more > 0 { noteCrash(.error, "  ... \(more) frames more: bulkheadctl crashes \(plugin)", plugin, child) }
-    }
-    return record(
+    var text = "\(what) (\(cause.reason.rawValue)): \(cause.detail) [\(crash.status)]"
+    if let callback = crash.callback { text += ", in \(callback)" }
+    let line = writeCrash(text, crash, plugin, child, withBacktrace: telling == .withBacktrace)
+    let sequence = record(
       kind, "\(cause.reason.rawValue): \(cause.detail)", plugin: plugin, pid: child?.pid, at: time,
       crash: crash)
+    return ToldCrash(sequence: sequence, line: line)
+  }
+
+  /// Writes the record of a crash, with as many frames as the plugin's budget of lines has room for.
+  ///
+  /// - Returns: what `LogWriter.release` takes, where the front is yet to say which request it was.
+  private func writeCrash(
+    _ text: String, _ crash: CrashInfo, _ plugin: String, _ child: ChildProcess?, withBacktrace: Bool
+  ) -> UInt64? {
+    let takesLine = { [unowned self] in crashes[plugin]?.takesLine(at: loop.now) ?? true }
+    guard .error >= log.minimumLevel, takesLine() else { return nil }
+    var line = child?.line(.error, text) ?? LogLine(at: .now, level: .error, process: "supervisor", message: text)
+    line.plugin = plugin
+    line.describe(crash)
+    if withBacktrace {
+      line.backtrace = crash.backtrace.prefix(CrashTable.loggedFrames).filter { _ in takesLine() }
+      let more = crash.backtrace.count - line.backtrace.count
+      if more > 0 { line.backtrace.append("... \(more) frames more: bulkheadctl crashes \(plugin)") }
+    }
+    guard crash.stream != nil, crash.requestID == nil else {
+      log.write(line)
+      return nil
+    }
+    let held = log.hold(line)
+    loop.after(EventJournal.namingTime) { [log] in log.release(held) }
+    return held
   }
 
   /// Writes a line that a crash causes, where the plugin's budget of such lines has room.
-  private func noteCrash(
-    _ level: LogLevel, _ message: String, _ plugin: String, _ child: ChildProcess?, stream: String? = nil
-  ) {
+  private func noteCrash(_ level: LogLevel, _ message: String, _ plugin: String, _ child: ChildProcess?) {
     guard level >= log.minimumLevel, crashes[plugin]?.takesLine(at: loop.now) ?? true else { return }
     if let child {
-      child.note(level, message, stream: stream)
+      child.note(level, message)
     } else {
       note(level, message, plugin: plugin)
     }
@@ -148,6 +167,24 @@ extension Supervisor {
           since: crashesSince, crashes: list.prefix(CrashesResponse.maximumCrashes).map(\.crash),
           leftOut: max(list.count - CrashesResponse.maximumCrashes, 0),
           evicted: tables.values.reduce(0) { $0 &+ $1.evicted })))
+  }
+}
+
+/// Where a crash was told.
+struct ToldCrash {
+  /// Of its event; nil where it has none of its own.
+  var sequence: UInt64?
+  /// Of its line of log, which `LogWriter` holds.
+  var line: UInt64?
+}
+
+extension LogLine {
+  /// Names what the crash is about, in the line's fields.
+  mutating func describe(_ crash: CrashInfo) {
+    request = crash.requestID
+    stream = crash.stream
+    callback = crash.callback
+    microseconds = crash.callbackMilliseconds.flatMap { UInt64(exactly: ($0 * 1_000).rounded()) }
   }
 }
 

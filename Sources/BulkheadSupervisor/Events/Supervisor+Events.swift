@@ -23,6 +23,8 @@ struct EventJournal {
   static let maximumWaiters = 32
   /// What became known shortly after an event is still told with it.
   static let settleTime = Duration.milliseconds(20)
+  /// A crash waits that long for the front to say which request it was, before its line of log is written without.
+  static let namingTime = Duration.milliseconds(250)
   /// Crashes of which the front may still say more.
   static let maximumGraves = 64
 
@@ -39,8 +41,9 @@ struct EventJournal {
     var pid: Int32
     /// When it was recorded.
     var at: Timestamp
-    /// Of its event; nil where it has none.
-    var sequence: UInt64?
+    var told: ToldCrash
+    /// What was known of it.
+    var crash: CrashInfo
     weak var plugin: PluginRuntime?
   }
 
@@ -198,10 +201,11 @@ extension Supervisor {
       crash.callbacks = page.callbacks
     }
     if let lost = worker.lostCallback { crash.add(lost) }
-    let sequence = crashed(name, worker.child, cause, crash, at: time)
+    let told = crashed(name, worker.child, cause, crash, at: time)
     if worker.lostCallback == nil {
       journal.graves.append(
-        .init(worker: worker.id, pid: worker.child.pid, at: time, sequence: sequence, plugin: worker.plugin))
+        .init(
+          worker: worker.id, pid: worker.child.pid, at: time, told: told, crash: crash, plugin: worker.plugin))
       if journal.graves.count > EventJournal.maximumGraves { journal.graves.removeFirst() }
     }
     return crash
@@ -223,7 +227,12 @@ extension Supervisor {
   }
 
   private func amend(_ grave: EventJournal.Grave, _ lost: LostCallback) {
-    if let sequence = grave.sequence { journal.ring.amend(sequence) { $0.crash?.add(lost) } }
+    if let line = grave.told.line {
+      var crash = grave.crash
+      crash.add(lost)
+      log.release(line) { $0.describe(crash) }
+    }
+    if let sequence = grave.told.sequence { journal.ring.amend(sequence) { $0.crash?.add(lost) } }
     guard let plugin = grave.plugin else { return }
     crashes[plugin.name]?.amend(pid: grave.pid) { $0.add(lost) }
     // It is told of that end alone, not of one that came after it.

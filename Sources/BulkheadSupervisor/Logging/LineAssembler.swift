@@ -1,10 +1,12 @@
+import BulkheadWire
+
 /// Cuts what a child writes to its standard error into lines: total, and bounded by the longest line.
 struct LineAssembler {
-  /// A longer line is cut, and what is cut off is lost.
+  /// A longer line is cut, and its end says how much is missing.
   static let maximumLine = 4_096
 
   private var line: [UInt8] = []
-  private var overflowed = false
+  private var missing = 0
 
   /// The beginning of a line that has not ended.
   var rest: [UInt8] { line }
@@ -18,7 +20,7 @@ struct LineAssembler {
       } else if line.count < Self.maximumLine {
         line.append(byte)
       } else {
-        overflowed = true
+        missing &+= 1
       }
     }
   }
@@ -28,10 +30,10 @@ struct LineAssembler {
     if line.last == UInt8(ascii: "\r") { line.removeLast() }
     defer {
       line.removeAll(keepingCapacity: true)
-      overflowed = false
+      missing = 0
     }
     guard !line.isEmpty else { return }
     let text = String(decoding: line, as: UTF8.self)
-    body(overflowed ? text + " [cut]" : text)
+    body(missing > 0 ? text + CutMark.text(missing: missing, of: line.count + missing) : text)
   }
 }

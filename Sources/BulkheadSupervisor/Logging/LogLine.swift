@@ -3,145 +3,144 @@ import BulkheadCore
 
 /// How lines of log are written.
 public enum LogFormat: String, Sendable, CaseIterable {
-  /// `2026-01-02T03:04:05.678Z info process=worker plugin=geo pid=123 stream=abc message`.
+  /// `2026-01-02T03:04:05.678Z info process=worker plugin=geo pid=123 source=guest request=abc message`.
   case text
-  /// One object a line, with the same keys.
+  /// One object a line: a record is one line, with all that belongs to it.
   case json
-  /// As `text`, after the level as journald and syslog number it, `<6>`, and without the time, which journald adds.
+  /// Records with fields of their own to journald's socket; where there is none, as `text` after the level as journald and
+  /// syslog number it, `<6>`, and without the time, which they add.
   case journald
   /// Only what has to be said: what `--check` writes.
   case plain
 }
 
-/// One line of log. Whatever a plugin or a client put into it, it is written as one line that nobody can mistake for
-/// two, or for another process's.
+/// One record of the log. Whatever a plugin or a client put into it, it is written so that nobody can mistake it for two, or
+/// for another process's.
 struct LogLine: Sendable, Equatable {
+  /// Whose words the message is, where they are not Bulkhead's own.
+  enum Source: String, Sendable {
+    /// A plugin's code wrote it.
+    case guest
+    /// The worker's process says it: a plugin that broke out of its VM could say it too.
+    case worker
+  }
+
   var at: Timestamp
   var level: LogLevel
   /// `supervisor`, `front`, `worker`, `compiler` or `control`.
   var process: String
   /// The plugin's name, where the line belongs to one.
   var plugin: String?
-  /// The process that the line comes from, where it is not the supervisor itself.
+  /// The process that the line is about, where it is not the supervisor itself.
   var pid: Int32?
-  /// The `x-request-id` or the number of the stream, where there is one.
-  var stream: String?
+  /// Nil where Bulkhead says it.
+  var source: Source?
+  /// The `x-request-id` of the request, `tcp-N` for a connection.
+  var request: String?
+  /// The front's number of the stream.
+  var stream: UInt32?
+  /// The callback that it was written in, or that ended so.
+  var callback: String?
+  /// How long that callback ran.
+  var microseconds: UInt64?
   var message: String
+  /// Frames of a crash, the innermost first.
+  var backtrace: [String]
 
   init(
-    at: Timestamp, level: LogLevel, process: String, plugin: String? = nil, pid: Int32? = nil, stream: String? = nil,
-    message: String
+    at: Timestamp, level: LogLevel, process: String, plugin: String? = nil, pid: Int32? = nil, source: Source? = nil,
+    request: String? = nil, stream: UInt32? = nil, callback: String? = nil, microseconds: UInt64? = nil,
+    message: String, backtrace: [String] = []
   ) {
     self.at = at
     self.level = level
     self.process = process
     self.plugin = plugin
     self.pid = pid
+    self.source = source
+    self.request = request
     self.stream = stream
+    self.callback = callback
+    self.microseconds = microseconds
     self.message = message
+    self.backtrace = backtrace
   }
 
-  /// The line in that format, without its end.
+  /// What it takes in memory, about: bytes.
+  var size: Int { backtrace.reduce(256 + message.utf8.count) { $0 + $1.utf8.count + 32 } }
+
+  /// The record in that format, without the end of its last line.
   func formatted(_ format: LogFormat) -> String {
     switch format {
     case .text: text
     case .json: json
-    case .journald: "<\(level.priority)>\(level.name) \(fields)"
+    case .journald: "<\(level.priority)>\(summary)" + (backtrace.isEmpty ? "" : " backtrace=\(framesInOneLine)")
     case .plain: CheckLine.text(CheckLine.Kind(level), nil, (plugin.map { "plugin '\($0)': " } ?? "") + message)
     }
   }
 
+  /// A backtrace is for people here: each frame is a line with the fields of its record.
   private var text: String {
-    "\(at) \(level.name) \(fields)"
+    let head = "\(at) \(level.name) \(place)"
+    return backtrace.reduce("\(head)\(details) \(shownMessage)") {
+      $0 + "\n\(head)   \(LogText.escaped($1, quoted: false))"
+    }
   }
 
-  private var fields: String {
-    var line = "process=\(Self.token(process))"
-    if let plugin { line += " plugin=\(Self.token(plugin))" }
+  /// The record in one line, without time and backtrace.
+  var summary: String { "\(level.name) \(place)\(details) \(shownMessage)" }
+
+  private var framesInOneLine: String { LogText.token(backtrace.joined(separator: "; ")) }
+
+  private var place: String {
+    var line = "process=\(LogText.token(process))"
+    if let plugin { line += " plugin=\(LogText.token(plugin))" }
     if let pid { line += " pid=\(pid)" }
-    if let stream { line += " stream=\(Self.token(stream))" }
-    // A message that starts like a field would pass for one.
-    let forged = Self.names.contains { message.hasPrefix("\($0)=") }
-    line += " " + (forged ? "\"\(Self.escaped(message, quoted: true))\"" : Self.escaped(message, quoted: false))
     return line
   }
 
+  private var details: String {
+    var line = ""
+    if let source { line += " source=\(source.rawValue)" }
+    if let request { line += " request=\(LogText.token(request))" }
+    if let stream { line += " stream=\(stream)" }
+    if let callback { line += " callback=\(LogText.token(callback))" }
+    if let microseconds { line += " duration=\(LogText.milliseconds(microseconds))" }
+    return line
+  }
+
+  /// A message that starts like a field would pass for one.
+  private var shownMessage: String {
+    let isForged = message.hasPrefix("\"") || Self.names.contains { message.hasPrefix("\($0)=") }
+    return isForged
+      ? "\"\(LogText.escaped(message, quoted: true))\"" : LogText.escaped(message, quoted: false)
+  }
+
   private var json: String {
-    var line = "{\"time\":\"\(at)\",\"level\":\"\(level.name)\",\"process\":\(Self.jsonString(process))"
-    if let plugin { line += ",\"plugin\":\(Self.jsonString(plugin))" }
+    var line = "{\"time\":\"\(at)\",\"level\":\"\(level.name)\",\"process\":\(LogText.json(process))"
+    if let plugin { line += ",\"plugin\":\(LogText.json(plugin))" }
     if let pid { line += ",\"pid\":\(pid)" }
-    if let stream { line += ",\"stream\":\(Self.jsonString(stream))" }
-    return line + ",\"message\":\(Self.jsonString(message))}"
+    if let source { line += ",\"source\":\"\(source.rawValue)\"" }
+    if let request { line += ",\"request\":\(LogText.json(request))" }
+    if let stream { line += ",\"stream\":\(stream)" }
+    if let callback { line += ",\"callback\":\(LogText.json(callback))" }
+    if let microseconds { line += ",\"duration_us\":\(microseconds)" }
+    line += ",\"message\":\(LogText.json(message))"
+    if !backtrace.isEmpty { line += ",\"backtrace\":[\(backtrace.map(LogText.json).joined(separator: ","))]" }
+    return line + "}"
   }
 
-  private static let names = ["process", "plugin", "pid", "stream"]
-
-  /// A field's value: as it is where it is one plain word, else in quotes.
-  private static func token(_ value: String) -> String {
-    let plain =
-      !value.isEmpty
-      && value.utf8.allSatisfy { byte in
-        switch byte {
-        case 0x30...0x39, 0x41...0x5A, 0x61...0x7A: true
-        case UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."), UInt8(ascii: ":"), UInt8(ascii: "/"),
-          UInt8(ascii: "@"), UInt8(ascii: "+"):
-          true
-        default: false
-        }
-      }
-    return plain ? value : "\"\(escaped(value, quoted: true))\""
-  }
+  private static let names = [
+    "process", "plugin", "pid", "source", "request", "stream", "callback", "duration", "backtrace",
+  ]
 
   /// Text without anything that ends a line or speaks to a terminal.
-  static func escaped(_ text: String, quoted: Bool) -> String {
-    var result = ""
-    result.reserveCapacity(text.utf8.count)
-    for scalar in text.unicodeScalars {
-      switch scalar {
-      case "\n": result += "\\n"
-      case "\r": result += "\\r"
-      case "\t": result += "\\t"
-      case "\"" where quoted: result += "\\\""
-      case "\\" where quoted: result += "\\\\"
-      case _ where isControl(scalar): result += "\\u{\(String(scalar.value, radix: 16))}"
-      default: result.unicodeScalars.append(scalar)
-      }
-    }
-    return result
-  }
-
-  private static func jsonString(_ text: String) -> String {
-    var result = "\""
-    result.reserveCapacity(text.utf8.count + 2)
-    for scalar in text.unicodeScalars {
-      switch scalar {
-      case "\"": result += "\\\""
-      case "\\": result += "\\\\"
-      case "\n": result += "\\n"
-      case "\r": result += "\\r"
-      case "\t": result += "\\t"
-      case _ where isControl(scalar):
-        let digits = String(scalar.value, radix: 16)
-        result += "\\u" + String(repeating: "0", count: max(0, 4 - digits.count)) + digits
-      default: result.unicodeScalars.append(scalar)
-      }
-    }
-    return result + "\""
-  }
-
-  /// C0, DEL, C1, the two line separators of Unicode, and what reorders text on a screen. All below U+10000, so that
-  /// JSON has a four-digit escape for each.
-  private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
-    switch scalar.value {
-    case 0...0x1F, 0x7F...0x9F, 0x2028, 0x2029, 0x200E, 0x200F, 0x202A...0x202E, 0x2066...0x2069: true
-    default: false
-    }
-  }
+  static func escaped(_ text: String, quoted: Bool) -> String { LogText.escaped(text, quoted: quoted) }
 }
 
 extension LogLevel {
   /// The level as syslog numbers it.
-  fileprivate var priority: Int {
+  var priority: Int {
     switch self {
     case .trace, .debug: 7
     case .info: 6

@@ -1,92 +1,140 @@
 import BulkheadControl
 import BulkheadCore
+import BulkheadSystem
 import Glibc
 
-/// Writes lines to standard error from a thread of its own, so that a reader that stands still never holds the
-/// supervisor up: what the queue has no room for is counted and said later.
+/// Writes the log to standard error, or to journald, from a thread of its own, so that a reader that stands still never holds
+/// the supervisor up: what the queue has no room for is counted and said later.
 ///
 /// Any thread may call it.
 final class LogWriter: Sendable {
-  /// The most lines that wait.
+  /// The most lines that wait, and their bytes.
   private static let capacity = 4_096
+  private static let capacityBytes = 16 << 20
 
   let format: LogFormat
   let minimumLevel: LogLevel
-  private let descriptor: Int32
   private let queue = Queue()
 
   /// The lines that wait. `@unchecked`: every access is under `condition`.
   private final class Queue: @unchecked Sendable {
     let condition = Condition()
-    var lines: [String] = []
+    var lines: [LogLine] = []
+    var bytes = 0
     var dropped: UInt64 = 0
     var droppedInAll: UInt64 = 0
     var writing = false
+    /// Lines of which more may become known before long.
+    var held: [UInt64: LogLine] = [:]
+    var nextHeld: UInt64 = 0
+
+    func append(_ line: LogLine) {
+      if lines.count < LogWriter.capacity, bytes + line.size <= LogWriter.capacityBytes {
+        lines.append(line)
+        bytes += line.size
+        condition.signal()
+      } else {
+        dropped &+= 1
+        droppedInAll &+= 1
+      }
+    }
   }
 
-  /// - Parameter descriptor: where the lines go; it is not closed.
-  init(format: LogFormat, minimumLevel: LogLevel, descriptor: Int32 = 2) {
+  /// - Parameters:
+  ///   - descriptor: where the lines go; it is not closed.
+  ///   - journal: journald's socket, for `LogFormat.journald`.
+  init(
+    format: LogFormat, minimumLevel: LogLevel, descriptor: Int32 = 2, journal: String = JournalSocket.path
+  ) {
     self.format = format
     self.minimumLevel = minimumLevel
-    self.descriptor = descriptor
     let queue = queue
-    DetachedThread.run { Self.drain(queue, format: format, to: descriptor) }
+    DetachedThread.run { Self.drain(queue, format: format, to: descriptor, journal: journal) }
   }
 
   /// Queues the line, unless its level is below the least one.
   func write(_ line: LogLine) {
     guard line.level >= minimumLevel else { return }
-    let text = line.formatted(format)
     queue.condition.lock()
-    if queue.lines.count < Self.capacity {
-      queue.lines.append(text)
-      queue.condition.signal()
-    } else {
-      queue.dropped &+= 1
-      queue.droppedInAll &+= 1
-    }
+    queue.append(line)
     queue.condition.unlock()
   }
 
-  /// Lines that were dropped since the start, because standard error is not read fast enough.
+  /// Keeps the line until `release`, or until all is flushed: more may become known of it before long.
+  func hold(_ line: LogLine) -> UInt64 {
+    queue.condition.lock()
+    defer { queue.condition.unlock() }
+    queue.nextHeld += 1
+    queue.held[queue.nextHeld] = line
+    return queue.nextHeld
+  }
+
+  /// Queues a line that was held, with what became known of it; nothing where it is queued already.
+  func release(_ number: UInt64, _ amend: (inout LogLine) -> Void = { _ in }) {
+    queue.condition.lock()
+    defer { queue.condition.unlock() }
+    guard var line = queue.held.removeValue(forKey: number) else { return }
+    amend(&line)
+    if line.level >= minimumLevel { queue.append(line) }
+  }
+
+  /// Lines that were dropped since the start, because the log is not read fast enough.
   var droppedLines: UInt64 {
     queue.condition.lock()
     defer { queue.condition.unlock() }
     return queue.droppedInAll
   }
 
-  /// Waits until all that was queued is written, at most that long.
+  /// Waits until all that was queued or held is written, at most that long.
   func flush(atMost limit: Duration = .seconds(1)) {
     let end = Condition.moment(after: limit)
     queue.condition.lock()
+    for (_, line) in queue.held.sorted(by: { $0.key < $1.key }) where line.level >= minimumLevel { queue.append(line) }
+    queue.held = [:]
     while !queue.lines.isEmpty || queue.writing {
       if !queue.condition.wait(until: end) { break }
     }
     queue.condition.unlock()
   }
 
-  private static func drain(_ queue: Queue, format: LogFormat, to descriptor: Int32) {
+  private static func drain(_ queue: Queue, format: LogFormat, to descriptor: Int32, journal path: String) {
+    var journal = JournalSocket(path: path)
     while true {
       queue.condition.lock()
       while queue.lines.isEmpty { queue.condition.wait() }
       var batch = queue.lines
       let dropped = queue.dropped
       queue.lines = []
+      queue.bytes = 0
       queue.dropped = 0
       queue.writing = true
       queue.condition.unlock()
       if dropped > 0 {
-        let line = LogLine(
-          at: .now, level: .warn, process: "supervisor",
-          message: "\(dropped) lines of log were dropped because standard error is not read fast enough")
-        batch.append(line.formatted(format))
+        batch.append(
+          LogLine(
+            at: .now, level: .warn, process: "supervisor",
+            message: "\(dropped) lines of log were dropped because the log is not read fast enough"))
       }
-      writeAll(Array(batch.joined(separator: "\n").utf8) + [UInt8(ascii: "\n")], to: descriptor)
+      if format == .journald { batch.removeFirst(send(batch, to: &journal)) }
+      if !batch.isEmpty {
+        let text = batch.map { $0.formatted(format) }.joined(separator: "\n")
+        writeAll(Array(text.utf8) + [UInt8(ascii: "\n")], to: descriptor)
+      }
       queue.condition.lock()
       queue.writing = false
       queue.condition.broadcast()
       queue.condition.unlock()
     }
+  }
+
+  /// Sends what journald takes.
+  ///
+  /// - Returns: how many lines that were, the first ones; the others go to standard error.
+  private static func send(_ lines: [LogLine], to journal: inout JournalSocket) -> Int {
+    for (index, line) in lines.enumerated() {
+      do throws(SystemError) { try journal.send(JournalEntry(line).bytes) } catch { return index }
+    }
+    return lines.count
   }
 
   /// Nobody is left to be told where standard error fails, so an error ends the attempt.

@@ -1,8 +1,8 @@
 import BulkheadCore
 import Logging
 
-/// Lets swift-log write through a `LogWriter`. The metadata `process`, `plugin`, `pid` and `stream` become the line's
-/// fields; what else there is follows the message as `key=value`.
+/// Lets swift-log write through a `LogWriter`. The metadata `process`, `plugin`, `pid` and `request` become the
+/// line's fields; what else there is follows the message as `key=value`.
 struct LogWriterHandler: LogHandler {
   private let writer: LogWriter
   private let process: String
@@ -26,13 +26,13 @@ struct LogWriterHandler: LogHandler {
     let process = fields.removeValue(forKey: "process")?.description ?? process
     let plugin = fields.removeValue(forKey: "plugin")?.description
     let pid = fields.removeValue(forKey: "pid").flatMap { Int32($0.description) }
-    let stream = fields.removeValue(forKey: "stream")?.description
+    let request = fields.removeValue(forKey: "request")?.description
     var message = event.message.description
     for (key, value) in fields.sorted(by: { $0.key < $1.key }) { message += " \(key)=\(value)" }
     if let error = event.error { message += ": \(error)" }
     writer.write(
       LogLine(
-        at: .now, level: LogLevel(event.level), process: process, plugin: plugin, pid: pid, stream: stream,
+        at: .now, level: LogLevel(event.level), process: process, plugin: plugin, pid: pid, request: request,
         message: message))
   }
 }

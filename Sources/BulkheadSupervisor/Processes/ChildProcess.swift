@@ -19,6 +19,8 @@ final class ChildProcess {
   struct Bounds {
     /// The largest frame on its report pipe, in bytes.
     var frame: Int
+    /// What its report pipe holds where that is more than usual: bytes.
+    var reportPipe: Int?
     /// Lines of log a second; twice as many may come at once.
     var linesPerSecond: UInt32
     /// Lines beyond those, in all its life, after which it counts as one that floods; nil: never.
@@ -34,6 +36,8 @@ final class ChildProcess {
   private static let byteBurst: UInt32 = 1 << 20
   /// What is read at most of a pipe whose writer is gone: more than a pipe holds.
   private static let lastBytes = 2 << 20
+  /// The rest of a plugin's line that has not come by then was dropped: the worker never waits for room.
+  private static let guestLineTime = Duration.milliseconds(300)
 
   let pid: Int32
   /// What the supervisor knows of its sandbox, having made it.
@@ -46,6 +50,8 @@ final class ChildProcess {
   private let log: LogWriter
   private var assembler: FrameAssembler
   private var lines = LineAssembler()
+  private var guestLines = GuestLineAssembler()
+  private var guestLineTimer: TimerQueue.Token?
   private var lineLimiter: LineLimiter
   private var byteLimiter = LineLimiter(perSecond: bytesPerSecond, burst: byteBurst)
   private var reportWatch: Poller.Token?
@@ -88,6 +94,7 @@ final class ChildProcess {
   ) throws(SystemError) {
     let null = try Descriptor.open("/dev/null", .readWrite)
     let report = try Pipe(nonBlockingRead: true, nonBlockingWrite: !blockingReport)
+    if let size = bounds.reportPipe { report.grow(to: size) }
     let errors = try Pipe(nonBlockingRead: true)
     var request = SpawnRequest(
       executable: executable.path, arguments: [name] + arguments,
@@ -157,12 +164,12 @@ final class ChildProcess {
   /// Sends it a signal with a value for its handler.
   func send(signal: Int32, value: UInt32) { try? process.send(signal: signal, value: value) }
 
-  /// Writes a line to the log as if the child had; for what the supervisor says of it.
-  func note(_ level: LogLevel, _ message: String, stream: String? = nil) {
-    log.write(
-      LogLine(
-        at: .now, level: level, process: identity.process, plugin: identity.plugin, pid: pid, stream: stream,
-        message: message))
+  /// Writes a line about the child to the log; for what the supervisor says of it.
+  func note(_ level: LogLevel, _ message: String) { log.write(line(level, message)) }
+
+  /// A line about the child.
+  func line(_ level: LogLevel, _ message: String) -> LogLine {
+    LogLine(at: .now, level: level, process: identity.process, plugin: identity.plugin, pid: pid, message: message)
   }
 
   // MARK: reading
@@ -250,27 +257,74 @@ final class ChildProcess {
   }
 
   private func take(_ frame: ReportFrame) {
+    if case .guestLogMore(let bytes) = frame {
+      // What no line waits for counts as one: an honest worker sends it in the middle of an upgrade at most.
+      if !guestLines.isWaiting {
+        _ = admits()
+        return
+      }
+      if let whole = guestLines.add(bytes) { takeGuestLine(whole) }
+      return
+    }
+    takeCutLine()
     switch frame {
-    case .log(let level, let stream, let message):
-      takeLine(level, stream: stream.isEmpty ? nil : stream, message)
+    case .log(let level, let request, let message):
+      var line = ownWords(level, message)
+      line.request = request.isEmpty ? nil : request
+      takeLine(line)
+    case .guestLog(let line): if let whole = guestLines.begin(line) { takeGuestLine(whole) } else { awaitRest() }
     case .dropped(let lines):
       onDropped(lines)
-      takeLine(.warn, stream: nil, "\(lines) lines of log were dropped by the process itself")
+      takeLine(ownWords(.warn, "\(lines) lines of log were dropped by the process itself"))
     default: onFrame(frame)
     }
   }
 
-  private func takeErrorLine(_ line: String) {
-    onErrorLine(line)
-    takeLine(.warn, stream: nil, line, isStandardError: true)
+  private func awaitRest() {
+    loop.cancel(&guestLineTimer)
+    guestLineTimer = loop.after(Self.guestLineTime) { [weak self] in
+      self?.guestLineTimer = nil
+      self?.takeCutLine()
+    }
   }
 
-  private func takeLine(_ level: LogLevel, stream: String?, _ message: String, isStandardError: Bool = false) {
-    // Those that nobody sees count too: an honest child does not send them.
-    if lineLimiter.take(at: loop.now) {
-      if level >= log.minimumLevel, passesOn(level, isStandardError) { note(level, message, stream: stream) }
-      return
+  /// The rest of a plugin's line does not come any more.
+  private func takeCutLine() {
+    if let cut = guestLines.flush() { takeGuestLine(cut) }
+  }
+
+  private func takeGuestLine(_ whole: ReportFrame.GuestLine) {
+    var line = line(whole.level, GuestLineAssembler.text(whole))
+    line.source = .guest
+    if whole.callback != CallbackKind.none.rawValue { line.callback = CallbackKind.name(of: whole.callback) }
+    if !whole.request.isEmpty {
+      line.request = whole.request
+    } else if whole.stream != CallbackRecord.noStream {
+      line.stream = whole.stream
     }
+    takeLine(line)
+  }
+
+  /// A line that the process says itself. A worker may be in the hands of its plugin.
+  private func ownWords(_ level: LogLevel, _ message: String) -> LogLine {
+    var line = line(level, message)
+    if identity.process == "worker" { line.source = .worker }
+    return line
+  }
+
+  private func takeErrorLine(_ text: String) {
+    onErrorLine(text)
+    takeLine(ownWords(.warn, text), isStandardError: true)
+  }
+
+  private func takeLine(_ line: LogLine, isStandardError: Bool = false) {
+    guard admits() else { return }
+    if line.level >= log.minimumLevel, passesOn(line.level, isStandardError) { log.write(line) }
+  }
+
+  /// Whether one more line is within its bound. Those that nobody sees count too: an honest child does not send them.
+  private func admits() -> Bool {
+    if lineLimiter.take(at: loop.now) { return true }
     linesBeyond &+= 1
     if let most = floodBounds.linesBeyond, linesBeyond > most {
       floods("it wrote \(most) lines of log more than its bound")
@@ -281,6 +335,7 @@ final class ChildProcess {
         self?.sayDropped()
       }
     }
+    return false
   }
 
   private func sayDropped() {
@@ -308,6 +363,8 @@ final class ChildProcess {
     loop.cancel(&droppedTimer)
     // Its last words, such as why it ends, may still be in the pipes.
     drain(report) { takeReport($0) }
+    loop.cancel(&guestLineTimer)
+    takeCutLine()
     drain(errors) { bytes in lines.append(bytes) { takeErrorLine($0) } }
     lines.flush { takeErrorLine($0) }
     sayDropped()

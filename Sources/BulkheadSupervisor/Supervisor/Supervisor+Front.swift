@@ -80,8 +80,9 @@ extension Supervisor {
     child.onFrame = { [unowned self, unowned child, unowned front] frame in
       if case .isolation(let layers) = frame { confined(front, layers) }
       if case .fault(_, let detail, let backtrace) = frame {
-        child.note(.error, detail)
-        for line in backtrace.split(separator: "\n") { child.note(.error, "  \(line)") }
+        var line = child.line(.error, detail)
+        line.backtrace = backtrace.split(separator: "\n").map(String.init)
+        log.write(line)
       }
     }
     do throws(SystemError) {

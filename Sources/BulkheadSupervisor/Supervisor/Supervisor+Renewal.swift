@@ -65,14 +65,14 @@ extension Supervisor {
     let lost = worker.lostCallback.flatMap { $0.stream == death.stream ? $0 : nil }
     if let lost { crash.add(lost) }
     worker.lostCallback = nil
-    let sequence = crashed(
+    let told = crashed(
       plugin.name, worker.child, cause, crash, as: .vmCrashed, what: "its VM ended, a fresh one serves", at: time)
     counted(plugin).lastExit = .init(
       reason: cause.reason, detail: LogLine.escaped(cause.detail, quoted: false), at: time, crash: crash)
     // The front's word on it may come later.
     worker.untoldDeath =
       lost == nil && crash.stream != nil
-      ? .init(worker: worker.id, pid: worker.child.pid, at: time, sequence: sequence, plugin: plugin) : nil
+      ? .init(worker: worker.id, pid: worker.child.pid, at: time, told: told, crash: crash, plugin: plugin) : nil
   }
 
   // MARK: Callbacks past their deadlines

@@ -148,8 +148,8 @@ extension Supervisor {
         + doorbells.map(\.worker.raw),
       namespaces: .all, unprivilegedID: plugin.hostID, blockingReport: false,
       bounds: .init(
-        frame: Limits.maximumReportFrame, linesPerSecond: lines, linesBeyond: Self.linesBeyond,
-        errorBytes: Self.errorBytes), loop: loop, log: log,
+        frame: Limits.maximumReportFrame, reportPipe: Limits.reportPipeBytes, linesPerSecond: lines,
+        linesBeyond: Self.linesBeyond, errorBytes: Self.errorBytes), loop: loop, log: log,
       confine: {
         $0.niceness = set.niceness
         plugin.confine(&$0, in: controlGroup)
@@ -224,7 +224,7 @@ extension Supervisor {
     case .fault(let reason, let detail, let backtrace): fault(worker, reason, detail, backtrace)
     case .compiled, .refused:
       kill(worker, ExitCause(reason: .protocolViolation, detail: "it reported what only a compiler reports"))
-    case .log, .dropped, .vmEnded, .vmRenewed: break
+    case .log, .guestLog, .guestLogMore, .dropped, .vmEnded, .vmRenewed: break
     }
   }
 

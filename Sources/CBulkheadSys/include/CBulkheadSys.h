@@ -43,6 +43,8 @@ int64_t bh_pread(int fd, void *buffer, size_t count, int64_t offset);
 int64_t bh_duplicate(int fd);
 int64_t bh_set_nonblocking(int fd, int on);
 int64_t bh_pipe(int descriptors[2], int flags);
+/// Lets the pipe hold that many bytes.
+int64_t bh_pipe_size(int fd, int bytes);
 int64_t bh_eventfd(void);
 int64_t bh_file_size(int fd);
 /// Whether the file behind the descriptor is on a mount that forbids executable mappings.
@@ -56,6 +58,9 @@ int64_t bh_poll(int fd, short events, int timeout_milliseconds);
 
 /// A memfd of that size, sealed with those seals (F_SEAL_*) where `seals` is not 0.
 int64_t bh_memfd(const char *name, uint64_t size, int seals);
+/// Sealable memory for journald, which takes no other seals than those against shrinking, growing and writing: neither the one
+/// that `bh_memfd` has against execution.
+int64_t bh_journal_memfd(const char *name);
 int64_t bh_seal(int fd, int seals);
 int64_t bh_seals(int fd);
 /// Maps the descriptor shared; `*address` is valid where the result is 0.
