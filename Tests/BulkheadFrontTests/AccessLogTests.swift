@@ -58,7 +58,7 @@ private final class LogPipe {
     #expect(line.hasPrefix(#"{"start_time":"20"#) && line.hasSuffix("}"))
     for part in [
       #""listener":"listener0","client":"127.0.0.1:"#, #""protocol":"TCP","bytes_in":5,"bytes_out":5,"duration_us":"#,
-      #""upstream":"echo","flags":0,"details":"tcp_closed","who":"Ann \"\u0001","cluster":"echo"}"#,
+      #""upstream":"echo","flags":0,"response_flags":"-","details":"tcp_closed","who":"Ann \"\u0001","cluster":"echo"}"#,
     ] {
       #expect(line.contains(part), "\(line)")
     }
@@ -84,10 +84,59 @@ private final class LogPipe {
     for part in [
       #""client":"127.0.0.1","protocol":"HTTP/1.1","request_id":"r-1","method":"GET","authority":"test","path":"/a?b""#,
       #""status":201,"bytes_in":0,"bytes_out":4,"duration_us":"#,
-      #""upstream":"app","endpoint":"127.0.0.1:\#(upstream.port)","flags":0,"details":"via_upstream""#,
+      #""upstream":"app","endpoint":"127.0.0.1:\#(upstream.port)","flags":0,"response_flags":"-","details":"via_upstream""#,
       #","agent":"me","kind":"good","host":"test","to":"127.0.0.1:\#(front.ports[0])"}"#,
     ] {
       #expect(line.contains(part), "\(line)")
+    }
+  }
+
+  /// What comes to the port, and what the line has of it.
+  @Test(arguments: [
+    ("\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}", #""status":400,"#, "DPE", "request_refused"),
+    ("GET / HTTP/1.1\r\nx: \(String(repeating: "a", count: 70_000))", #""status":431,"#, "DPE", "request_refused"),
+    ("GET / HT", #""status":408,"#, "-", "request_header_timeout"),
+  ])
+  func whatIsNoRequestIsALineToo(_ bytes: String, _ status: String, _ flags: String, _ details: String) throws {
+    let log = try LogPipe()
+    let front = try TestFront(accessLog: log.descriptor()) {
+      $0.accessLog = .init()
+      $0.timeouts.headerRead = 150
+    }
+    defer { front.stop() }
+    let client = try TestClient(port: front.ports[0])
+    client.send(bytes)
+    let response = client.readToEnd()
+    #expect(response.contains("x-request-id: "), "\(response)")
+    let line = try #require(try log.lines(1).first)
+    for part in [status, #""client":"127.0.0.1""#, #""response_flags":"\#(flags)","details":"\#(details)""#] {
+      #expect(line.contains(part), "\(line)")
+    }
+  }
+
+  @Test func aLineNamesThePluginThatFailedOrAnswered() throws {
+    let log = try LogPipe()
+    let front = try TestFront(
+      plugins: [.test("first"), .test("guard", .failClose)], accessLog: log.descriptor()
+    ) { $0.accessLog = .init() }
+    defer { front.stop() }
+    try front.addWorker { _, _ in .goOn() }
+    try front.addWorker(plugin: 1) { _, _ in .die }
+    #expect(try front.get().status == 503)
+    let line = try #require(try log.lines(1).first)
+    #expect(line.contains(#""details":"plugin_unavailable","plugin":"guard","failure":"#), "\(line)")
+  }
+
+  @Test func flagsHaveTheNamesOfEnvoysLogs() {
+    var all: UInt64 = 0
+    for (flag, _) in ResponseFlags.names {
+      #expect(all & flag == 0 && flag.nonzeroBitCount == 1)
+      all |= flag
+    }
+    for (flags, text) in [(0, "-"), (ResponseFlags.upstreamConnect, "UF"), (all, "UT,LR,UF,UC,UO,DC,SI,DPE")] {
+      var json = JSONText()
+      json.flagNames(flags)
+      #expect(String(decoding: json.bytes, as: UTF8.self) == "\"\(text)\"")
     }
   }
 

@@ -38,6 +38,58 @@ import Testing
     #expect(all.last?.channels.first?.outstanding == 0)
   }
 
+  @Test(arguments: [true, false]) func aCallbackThatEndedItsWorkerIsAmongTheTimes(_ hangs: Bool) throws {
+    let front = try TestFront(plugins: [.test("guard", .failOpen, deadline: 60)])
+    defer { front.stop() }
+    let worker = try front.addWorker { callback, _ in
+      callback.kind == .requestHeaders ? hangs ? .hang : .die : .goOn()
+    }
+    #expect(try front.get().status == 200)
+    worker.die()
+    try front.waitForEvent { $0 == .workerGone(worker: worker.number) }
+    let times = try statistics(front, number: 1).first?.latencies.first {
+      $0.kind == CallbackKind.requestHeaders.rawValue
+    }
+    #expect(times?.histogram.count == 1)
+    if hangs { #expect((times?.histogram.sumNanoseconds ?? 0) >= 60_000_000) }
+  }
+
+  @Test func requestsAndUpstreamsAreMeasuredByListenerClassAndUpstream() throws {
+    let upstream = try TestUpstream { peer, _ in
+      _ = peer.read(until: "\r\n\r\n")
+      peer.send("HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
+    }
+    let front = try TestFront(upstreams: [.at(upstream.port)])
+    defer { front.stop() }
+    #expect(try front.get().status == 204)
+    #expect(try front.exchange("GET / HTTP/1.1\r\n\r\n").status == 400)
+    try front.command(.collectMetrics(number: 3))
+    try front.waitForEvent { if case .metrics(3, true, _) = $0 { true } else { false } }
+    let text = front.events.reduce(into: "") { if case .metrics(3, _, let part) = $1 { $0 += part } }
+    for line in [
+      #"bulkhead_request_duration_seconds_bucket{listener="listener0",code="2xx",le="+Inf"} 1"#,
+      #"bulkhead_request_duration_seconds_count{listener="listener0",code="4xx"} 1"#,
+      #"bulkhead_upstream_duration_seconds_count{upstream="app"} 1"#,
+    ] { #expect(text.contains(line), "\(text)") }
+  }
+
+  @Test func timesGoIntoTheBucketsThatTheyAreBelow() {
+    var one = Durations(series: 2)
+    one.add(1, nanoseconds: 131_071)
+    one.add(1, nanoseconds: 131_072)
+    one.add(1, nanoseconds: .max / 2)
+    one.add(2, nanoseconds: 1)
+    one.add(-1, nanoseconds: 1)
+    var sum = Durations(series: 2)
+    sum.add(one)
+    #expect(sum.samples(0, []).isEmpty)
+    let samples = sum.samples(1, [("x", "y")])
+    #expect(samples.prefix(3).map(\.value) == ["1", "2", "2"])
+    #expect(samples.first?.labels.last?.value == "0.000131072")
+    #expect(samples.suffix(3).map(\.suffix) == ["_bucket", "_sum", "_count"])
+    #expect(samples.last?.value == "3")
+  }
+
   private func answered(_ front: TestFront, by plugin: UInt32) -> UInt64 {
     front.events.reduce(0) { sum, event in
       guard case .workDone(let work) = event else { return sum }

@@ -17,7 +17,13 @@ extension AccessLog {
       line.member("upstream", text: stream.pool.nameBytes)
       if let peer = stream.peer { line.member("endpoint", text: peer.address) }
       line.member("flags", stream.flags)
+      line.member("response_flags")
+      line.flagNames(stream.flags)
       line.member("details", text: stream.details.bytes)
+      if stream.concerned >= 0, stream.concerned < stream.chain.hosts.count {
+        line.member("plugin")
+        line.string(stream.chain.hosts[stream.concerned].settings.name)
+      }
       for field in fields {
         if let value = field.value(among: stream.pluginProperties) {
           line.member(field.name, text: value)

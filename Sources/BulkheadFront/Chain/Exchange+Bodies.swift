@@ -437,7 +437,7 @@ extension Exchange {
     answer(
       walk.isResponse ? 500 : 413, text, plain: walk.isResponse ? PlainText.largeResponse : PlainText.largeRequest,
       from: wayBack,
-      details: walk.isResponse ? "response_payload_too_large" : "request_payload_too_large")
+      details: walk.isResponse ? "response_payload_too_large" : "request_payload_too_large", plugin: place)
     return true
   }
 

@@ -297,6 +297,7 @@ extension Exchange {
   func ends(_ outcome: PluginOutcome, _ place: Int) -> Bool {
     if outcome.flags.contains(.closeStream) {
       details = "plugin_closed"
+      concerned = place
       reset()
       return true
     }
@@ -516,7 +517,7 @@ extension Exchange {
     let told = body(text, plain: plain)
     answer(
       host.settings.failStatus, host.settings.failBody ?? told, from: wayBack,
-      details: fault == .overload ? "plugin_overloaded" : "plugin_unavailable")
+      details: fault == .overload ? "plugin_overloaded" : "plugin_unavailable", plugin: place)
     return .diverted
   }
 

@@ -88,6 +88,7 @@ final class FrontLoop: @unchecked Sendable {
   var editLines = LineLimiter()
   var failureLines = LineLimiter()
   var connectionLines = LineLimiter()
+  private var refusalLines = LineLimiter()
   /// Nil where none is written.
   let accessLog: AccessLog?
   var sharedLines = LineLimiter()
@@ -119,7 +120,7 @@ final class FrontLoop: @unchecked Sendable {
       listeners: settings.bootstrap.listeners.count, plugins: 0,
       upstreams: settings.bootstrap.upstreams.count)
     self.chain = makeChain(chain)
-    pools = settings.bootstrap.upstreams.map { UpstreamPool(loop: self, upstream: $0) }
+    pools = settings.bootstrap.upstreams.enumerated().map { UpstreamPool(loop: self, upstream: $1, number: $0) }
     callsOut = CallsOut(loop: self)
   }
 
@@ -133,6 +134,17 @@ final class FrontLoop: @unchecked Sendable {
       .warn,
       "listener \(settings.bootstrap.listeners[listener].name): a connection of \(client) is refused: it has as many open as "
         + "limits.connectionsPerClient allows (\(settings.bootstrap.bounds.connectionsPerClient))"
+        + FrontLog.note(suppressed: suppressed))
+  }
+
+  /// What came is no request, or none that goes on: who has no access log learns of it here, a few times a second.
+  func requestRefused(_ connection: Downstream, _ why: String) {
+    guard let suppressed = refusalLines.admit(now: Clock.monotonicNanoseconds) else { return }
+    var client = ""
+    connection.withClientAddress { client = String(decoding: $0, as: UTF8.self) }
+    log.write(
+      .info,
+      "listener \(connection.listenerName): a request of \(client) is refused with \(why)"
         + FrontLog.note(suppressed: suppressed))
   }
 

@@ -83,6 +83,10 @@ struct PluginCounters: Sendable {
 struct FrontCounters: Sendable {
   /// By listener, five classes of status codes each, and one for requests that ended without a response.
   private(set) var requests: [UInt64]
+  /// As `requests`: how long they took.
+  private(set) var durations: Durations
+  /// By upstream: how long requests waited for the heads of their responses.
+  private(set) var upstreamDurations: Durations
   /// By listener: connections taken.
   private(set) var connections: [UInt64]
   /// In the order of a chain; there where somebody asked for all counters.
@@ -101,6 +105,8 @@ struct FrontCounters: Sendable {
   init(listeners: Int, plugins: Int, upstreams: Int) {
     func zeros(_ count: Int) -> [UInt64] { Array(repeating: 0, count: count) }
     requests = zeros(listeners * Self.classes.count)
+    durations = Durations(series: listeners * Self.classes.count)
+    upstreamDurations = Durations(series: upstreams)
     connections = zeros(listeners)
     refused = zeros(listeners)
     refusedOfClient = zeros(listeners)
@@ -115,9 +121,14 @@ struct FrontCounters: Sendable {
 
   /// A request is over; `status` is that of the response which was sent, 0 for none.
   @inline(__always)
-  mutating func requestEnded(listener: Int, status: UInt64) {
-    let place = status < 600 ? Int(status / 100) : 0
-    Self.count(&requests, listener &* Self.classes.count &+ place)
+  mutating func requestEnded(listener: Int, status: UInt64, nanoseconds: UInt64) {
+    let place = listener &* Self.classes.count &+ (status < 600 ? Int(status / 100) : 0)
+    Self.count(&requests, place)
+    durations.add(place, nanoseconds: nanoseconds)
+  }
+
+  mutating func upstreamAnswered(_ upstream: Int, nanoseconds: UInt64) {
+    upstreamDurations.add(upstream, nanoseconds: nanoseconds)
   }
 
   mutating func connectionTaken(listener: Int) { Self.count(&connections, listener) }
@@ -155,6 +166,8 @@ struct FrontCounters: Sendable {
       for index in numbers.indices where index < others.count { numbers[index] &+= others[index] }
     }
     add(&requests, other.requests)
+    durations.add(other.durations)
+    upstreamDurations.add(other.upstreamDurations)
     add(&connections, other.connections)
     add(&refused, other.refused)
     add(&refusedOfClient, other.refusedOfClient)

@@ -104,18 +104,36 @@ enum MetricsText {
       "bulkhead_waiting_streams", "gauge", help: "Streams that wait for a worker of a plugin, or for room on its ring.",
       by("plugin", plugins, counters.plugins.map(\.waiting)))
     writeChannels(plugins, counters.plugins.map(\.channels), &text)
-    writeDurations(plugins, counters.plugins.map(\.latencies), &text)
+    writeHistogram(
+      "bulkhead_request_duration_seconds",
+      help: "How long requests took, from their heads to their ends, by listener and class of the status sent.",
+      listeners.enumerated().flatMap { index, name in
+        FrontCounters.classes.enumerated().flatMap { place, code in
+          counters.durations.samples(
+            index * FrontCounters.classes.count + place, [("listener", name), ("code", code)])
+        }
+      }, &text)
+    writeHistogram(
+      "bulkhead_upstream_duration_seconds",
+      help:
+        "How long requests waited for their upstream, connecting included, until the response's head or its failure.",
+      bootstrap.upstreams.enumerated().flatMap { index, upstream in
+        counters.upstreamDurations.samples(index, [("upstream", upstream.name)])
+      }, &text)
+    writeHistogram(
+      "bulkhead_callback_duration_seconds",
+      help:
+        "How long callbacks took, from their sending to their answer or to the end of what ran them, the wait on the "
+        + "ring included.",
+      zip(plugins, counters.plugins.map(\.latencies)).flatMap { plugin, latencies in
+        latencies.all.flatMap { samples($0, of: plugin) }
+      }, &text)
   }
 
-  /// The histograms of callbacks, in as many bytes as leave half of the text to what plugins define.
-  private static func writeDurations(
-    _ plugins: [String], _ latencies: [CallbackLatencies], _ text: inout PrometheusText
+  /// Writes a histogram, in as many bytes as leave half of the text to what follows.
+  private static func writeHistogram(
+    _ name: String, help: String, _ all: [Sample], _ text: inout PrometheusText
   ) {
-    let name = "bulkhead_callback_duration_seconds"
-    let help = "How long callbacks took, from their sending to their answer, the wait on the ring included."
-    let all = zip(plugins, latencies).flatMap { plugin, latencies in
-      latencies.all.flatMap { samples($0, of: plugin) }
-    }
     guard PrometheusText.size(ofFamily: name, "histogram", help: help, all) <= text.room / 2 else {
       return text.comment("\(name) is left out: it would be larger than half of what is left of the text")
     }

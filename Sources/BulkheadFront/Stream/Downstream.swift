@@ -467,10 +467,8 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
         }
       } else if deadline > 0, now >= deadline {
         deadline = 0
-        if isReadingHead, sawPart {
-          writeShort(
-            408, "the request's header did not come within \(loop.settings.bootstrap.timeouts.headerRead) ms")
-          linger()
+        if isReadingHead, sawPart, let exchange {
+          exchange.refuseForTime(slot: slot)
         } else {
           close()
         }

@@ -23,12 +23,24 @@ extension Exchange {
     clientKeepsAlive = false
   }
 
+  /// The rest of the head does not come.
+  func refuseForTime(slot: Int) {
+    refuse(slot: slot)
+    requestEnded = true
+    closeAfter = true
+    let limit = loop.settings.bootstrap.timeouts.headerRead
+    let text = "the request's header did not come within \(limit) ms"
+    loop.requestRefused(connection, "408: \(text)")
+    answer(408, text, from: -1, details: "request_header_timeout")
+  }
+
   /// The head was read: the request goes its way.
   func begin(_ fault: HTTPFault?) {
     requestEnded = fault != nil || requestFraming == .none
     if let fault {
       closeAfter = true
       flags |= ResponseFlags.badRequest
+      loop.requestRefused(connection, "\(fault.status): \(fault.reason)")
       answer(fault.status, "the request is refused: \(fault.reason)", from: -1, details: "request_refused")
       return
     }
@@ -252,8 +264,16 @@ extension Exchange {
       expectsContinue = false
       connection.sendContinue()
     }
-    deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
+    upstreamSince = Clock.monotonicNanoseconds
+    deadline = upstreamSince &+ loop.settings.idle
     pool.acquire(self)
+  }
+
+  /// The upstream has begun to answer, or failed.
+  func upstreamIsOver() {
+    guard upstreamSince != 0 else { return }
+    loop.counters.upstreamAnswered(pool.number, nanoseconds: Clock.monotonicNanoseconds &- upstreamSince)
+    upstreamSince = 0
   }
 
   /// A connection to the upstream is there: the request goes out.
@@ -378,7 +398,8 @@ extension Exchange {
     // One that is merely late must not find this stream again: its answer would be taken for the next request's.
     leaveUpstream()
     flags |= flag
-    loop.counters.upstreamFailed(loop.pools.firstIndex { $0 === pool } ?? -1)
+    upstreamIsOver()
+    loop.counters.upstreamFailed(pool.number)
     transportFailure = reason
     loop.log.write(.warn, request: requestID, "upstream \(pool.name): \(reason)")
     answer(
@@ -425,16 +446,4 @@ extension Exchange {
     return method.equals("GET") || method.equals("HEAD") || method.equals("OPTIONS") || method.equals("PUT")
       || method.equals("DELETE") || method.equals("TRACE")
   }
-}
-
-/// The bits of Envoy's `response.flags` that have a meaning here.
-enum ResponseFlags {
-  static let upstreamReset: UInt64 = 1 << 6  // UpstreamConnectionTermination
-  static let upstreamConnect: UInt64 = 1 << 5  // UpstreamConnectionFailure
-  static let upstreamTimeout: UInt64 = 1 << 2
-  static let upstreamOverflow: UInt64 = 1 << 7
-  static let downstreamReset: UInt64 = 1 << 14  // DownstreamConnectionTermination
-  static let badRequest: UInt64 = 1 << 18
-  static let localReset: UInt64 = 1 << 3  // LocalReset
-  static let streamIdleTimeout: UInt64 = 1 << 16
 }

@@ -85,6 +85,7 @@ extension Exchange {
   /// The upstream's head was read: the response goes its way.
   func upstreamHead(_ head: UpstreamHead) {
     guard phase == .upstream else { return }
+    upstreamIsOver()
     switch head.framing {
     case .none: responseFraming = .none
     case .length: responseFraming = isHead ? .none : head.framing
@@ -160,8 +161,11 @@ extension Exchange {
   ///     is of the client's own request alone.
   ///   - from: the place in the chain where the response's way back begins; -1 for none.
   ///   - details: why, as the property `response.code_details` has it.
-  func answer(_ status: Int, _ text: String, plain: StaticString? = nil, from: Int, details: StaticString) {
-    answer(status, body(text, plain: plain), from: from, details: details)
+  ///   - plugin: the place of the plugin that it speaks of; -1 for none.
+  func answer(
+    _ status: Int, _ text: String, plain: StaticString? = nil, from: Int, details: StaticString, plugin: Int = -1
+  ) {
+    answer(status, body(text, plain: plain), from: from, details: details, plugin: plugin)
   }
 
   /// What the client is told: the text, or what stands for it. The access log has the text.
@@ -182,8 +186,9 @@ extension Exchange {
   }
 
   /// The same with all of its body, which is text.
-  func answer(_ status: Int, _ body: ByteBuffer, from: Int, details: StaticString) {
+  func answer(_ status: Int, _ body: ByteBuffer, from: Int, details: StaticString, plugin: Int = -1) {
     self.details = details
+    concerned = plugin
     guard !responseHeadSent else {
       reset()
       return
@@ -203,6 +208,7 @@ extension Exchange {
   /// Answers as the plugin at `place` asked (proxy-wasm.md 11).
   func answer(_ local: LocalResponse, of place: Int) {
     details = "local_response"
+    concerned = place
     guard !responseHeadSent else {
       reset()
       return
@@ -259,7 +265,7 @@ extension Exchange {
         .warn, request: requestID,
         text + FrontLog.note(suppressed: suppressed))
     }
-    answer(503, text, plain: PlainText.unavailable, from: wayBack, details: "plugin_made_too_much")
+    answer(503, text, plain: PlainText.unavailable, from: wayBack, details: "plugin_made_too_much", plugin: place)
   }
 
   /// Gives up what was under way and begins a response of our own.
@@ -467,7 +473,8 @@ extension Exchange {
         upstreamFailed(504, "did not take the request within \(timeouts.idle) ms", flag: ResponseFlags.upstreamTimeout)
       }
     case .responding:
-      details = pausingPlace(responseWalk) == nil ? "idle_timeout" : "plugin_paused"
+      concerned = pausingPlace(responseWalk) ?? -1
+      details = concerned < 0 ? "idle_timeout" : "plugin_paused"
       reset()
     }
   }
@@ -490,6 +497,6 @@ extension Exchange {
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(.warn, request: requestID, text + FrontLog.note(suppressed: suppressed))
     }
-    answer(504, text, plain: PlainText.timeout, from: wayBack, details: "plugin_paused")
+    answer(504, text, plain: PlainText.timeout, from: wayBack, details: "plugin_paused", plugin: place)
   }
 }

@@ -124,6 +124,8 @@ final class Exchange: PluginStream {
   var connectAttempts = ConnectAttempts()
   /// The endpoint of the upstream that a plugin chose; -1 for none.
   var chosenEndpoint = -1
+  /// Since when it is on its way there, connecting included: CLOCK_MONOTONIC, ns; 0 where it is not, or has its answer.
+  var upstreamSince: UInt64 = 0
   /// Who the request went to.
   var upstreamPeer: UpstreamPeer?
   /// Why it could not be had; "" while it could.
@@ -148,6 +150,8 @@ final class Exchange: PluginStream {
   var status: UInt64 = 0
   var flags: UInt64 = 0
   var details: StaticString = "via_upstream"
+  /// The place of the plugin that `details` speaks of, which answered, failed or held up the request; -1 for none.
+  var concerned = -1
   /// The client connection closes after this response.
   var closeAfter = false
 
@@ -210,6 +214,7 @@ final class Exchange: PluginStream {
     wasRetried = false
     if !connectAttempts.tried.isEmpty { connectAttempts = ConnectAttempts() }
     chosenEndpoint = -1
+    upstreamSince = 0
     upstreamPeer = nil
     if !transportFailure.isEmpty { transportFailure = "" }
     if !failure.isEmpty { failure = "" }
@@ -223,6 +228,7 @@ final class Exchange: PluginStream {
     status = 0
     flags = 0
     details = "via_upstream"
+    concerned = -1
     closeAfter = false
     startedMonotonic = Clock.monotonicNanoseconds
     startedAt = Clock.realtimeNanoseconds
@@ -232,7 +238,9 @@ final class Exchange: PluginStream {
   /// The stream is over, however it ended: the upstream goes back or away, and each plugin that has a context is told.
   func end() {
     guard phase != .idle else { return }
-    loop.counters.requestEnded(listener: connection.listener, status: responseHeadSent ? status : 0)
+    loop.counters.requestEnded(
+      listener: connection.listener, status: responseHeadSent ? status : 0,
+      nanoseconds: Clock.monotonicNanoseconds &- startedMonotonic)
     phase = .idle
     awaiting = .nothing
     deadline = 0

@@ -67,6 +67,7 @@ extension TCPStream {
     }
     flags |= ResponseFlags.localReset
     details = "plugin_buffer_limit"
+    concerned = stage.place
     finish(.byUs)
   }
 
@@ -264,6 +265,7 @@ extension TCPStream {
     if !outcome.flags.isDisjoint(with: [.closeStream, .closeDownstream, .closeUpstream]) {
       // As in Envoy, where either closes the client's connection, once what was written has left.
       details = "wasm_close_stream"
+      concerned = stages[index].place
       finish(.byUs)
       return
     }
@@ -323,6 +325,7 @@ extension TCPStream {
     }
     flags |= ResponseFlags.localReset
     details = "plugin_made_too_much"
+    concerned = stages[index].place
     finish(.byUs)
   }
 

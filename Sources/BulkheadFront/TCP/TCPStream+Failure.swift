@@ -93,6 +93,7 @@ extension TCPStream {
     guard host.goesOn(after: fault), !isLost else {
       flags |= ResponseFlags.localReset
       details = fault == .overload ? "plugin_overloaded" : "plugin_unavailable"
+      concerned = stage.place
       finish(.byUs)
       return
     }

@@ -75,6 +75,8 @@ final class TCPStream: PluginStream, ClientConnection {
   var bytesToClient: UInt64 = 0
   var flags: UInt64 = 0
   var details: StaticString = "tcp_closed"
+  /// The place of the plugin that `details` speaks of; -1 for none.
+  var concerned = -1
   /// ns, the real-time clock.
   private(set) var startedAt: UInt64 = 0
   /// ns, the monotonic clock.

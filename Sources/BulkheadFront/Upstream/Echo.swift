@@ -83,6 +83,8 @@ struct JSONText {
 
   mutating func raw(_ text: String) { bytes.append(contentsOf: text.utf8) }
 
+  mutating func raw(_ text: UnsafeRawBufferPointer) { bytes.append(contentsOf: text) }
+
   /// The members of an object that shows a map's headers: several values of a name are joined, as JSON has each key once.
   mutating func headers(_ map: HeaderMap) {
     let entries = map.entries

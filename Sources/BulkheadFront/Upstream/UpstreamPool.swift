@@ -38,8 +38,12 @@ final class UpstreamPool {
     var address: SocketAddress?
   }
 
-  init(loop: FrontLoop, upstream: FrontBootstrap.Upstream) {
+  let number: Int
+
+  /// - Parameter number: its place among the upstreams, for counting.
+  init(loop: FrontLoop, upstream: FrontBootstrap.Upstream, number: Int) {
     self.loop = loop
+    self.number = number
     name = upstream.name
     nameBytes = Array(upstream.name.utf8)
     isEcho = upstream.isEcho

@@ -643,6 +643,7 @@ final class WorkerLink {
     if sequence != 0 {
       let wasSaid = overdue?.sequence == sequence
       guard let entry = answered(stream: stream, sequence: sequence, now: now) else { return }
+      countLost(entry, now: now)
       if entry.kind == .queueReady { queueNotificationAnswered() }
       sayLost(entry, since: entry.sent, now: now)
       if !wasSaid { host.died(of: entry.fingerprint, loop.exchange(entry.stream), end.reason, in: self) }
@@ -915,7 +916,9 @@ final class WorkerLink {
       running = ledger.head?.sequence
     }
     if let head = ledger.head, head.sequence == running {
-      sayLost(head, since: ledger.headSince, now: Clock.monotonicNanoseconds)
+      let now = Clock.monotonicNanoseconds
+      countLost(head, now: now)
+      sayLost(head, since: ledger.headSince, now: now)
       // One that breaks the protocol, or is replaced, may do so whatever it is asked; and where it was not begun it has
       // harmed nobody.
       var isBegun = false
@@ -953,6 +956,11 @@ final class WorkerLink {
     }
     // Streams that it paused would wait for ever.
     for case let exchange? in loop.exchanges { exchange.workerLostWhilePaused(self, why: why) }
+  }
+
+  /// A callback that came to nothing took its time too: a figure of the slowest has it.
+  private func countLost(_ entry: ChannelLedger.Entry, now: UInt64) {
+    host.counters.latencies.add(entry.kind, nanoseconds: now > entry.sent ? now &- entry.sent : 0)
   }
 
   /// Tells the supervisor in which callback the worker was lost, for those who look for the cause.
