@@ -24,7 +24,9 @@ extension View {
   private func colour(_ kind: EventInfo.Kind) -> Table.Colour? {
     switch kind {
     case .workerReady, .frontReady, .standbyServes, .reloaded, .upgraded: .green
-    case .workerCrashed, .workerFailed, .budgetSpent, .quarantined, .frontEnded, .upgradeFailed, .reloadRefused: .red
+    case .workerCrashed, .configureFailed, .workerFailed, .budgetSpent, .quarantined, .frontEnded, .upgradeFailed,
+      .reloadRefused:
+      .red
     case .workerInterrupted, .workerKilled, .backoff: .yellow
     default: nil
     }

@@ -34,6 +34,8 @@ public struct EventInfo: Hashable, Sendable, Codable {
     public static let workerKilled = Kind(rawValue: "worker_killed")
     /// A worker ended otherwise; `crash` says what it was doing.
     public static let workerCrashed = Kind(rawValue: "worker_crashed")
+    /// A worker ended before it served: its plugin refused the configuration, or could not be instantiated.
+    public static let configureFailed = Kind(rawValue: "configure_failed")
     /// A VM of a worker ended, and the worker went on with a fresh one; `crash` says what it was doing.
     public static let vmCrashed = Kind(rawValue: "vm_crashed")
     /// What the crash policy decided: the next worker waits for its time; the crash budget is spent, while other workers
@@ -65,7 +67,8 @@ public struct EventInfo: Hashable, Sendable, Codable {
     /// All that this version knows.
     public static let all: [Kind] = [
       .started, .stopping, .frontStarted, .frontReady, .frontEnded, .workerStarted, .workerReady, .workerEnded,
-      .workerFailed, .workerInterrupted, .workerKilled, .workerCrashed, .vmCrashed, .backoff, .budgetSpent,
+      .workerFailed, .workerInterrupted, .workerKilled, .workerCrashed, .configureFailed, .vmCrashed, .backoff,
+      .budgetSpent,
       .quarantined, .recycled,
       .standbyServes, .restart, .reset, .reloaded, .reloadRefused, .upgraded, .upgradeFailed,
       .crashesCounted, .suspected, .laneOpened, .laneClosed, .suspectsCleared,
@@ -82,7 +85,7 @@ public struct EventInfo: Hashable, Sendable, Codable {
   public var pid: Int32?
   /// What happened and why, for people.
   public var message: String
-  /// Of `worker_crashed`.
+  /// Of `worker_crashed`, `configure_failed` and `vm_crashed`.
   public var crash: CrashInfo?
 
   public init(

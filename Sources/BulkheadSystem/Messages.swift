@@ -101,7 +101,8 @@ public enum MessageSocket {
     case .success(.some(let length)):
       let descriptors = DescriptorList(owning: Array(numbers.prefix(count)))
       // One of no bytes that brings descriptors is none the less a message.
-      return length == 0 && descriptors.count == 0 ? .end : .message(ReceivedMessage(bytes: bytes, descriptors: descriptors))
+      if length == 0, descriptors.count == 0 { return .end }
+      return .message(ReceivedMessage(bytes: bytes, descriptors: descriptors))
     }
   }
 }

@@ -33,6 +33,8 @@ public enum Worker {
       _exit(ExitCode.software)
     }
     RawDescriptor.close(ChildDescriptor.bootstrap)
+    // The arguments name the plugin too, with room for all of it.
+    ProcessName.set("bh:\(bootstrap.plugin)")
     let reporter = Reporter(linesPerSecond: bootstrap.logLinesPerSecond)
     // Before the sandbox, in which no file can be opened.
     if bootstrap.mayCallForeign, let why = Signature.loadLibrary() {

@@ -35,6 +35,7 @@ static int64_t result(int64_t value) { return value < 0 ? -(int64_t)errno : valu
 
 int64_t bh_no_new_privileges(void) { return result(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)); }
 int64_t bh_set_dumpable(int on) { return result(prctl(PR_SET_DUMPABLE, on, 0, 0, 0)); }
+int64_t bh_set_name(const char *name) { return result(prctl(PR_SET_NAME, name, 0, 0, 0)); }
 int64_t bh_set_death_signal(int signal) { return result(prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0)); }
 
 int64_t bh_set_limit(int resource, uint64_t value) {

@@ -67,7 +67,8 @@ UNSEEN = {"http": 0.1, "wire": 0.6}
 UNSEEN_MORE = 8
 CONTROL_TIMEOUT = 10
 # Events of deaths: of workers, and of VMs whose workers live on.
-DEATHS = ("worker_crashed", "vm_crashed")
+ENDS = ("worker_crashed", "configure_failed")
+DEATHS = (*ENDS, "vm_crashed")
 # What a storm may keep out of the journal, where there is a table of crashes. It is counted all the same.
 LIMITED = {
     "worker_started", "worker_ready", "worker_ended", "worker_failed", *DEATHS, "worker_interrupted", "worker_killed",
@@ -507,7 +508,7 @@ class Journal:
             kind = dict(labels)["kind"]
             expect(f"events '{kind}'", kinds.pop(kind, 0), int(value), crashes is not None and kind in LIMITED)
         expect("other events", dict(kinds), {})
-        begun, ended = self.count("worker_started", "worker_failed"), self.count("worker_crashed", "worker_ended")
+        begun, ended = self.count("worker_started", "worker_failed"), self.count(*ENDS, "worker_ended")
         for name, (started, gone, _) in accounts(bulkhead).items():
             expect(f"starts of {name}", begun[name], started, crashes is not None)
             if crashes is None:
@@ -537,7 +538,7 @@ class Journal:
             key = (event.get("plugin"), event.get("pid"))
             if event["kind"] == "worker_started":
                 there[key] = there.get(key, 0) + 1
-            elif event["kind"] in ("worker_crashed", "worker_ended"):
+            elif event["kind"] in (*ENDS, "worker_ended"):
                 there[key] = there.get(key, 0) - 1
                 if there[key] < 0:
                     found.append(f"the end of {key} was told, and its start was not")

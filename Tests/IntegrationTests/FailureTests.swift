@@ -1,3 +1,4 @@
+import BulkheadControl
 import BulkheadCore
 import Foundation
 import Testing
@@ -175,6 +176,13 @@ import Testing
     let plugin = try bulkhead.plugin("refuses")
     #expect(plugin.lastExit?.reason == .configure)
     #expect(plugin.restarts == 2, "two restarts are allowed, then none")
+    let events = try bulkhead.decode(EventsResponse.self, ControlPaths.events(after: 0, wait: 0)).events
+    let refusals = events.count { $0.plugin == "refuses" && $0.kind == .configureFailed }
+    #expect(refusals == 3)
+    #expect(!events.contains { $0.kind == .workerCrashed })
+    if module == "configure-fails" {
+      #expect(plugin.lastExit?.detail.hasSuffix(#""this plugin refuses every configuration""#) == true, "\(plugin)")
+    }
     let answer = try bulkhead.get()
     #expect(answer.status == status, "\(answer)")
   }

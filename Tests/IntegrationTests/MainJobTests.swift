@@ -153,11 +153,18 @@ import Testing
       plugins: [TestPlugin(name: "faulty", module: "faulty", failStrategy: "FAIL_OPEN")],
       arguments: ["--log-format", "json"])
     _ = try bulkhead.get("/", [("x-fault", "trap"), ("x-request-id", "the-stream")])
-    try bulkhead.wait("the crash is in the log") { bulkhead.logText.contains("proxy_on_request_headers") }
+    try bulkhead.wait("the crash is in the log") { bulkhead.logText.contains("backtrace") }
+    var crashes: [[String: Any]] = []
     for line in bulkhead.logText.split(separator: "\n") {
       let object = try? JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any]
       #expect(object?["level"] is String && object?["process"] is String, "\(line)")
+      if let object, object["backtrace"] != nil { crashes.append(object) }
     }
+    let crash = try #require(crashes.first)
+    #expect(crashes.count == 1)
+    #expect((crash["backtrace"] as? [String])?.first?.contains("fault_trap") == true, "\(crash)")
+    #expect(crash["request"] as? String == "the-stream" && crash["plugin"] as? String == "faulty", "\(crash)")
+    #expect(crash["callback"] as? String == "proxy_on_request_headers" && crash["duration_us"] is Int, "\(crash)")
   }
 }
 

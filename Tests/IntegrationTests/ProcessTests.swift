@@ -4,6 +4,13 @@ import Testing
 
 /// The processes as such: what is started, what isolates it, what is left behind.
 @Suite struct ProcessTests {
+  @Test func aWorkerIsNamedAfterItsPlugin() throws {
+    let bulkhead = try Bulkhead(plugins: [TestPlugin(name: "a-plugin-with-a-long-name", module: "noop")])
+    let pid = try #require(try bulkhead.worker(of: "a-plugin-with-a-long-name")).pid
+    #expect(UpgradeTests.name(pid) == "bulkhead-worker: a-plugin-with-a-long-name")
+    #expect(try String(contentsOfFile: "/proc/\(pid)/comm", encoding: .utf8) == "bh:a-plugin-wit\n")
+  }
+
   /// Every process below `pid`, itself left out.
   static func descendants(of pid: Int32) -> [Int32] {
     var children: [Int32: [Int32]] = [:]

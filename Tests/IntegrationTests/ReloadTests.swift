@@ -52,6 +52,14 @@ import Testing
     #expect(counts.keys.sorted() == [200])
   }
 
+  @Test func aPluginThatRefusesItsConfigurationSaysWhyInTheAnswer() throws {
+    let bulkhead = try Bulkhead(plugins: [Self.stamp])
+    try bulkhead.write(TestPlugin(name: "refuses", module: "configure-fails"))
+    let answer = try bulkhead.control("POST", ControlPaths.reload)
+    #expect(answer.status != 200)
+    #expect(answer.text.contains("this plugin refuses every configuration"), "\(answer)")
+  }
+
   @Test func pluginsAreAddedRemovedAndReordered() throws {
     let bulkhead = try Bulkhead(plugins: [Self.stamp])
     let stamp = try #require(try bulkhead.worker(of: "stamp")).pid

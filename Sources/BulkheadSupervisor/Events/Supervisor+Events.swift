@@ -201,7 +201,8 @@ extension Supervisor {
       crash.callbacks = page.callbacks
     }
     if let lost = worker.lostCallback { crash.add(lost) }
-    let told = crashed(name, worker.child, cause, crash, at: time)
+    let told = crashed(
+      name, worker.child, cause, crash, as: cause.reason == .configure ? .configureFailed : .workerCrashed, at: time)
     if worker.lostCallback == nil {
       journal.graves.append(
         .init(

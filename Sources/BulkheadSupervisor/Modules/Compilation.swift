@@ -55,7 +55,7 @@ final class Compilation {
     bootstrap.features = features
     let message = try Memfd.message(name: "compiler-bootstrap", bootstrap.encoded()).takeDescriptor()
     child = try ChildProcess(
-      .init(process: "compiler", plugin: plugin), executable: executable, name: "bulkhead-compiler",
+      .init(process: "compiler", plugin: plugin), executable: executable, name: "bulkhead-compiler: \(plugin)",
       descriptors: [message.raw, source.memory.raw, output.descriptor.raw], namespaces: .all, unprivilegedID: 65_534,
       blockingReport: true, bounds: .init(frame: Limits.maximumCompilerFrame, linesPerSecond: 200), loop: loop,
       log: log,

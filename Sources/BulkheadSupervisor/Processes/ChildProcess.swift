@@ -71,6 +71,8 @@ final class ChildProcess {
   var onBrokenReport: (WireError) -> Void = { _ in }
   /// Takes each line that it writes to its standard error, before bounds and log.
   var onErrorLine: (String) -> Void = { _ in }
+  /// Takes each line that its plugin writes, before bounds and log.
+  var onGuestLine: (LogLevel, String) -> Void = { _, _ in }
   /// Told how many lines of its log were dropped, here or by itself: those it says itself are its word.
   var onDropped: (UInt64) -> Void = { _ in }
   /// Whether a line of its log is passed on, by its level and whether it came over standard error; asked for those within
@@ -295,6 +297,7 @@ final class ChildProcess {
 
   private func takeGuestLine(_ whole: ReportFrame.GuestLine) {
     var line = line(whole.level, GuestLineAssembler.text(whole))
+    onGuestLine(line.level, line.message)
     line.source = .guest
     if whole.callback != CallbackKind.none.rawValue { line.callback = CallbackKind.name(of: whole.callback) }
     if !whole.request.isEmpty {

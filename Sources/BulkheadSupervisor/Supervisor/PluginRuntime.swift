@@ -55,8 +55,6 @@ final class PluginRuntime {
   var hostRetry: Duration?
   /// What the front was told last of the next start, ns; 0 for none.
   var toldStart: UInt64 = 0
-  /// Which missing layers were said already, so that a plugin that is restarted often does not repeat them.
-  var announcedGaps: Set<[IsolationLayer]> = []
 
   var name: String { manifest.name }
 

@@ -143,7 +143,8 @@ extension Supervisor {
       memory: plugin.memoryBound(channel: layout.totalBytes), cpuPercent: plugin.policy.cpuPercent,
       niceness: set.niceness)
     let child = try ChildProcess(
-      .init(process: "worker", plugin: plugin.name), executable: setup.installation.worker, name: "bulkhead-worker",
+      .init(process: "worker", plugin: plugin.name), executable: setup.installation.worker,
+      name: "bulkhead-worker: \(plugin.name)",
       descriptors: [message.raw, artifact.descriptor.raw, channel.raw, liveness.write.raw, lifeline.read.raw]
         + doorbells.map(\.worker.raw),
       namespaces: .all, unprivilegedID: plugin.hostID, blockingReport: false,
@@ -172,6 +173,7 @@ extension Supervisor {
       counted(worker.plugin).counts.droppedLines &+= lines
     }
     child.passesOn = { [unowned self, unowned worker] in passesOn($0, isStandardError: $1, from: worker) }
+    child.onGuestLine = { [unowned worker] in if worker.state == .starting { worker.lastWords.add($0, $1) } }
     child.onExit = { [unowned self, unowned worker] in ended(worker, $0) }
     let deadline = plugin.policy.startDeadline
     worker.timer = loop.after(deadline) { [unowned self, unowned worker] in
@@ -250,12 +252,14 @@ extension Supervisor {
     armVerification()
   }
 
-  /// Says which layers of the sandbox are missing, once for each set of them.
+  /// Says which layers of the sandbox are missing: once for all workers that miss the same for the same reasons.
   private func announceGaps(_ worker: WorkerRuntime) {
-    let gaps = worker.layers.filter { !$0.holds }
-    guard !gaps.isEmpty, worker.plugin.announcedGaps.insert(gaps.map(\.layer)).inserted else { return }
-    let list = gaps.map { "\($0.layer.rawValue) (\($0.why))" }.joined(separator: "; ")
-    worker.child.note(.warn, "layers of its sandbox that are missing here: \(list)")
+    let missing = worker.layers.filter { !$0.holds }
+    let list = missing.map { "\($0.layer.rawValue) (\($0.why))" }.joined(separator: "; ")
+    gaps.keep(allPlugins.map(\.name))
+    guard gaps.note(missing.isEmpty ? nil : list, of: worker.plugin.name) else { return }
+    worker.child.note(
+      .warn, "layers of its sandbox that are missing here: \(list); it is said once, of others: bulkheadctl workers")
   }
 
   private func fault(_ worker: WorkerRuntime, _ reason: ExitReason, _ detail: String, _ backtrace: String) {
@@ -274,7 +278,9 @@ extension Supervisor {
     } else {
       worker.cause = cause
     }
-    if worker.state != .stopping { grace(worker) }
+    // The front has let go of it, or is about to, by its closed liveness pipe: were it told to retire the worker, its streams
+    // would fail for a replacement.
+    if worker.state != .stopping { awaitEnd(worker) }
   }
 
   /// The front says that the worker must go.
@@ -330,8 +336,13 @@ extension Supervisor {
   }
 
   private func grace(_ worker: WorkerRuntime) {
-    worker.state = .stopping
     tellFront(.retireWorker(worker: worker.id))
+    awaitEnd(worker)
+  }
+
+  /// Kills the worker where its end does not come in its grace time.
+  private func awaitEnd(_ worker: WorkerRuntime) {
+    worker.state = .stopping
     noticeStandbys(worker.plugin)
     loop.cancel(&worker.timer)
     let time = worker.plugin.policy.grace
@@ -418,10 +429,12 @@ extension Supervisor {
     loop.cancel(&worker.timer)
     workers.removeValue(forKey: worker.id)
     plugin.workers.removeAll { $0 === worker }
-    let cause = ExitAnalysis.cause(
+    var cause = ExitAnalysis.cause(
       .init(
         first: worker.cause, end: status, wasReady: worker.wasReady, wasKilled: worker.wasKilled,
         wasOutOfMemory: worker.controlGroup.wasOutOfMemory))
+    // A plugin that refuses its configuration says why in its log alone.
+    if cause.reason == .configure, let words = worker.lastWords.text { cause.detail += "; its last words: \(words)" }
     counted(plugin).counts.exits[cause.reason, default: 0] += 1
     // Part of it may be a plugin's words, and it ends on an operator's screen.
     let time = Timestamp.now

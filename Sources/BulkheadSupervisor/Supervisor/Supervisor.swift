@@ -80,6 +80,8 @@ final class Supervisor {
   var reloads: (begun: UInt32, taken: UInt64, refused: UInt64) = (0, 0, 0)
   /// A SIGHUP is to be followed yet.
   var signalTimer: TimerQueue.Token?
+  /// What workers miss of their sandboxes, as far as it was said.
+  var gaps = GapLedger()
   /// What earlier chains had and the present one has not.
   var retiring: [RetiringPlugin] = []
   /// What compiled modules depend on besides themselves.

@@ -61,6 +61,8 @@ final class WorkerRuntime {
   private(set) var lastStatusAt = Duration.zero
   /// The Wasm frames that it reported with its fault.
   var backtrace: [String] = []
+  /// What its plugin wrote while it started.
+  var lastWords = LastWords()
   /// What the front said of the callback that it was lost in.
   var lostCallback: LostCallback?
   /// VMs that have ended in it, and fresh ones that took their places.

@@ -215,6 +215,8 @@ int64_t bh_wait(int pidfd, int block, int *code, int *status);
 int64_t bh_no_new_privileges(void);
 int64_t bh_set_dumpable(int on);
 int64_t bh_set_death_signal(int signal);
+/// Names the calling thread, the first one also its process: 15 bytes of it.
+int64_t bh_set_name(const char *name);
 int64_t bh_set_limit(int resource, uint64_t value);
 int64_t bh_drop_bounding_set(void);
 int64_t bh_drop_capabilities(void);
