@@ -187,9 +187,9 @@ import Testing
     #expect(!new.takeOver(.init(plugin: "a", name: bytes("count"), kind: .gauge, value: 1, buckets: []), isRest: false))
   }
 
-  @Test func countsOfListenersUpstreamsAndPluginsGoOn() {
+  @Test func countsOfListenersUpstreamsAndPluginsGoOn() throws {
     var counters = FrontCounters(listeners: 2, plugins: 0, upstreams: 1)
-    counters.requestEnded(listener: 1, status: 200)
+    counters.requestEnded(listener: 1, status: 200, nanoseconds: 5_000)
     counters.connectionTaken(listener: 1)
     counters.upstreamFailed(0)
     var next = FrontCounters(listeners: 1, plugins: 0, upstreams: 1)
@@ -200,6 +200,13 @@ import Testing
     #expect(next.carried(listener: 0) == [0, 0, 1, 0, 0, 0, 1, 0, 0])
     #expect(next.upstreamFailures == [3])
     #expect(counters.carried(listener: 2) == [])
+    let times = try #require(counters.durations.carried(6 + 2))
+    next.takeOver(durationsOfListener: 0, code: 2, times)
+    next.takeOver(durationsOfListener: 0, code: 60_000, times)
+    next.takeOver(durationsOfListener: 9, code: 2, times)
+    next.takeOver(durationsOfUpstream: 0, [1, 2])
+    #expect(next.durations.carried(2) == times && next.durations.carried(3) == nil)
+    #expect(next.upstreamDurations.carried(0)?.prefix(3) == [1, 2, 0])
     var plugin = PluginCounters()
     plugin.callbacks = 4
     plugin.latencies.add(.requestHeaders, nanoseconds: 5_000)

@@ -146,16 +146,27 @@ extension FrontGroup {
 extension FrontCounters {
   /// All that only grows, by names.
   func carried(_ bootstrap: FrontBootstrap, plugins names: [String]) -> [CarriedState.Row] {
-    bootstrap.listeners.enumerated().map { .init(topic: .listener, name: $1.name, numbers: carried(listener: $0)) }
-      + zip(bootstrap.upstreams, upstreamFailures).map { .init(topic: .upstream, name: $0.name, numbers: [$1]) }
-      + zip(names, plugins).flatMap { name, plugin in
-        [.init(topic: .plugin, name: name, numbers: plugin.carried)]
-          + plugin.latencies.all.map {
-            .init(
-              topic: .latency, name: name, kind: $0.kind,
-              numbers: [$0.histogram.sumNanoseconds] + $0.histogram.buckets)
-          }
+    var rows: [CarriedState.Row] = []
+    for (place, listener) in bootstrap.listeners.enumerated() {
+      rows.append(.init(topic: .listener, name: listener.name, numbers: carried(listener: place)))
+      for code in Self.classes.indices {
+        guard let times = durations.carried(place * Self.classes.count + code) else { continue }
+        rows.append(.init(topic: .listenerDuration, name: listener.name, kind: UInt16(code), numbers: times))
       }
+    }
+    for (place, (upstream, failures)) in zip(bootstrap.upstreams, upstreamFailures).enumerated() {
+      rows.append(.init(topic: .upstream, name: upstream.name, numbers: [failures]))
+      guard let times = upstreamDurations.carried(place) else { continue }
+      rows.append(.init(topic: .upstreamDuration, name: upstream.name, numbers: times))
+    }
+    for (name, plugin) in zip(names, plugins) {
+      rows.append(.init(topic: .plugin, name: name, numbers: plugin.carried))
+      for latency in plugin.latencies.all {
+        let numbers = [latency.histogram.sumNanoseconds] + latency.histogram.buckets
+        rows.append(.init(topic: .latency, name: name, kind: latency.kind, numbers: numbers))
+      }
+    }
+    return rows
   }
 }
 
@@ -172,6 +183,14 @@ extension FrontLoop {
       case .upstream:
         if let place = upstreams.firstIndex(where: { $0.name == row.name }) {
           counters.takeOver(upstream: place, row.numbers)
+        }
+      case .listenerDuration:
+        if let place = listeners.firstIndex(where: { $0.name == row.name }) {
+          counters.takeOver(durationsOfListener: place, code: Int(row.kind), row.numbers)
+        }
+      case .upstreamDuration:
+        if let place = upstreams.firstIndex(where: { $0.name == row.name }) {
+          counters.takeOver(durationsOfUpstream: place, row.numbers)
         }
       case .plugin, .latency:
         // As of a revision that is gone.

@@ -41,12 +41,12 @@ struct CarriedState: Equatable, Sendable {
   struct Row: Equatable, Sendable {
     enum Topic: UInt8, Sendable, CaseIterable {
       case listener = 1
-      case upstream, plugin, latency
+      case upstream, plugin, latency, listenerDuration, upstreamDuration
     }
 
     var topic: Topic
     var name: String
-    /// The kind of callback, for `latency`; else 0.
+    /// The kind of callback, for `latency`; the class of status, for `listenerDuration`; else 0.
     var kind: UInt16 = 0
     var numbers: [UInt64]
   }

@@ -26,6 +26,21 @@ struct Durations: Sendable {
     for index in numbers.indices where index < other.numbers.count { numbers[index] &+= other.numbers[index] }
   }
 
+  /// What another front goes on with of a series: the sum in ns, then the buckets; nil where nothing was counted.
+  func carried(_ series: Int) -> [UInt64]? {
+    let start = series * Self.width
+    guard series >= 0, start + Self.width <= numbers.count else { return nil }
+    let row = Array(numbers[start..<(start + Self.width)])
+    return row.dropFirst().contains { $0 > 0 } ? row : nil
+  }
+
+  /// Adds what another front has carried of a series.
+  mutating func add(_ series: Int, _ others: [UInt64]) {
+    let start = series * Self.width
+    guard series >= 0, start + Self.width <= numbers.count else { return }
+    for (offset, number) in others.prefix(Self.width).enumerated() { numbers[start + offset] &+= number }
+  }
+
   /// The bound that a bucket's times are below, in seconds; nil for the last one.
   static func bound(_ bucket: Int) -> Double? {
     LatencyHistogram.bound(bucket).map { Double($0 << shift) / 1e9 }

@@ -144,6 +144,17 @@ struct FrontCounters: Sendable {
       + [connections[listener], refused[listener], refusedOfClient[listener]]
   }
 
+  /// Adds the times that the front before has measured, of one class of one listener's answers.
+  mutating func takeOver(durationsOfListener listener: Int, code: Int, _ numbers: [UInt64]) {
+    guard code < Self.classes.count else { return }
+    durations.add(listener * Self.classes.count + code, numbers)
+  }
+
+  /// The same of one upstream.
+  mutating func takeOver(durationsOfUpstream upstream: Int, _ numbers: [UInt64]) {
+    upstreamDurations.add(upstream, numbers)
+  }
+
   /// Adds what the front before has counted of one listener.
   mutating func takeOver(listener: Int, _ numbers: [UInt64]) {
     let classes = Self.classes.count
