@@ -247,6 +247,13 @@ import Testing
     let idle = try bulkhead.connection()
     #expect(try idle.request().status == 200)
     let worker = try #require(try bulkhead.worker(of: "stamp")).pid
+    // Not in the middle of what the request's end brings: that would have its own deadline.
+    try bulkhead.wait("it has nothing left to do") {
+      let before = try #require(try bulkhead.worker(of: "stamp"))
+      usleep(20_000)
+      let after = try #require(try bulkhead.worker(of: "stamp"))
+      return before.callbacks == after.callbacks && after.currentCallback == nil
+    }
     kill(worker, SIGSTOP)
     #expect(try bulkhead.get().status == 503)
     try bulkhead.wait("it is on its way out") {

@@ -170,7 +170,7 @@ final class UpgradeCheck {
       return "it cannot take over from this version, restart bulkheadd instead" + (said.isEmpty ? "" : ": \(said)")
     case .exited(code: ExitCode.ok):
       return "its trial start ended without a result" + (said.isEmpty ? "" : ": \(said)")
-    default: return said.isEmpty ? "its trial start \(status)" : said
+    default: return said.isEmpty ? "its trial start did not come to its end: \(status)" : said
     }
   }
 }
