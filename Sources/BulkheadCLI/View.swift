@@ -29,10 +29,15 @@ struct View {
     return """
       bulkheadd \(Table.printable(status.version)): \(state), pid \(status.pid), up \(Self.span(status.uptimeSeconds))
       front: \(front), \(frontPid), \(Self.count(status.front.restarts, "restart"))\(isolation)\(missing)\(upgradeLine(status))
-      plugins: \(counts.ready) of \(counts.plugins) ready\(others); \(Self.count(UInt64(clamping: counts.workers), "worker"))
+      plugins: \(counts.ready) of \(counts.plugins) ready\(others); \(Self.count(UInt64(clamping: counts.workers), "worker"))\(adminLine(status))
 
       \(listeners.rendered(coloured: coloured))
       """
+  }
+
+  /// Where monitoring may ask, on a line of its own.
+  private func adminLine(_ status: StatusResponse) -> String {
+    status.admin.map { "\nadmin: http://\(Table.printable($0))/metrics" } ?? ""
   }
 
   /// What there is to know of the last upgrade, on a line of its own; nothing once it is done.

@@ -160,6 +160,18 @@ public struct Configuration: Hashable, Sendable {
     }
   }
 
+  /// Where monitoring asks: a TCP listener that answers GET alone and steers nothing.
+  public struct Admin: Hashable, Sendable {
+    /// Port 0 lets the kernel pick one.
+    public var address: SocketAddress
+    public var location: SourceLocation
+
+    public init(address: SocketAddress, location: SourceLocation) {
+      self.address = address
+      self.location = location
+    }
+  }
+
   /// The name of the builtin upstream that is there without being defined.
   public static let echoUpstream = "echo"
 
@@ -182,6 +194,8 @@ public struct Configuration: Hashable, Sendable {
   public var timeouts: Timeouts
   /// Nil where none is written.
   public var accessLog: AccessLog?
+  /// Nil where monitoring has the control socket alone.
+  public var admin: Admin?
 
   public init(
     file: String, listeners: [Listener], upstreams: [Upstream], pluginsDirectory: String, policiesDirectory: String,

@@ -12,7 +12,7 @@ struct ConfigurationDecoder {
 
   static let keys = [
     "listeners", "upstreams", "plugins", "policies", "cache", "control", "runtime", "limits", "timeouts",
-    "accessLog",
+    "accessLog", "admin",
   ]
   static let listenerKeys = ["name", "address", "upstream", "protocol", "errorDetails"]
   /// Keys that listeners of others have.
@@ -47,6 +47,9 @@ struct ConfigurationDecoder {
     configuration.cacheLocation = section["cache"]?.location
     configuration.controlSocketLocation = section.location(of: "control", "socket")
     configuration.accessLog = section["accessLog"].flatMap { AccessLogDecoder(source: source).decode($0) }
+    configuration.admin = section["admin"].flatMap {
+      AdminDecoder(source: source).decode($0, listeners: configuration.listeners)
+    }
     return Result(configuration: configuration, plugins: section["plugins"], policies: section["policies"])
   }
 
@@ -167,7 +170,7 @@ struct ConfigurationDecoder {
     return name
   }
 
-  private func decodeAddress(_ field: Field, ports: ClosedRange<UInt16>) -> SocketAddress? {
+  func decodeAddress(_ field: Field, ports: ClosedRange<UInt16>) -> SocketAddress? {
     guard let text = field.string() else { return nil }
     do {
       let address = try SocketAddress(parsing: text)

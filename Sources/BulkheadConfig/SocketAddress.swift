@@ -13,6 +13,17 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
 
   public var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
 
+  /// Whether this machine alone can reach it; false where the host is a name other than `localhost`.
+  public var isLoopback: Bool {
+    if host == "localhost" { return true }
+    var four = in_addr()
+    if inet_pton(AF_INET, host, &four) == 1 { return UInt32(bigEndian: four.s_addr) >> 24 == 127 }
+    var six = in6_addr()
+    guard inet_pton(AF_INET6, host, &six) == 1 else { return false }
+    let bytes = withUnsafeBytes(of: &six) { Array($0) }
+    return bytes.dropLast().allSatisfy { $0 == 0 } && bytes.last == 1
+  }
+
   /// Why a text is no address.
   struct Malformed: Error {
     var message: String

@@ -85,6 +85,11 @@ struct Field {
     source.report(line: value.line, column: value.column, key: path, message, suggestion: suggestion)
   }
 
+  /// Tells of what is most likely not what was meant.
+  func warn(_ message: String) {
+    source.problems.warn(ConfigurationError(location: location, key: path, message: message))
+  }
+
   /// Reports what the file system says of a file or directory that this value names.
   func report(_ what: String, _ failure: FileAccess.Failure, advice: String = "") {
     let place = failure.line.map { ", line \($0)" + (failure.column.map { ", column \($0)" } ?? "") } ?? ""

@@ -44,6 +44,13 @@ public enum ControlPaths {
   public static let upgrade = "/v1/upgrade"
   /// `GET`: Prometheus text, of `metricsContentType`.
   public static let metrics = "/v1/metrics"
+  /// `GET`: the same where scrapers look for it.
+  public static let plainMetrics = "/metrics"
+  /// `GET`: 200 where the front serves and every plugin has had its first start, else 503 with why, as a line of text.
+  public static let ready = "/ready"
+  /// `GET`: 200 where the supervisor's loop runs. `/healthz` is the same.
+  public static let live = "/live"
+  public static let health = "/healthz"
   public static let metricsContentType = "text/plain; version=0.0.4; charset=utf-8"
 
   /// `POST`: `ReloadResponse`, once the configuration was read again and holds; with status 202 where that takes longer.

@@ -81,10 +81,12 @@ public struct StatusResponse: Hashable, Sendable, Codable {
   public var counts: Counts
   /// The last replacement of the binaries; not there where there was none.
   public var upgrade: UpgradeInfo?
+  /// `host:port` that monitoring may ask; not there where there is none.
+  public var admin: String?
 
   public init(
     version: String, pid: Int32, uptimeSeconds: Double, state: State, front: Front, listeners: [Listener],
-    counts: Counts, upgrade: UpgradeInfo? = nil
+    counts: Counts, upgrade: UpgradeInfo? = nil, admin: String? = nil
   ) {
     self.version = version
     self.pid = pid
@@ -94,5 +96,6 @@ public struct StatusResponse: Hashable, Sendable, Codable {
     self.listeners = listeners
     self.counts = counts
     self.upgrade = upgrade
+    self.admin = admin
   }
 }

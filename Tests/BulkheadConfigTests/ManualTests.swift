@@ -27,7 +27,7 @@ import Testing
     ("listeners", ConfigurationDecoder.listenerKeys), ("upstreams", ConfigurationDecoder.upstreamKeys),
     ("Places", ["plugins", "policies", "cache", "control.socket"]), ("runtime", ["eventLoops"]),
     ("limits", ConfigurationDecoder.boundKeys), ("timeouts", ConfigurationDecoder.timeoutKeys),
-    ("accessLog", AccessLogDecoder.keys),
+    ("accessLog", AccessLogDecoder.keys), ("admin", AdminDecoder.keys),
     (
       "MANIFESTS",
       PluginManifestDecoder.known

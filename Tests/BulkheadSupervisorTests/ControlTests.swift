@@ -15,6 +15,8 @@ import Testing
   ("GET", "/v1/plugins?x=1", .plugins),
   ("GET", "/v1/workers", .workers),
   ("GET", "/v1/metrics", .metrics),
+  ("GET", "/metrics", .metrics), ("GET", "/metrics?x=1", .metrics), ("GET", "/ready", .ready), ("GET", "/live", .live),
+  ("GET", "/healthz", .live),
   ("GET", "/v1/statistics", .statistics),
   ("GET", "/v1/events", .events(EventsQuery())),
   (
@@ -42,7 +44,7 @@ func aRequestIsRead(method: String, target: String, route: ControlRoute) {
   "", "/", "v1/status", "/v2/status", "/v1", "/v1/", "/v1/status/", "/v1//plugins", "/v1/plugins/geo",
   "/v1/plugins//restart", "/v1/plugins/geo/restart/x", "/v1/plugins/%/restart", "/v1/plugins/%zz/restart",
   "/v1/plugins/%ff/restart", "/v1/policies/", "/v1/policies/a/b", "/v1/plugins//policy", "/v1/policies/%",
-  "http://x/v1/status",
+  "http://x/v1/status", "/ready/", "/metrics/x", "/v1/ready", "//ready", "ready",
 ])
 func whatIsNoPathIsNotFound(target: String) {
   for method in ["GET", "POST"] { #expect(ControlRoute.parse(method: method, target: target) == .failure(.notFound)) }
@@ -70,6 +72,7 @@ func aQueryOfCrashesThatIsNoneIsRefused(query: String) {
 
 @Test(arguments: [
   ("POST", "/v1/events?after=x", "GET"),
+  ("POST", "/ready", "GET"), ("PUT", "/metrics", "GET"), ("HEAD", "/live", "GET"),
   ("POST", "/v1/status", "GET"), ("DELETE", "/v1/plugins", "GET"), ("HEAD", "/v1/workers", "GET"),
   ("POST", "/v1/metrics", "GET"), ("POST", "/v1/policies", "GET"), ("PUT", "/v1/policies/a", "GET"),
   ("POST", "/v1/plugins/geo/policy", "GET"),
@@ -92,7 +95,7 @@ private struct TestServer: Sendable {
   func run(_ body: @Sendable @escaping (String) async throws -> Void) async throws {
     try FileSystem.makeDirectories(directory, mode: 0o700)
     defer { try? FileManager.default.removeItem(atPath: directory) }
-    let backend = ControlBackend { route in
+    let backend = ControlBackend { route, _ in
       if route == .metrics { return .metrics("# TYPE a gauge\na 1\n") }
       guard route == .status else { throw ControlError(code: .unknownPlugin, message: "there is no plugin 'x'") }
       return .status(

@@ -22,6 +22,10 @@ enum ControlRoute: Equatable, Sendable {
   /// The same.
   case suspects(plugin: String?)
   case clearSuspects(plugin: String)
+  /// Whether traffic may be sent.
+  case ready
+  /// Whether the loop runs.
+  case live
 
   /// Why a request is none.
   enum Refusal: Error, Equatable, Sendable {
@@ -43,6 +47,9 @@ enum ControlRoute: Equatable, Sendable {
   /// Reads method and target of a request; a query is passed over where the path takes none.
   static func parse(method: String, target: String) -> Result<ControlRoute, Refusal> {
     let path = target.prefix { $0 != "?" && $0 != "#" }
+    if let route = plainRoute(path) {
+      return method == "GET" ? .success(route) : .failure(.methodNotAllowed(allow: "GET"))
+    }
     let segments = path.split(separator: "/", omittingEmptySubsequences: false).dropFirst()
     guard path.hasPrefix("/"), segments.first == "v1" else { return .failure(.notFound) }
     let rest = Array(segments.dropFirst())
@@ -98,6 +105,16 @@ enum ControlRoute: Equatable, Sendable {
     default: return .failure(.notFound)
     }
     return method == allowed ? .success(route) : .failure(.methodNotAllowed(allow: allowed))
+  }
+
+  /// Paths where monitoring looks without having been told.
+  private static func plainRoute(_ path: Substring) -> ControlRoute? {
+    switch path {
+    case ControlPaths.ready: .ready
+    case ControlPaths.live, ControlPaths.health: .live
+    case ControlPaths.plainMetrics: .metrics
+    default: nil
+    }
   }
 
   /// A query that may name a plugin.

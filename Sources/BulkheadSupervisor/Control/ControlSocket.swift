@@ -111,6 +111,9 @@ struct ControlSocket: Sendable {
     return [UInt64(status.st_dev), UInt64(status.st_ino)]
   }
 
+  /// Whether somebody answers there.
+  static func isAnswered(_ path: String) -> Bool { connect(path) == 0 }
+
   /// 0 where somebody answers there, else the errno.
   private static func connect(_ path: String) -> Int32 {
     let raw = socket(

@@ -15,6 +15,7 @@ enum ConfigurationChange {
     compare("limits", old.bounds == new.bounds)
     compare("timeouts", old.timeouts == new.timeouts)
     compare("accessLog", old.accessLog.map(withoutLocation) == new.accessLog.map(withoutLocation))
+    compare("admin", old.admin?.address == new.admin?.address)
     return keys
   }
 

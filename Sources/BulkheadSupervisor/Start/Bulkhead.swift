@@ -117,7 +117,9 @@ public enum Bulkhead {
     }
     let server = ControlServerTask(socket: socket, inbox: inbox, log: log)
     defer { server.stop() }
-    try supervisor.run(until: { server.isDecided })
+    let admin = supervisor.configuration.admin.map { AdminListener($0, inbox: inbox, log: log) }
+    try supervisor.run(until: { server.isDecided && admin?.isDecided != false })
+    try admin?.requireBound()
     try server.publish()
     try supervisor.run()
     supervisor.note(.info, "stopped")

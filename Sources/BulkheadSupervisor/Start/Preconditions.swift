@@ -8,7 +8,7 @@ struct Preconditions {
   let configuration: Configuration
 
   /// All that keeps this configuration from being started here, by this user.
-  var faults: [StartError.Fault] { [controlSocket, cache, accessLog].compactMap(\.self) }
+  var faults: [StartError.Fault] { [controlSocket, cache, accessLog, admin].compactMap(\.self) }
 
   private var controlSocket: StartError.Fault? {
     fault(at: configuration.controlSocketLocation, "control.socket") { () throws(SystemError) in
@@ -51,6 +51,21 @@ struct Preconditions {
         throw SystemError(operation: "open", subject: path, code: ENOTDIR)
       }
       try Self.requireWritable(directory, operation: "open", subject: path)
+    }
+  }
+
+  /// It is tried: only so is it known whether the address is one of this machine's, and free.
+  private var admin: StartError.Fault? {
+    guard let admin = configuration.admin, admin.address.port != 0 else { return nil }
+    return fault(at: admin.location, "admin.address") { () throws(SystemError) in
+      do throws(SystemError) {
+        _ = try ListeningSocket(ListenAddress(host: admin.address.host, port: admin.address.port))
+      } catch {
+        // The bulkheadd that runs with this configuration is to listen there.
+        guard error.code == EADDRINUSE, RunningInstance.listens(at: admin.address, under: configuration) else {
+          throw error
+        }
+      }
     }
   }
 

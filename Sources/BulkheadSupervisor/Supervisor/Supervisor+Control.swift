@@ -9,7 +9,14 @@ import Glibc
 /// The answers to the control socket.
 extension Supervisor {
   /// Answers a request, now or before long; on the loop's thread.
-  func answer(_ route: ControlRoute, _ reply: @escaping (Result<ControlAnswer, ControlError>) -> Void) {
+  ///
+  /// - Parameter peer: who asks.
+  func answer(
+    _ route: ControlRoute, by peer: ControlPeer? = nil,
+    _ reply: @escaping (Result<ControlAnswer, ControlError>) -> Void
+  ) {
+    asker = peer
+    defer { asker = nil }
     switch route {
     case .metrics: collectMetrics { reply(.success(.metrics($0))) }
     case .statistics: collectStatistics { reply(.success(.statistics($0))) }
@@ -39,6 +46,8 @@ extension Supervisor {
         return nil
       }
     case .upgrade: return requestUpgrade()
+    case .ready: return .success(.readiness(whyNotReady))
+    case .live: return .success(.live)
     case .restart(let name): return change(name) { plugin in restart(plugin) }
     case .reset(let name):
       return change(name) { plugin in
@@ -96,7 +105,7 @@ extension Supervisor {
       counts: .init(
         plugins: plugins.count, ready: count(.ready), starting: count(.starting), backoff: count(.backoff),
         quarantined: count(.quarantined), workers: workers.count),
-      upgrade: upgradeInfo)
+      upgrade: upgradeInfo, admin: adminAddress)
   }
 
   private var frontState: StatusResponse.Front.State {
@@ -135,7 +144,7 @@ extension Supervisor {
 extension ControlBackend {
   /// A backend that has the supervisor's loop answer, and gives up after a while.
   init(_ inbox: Inbox, timeout: Duration = .seconds(5)) {
-    answer = { route in
+    answer = { route, peer in
       let answer = try await withCheckedThrowingContinuation { continuation in
         let once = OneAnswer(continuation)
         let limit = route.wait + timeout
@@ -148,7 +157,7 @@ extension ControlBackend {
                 message: "the supervisor did not answer within \(limit.text)")))
         }
         inbox.post { supervisor in
-          supervisor.answer(route) { result in
+          supervisor.answer(route, by: peer) { result in
             timer.cancel()
             once.resume(result)
           }

@@ -130,6 +130,12 @@ final class Supervisor {
   var serviceTimer: TimerQueue.Token?
   var statusTimer: TimerQueue.Token?
   var saidReady = false
+  /// Every plugin has had its first start.
+  var firstStartsAreOver = false
+  /// Where monitoring may ask; nil where it may not, or not now.
+  var adminAddress: String?
+  /// Whose request over the control socket is being answered.
+  var asker: ControlPeer?
   var drainingSince = Duration.zero
   var shutdownTimer: TimerQueue.Token?
   /// Why the run is over, once it is.
@@ -304,6 +310,7 @@ final class Supervisor {
   private func report(_ state: PluginState, _ plugin: PluginRuntime) {
     tellFront(.pluginState(plugin: plugin.index, state: state))
     updateService()
+    noteFirstStarts()
     reloadNoticed(state, plugin)
     switch state {
     case .starting, .ready: note(.debug, "plugin is \(state.rawValue)", plugin: plugin.name)
