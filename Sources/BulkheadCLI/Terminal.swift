@@ -20,12 +20,21 @@ struct Terminal {
     return Int(size.ws_row)
   }
 
+  /// Characters of a line of the screen; 80 where it does not say.
+  var columns: Int {
+    var size = winsize()
+    guard ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return 80 }
+    return Int(size.ws_col)
+  }
+
   static var now: Timestamp {
     var time = timespec()
     clock_gettime(CLOCK_REALTIME, &time)
     return Timestamp(milliseconds: Int64(time.tv_sec) * 1_000 + Int64(time.tv_nsec) / 1_000_000)
   }
 
+  /// Without a line feed behind it.
+  static func write(_ text: String) { write(text, to: STDOUT_FILENO) }
   static func print(_ text: String) { write(text + "\n", to: STDOUT_FILENO) }
   static func complain(_ text: String) { write(text + "\n", to: STDERR_FILENO) }
 
