@@ -16,7 +16,8 @@ extension View {
     var who = event.plugin.map { Table.printable($0) } ?? ""
     if let pid = event.pid { who += "[\(pid)]" }
     let kind = Table.painted(.init(Table.printable(event.kind.rawValue), colour: colour(event.kind)), coloured)
-    let head = "\(event.at) \(kind)\(who.isEmpty ? "" : " \(who)"): \(Table.printable(event.message))"
+    let asker = event.by.map { "; asked for by uid \($0.uid), pid \($0.pid)" } ?? ""
+    let head = "\(event.at) \(kind)\(who.isEmpty ? "" : " \(who)"): \(Table.printable(event.message))\(asker)"
     guard let crash = event.crash else { return [head] }
     return [head] + core(crash).map { "    \($0)" }
   }

@@ -160,6 +160,24 @@ public struct Configuration: Hashable, Sendable {
     }
   }
 
+  /// The file that events are kept in.
+  public struct EventLog: Hashable, Sendable {
+    public static let defaultSize = ByteCount.mebibytes(16)
+    public static let sizes: ClosedRange<UInt64> = 65_536...(1 << 30)
+
+    /// Absolute; lines are appended.
+    public var path: String
+    /// When the file is as large it is put aside as `PATH.1`.
+    public var size: ByteCount
+    public var location: SourceLocation
+
+    public init(path: String, size: ByteCount = defaultSize, location: SourceLocation) {
+      self.path = path
+      self.size = size
+      self.location = location
+    }
+  }
+
   /// Where monitoring asks: a TCP listener that answers GET alone and steers nothing.
   public struct Admin: Hashable, Sendable {
     /// Port 0 lets the kernel pick one.
@@ -194,6 +212,8 @@ public struct Configuration: Hashable, Sendable {
   public var timeouts: Timeouts
   /// Nil where none is written.
   public var accessLog: AccessLog?
+  /// Nil where events are kept in memory alone.
+  public var eventLog: EventLog?
   /// Nil where monitoring has the control socket alone.
   public var admin: Admin?
 

@@ -12,7 +12,7 @@ struct ConfigurationDecoder {
 
   static let keys = [
     "listeners", "upstreams", "plugins", "policies", "cache", "control", "runtime", "limits", "timeouts",
-    "accessLog", "admin",
+    "accessLog", "events", "admin",
   ]
   static let listenerKeys = ["name", "address", "upstream", "protocol", "errorDetails"]
   /// Keys that listeners of others have.
@@ -47,6 +47,7 @@ struct ConfigurationDecoder {
     configuration.cacheLocation = section["cache"]?.location
     configuration.controlSocketLocation = section.location(of: "control", "socket")
     configuration.accessLog = section["accessLog"].flatMap { AccessLogDecoder(source: source).decode($0) }
+    configuration.eventLog = section["events"].flatMap { EventsDecoder(source: source).decode($0) }
     configuration.admin = section["admin"].flatMap {
       AdminDecoder(source: source).decode($0, listeners: configuration.listeners)
     }

@@ -1,3 +1,5 @@
+import BulkheadCore
+
 /// All errors of one loading, as they are found.
 final class Problems {
   private(set) var errors: [ConfigurationError] = []

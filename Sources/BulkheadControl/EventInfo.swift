@@ -52,7 +52,8 @@ public struct EventInfo: Hashable, Sendable, Codable {
     /// The configuration was read again, or was not since something is wrong with it.
     public static let reloaded = Kind(rawValue: "reloaded")
     public static let reloadRefused = Kind(rawValue: "reload_refused")
-    /// The program was replaced by a newly installed one, or was not.
+    /// An operator asked for another program in this one's place; it was replaced, or was not.
+    public static let upgradeBegun = Kind(rawValue: "upgrade_begun")
     public static let upgraded = Kind(rawValue: "upgraded")
     public static let upgradeFailed = Kind(rawValue: "upgrade_failed")
     /// Crashes of a plugin that had no event of their own, since there were many of their kind.
@@ -70,7 +71,7 @@ public struct EventInfo: Hashable, Sendable, Codable {
       .workerFailed, .workerInterrupted, .workerKilled, .workerCrashed, .configureFailed, .vmCrashed, .backoff,
       .budgetSpent,
       .quarantined, .recycled,
-      .standbyServes, .restart, .reset, .reloaded, .reloadRefused, .upgraded, .upgradeFailed,
+      .standbyServes, .restart, .reset, .reloaded, .reloadRefused, .upgradeBegun, .upgraded, .upgradeFailed,
       .crashesCounted, .suspected, .laneOpened, .laneClosed, .suspectsCleared,
     ]
   }
@@ -87,6 +88,20 @@ public struct EventInfo: Hashable, Sendable, Codable {
   public var message: String
   /// Of `worker_crashed`, `configure_failed` and `vm_crashed`.
   public var crash: CrashInfo?
+  /// Who asked for it over the control socket; not there where nobody did.
+  public var by: Asker?
+
+  /// A process that asked, as the kernel told of it.
+  public struct Asker: Hashable, Sendable, Codable {
+    public var uid: UInt32
+    /// 0 where it is no process that bulkheadd can see.
+    public var pid: Int32
+
+    public init(uid: UInt32, pid: Int32) {
+      self.uid = uid
+      self.pid = pid
+    }
+  }
 
   public init(
     sequence: UInt64 = 0, at: Timestamp, kind: Kind, plugin: String? = nil, pid: Int32? = nil, message: String,

@@ -1,8 +1,8 @@
 /// Finds what somebody who mistyped a name most likely meant.
-enum NearestName {
+public enum NearestName {
   /// The candidate that takes the fewest edits (insert, delete, replace, swap neighbours), where those are few for its
   /// length; differences in case count as none.
-  static func of(_ name: String, among candidates: some Sequence<String>) -> String? {
+  public static func of(_ name: String, among candidates: some Sequence<String>) -> String? {
     let typed = Array(name.lowercased().unicodeScalars.prefix(65))
     guard !typed.isEmpty, typed.count <= 64 else { return nil }
     var best: (distance: Int, candidate: String)?
@@ -13,6 +13,11 @@ enum NearestName {
       if distance <= allowed, distance < best?.distance ?? .max { best = (distance, candidate) }
     }
     return best?.candidate
+  }
+
+  /// The same as a question behind a text that names what was typed; empty where nothing is near.
+  public static func question(_ name: String, among candidates: some Sequence<String>) -> String {
+    of(name, among: candidates).map { "; did you mean '\($0)'?" } ?? ""
   }
 
   private static func distance(_ left: [Unicode.Scalar], _ right: [Unicode.Scalar]) -> Int {

@@ -22,6 +22,23 @@ import Testing
     #expect(errors.first?.hasPrefix("bulkhead.yaml:\(error)") == true, "\(errors)")
   }
 
+  @Test func theFileOfEventsHasItsSize() throws {
+    #expect(try Tree().load().configuration.eventLog == nil)
+    let tree = try Tree(["bulkhead.yaml": Tree.listeners + "events: {path: log/events.log}"])
+    let log = try #require(try tree.load().configuration.eventLog)
+    #expect(log.path == "\(tree.root)/log/events.log" && log.size == .mebibytes(16))
+    let small = try Tree(["bulkhead.yaml": Tree.listeners + "events: {path: /e, size: 64KiB}"])
+    #expect(try small.load().configuration.eventLog?.size == .kibibytes(64))
+    for (line, error) in [
+      ("events: {}", "2:9: events.path: missing: a file to append to"),
+      ("events: {path: ''}", "2:16: events.path: must not be empty"),
+      ("events: {path: /e, size: 1}", "2:26: events.size: must be"),
+    ] {
+      let errors = try Tree(["bulkhead.yaml": Tree.listeners + line]).errors()
+      #expect(errors.count == 1 && errors[0].hasPrefix("bulkhead.yaml:\(error)"), "\(errors)")
+    }
+  }
+
   @Test func itsPlaceIsNoListeners() throws {
     let tree = try Tree([
       "bulkhead.yaml":

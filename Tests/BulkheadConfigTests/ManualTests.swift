@@ -27,7 +27,7 @@ import Testing
     ("listeners", ConfigurationDecoder.listenerKeys), ("upstreams", ConfigurationDecoder.upstreamKeys),
     ("Places", ["plugins", "policies", "cache", "control.socket"]), ("runtime", ["eventLoops"]),
     ("limits", ConfigurationDecoder.boundKeys), ("timeouts", ConfigurationDecoder.timeoutKeys),
-    ("accessLog", AccessLogDecoder.keys), ("admin", AdminDecoder.keys),
+    ("accessLog", AccessLogDecoder.keys), ("admin", AdminDecoder.keys), ("events", EventsDecoder.keys),
     (
       "MANIFESTS",
       PluginManifestDecoder.known

@@ -22,6 +22,7 @@ import Testing
     ({ $0.controlSocket = "/c" }, "controlSocket"), ({ $0.eventLoops = 3 }, "eventLoops"),
     ({ $0.bounds.queues = 1 }, "limits"), ({ $0.timeouts.idle = .seconds(1) }, "timeouts"),
     ({ $0.accessLog = .init(target: .standardOutput, location: .init(file: "")) }, "accessLog"),
+    ({ $0.eventLog = .init(path: "/e", location: .init(file: "")) }, "events"),
     ({ $0.admin = .init(address: .init(host: "::1", port: 1), location: .init(file: "")) }, "admin"),
   ]
 

@@ -4,7 +4,7 @@ import Foundation
 import Testing
 
 /// The admin listener of a running daemon, as monitoring sees it.
-@Suite struct AdminTests {
+@Suite struct AdminListenerTests {
   private static func port(_ bulkhead: Bulkhead) throws -> Int {
     let address = try #require(try bulkhead.status().admin)
     return try #require(address.split(separator: ":").last.flatMap { Int($0) })
@@ -59,6 +59,29 @@ import Testing
       let ready = try Self.ask(try Self.port(bulkhead), "GET", "/ready")
       return state != .starting && ready.status == 200
     }
+  }
+
+  @Test func eventsOutliveTheDaemonAndSayWhoAsked() throws {
+    let bulkhead = try instance("events: {path: events.log}")
+    #expect(try CommandTests.run(bulkhead, "reset stamp").status == 0)
+    #expect(try CommandTests.run(bulkhead, "reload").status == 0)
+    let path = bulkhead.directory.appending(path: "events.log").path
+    func lines() throws -> [EventInfo] {
+      try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").map {
+        try ControlJSON.decode(EventInfo.self, from: $0.utf8)
+      }
+    }
+    try bulkhead.wait("they are in the file") { try lines().contains { $0.kind == .reloaded } }
+    let reset = try #require(try lines().first { $0.kind == .reset })
+    #expect(reset.by?.uid == getuid() && (reset.by?.pid ?? 0) > 1 && reset.by?.pid != bulkhead.pid, "\(reset)")
+    #expect(try lines().first { $0.kind == .reloaded }?.by?.uid == getuid())
+    #expect(try lines().filter { $0.kind == .workerReady || $0.kind == .started }.allSatisfy { $0.by == nil })
+    #expect(try lines().map(\.sequence) == Array(1...UInt64(try lines().count)), "each once")
+    kill(bulkhead.pid, SIGKILL)
+    bulkhead.process.waitUntilExit()
+    let read = try ControlTests.run("bulkheadctl", ["events", "--file", path, "--kind", "reset,restart"])
+    #expect(read.status == 0 && read.output.split(separator: "\n").count == 1, "\(read)")
+    #expect(read.output.contains("asked for by uid \(getuid()), pid "), "\(read)")
   }
 
   @Test func aReloadRefusesAnotherAddressByNameAndACheckToleratesItsOwnDaemon() throws {

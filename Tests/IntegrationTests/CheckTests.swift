@@ -46,6 +46,8 @@ import Testing
     ("cache: important.conf\n", ExitCode.configuration, "4:8: error: cache: cannot use the directory "),
     ("accessLog: {path: nowhere/access.log}\n", ExitCode.configuration, "4:12: error: accessLog: cannot open "),
     ("accessLog: {path: plugins.d}\n", ExitCode.configuration, "4:12: error: accessLog: cannot open "),
+    ("events: {path: nowhere/events.log}\n", ExitCode.configuration, "4:16: error: events: cannot open "),
+    ("events: {path: plugins.d}\n", ExitCode.configuration, "4:16: error: events: cannot open "),
     ("policies: nowhere\n", ExitCode.configuration, "4:11: error: policies: the directory "),
     ("runtime: {eventLoops: 0}\n", ExitCode.configuration, "4:23: error: runtime.eventLoops: must be a whole number"),
   ]

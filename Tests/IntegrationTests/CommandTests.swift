@@ -109,6 +109,11 @@ import Testing
     #expect(!own.isEmpty)
     let last = try Self.run(bulkhead, "events --last 1 --json").output.split(separator: "\n")
     #expect(last == lines.suffix(1))
+    let crashes = try Self.run(bulkhead, "events --kind worker_crashed --since 1h --json").output.split(separator: "\n")
+    #expect(try crashes.map { try ControlJSON.decode(EventInfo.self, from: $0.utf8).kind } == [.workerCrashed])
+    #expect(try Self.run(bulkhead, "events --since 0s").output.isEmpty)
+    let kind = try Self.run(bulkhead, "events --kind worker_crash")
+    #expect(kind.status == ExitCode.usage && kind.errors.contains("did you mean 'worker_crashed'?"), "\(kind)")
     let unknown = try Self.run(bulkhead, "events nobody")
     #expect(unknown.status == ExitCode.dataError && unknown.errors.contains("nobody"), "\(unknown)")
   }

@@ -98,11 +98,14 @@ extension Supervisor {
   @discardableResult
   func record(
     _ kind: EventInfo.Kind, _ message: String, plugin: String? = nil, pid: Int32? = nil, at time: Timestamp = .now,
-    crash: CrashInfo? = nil
+    crash: CrashInfo? = nil, by peer: ControlPeer? = nil
   ) -> UInt64 {
-    let sequence = journal.append(
-      EventInfo(
-        at: time, kind: kind, plugin: plugin, pid: pid, message: LogLine.escaped(message, quoted: false), crash: crash))
+    var event = EventInfo(
+      at: time, kind: kind, plugin: plugin, pid: pid, message: LogLine.escaped(message, quoted: false), crash: crash)
+    // What a request does at once, it is the cause of.
+    event.by = (peer ?? asker).map { .init(uid: $0.uid, pid: $0.pid) }
+    let sequence = journal.append(event)
+    writeEventsSoon()
     if !journal.isTelling, !journal.waiters.isEmpty {
       journal.isTelling = true
       loop.after(EventJournal.settleTime) { [unowned self] in

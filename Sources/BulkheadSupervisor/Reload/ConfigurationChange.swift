@@ -15,6 +15,8 @@ enum ConfigurationChange {
     compare("limits", old.bounds == new.bounds)
     compare("timeouts", old.timeouts == new.timeouts)
     compare("accessLog", old.accessLog.map(withoutLocation) == new.accessLog.map(withoutLocation))
+    compare(
+      "events", old.eventLog?.path == new.eventLog?.path && old.eventLog?.size == new.eventLog?.size)
     compare("admin", old.admin?.address == new.admin?.address)
     return keys
   }

@@ -18,6 +18,8 @@ final class Reload {
   let loaded: LoadedConfiguration
   let programs: SeccompPrograms
   let startedAt: Duration
+  /// Who asked for it; nil where a signal did.
+  var asker: ControlPeer?
   var stage = Stage.modules
   var preparation: ModulePreparation?
   /// The plugins as they will be, in the order of the chain.

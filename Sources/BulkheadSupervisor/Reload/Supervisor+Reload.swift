@@ -53,6 +53,7 @@ extension Supervisor {
               : "an upgrade is under way: try again when it is over")))
     }
     reopenAccessLog()
+    eventFile?.reopen()
     let loaded: LoadedConfiguration
     do throws(ConfigurationErrors) {
       loaded = try ConfigurationLoader.load(path: configuration.file)
@@ -83,6 +84,7 @@ extension Supervisor {
       // A front that is replaced after a crash is no moment to try another filter.
       reload.warn("seccomp/front.json changed, which a reload does not take over: run bulkheadctl upgrade, or restart")
     }
+    reload.asker = asker
     reload.waiters.append(answer)
     reload.response.number = reloads.begun
     for upstream in ConfigurationChange.renewedTLS(configuration, loaded.configuration) {
@@ -136,10 +138,10 @@ extension Supervisor {
     }
   }
 
-  private func refused(_ what: String, _ lines: [String]) -> ControlError {
+  private func refused(_ what: String, _ lines: [String], by peer: ControlPeer? = nil) -> ControlError {
     reloads.refused += 1
     note(.error, "reload: \(what); nothing was changed")
-    record(.reloadRefused, ([what] + lines.prefix(5)).joined(separator: "; "))
+    record(.reloadRefused, ([what] + lines.prefix(5)).joined(separator: "; "), by: peer)
     for line in lines { note(.error, "reload: \(line)") }
     var error = ControlError(code: .invalidConfiguration, message: "\(what); nothing was changed")
     error.details = lines
@@ -397,7 +399,7 @@ extension Supervisor {
     reload.fresh = []
     // It may have got so far that the front knows its number.
     generation = reload.generation
-    var error = refused(why, lines)
+    var error = refused(why, lines, by: reload.asker)
     error.code = code
     end(reload, .failure(error))
     for plugin in fresh {
@@ -418,7 +420,7 @@ extension Supervisor {
       response.milliseconds = (loop.now - reload.startedAt).inSeconds * 1_000
       result = .success(response)
       note(.info, "reload: \(Self.summary(response))")
-      record(.reloaded, Self.summary(response))
+      record(.reloaded, Self.summary(response), by: reload.asker)
       cachePruner?.prune()
     }
     reloadOutcomes = (reloadOutcomes + [(reload.response.number, result)]).suffix(Self.maximumOutcomes)

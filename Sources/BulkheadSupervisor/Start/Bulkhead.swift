@@ -108,6 +108,8 @@ public enum Bulkhead {
     let supervisor = try Supervisor(
       setup, sockets: inheritance.handover?.listeners ?? [], loop: loop, log: log, inbox: inbox)
     inheritance.give(to: supervisor)
+    try supervisor.openEventFile()
+    defer { supervisor.flushEvents() }
     do throws(SystemError) {
       _ = try loop.poller.add(signals.raw) { [unowned supervisor] _ in
         while let arrival = signals.next() { supervisor.take(arrival) }

@@ -8,7 +8,7 @@ struct Preconditions {
   let configuration: Configuration
 
   /// All that keeps this configuration from being started here, by this user.
-  var faults: [StartError.Fault] { [controlSocket, cache, accessLog, admin].compactMap(\.self) }
+  var faults: [StartError.Fault] { [controlSocket, cache, accessLog, eventLog, admin].compactMap(\.self) }
 
   private var controlSocket: StartError.Fault? {
     fault(at: configuration.controlSocketLocation, "control.socket") { () throws(SystemError) in
@@ -31,27 +31,39 @@ struct Preconditions {
 
   private var accessLog: StartError.Fault? {
     guard let log = configuration.accessLog, case .file(let path) = log.target else { return nil }
-    return fault(at: log.location, "accessLog") { () throws(SystemError) in
-      var status = stat()
-      if stat(path, &status) == 0 {
-        guard status.st_mode & S_IFMT != S_IFDIR else {
-          throw SystemError(operation: "open", subject: path, code: EISDIR)
-        }
-        guard access(path, W_OK) == 0 else { throw SystemError(operation: "open", subject: path, code: errno) }
-        return
-      }
-      guard errno == ENOENT else { throw SystemError(operation: "open", subject: path, code: errno) }
-      let directory = FileSystem.directory(of: path)
-      guard stat(directory, &status) == 0 else {
-        throw SystemError(
-          operation: "open", subject: path, code: errno,
-          advice: errno == ENOENT ? "make the directory \(directory), for the user that bulkheadd runs as" : "")
-      }
-      guard status.st_mode & S_IFMT == S_IFDIR else {
-        throw SystemError(operation: "open", subject: path, code: ENOTDIR)
-      }
-      try Self.requireWritable(directory, operation: "open", subject: path)
+    return fault(at: log.location, "accessLog") { () throws(SystemError) in try Self.requireAppendable(path) }
+  }
+
+  private var eventLog: StartError.Fault? {
+    guard let log = configuration.eventLog else { return nil }
+    return fault(at: log.location, "events") { () throws(SystemError) in
+      try Self.requireAppendable(log.path)
+      // The one before it is put there beside it.
+      try Self.requireWritable(FileSystem.directory(of: log.path), operation: "put aside", subject: log.path)
     }
+  }
+
+  /// A file that is there and may be written to, or may be made.
+  private static func requireAppendable(_ path: String) throws(SystemError) {
+    var status = stat()
+    if stat(path, &status) == 0 {
+      guard status.st_mode & S_IFMT != S_IFDIR else {
+        throw SystemError(operation: "open", subject: path, code: EISDIR)
+      }
+      guard access(path, W_OK) == 0 else { throw SystemError(operation: "open", subject: path, code: errno) }
+      return
+    }
+    guard errno == ENOENT else { throw SystemError(operation: "open", subject: path, code: errno) }
+    let directory = FileSystem.directory(of: path)
+    guard stat(directory, &status) == 0 else {
+      throw SystemError(
+        operation: "open", subject: path, code: errno,
+        advice: errno == ENOENT ? "make the directory \(directory), for the user that bulkheadd runs as" : "")
+    }
+    guard status.st_mode & S_IFMT == S_IFDIR else {
+      throw SystemError(operation: "open", subject: path, code: ENOTDIR)
+    }
+    try Self.requireWritable(directory, operation: "open", subject: path)
   }
 
   /// It is tried: only so is it known whether the address is one of this machine's, and free.

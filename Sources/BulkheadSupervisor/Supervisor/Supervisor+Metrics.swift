@@ -111,6 +111,10 @@ extension Supervisor {
       "bulkhead_log_lines_dropped_total", "counter",
       help: "Lines of log that were dropped because standard error is not read fast enough.",
       [Sample([], log.droppedLines)])
+    text.family(
+      "bulkhead_event_lines_dropped_total", "counter",
+      help: "Events that could not be written to the file that they are kept in.",
+      [Sample([], eventFile?.droppedLines ?? 0)])
     text.finish()
     return text.lines.reduce(into: "") { $0 += $1 + "\n" }
   }

@@ -119,6 +119,11 @@ final class Supervisor {
   let ownStatus = ProcessStatus(of: "self")
   var metrics = MetricsCollection()
   var journal = EventJournal()
+  /// Nil where events are kept in memory alone.
+  var eventFile: EventFile?
+  /// The sequence of the last event that went there.
+  var eventsWritten: UInt64 = 0
+  var eventTimer: TimerQueue.Token?
   /// Of each plugin that has crashed, by its name: a reload does not change them.
   var crashes: [String: CrashTable] = [:]
   /// When counting crashes began.

@@ -37,6 +37,7 @@ extension Supervisor {
     upgrade.lastNumber = number
     upgrade.info = UpgradeInfo(number: number, state: .checking, from: SupervisorOptions.version)
     note(.info, "upgrade \(number): trying \(setup.program.path)")
+    record(.upgradeBegun, "upgrade \(number): \(setup.program.path) is to take this one's place", pid: getpid())
     do throws(SystemError) {
       upgrade.check = try UpgradeCheck(
         program: setup.program.path, options: setup.program.options, request: trialRequest, loop: loop, log: log
@@ -115,6 +116,7 @@ extension Supervisor {
     // What never served makes room for the next attempt; whoever comes next collects it.
     if isPending { killOwn() }
     let handover = handover(isOwnLeaving: isPending, failure: upgrade.isGoingBack ? upgrade.info?.detail ?? "" : "")
+    flushEvents()
     do throws(SystemError) {
       if upgrade.isGoingBack, let origin = handover.origin {
         note(.warn, "upgrade \(handover.number): going back to version \(upgrade.info?.from ?? "before")")
