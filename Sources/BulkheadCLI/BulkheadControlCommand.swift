@@ -1,5 +1,6 @@
 import ArgumentParser
 import BulkheadControl
+import BulkheadCore
 
 /// `bulkheadctl`: asks the supervisor how things stand, and tells it to restart or forgive a plugin.
 public struct BulkheadControlCommand: AsyncParsableCommand {
@@ -10,10 +11,12 @@ public struct BulkheadControlCommand: AsyncParsableCommand {
       Exit codes: 0 done, 64 wrong usage, 65 no such plugin or policy, 69 bulkheadd cannot be reached or cannot do it now, 70 a \
       fault of Bulkhead's own, 77 not allowed, 78 the configuration is wrong.
       """,
+    version: "bulkheadctl \(Version.current)",
     subcommands: [
       StatusCommand.self, PluginsCommand.self, WorkersCommand.self, EventsCommand.self, TopCommand.self,
       MetricsCommand.self, RestartCommand.self, ResetCommand.self, ReloadCommand.self, UpgradeCommand.self,
-      PolicyCommand.self, CrashesCommand.self, SuspectsCommand.self,
+      StopCommand.self,
+      ConfigCommand.self, PolicyCommand.self, CrashesCommand.self, SuspectsCommand.self,
     ])
 
   @OptionGroup var connection: ConnectionOptions

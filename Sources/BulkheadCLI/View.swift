@@ -94,7 +94,14 @@ struct View {
     }
     let order = response.isReordered ? ["  unchanged plugins stand in another order"] : []
     let warnings = response.warnings.map { "  warning: \(Table.printable($0))" }
-    return (["reloaded in \(Self.tenths(response.milliseconds)) ms"] + lines + order + warnings).joined(separator: "\n")
+    let isCheck = response.isCheck == true
+    let isEmpty =
+      response.added.isEmpty && response.changed.isEmpty && response.removed.isEmpty && !response.isReordered
+    let head =
+      isCheck
+      ? isEmpty ? "a reload would change nothing" : "a reload would change this; nothing was changed"
+      : "reloaded in \(Self.tenths(response.milliseconds)) ms"
+    return ([head] + lines + order + warnings).joined(separator: "\n")
   }
 
   func show(_ response: WorkersResponse) throws(ControlFailure) -> String {

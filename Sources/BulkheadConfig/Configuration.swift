@@ -63,8 +63,19 @@ public struct Configuration: Hashable, Sendable {
       /// Own certificate chain and its key, both or none.
       public var certificate: [UInt8] = []
       public var privateKey: [UInt8] = []
+      /// Where these were read; empty where they are not given.
+      public var files = Files()
 
       public init() {}
+
+      /// Paths, absolute.
+      public struct Files: Hashable, Sendable {
+        public var authorities = ""
+        public var certificate = ""
+        public var privateKey = ""
+
+        public init() {}
+      }
     }
 
     public var name: String

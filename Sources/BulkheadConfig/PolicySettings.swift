@@ -73,7 +73,7 @@ extension CrashPolicy.VirtualMachines {
 
 extension ByteCount {
   /// A whole number with the largest unit that leaves it whole.
-  fileprivate var yaml: String {
+  var yaml: String {
     for (unit, name) in [(UInt64(1) << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")]
     where bytes > 0 && bytes % unit == 0 {
       return "\(bytes / unit)\(name)"

@@ -7,11 +7,11 @@ struct UpstreamTLSDecoder {
     guard let section = field.section(Self.keys) else { return nil }
     var tls = Configuration.Upstream.TLS()
     if let name = section["serverName"] { tls.serverName = serverName(name) ?? "" }
-    if let file = section["caFile"] { tls.authorities = read(file, "CERTIFICATE") }
+    if let file = section["caFile"] { (tls.authorities, tls.files.authorities) = read(file, "CERTIFICATE") }
     switch (section["certFile"], section["keyFile"]) {
     case (let certificate?, let key?):
-      tls.certificate = read(certificate, "CERTIFICATE")
-      tls.privateKey = read(key, "PRIVATE KEY")
+      (tls.certificate, tls.files.certificate) = read(certificate, "CERTIFICATE")
+      (tls.privateKey, tls.files.privateKey) = read(key, "PRIVATE KEY")
     case (let certificate?, nil): certificate.report("'keyFile' is missing: a certificate is of no use without its key")
     case (nil, let key?): key.report("'certFile' is missing: a key is of no use without its certificate")
     case (nil, nil): break
@@ -28,12 +28,12 @@ struct UpstreamTLSDecoder {
     return name
   }
 
-  /// The text of a PEM file; empty where something is wrong with it, which is reported then.
-  private func read(_ field: Field, _ what: String) -> [UInt8] {
-    guard let text = field.nonEmptyString() else { return [] }
+  /// The text of a PEM file and its path; empty where something is wrong with it, which is reported then.
+  private func read(_ field: Field, _ what: String) -> (text: [UInt8], path: String) {
+    guard let text = field.nonEmptyString() else { return ([], "") }
     guard !text.utf8.contains(0) else {
       field.report("a path cannot hold a NUL character")
-      return []
+      return ([], "")
     }
     let path = Path.absolute(text, from: source.directory)
     do throws(FileAccess.Failure) {
@@ -42,12 +42,12 @@ struct UpstreamTLSDecoder {
       let begins = pem.split(separator: "\n").contains { $0.hasPrefix("-----BEGIN ") && $0.contains("\(what)-----") }
       guard begins else {
         field.report("\(path) holds no PEM block of a \(what.lowercased())")
-        return []
+        return ([], "")
       }
-      return Array(pem.utf8)
+      return (Array(pem.utf8), path)
     } catch {
       field.report(path, error)
-      return []
+      return ([], "")
     }
   }
 }

@@ -38,6 +38,12 @@ public enum ControlPaths {
   /// `POST`: `PluginInfo`, after its suspects were forgotten.
   public static func clearSuspects(plugin: String) -> String { "\(plugins)/\(segment(plugin))/suspects/clear" }
 
+  /// `GET`: `ConfigResponse`.
+  public static let config = "/v1/config"
+  /// `POST`: `StatusResponse`, after the stop was begun.
+  public static let stop = "/v1/stop"
+  /// `POST`: `ReloadResponse`: what a reload would change, with nothing changed.
+  public static let reloadCheck = "/v1/reload/check"
   /// `GET`: `PoliciesResponse`.
   public static let policies = "/v1/policies"
   /// `POST`: `UpgradeInfo`, after the upgrade was begun; how it goes on is part of the status.

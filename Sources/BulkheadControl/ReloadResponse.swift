@@ -15,6 +15,8 @@ public struct ReloadResponse: Hashable, Sendable, Codable {
   /// Whether unchanged plugins stand in another order.
   public var isReordered = false
   public var milliseconds: Double = 0
+  /// That it was a check: nothing was changed. Not there where it was none.
+  public var isCheck: Bool?
   /// What changed and was not taken over, with what to do; for people.
   public var warnings: [String] = []
 

@@ -9,9 +9,9 @@ enum RunningInstance {
   /// As much of an answer has its head in it.
   private static let headBytes = 1_024
 
-  /// Whether a bulkheadd answers on the control socket of that configuration, and one on the address.
-  static func listens(at address: SocketAddress, under configuration: Configuration) -> Bool {
-    ControlSocket.isAnswered(configuration.controlSocket) && isBulkhead(address)
+  /// Whether a bulkheadd answers on that control socket, and one on the address.
+  static func listens(at address: SocketAddress, controlledBy socket: String) -> Bool {
+    ControlSocket.isAnswered(socket) && isBulkhead(address)
   }
 
   private static func isBulkhead(_ address: SocketAddress) -> Bool {

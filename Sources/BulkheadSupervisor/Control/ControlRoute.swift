@@ -8,13 +8,18 @@ enum ControlRoute: Equatable, Sendable {
   case metrics
   case statistics
   case events(EventsQuery)
+  case config
   case policies
   case policy(String)
   case policyOf(plugin: String)
   case reload
   /// How that reload ended, once it has.
   case reloadOutcome(UInt32)
+  /// What a reload would change.
+  case reloadCheck
   case upgrade
+  /// Drains, and ends.
+  case stop
   case restart(plugin: String)
   case reset(plugin: String)
   /// Of one plugin, or of all.
@@ -39,7 +44,7 @@ enum ControlRoute: Equatable, Sendable {
   var wait: Duration {
     switch self {
     case .events(let query): .seconds(Int64(query.wait))
-    case .reload, .reloadOutcome: Supervisor.reloadAnswerTime
+    case .reload, .reloadCheck, .reloadOutcome: Supervisor.reloadAnswerTime
     default: .zero
     }
   }
@@ -75,9 +80,14 @@ enum ControlRoute: Equatable, Sendable {
       case "policies": route = .policies
       case "reload": route = .reload
       case "upgrade": route = .upgrade
+      case "stop": route = .stop
+      case "config": route = .config
       default: return .failure(.notFound)
       }
-      allowed = route == .reload || route == .upgrade ? "POST" : "GET"
+      allowed = [.reload, .upgrade, .stop].contains(route) ? "POST" : "GET"
+    case 2 where rest[0] == "reload" && rest[1] == "check":
+      route = .reloadCheck
+      allowed = "POST"
     case 2 where rest[0] == "reload":
       guard let number = UInt32(rest[1]) else { return .failure(.notFound) }
       route = .reloadOutcome(number)

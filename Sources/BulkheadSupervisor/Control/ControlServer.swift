@@ -21,6 +21,7 @@ enum ControlAnswer: Sendable {
   case plugin(PluginInfo)
   case statistics(StatisticsResponse)
   case events(EventsResponse)
+  case config(ConfigResponse)
   case policies(PoliciesResponse)
   case policy(PolicyResponse)
   case reload(ReloadResponse)

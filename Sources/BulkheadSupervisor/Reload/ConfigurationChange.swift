@@ -34,6 +34,7 @@ enum ConfigurationChange {
     upstream.location = nowhere
     // Certificates are renewed all the time: their contents are no change of the configuration.
     if let tls = upstream.tls {
+      upstream.tls?.files = .init()
       upstream.tls?.authorities = tls.authorities.isEmpty ? [] : [0]
       upstream.tls?.certificate = tls.certificate.isEmpty ? [] : [0]
       upstream.tls?.privateKey = tls.privateKey.isEmpty ? [] : [0]

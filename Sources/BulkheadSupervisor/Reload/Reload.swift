@@ -18,6 +18,8 @@ final class Reload {
   let loaded: LoadedConfiguration
   let programs: SeccompPrograms
   let startedAt: Duration
+  /// It only says what would change.
+  var isCheck = false
   /// Who asked for it; nil where a signal did.
   var asker: ControlPeer?
   var stage = Stage.modules

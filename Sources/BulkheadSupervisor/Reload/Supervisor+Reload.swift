@@ -31,7 +31,9 @@ extension Supervisor {
   var allPlugins: [PluginRuntime] { plugins + (reload?.fresh ?? []) + retiring.map(\.plugin) }
 
   /// Reads the configuration again and takes it over; `answer` is told how that ended, now or later.
-  func startReload(_ answer: @escaping (Result<ReloadResponse, ControlError>) -> Void) {
+  ///
+  /// - Parameter isCheck: says what would change, and changes nothing.
+  func startReload(isCheck: Bool = false, _ answer: @escaping (Result<ReloadResponse, ControlError>) -> Void) {
     guard phase == .running, front?.isServing == true else {
       let why =
         phase == .draining || phase == .stopping ? "the supervisor is stopping" : "the front does not serve just now"
@@ -52,13 +54,15 @@ extension Supervisor {
                 + "(bulkheadctl status) is mended, run: bulkheadctl upgrade, which takes the configuration as it is then"
               : "an upgrade is under way: try again when it is over")))
     }
-    reopenAccessLog()
-    eventFile?.reopen()
+    if !isCheck {
+      reopenAccessLog()
+      eventFile?.reopen()
+    }
     let loaded: LoadedConfiguration
     do throws(ConfigurationErrors) {
       loaded = try ConfigurationLoader.load(path: configuration.file)
     } catch {
-      return answer(.failure(refused("the configuration is wrong", error.errors.map(\.description))))
+      return answer(.failure(refused("the configuration is wrong", error.errors.map(\.description), isCheck: isCheck)))
     }
     let fixed = ConfigurationChange.fixedKeys(configuration, loaded.configuration)
     guard fixed.isEmpty else {
@@ -66,7 +70,7 @@ extension Supervisor {
         "\(loaded.configuration.file): \($0) changed, which a reload does not take over: to apply it without downtime, "
           + "run bulkheadctl upgrade, else restart bulkheadd"
       }
-      return answer(.failure(refused("the configuration cannot be reloaded", lines)))
+      return answer(.failure(refused("the configuration cannot be reloaded", lines, isCheck: isCheck)))
     }
     var programs: SeccompPrograms
     do throws(StartError) {
@@ -74,7 +78,7 @@ extension Supervisor {
         policyDirectories: [loaded.configuration.policiesDirectory, setup.installation.shippedPolicies],
         policies: loaded.plugins.map { loaded.effectivePolicy(of: $0) }, note: { _, _ in })
     } catch {
-      return answer(.failure(refused("a seccomp profile is wrong", error.lines)))
+      return answer(.failure(refused("a seccomp profile is wrong", error.lines, isCheck: isCheck)))
     }
     let isFrontProfileChanged = programs.front != setup.programs.front
     programs.front = setup.programs.front
@@ -85,13 +89,15 @@ extension Supervisor {
       reload.warn("seccomp/front.json changed, which a reload does not take over: run bulkheadctl upgrade, or restart")
     }
     reload.asker = asker
+    reload.isCheck = isCheck
+    reload.response.isCheck = isCheck ? true : nil
     reload.waiters.append(answer)
     reload.response.number = reloads.begun
     for upstream in ConfigurationChange.renewedTLS(configuration, loaded.configuration) {
       reload.warn("upstream \(upstream): its TLS files changed: the next front takes them, now: bulkheadctl upgrade")
     }
     self.reload = reload
-    announceReload()
+    if !isCheck { announceReload() }
     prepareModules(reload)
   }
 
@@ -138,13 +144,17 @@ extension Supervisor {
     }
   }
 
-  private func refused(_ what: String, _ lines: [String], by peer: ControlPeer? = nil) -> ControlError {
+  private func refused(_ what: String, _ lines: [String], by peer: ControlPeer? = nil, isCheck: Bool = false)
+    -> ControlError
+  {
+    var error = ControlError(code: .invalidConfiguration, message: "\(what); nothing was changed")
+    error.details = lines
+    // Whoever checks is told, and nobody else.
+    guard !isCheck else { return error }
     reloads.refused += 1
     note(.error, "reload: \(what); nothing was changed")
     record(.reloadRefused, ([what] + lines.prefix(5)).joined(separator: "; "), by: peer)
     for line in lines { note(.error, "reload: \(line)") }
-    var error = ControlError(code: .invalidConfiguration, message: "\(what); nothing was changed")
-    error.details = lines
     return error
   }
 
@@ -188,6 +198,11 @@ extension Supervisor {
       compare(reload, artifacts, preparation.digests)
     } catch {
       return abort(reload, "a module is refused", error.lines)
+    }
+    guard !reload.isCheck else {
+      reload.fresh = []
+      reload.response.generation = generation
+      return end(reload, .success(reload.response))
     }
     startWorkers(reload)
   }
@@ -398,8 +413,8 @@ extension Supervisor {
     let fresh = reload.fresh
     reload.fresh = []
     // It may have got so far that the front knows its number.
-    generation = reload.generation
-    var error = refused(why, lines, by: reload.asker)
+    if !reload.isCheck { generation = reload.generation }
+    var error = refused(why, lines, by: reload.asker, isCheck: reload.isCheck)
     error.code = code
     end(reload, .failure(error))
     for plugin in fresh {
@@ -411,10 +426,13 @@ extension Supervisor {
   private func end(_ reload: Reload, _ result: Result<ReloadResponse, ControlError>) {
     loop.cancel(&reload.timer)
     self.reload = nil
-    if phase == .running { announceReloaded() }
+    if phase == .running, !reload.isCheck { announceReloaded() }
     if let preparation = reload.preparation { letGo(preparation) }
     var result = result
-    if case .success(var response) = result {
+    if reload.isCheck, case .success(var response) = result {
+      response.milliseconds = (loop.now - reload.startedAt).inSeconds * 1_000
+      result = .success(response)
+    } else if case .success(var response) = result {
       reloads.taken += 1
       for warning in response.warnings { note(.warn, "reload: \(warning)") }
       response.milliseconds = (loop.now - reload.startedAt).inSeconds * 1_000

@@ -6,6 +6,8 @@ import Glibc
 /// What a start needs of the file system, looked at without changing anything: a start refuses what a check tells.
 struct Preconditions {
   let configuration: Configuration
+  /// The control socket of the bulkheadd whose place is to be taken; nil: that of the configuration.
+  var runningSocket: String?
 
   /// All that keeps this configuration from being started here, by this user.
   var faults: [StartError.Fault] { [controlSocket, cache, accessLog, eventLog, admin].compactMap(\.self) }
@@ -74,7 +76,8 @@ struct Preconditions {
         _ = try ListeningSocket(ListenAddress(host: admin.address.host, port: admin.address.port))
       } catch {
         // The bulkheadd that runs with this configuration is to listen there.
-        guard error.code == EADDRINUSE, RunningInstance.listens(at: admin.address, under: configuration) else {
+        guard error.code == EADDRINUSE, RunningInstance.listens(
+            at: admin.address, controlledBy: runningSocket ?? configuration.controlSocket) else {
           throw error
         }
       }

@@ -3,7 +3,7 @@ import BulkheadCore
 /// What the command line of `bulkheadd` says.
 public struct SupervisorOptions: Sendable {
   /// The version of Bulkhead, as `--version` and the control API give it.
-  public static let version = "0.1.0"
+  public static let version = Version.current
   /// Where the configuration is unless another is named.
   public static let defaultConfiguration = "/etc/bulkhead/bulkhead.yaml"
 

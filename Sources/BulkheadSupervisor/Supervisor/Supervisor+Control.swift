@@ -22,6 +22,7 @@ extension Supervisor {
     case .statistics: collectStatistics { reply(.success(.statistics($0))) }
     case .events(let query): answerEvents(query, reply)
     case .reload: startReload(inTime { reply($0.map { .reload($0) }) })
+    case .reloadCheck: startReload(isCheck: true, inTime { reply($0.map { .reload($0) }) })
     case .reloadOutcome(let number): reloadOutcome(number, inTime { reply($0.map { .reload($0) }) })
     default: reply(answer(route))
     }
@@ -29,7 +30,7 @@ extension Supervisor {
 
   private func answer(_ route: ControlRoute) -> Result<ControlAnswer, ControlError> {
     switch route {
-    case .metrics, .statistics, .events, .reload, .reloadOutcome:
+    case .metrics, .statistics, .events, .reload, .reloadCheck, .reloadOutcome:
       return .failure(ControlError(code: .internal, message: "\(route) is not answered at once"))
     case .status: return .success(.status(statusResponse))
     case .plugins: return .success(.plugins(PluginsResponse(plugins: plugins.map { $0.info(at: loop.now) })))
@@ -46,6 +47,13 @@ extension Supervisor {
         return nil
       }
     case .upgrade: return requestUpgrade()
+    case .stop:
+      // Asked for again it is the same wish.
+      if phase == .starting || phase == .running { shutDown(by: "bulkheadctl stop") }
+      return .success(.status(statusResponse))
+    case .config:
+      let settings = configuration.settings.map { ConfigResponse.Setting(key: $0.key, value: $0.value) }
+      return .success(.config(ConfigResponse(file: configuration.file, settings: settings)))
     case .ready: return .success(.readiness(whyNotReady))
     case .live: return .success(.live)
     case .restart(let name): return change(name) { plugin in restart(plugin) }

@@ -16,7 +16,7 @@ extension Supervisor {
   }
 
   /// Drains the front, then stops the workers; asked for a second time, without waiting for what is in flight.
-  private func shutDown(by name: String) {
+  func shutDown(by name: String) {
     switch phase {
     case .starting where front == nil && upgrade.previous.isEmpty:
       note(.info, "\(name): stopped before anything served")

@@ -58,7 +58,7 @@ struct Trial {
     guard let loaded else { throw StartError(faults).advised(options) }
     for warning in loaded.warnings { CheckLine.write(.warning, warning.location, warning.text) }
     let configuration = loaded.configuration
-    faults += Preconditions(configuration: configuration).faults
+    faults += Preconditions(configuration: configuration, runningSocket: request.controlSocket).faults
     guard faults.isEmpty else { throw StartError(faults) }
     // There the supervisor that asks answers.
     if configuration.controlSocket != request.controlSocket {

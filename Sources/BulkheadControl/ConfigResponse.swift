@@ -1,0 +1,25 @@
+/// The answer to `GET /v1/config`: the configuration that is in force, with its defaults.
+public struct ConfigResponse: Hashable, Sendable, Codable {
+  /// One value.
+  public struct Setting: Hashable, Sendable, Codable {
+    /// The key's path, for example `limits.bodyBytes`.
+    public var key: String
+    /// As `bulkhead.yaml` could say it.
+    public var value: String
+
+    public init(key: String, value: String) {
+      self.key = key
+      self.value = value
+    }
+  }
+
+  /// The file that it was read from.
+  public var file: String
+  /// All keys that there are, in the order of the manual.
+  public var settings: [Setting]
+
+  public init(file: String, settings: [Setting]) {
+    self.file = file
+    self.settings = settings
+  }
+}
