@@ -6,6 +6,8 @@ struct View {
   var now: Timestamp
   var coloured: Bool
   var format: OutputFormat
+  /// Somebody looks at a screen of some width: what is long is cut there.
+  var isCut = false
 
   /// The longest text of a last exit in a table, in characters.
   private static let longestDetail = 60
@@ -27,12 +29,17 @@ struct View {
     let missing = layers.filter { !$0.holds }
       .map { "\n" + Table.printable("front: without \($0.layer.rawValue): \($0.why)") }.joined()
     return """
-      bulkheadd \(Table.printable(status.version)): \(state), pid \(status.pid), up \(Self.span(status.uptimeSeconds))
-      front: \(front), \(frontPid), \(Self.count(status.front.restarts, "restart"))\(isolation)\(missing)\(upgradeLine(status))
+      bulkheadd \(Table.printable(status.version)): \(state), pid \(status.pid), up \(Self.span(status.uptimeSeconds))\(usage(status.usage))
+      front: \(front), \(frontPid), \(Self.count(status.front.restarts, "restart"))\(usage(status.front.usage))\(isolation)\(missing)\(upgradeLine(status))
       plugins: \(counts.ready) of \(counts.plugins) ready\(others); \(Self.count(UInt64(clamping: counts.workers), "worker"))\(adminLine(status))
 
       \(listeners.rendered(coloured: coloured))
       """
+  }
+
+  /// What a process has used, for the end of its line.
+  private func usage(_ usage: StatusResponse.Usage?) -> String {
+    usage.map { ", cpu \(Reading.time($0.cpuSeconds)), memory \(ByteCount(bytes: $0.residentBytes))" } ?? ""
   }
 
   /// Where monitoring may ask, on a line of its own.
@@ -165,7 +172,8 @@ struct View {
     let ago = Self.span(
       Double(max(0, now.milliseconds.subtractingReportingOverflow(exit.at.milliseconds).partialValue)) / 1_000)
     let firstLine = exit.detail.split(whereSeparator: \.isNewline).first ?? ""
-    let detail = firstLine.count > Self.longestDetail ? firstLine.prefix(Self.longestDetail - 3) + "..." : firstLine
+    let detail =
+      isCut && firstLine.count > Self.longestDetail ? firstLine.prefix(Self.longestDetail - 3) + "..." : firstLine
     return "\(exit.reason.rawValue) \(ago) ago" + (detail.isEmpty ? "" : ": \(detail)")
   }
 

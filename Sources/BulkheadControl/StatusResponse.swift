@@ -9,6 +9,18 @@ public struct StatusResponse: Hashable, Sendable, Codable {
     case draining
   }
 
+  /// What a process has used since it started.
+  public struct Usage: Hashable, Sendable, Codable {
+    public var cpuSeconds: Double
+    /// Shared pages included.
+    public var residentBytes: UInt64
+
+    public init(cpuSeconds: Double, residentBytes: UInt64) {
+      self.cpuSeconds = cpuSeconds
+      self.residentBytes = residentBytes
+    }
+  }
+
   /// The process that takes the traffic.
   public struct Front: Hashable, Sendable, Codable {
     public enum State: String, Hashable, Sendable, Codable {
@@ -22,6 +34,8 @@ public struct StatusResponse: Hashable, Sendable, Codable {
     public var restarts: UInt64
     /// The layers of its sandbox; empty until it has told of them.
     public var isolation: [WorkerInfo.Isolation]
+    /// Not there where it cannot be known.
+    public var usage: Usage?
 
     public init(pid: Int32?, state: State, restarts: UInt64, isolation: [WorkerInfo.Isolation] = []) {
       self.pid = pid
@@ -36,6 +50,7 @@ public struct StatusResponse: Hashable, Sendable, Codable {
       try container.encode(state, forKey: .state)
       try container.encode(restarts, forKey: .restarts)
       try container.encode(isolation, forKey: .isolation)
+      try container.encodeIfPresent(usage, forKey: .usage)
     }
   }
 
@@ -83,6 +98,8 @@ public struct StatusResponse: Hashable, Sendable, Codable {
   public var upgrade: UpgradeInfo?
   /// `host:port` that monitoring may ask; not there where there is none.
   public var admin: String?
+  /// Of the supervisor; not there where it cannot be known.
+  public var usage: Usage?
 
   public init(
     version: String, pid: Int32, uptimeSeconds: Double, state: State, front: Front, listeners: [Listener],

@@ -24,6 +24,13 @@ import Testing
     let metrics = try Self.ask(port, "GET", "/metrics")
     #expect(metrics.status == 200 && metrics.text.contains("\nbulkhead_info{"), "\(metrics)")
     #expect(metrics.text.contains("bulkhead_requests_total"), "the front's are there too")
+    for process in ["supervisor", "front"] {
+      for family in ["bulkhead_process_cpu_seconds_total", "bulkhead_process_resident_memory_bytes"] {
+        #expect(metrics.text.contains("\n\(family){process=\"\(process)\"} "), "\(family) of \(process)")
+      }
+    }
+    let used = try bulkhead.status()
+    #expect((used.usage?.residentBytes ?? 0) > 1 << 20 && (used.front.usage?.residentBytes ?? 0) > 1 << 20)
     try bulkhead.write("metrics.txt", metrics.text)
     let promtool = Process()
     promtool.executableURL = URL(filePath: "/bin/sh")

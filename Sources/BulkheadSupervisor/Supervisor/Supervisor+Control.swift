@@ -84,7 +84,8 @@ extension Supervisor {
     let names = plugins.map(\.name).prefix(20).joined(separator: ", ")
     return ControlError(
       code: .unknownPlugin,
-      message: "there is no plugin '\(name)'; " + (names.isEmpty ? "there are none" : "there are: \(names)"))
+      message: "there is no plugin '\(name)'\(NearestName.question(name, among: plugins.map(\.name))); "
+        + (names.isEmpty ? "there are none" : "there are: \(names)"))
   }
 
   private func restart(_ plugin: PluginRuntime) -> ControlError? {
@@ -103,7 +104,7 @@ extension Supervisor {
 
   private var statusResponse: StatusResponse {
     func count(_ state: PluginState) -> Int { plugins.count { $0.machine.state == state } }
-    return StatusResponse(
+    var response = StatusResponse(
       version: SupervisorOptions.version, pid: getpid(), uptimeSeconds: (loop.now - startedAt).inSeconds,
       state: phase == .starting ? .starting : phase == .running ? .running : .draining,
       front: .init(
@@ -114,7 +115,13 @@ extension Supervisor {
         plugins: plugins.count, ready: count(.ready), starting: count(.starting), backoff: count(.backoff),
         quarantined: count(.quarantined), workers: workers.count),
       upgrade: upgradeInfo, admin: adminAddress)
+    response.usage = usage(of: getpid()).map { .init($0) }
+    response.front.usage = front.flatMap { usage(of: $0.child.pid) }.map { .init($0) }
+    return response
   }
+
+  /// What a process has used; nil where the kernel does not say.
+  func usage(of pid: Int32) -> ProcessUsage? { try? ProcessUsage(of: pid) }
 
   private var frontState: StatusResponse.Front.State {
     if phase == .draining || phase == .stopping { return .draining }
@@ -146,6 +153,12 @@ extension Supervisor {
     return .init(
       name: name, milliseconds: started <= now ? (now - started).inSeconds * 1_000 : 0,
       stream: hasStream ? status.stream : nil)
+  }
+}
+
+extension StatusResponse.Usage {
+  init(_ usage: ProcessUsage) {
+    self.init(cpuSeconds: usage.processorSeconds, residentBytes: usage.residentBytes)
   }
 }
 

@@ -3,6 +3,7 @@ import BulkheadCore
 import BulkheadPolicy
 import BulkheadSystem
 import BulkheadWire
+import Glibc
 
 /// Metrics that are being collected: of the front, in pieces, for all who ask meanwhile.
 struct MetricsCollection {
@@ -102,6 +103,7 @@ extension Supervisor {
         Sample([("result", "done")], journal.counts[.upgraded] ?? 0),
         Sample([("result", "failed")], journal.counts[.upgradeFailed] ?? 0),
       ])
+    writeProcesses(&text)
     writeWorkers(&text)
     writePlugins(&text)
     text.family(
@@ -117,6 +119,19 @@ extension Supervisor {
       [Sample([], eventFile?.droppedLines ?? 0)])
     text.finish()
     return text.lines.reduce(into: "") { $0 += $1 + "\n" }
+  }
+
+  private func writeProcesses(_ text: inout PrometheusText) {
+    let pids = [("supervisor", getpid())] + (front.map { [("front", $0.child.pid)] } ?? [])
+    let usages = pids.compactMap { process, pid in usage(of: pid).map { (process, $0) } }
+    text.family(
+      "bulkhead_process_cpu_seconds_total", "counter",
+      help: "Time on processors, in user and kernel mode, of the supervisor and of the present front.",
+      usages.map { Sample([("process", $0.0)], $0.1.processorSeconds) })
+    text.family(
+      "bulkhead_process_resident_memory_bytes", "gauge",
+      help: "Resident memory of the supervisor and of the present front, shared pages included.",
+      usages.map { Sample([("process", $0.0)], $0.1.residentBytes) })
   }
 
   private func writeWorkers(_ text: inout PrometheusText) {
