@@ -1,6 +1,7 @@
 import ArgumentParser
 import BulkheadControl
 import BulkheadCore
+import Glibc
 
 /// `bulkheadctl`: asks the supervisor how things stand, and tells it to restart or forgive a plugin.
 public struct BulkheadControlCommand: AsyncParsableCommand {
@@ -24,7 +25,20 @@ public struct BulkheadControlCommand: AsyncParsableCommand {
   public init() {}
 
   /// Runs the command line of this process and ends it, where something fails with the code that says what.
-  public static func runProcess() async { await main() }
+  public static func runProcess() async {
+    if let problem = CommandNames.problem(Array(CommandLine.arguments.dropFirst()), commands: names) {
+      Terminal.complain("bulkheadctl: \(problem)")
+      Glibc.exit(BulkheadCore.ExitCode.usage)
+    }
+    await main()
+  }
+
+  /// All commands, with their other names.
+  static var names: [String] {
+    configuration.subcommands.flatMap { command in
+      [command.configuration.commandName ?? ""] + command.configuration.aliases
+    }
+  }
 }
 
 /// Where the supervisor is; taken before and after the subcommand, of which the latter counts.
@@ -36,6 +50,14 @@ struct ConnectionOptions: ParsableArguments {
       valueName: "path"),
     completion: .file())
   var socket: String?
+
+  func validate() throws {
+    if socket?.isEmpty == true {
+      throw ValidationError(
+        "--socket takes the path of a control socket: leave it out for $\(ControlPaths.socketVariable), else "
+          + ControlPaths.defaultSocket)
+    }
+  }
 
   /// The socket to talk to: of the subcommand, else of the root, else of the environment.
   func path(parent: ConnectionOptions, environment: String?) -> String {

@@ -9,10 +9,35 @@ struct ControlFailure: Error, Equatable {
   var exitCode: Int32
   /// What failed, why, and what to do.
   var message: String
+  /// What the supervisor answered; nil where it did not.
+  private var answer: ErrorResponse.Detail?
 
   init(exitCode: Int32, message: String) {
     self.exitCode = exitCode
     self.message = message
+  }
+
+  /// What people and scripts are told, which is all that counts.
+  static func == (left: ControlFailure, right: ControlFailure) -> Bool {
+    left.exitCode == right.exitCode && left.message == right.message
+  }
+
+  /// What is told on standard error: where the answer was to be JSON, an object as the control API has it.
+  func complaint(_ format: OutputFormat) -> String {
+    let text = "bulkheadctl: \(message)"
+    guard format == .json else { return text }
+    let code: ErrorResponse.Code =
+      switch exitCode {
+      case ExitCode.dataError: .unknownPlugin
+      case ExitCode.usage: .badRequest
+      case ExitCode.noPermission: .forbidden
+      case ExitCode.configuration: .invalidConfiguration
+      case ExitCode.software: .internal
+      default: .unavailable
+      }
+    let detail = answer ?? ErrorResponse.Detail(code: code, message: message)
+    let response = ErrorResponse(code: detail.code, message: detail.message, details: detail.details ?? [])
+    return (try? ControlJSON.encode(response, pretty: true)).map { String(decoding: $0, as: UTF8.self) } ?? text
   }
 
   /// The supervisor's answer says no.
@@ -28,6 +53,15 @@ struct ControlFailure: Error, Equatable {
       }
     let lines = [error.message] + (error.details ?? []).map { "  \($0)" }
     self.init(exitCode: code, message: lines.map(Table.printable).joined(separator: "\n"))
+    answer = error
+  }
+
+  /// There is no plugin of that name, but there are these.
+  init(noPlugin name: String, _ names: [String]) {
+    let all = names.isEmpty ? "there are none" : "there are: \(names.joined(separator: ", "))"
+    self.init(
+      exitCode: ExitCode.dataError,
+      message: Table.printable("there is no plugin '\(name)'\(NearestName.question(name, among: names)); \(all)"))
   }
 
   /// The socket could not be connected to.

@@ -82,7 +82,7 @@ struct EventsCommand: AsyncParsableCommand {
       let failure =
         error as? ControlFailure
         ?? ControlFailure(exitCode: BulkheadCore.ExitCode.software, message: "\(error)")
-      Terminal.complain("bulkheadctl: \(failure.message)")
+      Terminal.complain(failure.complaint(view.format))
       throw ArgumentParser.ExitCode(failure.exitCode)
     }
   }

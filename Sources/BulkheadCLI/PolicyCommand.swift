@@ -68,8 +68,11 @@ struct PolicyShowCommand: FormattedSubcommand {
     guard policies.contains(where: { $0.name == name }) else {
       throw ControlFailure(
         exitCode: ExitCode.dataError,
-        message: "there is neither a plugin nor a crash policy '\(name)'; policies: "
-          + policies.map(\.name).joined(separator: ", "))
+        message: Table.printable(
+          "there is neither a plugin nor a crash policy '\(name)'"
+            + NearestName.question(name, among: plugins.map(\.name) + policies.map(\.name))
+            + "; plugins: \(plugins.map(\.name).joined(separator: ", "))"
+            + "; policies: \(policies.map(\.name).joined(separator: ", "))"))
     }
     return try await client.get(PolicyResponse.self, ControlPaths.policy(name))
   }

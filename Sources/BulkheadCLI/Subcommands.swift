@@ -23,10 +23,11 @@ extension ControlSubcommand {
     let terminal = Terminal()
     let client = ControlClient(socketPath: socketPath(environment: terminal.variable(ControlPaths.socketVariable)))
     do {
-      let view = View(now: Terminal.now, coloured: terminal.takesColour, format: format)
+      var view = View(now: Terminal.now, coloured: terminal.takesColour, format: format)
+      view.isCut = terminal.isScreen
       Terminal.print(try await answer(client, view))
     } catch {
-      Terminal.complain("bulkheadctl: \(error.message)")
+      Terminal.complain(error.complaint(format))
       throw ArgumentParser.ExitCode(error.exitCode)
     }
   }
@@ -85,9 +86,10 @@ struct WorkersCommand: FormattedSubcommand {
     var response = try await client.get(WorkersResponse.self, ControlPaths.workers)
     guard let plugin else { return try view.show(response) }
     response.workers.removeAll { $0.plugin != plugin }
-    let info = try await client.get(PluginsResponse.self, ControlPaths.plugins).plugins.first { $0.name == plugin }
+    let plugins = try await client.get(PluginsResponse.self, ControlPaths.plugins).plugins
+    let info = plugins.first { $0.name == plugin }
     guard info != nil || !response.workers.isEmpty else {
-      throw ControlFailure(exitCode: ExitCode.dataError, message: "there is no plugin '\(plugin)'")
+      throw ControlFailure(noPlugin: plugin, plugins.map(\.name))
     }
     let before = try await client.get(StatisticsResponse.self, ControlPaths.statistics)
     try? await Task.sleep(for: Self.span)

@@ -13,10 +13,10 @@ struct TopLayout {
   /// Of a name that is cut, so much stays at least.
   private static let leastName = 10
 
-  struct Column {
+  struct Column: Sendable {
     var title: String
     var alignment: Table.Alignment
-    var cell: (TopRow) -> Table.Cell
+    var cell: @Sendable (TopRow) -> Table.Cell
   }
 
   /// As they stand, from left to right.
@@ -147,9 +147,10 @@ extension View {
   ) throws(ControlFailure) -> String {
     let seconds = sample.seconds(since: before)
     let rows = order.sorted(sample.plugins.map { TopRow($0, sample, since: before, seconds) })
-    let status = StatusResponse(
+    var status = StatusResponse(
       version: sample.status.version, pid: sample.status.pid, uptimeSeconds: sample.status.uptimeSeconds,
       state: sample.status.state, front: sample.status.front, listeners: [], counts: sample.status.counts)
+    status.usage = sample.status.usage
     // The head without the list of listeners.
     let head = try show(status).split(separator: "\n").prefix { !$0.isEmpty && !$0.hasPrefix("LISTENER") }
     // The first line, the rates and the plugins come before what is said of the front.

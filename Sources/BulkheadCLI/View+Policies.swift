@@ -7,11 +7,26 @@ extension View {
     table.rows = response.policies.map { policy in
       [
         .init(policy.name), .init(policy.extends ?? "-"),
-        .init(policy.plugins.isEmpty ? "-" : policy.plugins.joined(separator: ",")),
+        .init(users(policy.plugins)),
       ]
     }
     return table.rendered(coloured: coloured)
   }
+
+  /// Names with commas between them; on a screen so many as fit, and how many more there are.
+  private func users(_ names: [String]) -> String {
+    guard !names.isEmpty else { return "-" }
+    guard isCut else { return names.joined(separator: ",") }
+    var shown = names[0]
+    for (index, name) in names.enumerated().dropFirst() {
+      guard shown.count + name.count < Self.longestUsers else { return "\(shown) and \(names.count - index) more" }
+      shown += ",\(name)"
+    }
+    return shown
+  }
+
+  /// In characters.
+  private static var longestUsers: Int { 40 }
 
   /// - Parameter effective: all values, and where they come from; else what the policy, or the manifest, itself says.
   func show(_ response: PolicyResponse, effective: Bool) throws(ControlFailure) -> String {
@@ -22,7 +37,7 @@ extension View {
     }
     if effective {
       var table = Table(columns: [("KEY", .left), ("VALUE", .left), ("FROM", .left)])
-      table.rows = response.settings.map { [.init($0.key), .init($0.value), .init(Self.origin($0))] }
+      table.rows = response.settings.map { [.init($0.key), .init($0.effective ?? $0.value), .init(Self.origin($0))] }
       return "\(Table.printable(title))\n\n\(table.rendered(coloured: coloured))"
     }
     var own = response

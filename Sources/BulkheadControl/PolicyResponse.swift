@@ -38,6 +38,8 @@ public struct PolicyResponse: Hashable, Sendable, Codable {
     public var key: String
     /// As a policies' file would say it.
     public var value: String
+    /// What comes of a value that only says where another one stands; not there where it says it itself.
+    public var effective: String?
     public var source: Source
     /// The name of the policy that says it, where one does.
     public var policy: String?

@@ -51,7 +51,7 @@ import Testing
   }
 
   static let widths: [(Int?, [String])] = [
-    (20, ["PLUGIN", "STATE"]), (40, ["PLUGIN", "STATE", "CB/S", "P99", "FAILED/S"]),
+    (20, ["PLUGIN", "STATE", "CB/S"]), (40, ["PLUGIN", "STATE", "CB/S", "P99", "FAILED/S", "PSS"]),
     (60, ["PLUGIN", "STATE", "WORKERS", "CB/S", "P99", "FAILED/S", "PSS", "RESTARTS"]),
     (nil, TopLayout.columns.map(\.title)),
   ]

@@ -56,6 +56,12 @@ import Testing
 
     let unknown = try Self.run(bulkhead, "workers nobody")
     #expect(unknown.status == ExitCode.dataError && unknown.errors.contains("nobody"), "\(unknown)")
+    #expect(unknown.errors.contains("there are: stamp, faulty"), "\(unknown)")
+    let typo = try Self.run(bulkhead, "statu")
+    #expect(typo.status == ExitCode.usage && typo.errors.contains("did you mean 'status'?"), "\(typo)")
+    let refused = try Self.run(bulkhead, "restart stmp -o json")
+    let error = try ControlJSON.decode(ErrorResponse.self, from: refused.errors.utf8).error
+    #expect(error.code == .unknownPlugin && error.message.contains("did you mean 'stamp'?"), "\(refused)")
   }
 
   @Test func topPrintsAsManyTablesAsItIsAskedFor() throws {
@@ -81,6 +87,10 @@ import Testing
     for line in [#/backoff\.max +20ms +policy quick, .*quick\.yaml:3:/#, #/memoryLimit +64 ?MiB +/#] {
       #expect(effective.output.contains(line), "\(effective)")
     }
+    for line in [
+      #/deadlines\.headers +100ms +built-in/#, #/failStrategy +FAIL_CLOSE +manifest/#,
+      #/exhaustion\.strategy +FAIL_CLOSE/#, #/failAnswer\.body +a line that names nothing/#,
+    ] { #expect(effective.output.contains(line), "\(effective)") }
     let json = try Self.run(bulkhead, "policy show --policy quick --effective -o json")
     let policy = try ControlJSON.decode(PolicyResponse.self, from: json.output.utf8)
     #expect(policy.settings.first { $0.key == "backoff.max" }?.value == "20ms", "\(json)")

@@ -57,7 +57,12 @@ struct ControlSocket: Sendable {
       // Left behind by a supervisor that was killed. It stays until the new one is renamed over it.
       return
     case let code:
-      let error = SystemError(operation: "use the socket", subject: path, code: code)
+      var error = SystemError(operation: "use the socket", subject: path, code: code)
+      var status = stat()
+      if lstat(path, &status) == 0, status.st_uid != geteuid() {
+        error.advice =
+          "it is uid \(status.st_uid)'s, whose bulkheadd may be running: set control.socket to another path"
+      }
       throw StartError(ExitCode.file(error), location, "control.socket: \(error)")
     }
   }

@@ -1,5 +1,6 @@
 import BulkheadConfig
 import BulkheadControl
+import BulkheadCore
 
 /// What the control API tells of crash policies.
 extension Supervisor {
@@ -15,32 +16,39 @@ extension Supervisor {
     guard let policy = setup.loaded.policies[name] else {
       let names = setup.loaded.policies.keys.sorted().prefix(20).joined(separator: ", ")
       return .failure(
-        ControlError(code: .unknownPolicy, message: "there is no crash policy '\(name)'; there are: \(names)"))
+        ControlError(
+          code: .unknownPolicy,
+          message: "there is no crash policy '\(name)'"
+            + "\(NearestName.question(name, among: setup.loaded.policies.keys.sorted())); there are: \(names)"))
     }
-    return .success(.policy(PolicyResponse(policy, plugin: nil)))
+    return .success(.policy(PolicyResponse(policy, of: nil)))
   }
 
   func policyResponse(ofPlugin name: String) -> Result<ControlAnswer, ControlError> {
     guard let plugin = plugins.first(where: { $0.name == name }) else { return .failure(noPlugin(name)) }
-    return .success(.policy(PolicyResponse(setup.loaded.effectivePolicy(of: plugin.manifest), plugin: name)))
+    return .success(.policy(PolicyResponse(setup.loaded.effectivePolicy(of: plugin.manifest), of: plugin.manifest)))
   }
 }
 
 extension PolicyResponse {
-  init(_ policy: EffectivePolicy, plugin: String?) {
+  /// - Parameter manifest: of the plugin that it holds for.
+  init(_ policy: EffectivePolicy, of manifest: PluginManifest?) {
     self.init(
-      name: policy.policy.name, plugin: plugin, lineage: policy.lineage,
+      name: policy.policy.name, plugin: manifest?.name, lineage: policy.lineage,
       settings: policy.settings.map { setting in
-        switch setting.origin?.speaker {
-        case nil: Setting(key: setting.key, value: setting.value, source: .builtIn)
-        case .policy(let name):
-          Setting(
-            key: setting.key, value: setting.value, source: .policy, policy: name,
-            location: setting.origin?.location.description)
-        case .manifest:
-          Setting(
-            key: setting.key, value: setting.value, source: .manifest, location: setting.origin?.location.description)
-        }
+        var told: Setting =
+          switch setting.origin?.speaker {
+          case nil: Setting(key: setting.key, value: setting.value, source: .builtIn)
+          case .policy(let name):
+            Setting(
+              key: setting.key, value: setting.value, source: .policy, policy: name,
+              location: setting.origin?.location.description)
+          case .manifest:
+            Setting(
+              key: setting.key, value: setting.value, source: .manifest, location: setting.origin?.location.description)
+          }
+        told.effective = policy.consequence(of: setting.key, for: manifest)
+        return told
       })
   }
 }
