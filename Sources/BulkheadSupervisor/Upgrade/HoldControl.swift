@@ -20,7 +20,7 @@ final class HoldControl: Sendable {
     var logger = log.logger(process: "control")
     logger.logLevel = .warning
     let server = ControlServer(
-      backend: ControlBackend { [weak self] route in
+      backend: ControlBackend { [weak self] route, _ in
         guard let self else { throw ControlError(code: .unavailable, message: "the supervisor is stopping") }
         return try answer(route)
       }, logger: logger)
