@@ -76,8 +76,10 @@ struct Preconditions {
         _ = try ListeningSocket(ListenAddress(host: admin.address.host, port: admin.address.port))
       } catch {
         // The bulkheadd that runs with this configuration is to listen there.
-        guard error.code == EADDRINUSE, RunningInstance.listens(
-            at: admin.address, controlledBy: runningSocket ?? configuration.controlSocket) else {
+        guard error.code == EADDRINUSE,
+          RunningInstance.listens(
+            at: admin.address, controlledBy: runningSocket ?? configuration.controlSocket)
+        else {
           throw error
         }
       }
