@@ -136,7 +136,10 @@ extension Supervisor {
   }
 
   private func whyUnproven(_ wanted: Set<String>) -> StartError {
-    guard front?.isServing == true else { return StartError(ExitCode.software, "the new front does not serve") }
+    // Workers that end again and again may do so before the front is there.
+    guard front?.isServing == true || isHopeless(wanted) else {
+      return StartError(ExitCode.software, "the new front does not serve")
+    }
     return StartError(
       late(wanted).map { plugin in
         let why = plugin.lastExit.map { "\($0.reason.rawValue): \($0.detail)" } ?? plugin.machine.state.rawValue
