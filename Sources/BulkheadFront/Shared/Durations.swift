@@ -46,8 +46,10 @@ struct Durations: Sendable {
     LatencyHistogram.bound(bucket).map { Double($0 << shift) / 1e9 }
   }
 
-  /// The samples of a series as a histogram; none where nothing was counted.
-  func samples(_ series: Int, _ labels: [(name: String, value: String)]) -> [PrometheusText.Sample] {
+  /// The samples of a series as a histogram; none where nothing was counted, unless `showsNone`.
+  func samples(
+    _ series: Int, _ labels: [(name: String, value: String)], showsNone: Bool = false
+  ) -> [PrometheusText.Sample] {
     let start = series * Self.width
     guard series >= 0, start + Self.width <= numbers.count else { return [] }
     var samples: [PrometheusText.Sample] = []
@@ -57,7 +59,7 @@ struct Durations: Sendable {
       let bound = Self.bound(bucket).map { "\($0)" } ?? "+Inf"
       samples.append(.init(labels + [(name: "le", value: bound)], below, suffix: "_bucket"))
     }
-    guard below > 0 else { return [] }
+    guard below > 0 || showsNone else { return [] }
     samples.append(.init(labels, Double(numbers[start]) / 1e9, suffix: "_sum"))
     samples.append(.init(labels, below, suffix: "_count"))
     return samples

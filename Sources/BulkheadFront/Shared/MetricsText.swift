@@ -118,7 +118,7 @@ enum MetricsText {
       help:
         "How long requests waited for their upstream, connecting included, until the response's head or its failure.",
       bootstrap.upstreams.enumerated().flatMap { index, upstream in
-        counters.upstreamDurations.samples(index, [("upstream", upstream.name)])
+        counters.upstreamDurations.samples(index, [("upstream", upstream.name)], showsNone: true)
       }, &text)
     writeHistogram(
       "bulkhead_callback_duration_seconds",
