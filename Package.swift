@@ -44,11 +44,14 @@ func library(_ name: String, _ dependencies: [Target.Dependency] = [], hot: Bool
   .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings + (hot ? hotPath : []))
 }
 
+/// Nothing looks symbols up in our programs: without their names, and what is kept for these, each is megabytes smaller.
+let closed: [LinkerSetting] = [.unsafeFlags(["-Xlinker", "--no-export-dynamic"], .when(configuration: .release))]
+
 func executable(
   _ name: String, _ dependencies: [Target.Dependency], linker: [LinkerSetting] = [], path: String? = nil
 ) -> Target {
   .executableTarget(
-    name: name, dependencies: dependencies, path: path, swiftSettings: swiftSettings, linkerSettings: linker)
+    name: name, dependencies: dependencies, path: path, swiftSettings: swiftSettings, linkerSettings: linker + closed)
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency], linker: [LinkerSetting] = []) -> Target {
@@ -161,7 +164,7 @@ let package = Package(
     // executables
     executable(
       "bulkheadd",
-      ["BulkheadSupervisor", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+      ["BulkheadCLI", "BulkheadSupervisor", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
     executable("bulkhead-front", ["BulkheadFront"]),
     executable("bulkhead-worker", ["BulkheadWorker"], linker: wasmtimeLinkage),
     executable("bulkhead-compiler", ["BulkheadCompiler"], linker: wasmtimeLinkage),

@@ -1,5 +1,7 @@
 import ArgumentParser
+import BulkheadCLI
 import BulkheadSupervisor
+import Glibc
 
 struct BulkheadDaemon: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -69,4 +71,12 @@ struct BulkheadDaemon: ParsableCommand {
   func run() throws { throw ExitCode(Bulkhead.run(try options())) }
 }
 
+// As installed, bulkheadctl is a link to this file: two programs of their own would have most of their 20 MB in common.
+if CommandLine.arguments.first?.split(separator: "/").last == "bulkheadctl" {
+  Task {
+    await BulkheadControlCommand.runProcess()
+    exit(0)
+  }
+  while true { pause() }
+}
 BulkheadDaemon.main()
