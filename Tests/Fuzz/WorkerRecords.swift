@@ -81,7 +81,7 @@ enum WorkerRecords {
   static func others(_ input: UnsafeRawBufferPointer) {
     guard let first = input.first else { return }
     let bytes = UnsafeRawBufferPointer(rebasing: input.dropFirst())
-    switch first % 7 {
+    switch first % 8 {
     case 0: _ = try? CallbackRecord(bytes)
     case 1: _ = try? HostcallAnswer(bytes)
     case 2:
@@ -98,7 +98,9 @@ enum WorkerRecords {
       }
     case 4: _ = try? WorkerBootstrap(bytes)
     case 5: _ = try? FrontBootstrap(bytes)
-    default: _ = try? CompilerBootstrap(bytes)
+    case 6: _ = try? CompilerBootstrap(bytes)
+    // What another version has left may be anything too.
+    default: _ = try? CarriedState(bytes)
     }
   }
 
