@@ -82,3 +82,18 @@ import Testing
     }
   }
 }
+
+@Suite struct UnnamedCrashesTests {
+  @Test func aCrashIsWaitedForUntilItHasItsNameOrItsTimeIsOver() {
+    var crashes = UnnamedCrashes()
+    #expect(crashes.first(at: .zero) == nil)
+    crashes.add(4, until: .milliseconds(250))
+    crashes.add(6, until: .milliseconds(300))
+    crashes.add(9, until: .milliseconds(310))
+    #expect(crashes.first(at: .milliseconds(249))?.sequence == 4)
+    #expect(crashes.first(at: .milliseconds(250))?.sequence == 6, "its time is over")
+    crashes.remove(6)
+    #expect(crashes.first(at: .milliseconds(250))?.sequence == 9)
+    #expect(crashes.first(at: .milliseconds(310)) == nil)
+  }
+}

@@ -45,6 +45,43 @@ import Testing
     #expect(last?.backtrace == crash.backtrace)
   }
 
+  /// The front may be slow to say which request it was, as under load.
+  @Test func theFileOfEventsWaitsForTheRequestsName() throws {
+    let bulkhead = try Bulkhead(
+      plugins: [TestPlugin(name: "faulty", module: "faulty", failStrategy: "FAIL_OPEN", policy: "patient")],
+      extra: "events: {path: events.log}",
+      files: ["policies/patient.yaml": "name: patient\ncallbackDeadline: 30s\nbackoff: {initial: 1ms, max: 5ms}\nsuspects: {lane: off}\n"])
+    let load = Load(
+      port: bulkhead.port, connections: 1, headers: [("x-fault", "slow:3000"), ("x-request-id", "the-one")]
+    ) { _ in nil }
+    defer { _ = load.finish() }
+    let front = try #require(try bulkhead.status().front.pid)
+    defer { kill(front, SIGCONT) }
+    var lines: [EventInfo] = []
+    // A machine that is slow enough itself takes longer than the file waits.
+    for crash in 1...5 where !lines.contains(where: { $0.crash?.requestID != nil }) {
+      var worker: Int32?
+      try bulkhead.wait("a worker runs the request") {
+        worker = try bulkhead.workers().first { $0.state == .ready && $0.currentCallback?.stream != nil }?.pid
+        return worker != nil
+      }
+      kill(front, SIGSTOP)
+      kill(try #require(worker), SIGKILL)
+      try bulkhead.wait("the crash is recorded") {
+        try events(bulkhead).events.count { $0.kind == .workerCrashed } == crash
+      }
+      usleep(60_000)
+      kill(front, SIGCONT)
+      try bulkhead.wait("the crash is in the file") {
+        let text = try String(contentsOf: bulkhead.directory.appending(path: "events.log"), encoding: .utf8)
+        lines = try text.split(separator: "\n").map { try ControlJSON.decode(EventInfo.self, from: $0.utf8) }
+          .filter { $0.kind == .workerCrashed }
+        return lines.count == crash
+      }
+    }
+    #expect(lines.last?.crash?.requestID == "the-one", "\(lines)")
+  }
+
   /// What is left where events are not: the log of a run that is over, and of a journal.
   @Test(arguments: ["trap", "loop"]) func theLogAloneSaysWhichRequestAPluginDiedOf(_ fault: String) throws {
     let bulkhead = try instance()

@@ -23,7 +23,8 @@ struct EventJournal {
   static let maximumWaiters = 32
   /// What became known shortly after an event is still told with it.
   static let settleTime = Duration.milliseconds(20)
-  /// A crash waits that long for the front to say which request it was, before its line of log is written without.
+  /// A crash waits that long for the front to say which request it was, before its line of log, and that of the file of
+  /// events, is written without.
   static let namingTime = Duration.milliseconds(250)
   /// Crashes of which the front may still say more.
   static let maximumGraves = 64
@@ -55,6 +56,8 @@ struct EventJournal {
   var nextWaiter: UInt64 = 0
   var isTelling = false
   var graves: [Grave] = []
+  /// Crashes that wait for a name before they go to the file.
+  var unnamed = UnnamedCrashes()
 
   /// Keeps one more, and counts it.
   mutating func append(_ event: EventInfo) -> UInt64 {
@@ -105,6 +108,7 @@ extension Supervisor {
     // What a request does at once, it is the cause of.
     event.by = (peer ?? asker).map { .init(uid: $0.uid, pid: $0.pid) }
     let sequence = journal.append(event)
+    if let crash, crash.stream != nil, crash.requestID == nil { awaitName(of: sequence) }
     writeEventsSoon()
     if !journal.isTelling, !journal.waiters.isEmpty {
       journal.isTelling = true
@@ -236,7 +240,10 @@ extension Supervisor {
       crash.add(lost)
       log.release(line) { $0.describe(crash) }
     }
-    if let sequence = grave.told.sequence { journal.ring.amend(sequence) { $0.crash?.add(lost) } }
+    if let sequence = grave.told.sequence {
+      journal.ring.amend(sequence) { $0.crash?.add(lost) }
+      named(sequence)
+    }
     guard let plugin = grave.plugin else { return }
     crashes[plugin.name]?.amend(pid: grave.pid) { $0.add(lost) }
     // It is told of that end alone, not of one that came after it.
