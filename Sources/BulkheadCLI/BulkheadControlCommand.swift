@@ -16,8 +16,8 @@ public struct BulkheadControlCommand: AsyncParsableCommand {
     subcommands: [
       StatusCommand.self, PluginsCommand.self, WorkersCommand.self, EventsCommand.self, TopCommand.self,
       MetricsCommand.self, RestartCommand.self, ResetCommand.self, ReloadCommand.self, UpgradeCommand.self,
-      StopCommand.self,
-      ConfigCommand.self, PolicyCommand.self, CrashesCommand.self, SuspectsCommand.self,
+      StopCommand.self, LogLevelCommand.self, ConfigCommand.self, PolicyCommand.self, CrashesCommand.self,
+      SuspectsCommand.self,
     ])
 
   @OptionGroup var connection: ConnectionOptions

@@ -23,6 +23,11 @@ struct ControlClient: Sendable {
     try await request(type, .POST, path)
   }
 
+  /// As `get`.
+  func put<Value: Decodable>(_ type: Value.Type, _ path: String) async throws(ControlFailure) -> Value {
+    try await request(type, .PUT, path)
+  }
+
   /// The answer as text. Throws where the supervisor cannot be reached or says no.
   func text(_ path: String) async throws(ControlFailure) -> String {
     let response = try await exchange(.GET, path)

@@ -40,6 +40,14 @@ public enum ControlPaths {
 
   /// `GET`: `ConfigResponse`.
   public static let config = "/v1/config"
+  /// `GET` and `PUT`: `LogLevelResponse`.
+  public static let logLevel = "/v1/log-level"
+
+  /// The path and query of a change: `level` is a level's name, or `default`.
+  public static func logLevel(_ level: String, plugin: String?) -> String {
+    "\(logLevel)?level=\(segment(level))" + (plugin.map { "&plugin=\(segment($0))" } ?? "")
+  }
+
   /// `POST`: `StatusResponse`, after the stop was begun.
   public static let stop = "/v1/stop"
   /// `POST`: `ReloadResponse`: what a reload would change, with nothing changed.

@@ -30,6 +30,9 @@ public protocol HostServices: AnyObject {
   /// CLOCK_MONOTONIC, ns.
   func monotonicNanoseconds() -> UInt64
 
+  /// The least level of log that is wanted by now; nil where that is still `PluginConfiguration.logLevel`.
+  var logLevel: LogLevel? { get }
+
   /// Whether the callback that runs is to end: the guest will as soon as its code runs again.
   var isInterrupted: Bool { get }
 
@@ -67,7 +70,7 @@ public struct PluginConfiguration: Sendable {
   public var restrictsUpstreams = false
   /// Calls out that may be in flight at once.
   public var callsInFlight = Limits.defaultCallsInFlight
-  /// Lines below it are taken and not passed on.
+  /// Lines below it are taken and not passed on, unless `HostServices.logLevel` says otherwise by then.
   public var logLevel: LogLevel
   /// The largest record of a ring, in bytes: what one question to the front and one call out may have.
   public var maximumRecord: Int

@@ -41,7 +41,7 @@ extension PluginHost {
     let memory = guest.memory
     switch call {
     case .log: return log(memory, level: a[0], a[1], a[2])
-    case .getLogLevel: return store(UInt32(configuration.logLevel.rawValue), at: a[0], memory)
+    case .getLogLevel: return store(UInt32(logLevel.rawValue), at: a[0], memory)
     case .getCurrentTimeNanoseconds:
       return memory.store64(services.realtimeNanoseconds(), at: a[0]) ? .ok : .invalidMemoryAccess
     case .setTickPeriodMilliseconds: return setTickPeriod(a[0])
@@ -150,11 +150,14 @@ extension PluginHost {
     return .ok
   }
 
+  /// The least level that is passed on now.
+  private var logLevel: LogLevel { services.logLevel ?? configuration.logLevel }
+
   /// Passes a line on where its level is wanted, with what it was written for.
   ///
   /// - Parameter isGuest: whether the plugin's code wrote it; else the host did, about the plugin.
   func emitLog(_ level: LogLevel, isGuest: Bool = true, _ message: UnsafeRawBufferPointer) {
-    guard level >= configuration.logLevel else { return }
+    guard level >= logLevel else { return }
     let id = active?.request.firstValue("x-request-id")
     services.log(
       PluginLine(

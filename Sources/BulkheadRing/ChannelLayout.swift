@@ -26,6 +26,13 @@ public struct ChannelLayout: Equatable, Sendable {
 
   /// The worker's sleep word.
   static let workerPage = 0
+  /// The word that says which lines of log are wanted by now, for the supervisor, which writes it with `pwrite`:
+  /// `logLevelWord(_:)`.
+  public static let logLevelWord = 64
+
+  /// What the word says for the least level of that number in Proxy-Wasm.
+  public static func logLevelWord(_ level: UInt8) -> UInt32 { UInt32(level) + 1 }
+
   /// The status page, for those who read it with `pread` too.
   public static let statusPage = page
 

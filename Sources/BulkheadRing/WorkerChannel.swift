@@ -55,6 +55,13 @@ public final class WorkerChannel {
     return false
   }
 
+  /// The number in Proxy-Wasm of the least level of log that the supervisor wants; nil where it has not changed since the
+  /// bootstrap. It may be any number.
+  public var logLevel: UInt8? {
+    let word = bh_load_relaxed(memory + ChannelLayout.logLevelWord)
+    return word == 0 ? nil : UInt8(clamping: word - 1)
+  }
+
   /// Event loops of the front.
   public var eventLoops: Int { sections.count }
 

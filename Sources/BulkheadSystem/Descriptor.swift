@@ -53,6 +53,17 @@ public struct Descriptor: ~Copyable, Sendable {
       })
   }
 
+  /// Writes at an offset, without moving the file's position: how many bytes were taken.
+  ///
+  /// - Throws: `SystemError` where the descriptor cannot be written there.
+  public borrowing func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(SystemError) -> Int {
+    let number = raw
+    return Int(
+      try Funnel.call("write", on: "descriptor \(number)") {
+        bh_pwrite(number, bytes.baseAddress, bytes.count, Int64(clamping: offset))
+      })
+  }
+
   /// Writes at most all of the bytes: their number, nil where it would wait.
   ///
   /// - Throws: `SystemError` for every other errno, EPIPE included.

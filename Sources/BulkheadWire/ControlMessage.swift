@@ -48,6 +48,8 @@ public enum FrontCommand: Equatable, Sendable {
   case leaveState
   /// Take over what another front has written to the file that comes with it; answered by `FrontEvent.stateTaken`.
   case takeState
+  /// Write lines of that level and above from now on.
+  case logLevel(LogLevel)
 
   private enum Kind: UInt8 {
     case addWorker = 1
@@ -65,6 +67,7 @@ public enum FrontCommand: Equatable, Sendable {
     /// Of the same kind as `handOver`: it never changes.
     case leaveState = 80
     case takeState
+    case logLevel = 90
   }
 
   public func encoded() -> [UInt8] {
@@ -80,6 +83,9 @@ public enum FrontCommand: Equatable, Sendable {
       writer.u8(Kind.leaveState.rawValue)
     case .takeState:
       writer.u8(Kind.takeState.rawValue)
+    case .logLevel(let level):
+      writer.u8(Kind.logLevel.rawValue)
+      writer.u8(level.rawValue)
     case .accept:
       writer.u8(Kind.accept.rawValue)
     case .handOver(let milliseconds):
@@ -142,6 +148,11 @@ public enum FrontCommand: Equatable, Sendable {
     case .reopenAccessLog: self = .reopenAccessLog
     case .leaveState: self = .leaveState
     case .takeState: self = .takeState
+    case .logLevel:
+      guard let level = LogLevel(rawValue: try reader.u8("logLevel.level")) else {
+        throw WireError(.unknownValue, "logLevel.level")
+      }
+      self = .logLevel(level)
     case .nextStart:
       self = .nextStart(plugin: try reader.u32("nextStart.plugin"), due: try reader.u64("nextStart.due"))
     case .handOver:

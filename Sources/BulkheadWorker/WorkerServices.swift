@@ -14,6 +14,8 @@ final class WorkerServices: HostServices {
 
   init(port: WorkerPort) { self.port = port }
 
+  var logLevel: LogLevel? { port.channel.logLevel.flatMap(LogLevel.init(rawValue:)) }
+
   func log(_ line: PluginLine) { port.reporter.log(line) }
 
   func reply(_ record: UnsafeRawBufferPointer, loop: Int) { port.reply(record, loop: loop) }

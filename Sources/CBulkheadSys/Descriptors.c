@@ -88,6 +88,9 @@ int64_t bh_write(int fd, const void *buffer, size_t count) { return result(write
 int64_t bh_pread(int fd, void *buffer, size_t count, int64_t offset) {
   return result(pread(fd, buffer, count, offset));
 }
+int64_t bh_pwrite(int fd, const void *bytes, size_t count, int64_t offset) {
+  return result(pwrite(fd, bytes, count, offset));
+}
 int64_t bh_duplicate(int fd) { return result(fcntl(fd, F_DUPFD_CLOEXEC, 3)); }
 
 int64_t bh_set_nonblocking(int fd, int on) {

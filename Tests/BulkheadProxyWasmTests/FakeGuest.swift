@@ -103,6 +103,7 @@ final class FakeServices: HostServices {
     return try? HostcallAnswer(answerBytes.bytes)
   }
 
+  var logLevel: LogLevel?
   var isInterrupted = false
   func tickPeriodChanged(milliseconds: UInt32) { tickPeriods.append(milliseconds) }
   func realtimeNanoseconds() -> UInt64 { 1_700_000_000_000_000_000 }

@@ -196,6 +196,20 @@ import Testing
 
   // MARK: Logging, clocks, contexts
 
+  @Test func theLevelThatIsLoggedMayChangeWhileThePluginRuns() throws {
+    let harness = try Harness()
+    let (at, size) = harness.guest.put("hello")
+    harness.services.logLevel = .debug
+    #expect(harness.call(.log, 1, at, size) == .ok)
+    #expect(harness.call(.getLogLevel, harness.out) == .ok)
+    #expect(harness.guest.word(harness.out) == 1)
+    harness.services.logLevel = .error
+    #expect(harness.call(.log, 3, at, size) == .ok, "below the level: taken, not passed on")
+    harness.services.logLevel = nil
+    #expect(harness.call(.log, 2, at, size) == .ok)
+    #expect(harness.services.logs.map(\.level) == [.debug, .info])
+  }
+
   @Test func logLinesCarryLevelAndStream() throws {
     let harness = try Harness()
     let (at, size) = harness.guest.put("hello")

@@ -124,7 +124,7 @@ import Testing
     .discardChain(generation: 10), .collectStatistics(number: 11), .reopenAccessLog,
     .nextStart(plugin: 12, due: .max - 1), .addWorker(worker: 1, plugin: 2, ofLane: true),
     .laneState(plugin: 13, state: .backoff), .clearSuspects(plugin: 14),
-    .leaveState, .takeState,
+    .leaveState, .takeState, .logLevel(.debug),
   ]
   static let events: [FrontEvent] = [
     .serving, .workerFault(worker: 1, reason: .protocolViolation, detail: "x"), .workerGone(worker: 2),

@@ -111,6 +111,7 @@ final class ControlLink: Sendable {
         group.leaveState(to: file.release(), rest: nil)
       }
     case .success(.takeState): if let file = descriptors.takeFirst() { group.takeState(from: file.release()) }
+    case .success(.logLevel(let level)): log.setLevel(level)
     case .success(.collectMetrics(let number)): MetricsCollection.start(number: number, group: group)
     case .success(.ping(let number)): group.ping(number)
     case .success(.collectStatistics(let number)): MetricsCollection.startStatistics(number: number, group: group)

@@ -17,7 +17,8 @@ final class FrontLog: Sendable {
   }
 
   private let descriptor: Int32
-  private let level: LogLevel
+  /// The number of the least level that is written.
+  private let level: Synchronization.Atomic<UInt8>
   private let state = NIOLockedValueBox(State())
 
   /// Lines of one second that are written; the others are dropped and counted.
@@ -26,14 +27,17 @@ final class FrontLog: Sendable {
   /// - Parameter descriptor: of the report pipe, non-blocking; -1 to log nothing.
   init(descriptor: Int32, level: LogLevel) {
     self.descriptor = descriptor
-    self.level = level
+    self.level = Synchronization.Atomic(level.rawValue)
   }
+
+  /// Lines of that level and above are written from now on.
+  func setLevel(_ level: LogLevel) { self.level.store(level.rawValue, ordering: .relaxed) }
 
   /// Writes one line.
   ///
   /// - Parameter request: the `x-request-id`, `tcp-N` of a connection, "" outside a stream.
   func write(_ level: LogLevel, request: String = "", _ message: @autoclosure () -> String) {
-    guard level >= self.level, descriptor >= 0 else { return }
+    guard level.rawValue >= self.level.load(ordering: .relaxed), descriptor >= 0 else { return }
     let message = message()
     state.withLockedValue { state in
       let second = Clock.monotonicNanoseconds / 1_000_000_000

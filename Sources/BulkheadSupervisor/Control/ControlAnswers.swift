@@ -10,7 +10,7 @@ enum ControlAnswers {
     ControlPaths.status, ControlPaths.plugins, ControlPaths.workers, ControlPaths.metrics, ControlPaths.statistics,
     ControlPaths.events, ControlPaths.crashes, ControlPaths.suspects, ControlPaths.reload,
     "\(ControlPaths.reload)/NUMBER", ControlPaths.reloadCheck, ControlPaths.upgrade, ControlPaths.stop,
-    ControlPaths.config, ControlPaths.policies, "\(ControlPaths.policies)/NAME",
+    ControlPaths.config, ControlPaths.logLevel, ControlPaths.policies, "\(ControlPaths.policies)/NAME",
     "\(ControlPaths.plugins)/NAME/policy", "\(ControlPaths.plugins)/NAME/restart",
     "\(ControlPaths.plugins)/NAME/reset", "\(ControlPaths.plugins)/NAME/suspects/clear", ControlPaths.ready,
     ControlPaths.live, ControlPaths.plainMetrics,
@@ -45,6 +45,7 @@ enum ControlAnswers {
       case .statistics(let body): return try success(body)
       case .events(let body): return try success(body)
       case .config(let body): return try success(body)
+      case .logLevel(let body): return try success(body)
       case .policies(let body): return try success(body)
       case .policy(let body): return try success(body)
       case .reload(let body): return response(body.isUnderWay ? .accepted : .ok, try ControlJSON.encode(body))

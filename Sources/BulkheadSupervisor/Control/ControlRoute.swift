@@ -1,4 +1,5 @@
 import BulkheadControl
+import BulkheadCore
 
 /// What a request to the control socket asks for.
 enum ControlRoute: Equatable, Sendable {
@@ -18,6 +19,8 @@ enum ControlRoute: Equatable, Sendable {
   /// What a reload would change.
   case reloadCheck
   case upgrade
+  case logLevel
+  case setLogLevel(LogLevelChange)
   /// Drains, and ends.
   case stop
   case restart(plugin: String)
@@ -82,6 +85,12 @@ enum ControlRoute: Equatable, Sendable {
       case "upgrade": route = .upgrade
       case "stop": route = .stop
       case "config": route = .config
+      case "log-level":
+        switch method {
+        case "GET": return .success(.logLevel)
+        case "PUT": return logLevelChange(target.dropFirst(path.utf8.count + 1)).map { .setLogLevel($0) }
+        default: return .failure(.methodNotAllowed(allow: "GET, PUT"))
+        }
       default: return .failure(.notFound)
       }
       allowed = [.reload, .upgrade, .stop].contains(route) ? "POST" : "GET"
@@ -140,6 +149,30 @@ enum ControlRoute: Equatable, Sendable {
       plugin = name
     }
     return .success(plugin)
+  }
+
+  private static func logLevelChange(_ text: Substring) -> Result<LogLevelChange, Refusal> {
+    var change = LogLevelChange()
+    var hasLevel = false
+    for (key, text) in fields(text) {
+      let value = text ?? ""
+      func refusal(_ what: String) -> Result<LogLevelChange, Refusal> {
+        .failure(.badQuery("\(ControlPaths.logLevel): \(key) takes \(what), not '\(value)'"))
+      }
+      switch key {
+      case "level":
+        change.level = LogLevel(name: value)
+        guard change.level != nil || value == "default" else {
+          return refusal((SupervisorOptions.logLevelNames + ["default"]).joined(separator: ", "))
+        }
+        hasLevel = true
+      case "plugin":
+        guard !value.isEmpty else { return refusal("a plugin's name") }
+        change.plugin = value
+      default: return .failure(.badQuery("\(ControlPaths.logLevel) takes level and plugin, not '\(key)'"))
+      }
+    }
+    return hasLevel ? .success(change) : .failure(.badQuery("\(ControlPaths.logLevel): level is missing"))
   }
 
   private static func eventsQuery(_ text: Substring) -> Result<EventsQuery, Refusal> {

@@ -22,6 +22,7 @@ enum ControlAnswer: Sendable {
   case statistics(StatisticsResponse)
   case events(EventsResponse)
   case config(ConfigResponse)
+  case logLevel(LogLevelResponse)
   case policies(PoliciesResponse)
   case policy(PolicyResponse)
   case reload(ReloadResponse)

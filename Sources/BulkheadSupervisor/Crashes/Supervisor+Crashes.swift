@@ -53,7 +53,7 @@ extension Supervisor {
     _ text: String, _ crash: CrashInfo, _ plugin: String, _ child: ChildProcess?, withBacktrace: Bool
   ) -> UInt64? {
     let takesLine = { [unowned self] in crashes[plugin]?.takesLine(at: loop.now) ?? true }
-    guard .error >= log.minimumLevel, takesLine() else { return nil }
+    guard log.takes(.error, plugin: plugin), takesLine() else { return nil }
     var line = child?.line(.error, text) ?? LogLine(at: .now, level: .error, process: "supervisor", message: text)
     line.plugin = plugin
     line.describe(crash)
@@ -73,7 +73,7 @@ extension Supervisor {
 
   /// Writes a line that a crash causes, where the plugin's budget of such lines has room.
   private func noteCrash(_ level: LogLevel, _ message: String, _ plugin: String, _ child: ChildProcess?) {
-    guard level >= log.minimumLevel, crashes[plugin]?.takesLine(at: loop.now) ?? true else { return }
+    guard log.takes(level, plugin: plugin), crashes[plugin]?.takesLine(at: loop.now) ?? true else { return }
     if let child {
       child.note(level, message)
     } else {
@@ -91,7 +91,7 @@ extension Supervisor {
   ) {
     guard crashes[plugin]?.tellsConsequences(at: loop.now) ?? true else {
       journal.count(kind)
-      if let level, level >= log.minimumLevel { crashes[plugin]?.leftOut(at: loop.now) }
+      if let level, log.takes(level, plugin: plugin) { crashes[plugin]?.leftOut(at: loop.now) }
       return
     }
     if let level { noteCrash(level, text ?? message, plugin, child) }

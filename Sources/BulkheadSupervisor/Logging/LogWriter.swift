@@ -13,7 +13,8 @@ final class LogWriter: Sendable {
   private static let capacityBytes = 16 << 20
 
   let format: LogFormat
-  let minimumLevel: LogLevel
+  /// The least levels that are logged.
+  let levels: LogLevels
   private let queue = Queue()
 
   /// The lines that wait. `@unchecked`: every access is under `condition`.
@@ -47,14 +48,21 @@ final class LogWriter: Sendable {
     format: LogFormat, minimumLevel: LogLevel, descriptor: Int32 = 2, journal: String = JournalSocket.path
   ) {
     self.format = format
-    self.minimumLevel = minimumLevel
+    levels = LogLevels(minimumLevel)
     let queue = queue
     DetachedThread.run { Self.drain(queue, format: format, to: descriptor, journal: journal) }
   }
 
+  /// Whether a line of that level is logged, of a plugin or of what belongs to none.
+  func takes(_ level: LogLevel, plugin: String?) -> Bool { level >= levels.level(plugin: plugin) }
+
   /// Queues the line, unless its level is below the least one.
   func write(_ line: LogLine) {
-    guard line.level >= minimumLevel else { return }
+    if takes(line.level, plugin: line.plugin) { writeInAnyCase(line) }
+  }
+
+  /// Queues the line whatever its level is.
+  func writeInAnyCase(_ line: LogLine) {
     queue.condition.lock()
     queue.append(line)
     queue.condition.unlock()
@@ -75,7 +83,7 @@ final class LogWriter: Sendable {
     defer { queue.condition.unlock() }
     guard var line = queue.held.removeValue(forKey: number) else { return }
     amend(&line)
-    if line.level >= minimumLevel { queue.append(line) }
+    if takes(line.level, plugin: line.plugin) { queue.append(line) }
   }
 
   /// Lines that were dropped since the start, because the log is not read fast enough.
@@ -89,7 +97,9 @@ final class LogWriter: Sendable {
   func flush(atMost limit: Duration = .seconds(1)) {
     let end = Condition.moment(after: limit)
     queue.condition.lock()
-    for (_, line) in queue.held.sorted(by: { $0.key < $1.key }) where line.level >= minimumLevel { queue.append(line) }
+    for (_, line) in queue.held.sorted(by: { $0.key < $1.key }) where takes(line.level, plugin: line.plugin) {
+      queue.append(line)
+    }
     queue.held = [:]
     while !queue.lines.isEmpty || queue.writing {
       if !queue.condition.wait(until: end) { break }

@@ -12,7 +12,8 @@ struct LogWriterHandler: LogHandler {
   init(_ writer: LogWriter, process: String) {
     self.writer = writer
     self.process = process
-    logLevel = Logger.Level(writer.minimumLevel)
+    // The writer knows what is logged by now.
+    logLevel = .trace
   }
 
   subscript(metadataKey key: String) -> Logger.Metadata.Value? {
@@ -41,20 +42,6 @@ extension LogWriter {
   /// A logger that writes here as that process.
   func logger(process: String) -> Logger {
     Logger(label: process) { _ in LogWriterHandler(self, process: process) }
-  }
-}
-
-extension Logger.Level {
-  init(_ level: LogLevel) {
-    self =
-      switch level {
-      case .trace: .trace
-      case .debug: .debug
-      case .info: .info
-      case .warn: .warning
-      case .error: .error
-      case .critical: .critical
-      }
   }
 }
 

@@ -13,4 +13,11 @@ final class SharedDescriptor: Sendable {
   func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(SystemError) -> Int {
     try descriptor.read(into: buffer, at: offset)
   }
+
+  /// Writes at an offset: how many bytes were taken.
+  ///
+  /// - Throws: `SystemError` where it cannot be written there.
+  func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(SystemError) -> Int {
+    try descriptor.write(bytes, at: offset)
+  }
 }

@@ -322,7 +322,7 @@ final class ChildProcess {
 
   private func takeLine(_ line: LogLine, isStandardError: Bool = false) {
     guard admits() else { return }
-    if line.level >= log.minimumLevel, passesOn(line.level, isStandardError) { log.write(line) }
+    if log.takes(line.level, plugin: line.plugin), passesOn(line.level, isStandardError) { log.write(line) }
   }
 
   /// Whether one more line is within its bound. Those that nobody sees count too: an honest child does not send them.

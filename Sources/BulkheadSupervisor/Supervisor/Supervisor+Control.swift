@@ -51,6 +51,8 @@ extension Supervisor {
       // Asked for again it is the same wish.
       if phase == .starting || phase == .running { shutDown(by: "bulkheadctl stop") }
       return .success(.status(statusResponse))
+    case .logLevel: return .success(.logLevel(logLevelResponse))
+    case .setLogLevel(let wanted): return change(wanted)
     case .config:
       let settings = configuration.settings.map { ConfigResponse.Setting(key: $0.key, value: $0.value) }
       return .success(.config(ConfigResponse(file: configuration.file, settings: settings)))

@@ -104,7 +104,7 @@ extension Supervisor {
     var bootstrap = FrontBootstrap(
       configuration,
       plugins: plugins.map { ($0.manifest, $0.policy, $0.artifact?.callbacks ?? []) },
-      logLevel: log.minimumLevel, maximumSpinMicroseconds: setup.maximumSpinMicroseconds)
+      logLevel: log.levels.level(plugin: nil), maximumSpinMicroseconds: setup.maximumSpinMicroseconds)
     for (place, plugin) in plugins.enumerated() {
       bootstrap.plugins[place].number = plugin.index
       bootstrap.plugins[place].keepsStreams = plugin.artifact?.keepsStreams(under: plugin.policy) ?? true

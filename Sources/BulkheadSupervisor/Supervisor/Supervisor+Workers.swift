@@ -102,7 +102,7 @@ extension Supervisor {
       plugin: plugin.name, rootID: plugin.manifest.pluginName, vmID: plugin.manifest.vmID, abi: artifact.metadata.abi,
       pluginConfiguration: plugin.manifest.pluginConfiguration, vmConfiguration: [],
       environment: plugin.manifest.environment.map { ($0.name, $0.value) },
-      memoryLimit: plugin.policy.memoryLimit.bytes, logLevel: log.minimumLevel,
+      memoryLimit: plugin.policy.memoryLimit.bytes, logLevel: log.levels.level(plugin: plugin.name),
       logLinesPerSecond: plugin.policy.logLinesPerSecond, eventLoops: UInt32(clamping: configuration.eventLoops),
       ring: ring, maximumSpinMicroseconds: setup.maximumSpinMicroseconds,
       seccompProgram: plugin.seccompPrograms.running,

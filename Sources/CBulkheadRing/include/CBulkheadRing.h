@@ -15,10 +15,12 @@
 #define BH_PAGE 4096
 #define BH_CACHE_LINE 64
 
-// The worker's sleep word, a futex: 0 awake, 1 asleep or about to be.
+// The worker's sleep word, a futex: 0 awake, 1 asleep or about to be. Then what the supervisor writes there: the least
+// level of log that it takes by now, plus one; 0 while that is the bootstrap's.
 typedef struct {
   _Alignas(BH_CACHE_LINE) uint32_t worker_asleep;
-  uint8_t padding[BH_PAGE - sizeof(uint32_t)];
+  _Alignas(BH_CACHE_LINE) uint32_t log_level;
+  uint8_t padding[BH_PAGE - BH_CACHE_LINE - sizeof(uint32_t)];
 } bh_worker_page;
 
 // What the worker is doing. `version` is odd while the worker writes; a reader takes what it reads with a grain of salt.
@@ -55,6 +57,7 @@ typedef struct {
 _Static_assert(sizeof(bh_worker_page) == BH_PAGE, "worker page");
 _Static_assert(sizeof(bh_status_page) == BH_PAGE, "status page");
 _Static_assert(sizeof(bh_cursor_page) == BH_PAGE, "cursor page");
+_Static_assert(offsetof(bh_worker_page, log_level) == 64, "worker layout");
 _Static_assert(offsetof(bh_status_page, callback) == 4, "status layout");
 _Static_assert(offsetof(bh_status_page, event_loop) == 6, "status layout");
 _Static_assert(offsetof(bh_status_page, stream) == 8, "status layout");

@@ -40,6 +40,7 @@ int64_t bh_close_on_exec(int fd, int on);
 int64_t bh_read(int fd, void *buffer, size_t count);
 int64_t bh_write(int fd, const void *buffer, size_t count);
 int64_t bh_pread(int fd, void *buffer, size_t count, int64_t offset);
+int64_t bh_pwrite(int fd, const void *bytes, size_t count, int64_t offset);
 int64_t bh_duplicate(int fd);
 int64_t bh_set_nonblocking(int fd, int on);
 int64_t bh_pipe(int descriptors[2], int flags);
