@@ -82,7 +82,8 @@ struct ControlFailure: Error, Equatable {
     case EACCES, EPERM:
       self.init(
         exitCode: ExitCode.noPermission,
-        message: "\(path) may not be opened (permission denied): run this as bulkheadd's user or as root")
+        message: "\(path) may not be opened (permission denied): run this as bulkheadd's user or as root, or to look "
+          + "as a member of the group that control.group of bulkhead.yaml names")
     default:
       self.init(exitCode: ExitCode.unavailable, message: "cannot connect to \(path): \(error)")
     }

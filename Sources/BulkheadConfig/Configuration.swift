@@ -214,9 +214,12 @@ public struct Configuration: Hashable, Sendable {
   public var policiesDirectory: String
   public var cacheDirectory: String
   public var controlSocket: String
-  /// Where `cache` and `control.socket` stand; nil where they are not given.
+  /// The name of the group whose members may look over the control socket; nil where there is none.
+  public var controlGroup: String?
+  /// Where `cache`, `control.socket` and `control.group` stand; nil where they are not given.
   public var cacheLocation: SourceLocation?
   public var controlSocketLocation: SourceLocation?
+  public var controlGroupLocation: SourceLocation?
   /// Event loops of the front.
   public var eventLoops: Int
   public var bounds: Bounds

@@ -26,6 +26,7 @@ struct ConfigurationDecoder {
     "headerBytes", "headerCount", "bodyBytes", "connections", "upstreamConnections", "sharedBytes", "sharedEntries",
     "queues", "metrics", "connectionsPerClient", "bodyRate",
   ]
+  static let controlKeys = ["socket", "group"]
   static let timeoutKeys = ["headerRead", "idle", "upstreamConnect", "upstreamResponse"]
 
   let source: Source
@@ -33,6 +34,7 @@ struct ConfigurationDecoder {
   func decode(_ document: YAMLValue) -> Result? {
     guard let section = Field(value: document, path: "", source: source).section(Self.keys) else { return nil }
     let upstreams = decodeUpstreams(section)
+    let control = section["control"]?.section(Self.controlKeys)
     var configuration = Configuration(
       file: source.file,
       listeners: decodeListeners(section, upstreams: upstreams),
@@ -40,12 +42,14 @@ struct ConfigurationDecoder {
       pluginsDirectory: decodePath(section["plugins"], default: "plugins.d"),
       policiesDirectory: decodePath(section["policies"], default: "policies"),
       cacheDirectory: decodePath(section["cache"], default: "/var/cache/bulkhead"),
-      controlSocket: decodeControlSocket(section),
+      controlSocket: decodeControlSocket(control?["socket"]),
       eventLoops: decodeEventLoops(section),
       bounds: decodeBounds(section),
       timeouts: decodeTimeouts(section))
     configuration.cacheLocation = section["cache"]?.location
-    configuration.controlSocketLocation = section.location(of: "control", "socket")
+    configuration.controlSocketLocation = control?["socket"]?.location
+    configuration.controlGroup = control?["group"]?.nonEmptyString()
+    configuration.controlGroupLocation = control?["group"]?.location
     configuration.accessLog = section["accessLog"].flatMap { AccessLogDecoder(source: source).decode($0) }
     configuration.eventLog = section["events"].flatMap { EventsDecoder(source: source).decode($0) }
     configuration.admin = section["admin"].flatMap {
@@ -196,8 +200,7 @@ struct ConfigurationDecoder {
     return Path.absolute(text, from: source.directory)
   }
 
-  private func decodeControlSocket(_ section: Section) -> String {
-    let field = section["control"]?.section(["socket"])?["socket"]
+  private func decodeControlSocket(_ field: Field?) -> String {
     let socket = decodePath(field, default: "/run/bulkhead/control.sock")
     // Of `sun_path`, less what some libraries keep for themselves.
     let longest = 103

@@ -29,6 +29,7 @@ extension Configuration {
     add("policies", compactJSON(policiesDirectory))
     add("cache", compactJSON(cacheDirectory))
     add("control.socket", compactJSON(controlSocket))
+    add("control.group", controlGroup.map { compactJSON($0) } ?? "none")
     add("runtime.eventLoops", "\(eventLoops)")
     add("limits.headerBytes", bounds.headerBytes.yaml)
     add("limits.headerCount", "\(bounds.headerCount)")

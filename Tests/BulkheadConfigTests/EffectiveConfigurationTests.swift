@@ -26,7 +26,8 @@ import Testing
   static let keys: [String] = {
     let sections: [(String, [String])] = [
       ("listeners", ConfigurationDecoder.listenerKeys), ("upstreams", ConfigurationDecoder.upstreamKeys),
-      ("upstreams.tls", UpstreamTLSDecoder.keys), ("limits", ConfigurationDecoder.boundKeys),
+      ("upstreams.tls", UpstreamTLSDecoder.keys), ("control", ConfigurationDecoder.controlKeys),
+      ("limits", ConfigurationDecoder.boundKeys),
       ("timeouts", ConfigurationDecoder.timeoutKeys), ("accessLog", AccessLogDecoder.keys),
       ("events", EventsDecoder.keys), ("admin", AdminDecoder.keys),
     ]

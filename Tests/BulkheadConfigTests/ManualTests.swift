@@ -25,7 +25,8 @@ import Testing
 
   static let keys: [(section: String, keys: [String])] = [
     ("listeners", ConfigurationDecoder.listenerKeys), ("upstreams", ConfigurationDecoder.upstreamKeys),
-    ("Places", ["plugins", "policies", "cache", "control.socket"]), ("runtime", ["eventLoops"]),
+    ("Places", ["plugins", "policies", "cache"] + ConfigurationDecoder.controlKeys.map { "control.\($0)" }),
+    ("runtime", ["eventLoops"]),
     ("limits", ConfigurationDecoder.boundKeys), ("timeouts", ConfigurationDecoder.timeoutKeys),
     ("accessLog", AccessLogDecoder.keys), ("admin", AdminDecoder.keys), ("events", EventsDecoder.keys),
     (

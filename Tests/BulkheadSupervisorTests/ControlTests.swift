@@ -238,3 +238,33 @@ private func leaveSocket(at path: String) throws {
 func theFrontsTextIsWholeLinesWithoutControlCharacters(text: String, shown: String) {
   #expect(Supervisor.printable(text) == shown)
 }
+
+@Suite struct ControlRightsTests {
+  @Test func rootAndTheDaemonsUserMayDoEverythingAndOthersNothing() {
+    let rights = ControlRights(uid: 1_000)
+    for method in ["GET", "POST", "PUT"] {
+      #expect(rights.refusal(of: method, by: 0) == nil && rights.refusal(of: method, by: 1_000) == nil)
+      #expect(rights.refusal(of: method, by: 5)?.hasPrefix("only uid 1000 and root may use this socket") == true)
+    }
+  }
+
+  @Test func whoComesByTheGroupMayLookAlone() {
+    let rights = ControlRights(uid: 1_000, readers: "viewers")
+    #expect(rights.refusal(of: "GET", by: 5) == nil)
+    for method in ["POST", "PUT", "HEAD", "DELETE", "get", ""] {
+      #expect(rights.refusal(of: method, by: 5)?.contains("only uid 1000 and root may change") == true)
+      #expect(rights.refusal(of: method, by: 0) == nil && rights.refusal(of: method, by: 1_000) == nil)
+    }
+  }
+
+  /// In a user namespace all users that it does not have look like one.
+  @Test func whoOnlyLooksLikeTheDaemonsUserMayLookAlone() {
+    let unknown = ControlRights.unknownUser
+    let rights = ControlRights(uid: unknown, readers: "viewers")
+    #expect(rights.refusal(of: "GET", by: unknown) == nil)
+    #expect(rights.refusal(of: "POST", by: unknown)?.contains("only root may change") == true)
+    #expect(rights.refusal(of: "POST", by: 0) == nil)
+    // Nobody but the owner gets as far without a group.
+    #expect(ControlRights(uid: unknown).refusal(of: "POST", by: unknown) == nil)
+  }
+}

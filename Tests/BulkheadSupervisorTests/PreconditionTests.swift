@@ -24,12 +24,16 @@ private final class Scene {
   deinit { try? FileManager.default.removeItem(atPath: root) }
 
   /// The faults of a configuration that names these paths below the root.
-  func faults(socket: String = "run/c.sock", cache: String = "cache", log: String? = nil) -> [StartError.Fault] {
+  func faults(socket: String = "run/c.sock", cache: String = "cache", log: String? = nil, group: String? = nil)
+    -> [StartError.Fault]
+  {
     var configuration = Configuration(
       file: "/c/bulkhead.yaml", listeners: [], upstreams: [], pluginsDirectory: "", policiesDirectory: "",
       cacheDirectory: "\(root)/\(cache)", controlSocket: "\(root)/\(socket)", eventLoops: 1)
     configuration.cacheLocation = place
     configuration.controlSocketLocation = place
+    configuration.controlGroup = group
+    configuration.controlGroupLocation = place
     configuration.accessLog = log.map { .init(target: .file("\(root)/\($0)"), location: place) }
     return Preconditions(configuration: configuration).faults
   }
@@ -174,4 +178,13 @@ func oneKindOfFaultHasOneCode(errno: Int32, code: Int32) {
   #expect(CheckLine.text(.error, nil, "x") == "bulkheadd: error: x")
   let line = LogLine(at: .now, level: .warn, process: "compiler", plugin: "geo", message: "m")
   #expect(line.formatted(.plain) == "bulkheadd: warning: plugin 'geo': m")
+}
+
+@Test func aGroupThatIsNotThereIsAFaultOfItsPlace() throws {
+  let scene = try Scene()
+  let faults = scene.faults(group: "no-such-group-here")
+  #expect(faults.map(\.location) == [scene.place] && faults.map(\.code) == [ExitCode.configuration])
+  #expect(faults.first?.text.hasPrefix("control.group: there is no group 'no-such-group-here' here: ") == true)
+  let own = try #require(getgrgid(getegid()))
+  #expect(scene.faults(group: String(cString: own.pointee.gr_name)) == [])
 }

@@ -19,7 +19,8 @@ import Testing
   static let changes: [(@Sendable (inout Configuration) -> Void, String)] = [
     ({ $0.listeners[0].upstream = "other" }, "listeners"), ({ $0.listeners.append($0.listeners[0]) }, "listeners"),
     ({ $0.upstreams[0].isHTTP2 = true }, "upstreams"), ({ $0.cacheDirectory = "/c" }, "cache"),
-    ({ $0.controlSocket = "/c" }, "controlSocket"), ({ $0.eventLoops = 3 }, "eventLoops"),
+    ({ $0.controlSocket = "/c" }, "controlSocket"), ({ $0.controlGroup = "g" }, "control.group"),
+    ({ $0.eventLoops = 3 }, "eventLoops"),
     ({ $0.bounds.queues = 1 }, "limits"), ({ $0.timeouts.idle = .seconds(1) }, "timeouts"),
     ({ $0.accessLog = .init(target: .standardOutput, location: .init(file: "")) }, "accessLog"),
     ({ $0.eventLog = .init(path: "/e", location: .init(file: "")) }, "events"),

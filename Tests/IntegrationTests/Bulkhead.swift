@@ -98,7 +98,8 @@ final class Bulkhead: @unchecked Sendable {
 
   init(
     plugins: [TestPlugin], upstream: String = "{name: up, builtin: echo}", extra: String = "", eventLoops: Int = 1,
-    waitForReady: Bool = true, executable: String = Build.binary("bulkheadd"), arguments: [String] = [],
+    control: String = "{socket: control.sock}", waitForReady: Bool = true,
+    executable: String = Build.binary("bulkheadd"), arguments: [String] = [],
     files others: [String: String] = [:], environment: [String: String] = [:]
   ) throws {
     directory = FileManager.default.temporaryDirectory.appending(path: "bulkhead-\(UUID().uuidString.prefix(8))")
@@ -111,7 +112,7 @@ final class Bulkhead: @unchecked Sendable {
     plugins: plugins.d
     policies: policies
     cache: cache
-    control: {socket: control.sock}
+    control: \(control)
     runtime: {eventLoops: \(eventLoops)}
     \(extra)
     """.write(to: directory.appending(path: "bulkhead.yaml"), atomically: true, encoding: .utf8)

@@ -1,84 +1,116 @@
-import BulkheadControl
 import BulkheadCore
 import Foundation
+import Glibc
 import Testing
 
-/// The bounds of a running worker's control group, as the kernel has them.
+/// Whom `control.group` lets look: real users of a real group, whom the tests play as root.
 @Suite struct ControlGroupTests {
-  /// The directory of a process's group in the hierarchy that has the controller; nil where there is none.
-  static func directory(of process: String, _ controller: String) throws -> (path: String, isUnified: Bool)? {
-    let groups = try String(contentsOfFile: "/proc/\(process)/cgroup", encoding: .utf8).split(separator: "\n")
-    let mounts = try String(contentsOfFile: "/proc/self/mountinfo", encoding: .utf8).split(separator: "\n")
-    for isUnified in [false, true] {
-      for mount in mounts {
-        let halves = mount.components(separatedBy: " - ")
-        let place = halves[0].split(separator: " ").map(String.init)
-        guard halves.count == 2, place.count >= 5 else { continue }
-        let kind = halves[1].split(separator: " ").map(String.init)
-        guard kind.first == (isUnified ? "cgroup2" : "cgroup") else { continue }
-        let options = kind.last.map { $0.split(separator: ",").map(String.init) } ?? []
-        guard isUnified || options.contains(controller) else { continue }
-        for group in groups {
-          let parts = group.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false).map(String.init)
-          guard parts.count == 3 else { continue }
-          let isOfIt = isUnified ? parts[0] == "0" : parts[1].split(separator: ",").contains(Substring(controller))
-          guard isOfIt else { continue }
-          let (root, mounted) = (place[3], place[4])
-          let inside = root != "/" && parts[2].hasPrefix(root) ? String(parts[2].dropFirst(root.count)) : parts[2]
-          let path = mounted + (inside == "/" ? "" : inside)
-          if isUnified {
-            let controllers = try? String(contentsOfFile: path + "/cgroup.controllers", encoding: .utf8)
-            guard controllers?.split(whereSeparator: \.isWhitespace).contains(Substring(controller)) == true else {
-              continue
-            }
-          }
-          return (path, isUnified)
-        }
-      }
-    }
-    return nil
+  private static let nobody = "65534"
+
+  private static func group() throws -> (name: String, id: gid_t) {
+    try #require(getuid() == 0, "CI runs as root, so that it can play another user")
+    let names = ["users", "games", "daemon"]
+    let found = names.compactMap { name in getgrnam(name).map { (name, $0.pointee.gr_gid) } }.first
+    return try #require(found, "there is none of the groups \(names)")
   }
 
-  /// Whether this process may make groups below its own there, by having made one.
-  static func mayMakeGroups(_ controller: String) throws -> Bool {
-    guard let own = try directory(of: "self", controller), !own.isUnified else { return false }
-    let path = "\(own.path)/bulkhead-test-\(getpid())-\(UUID().uuidString.prefix(8))"
-    guard mkdir(path, 0o755) == 0 else { return false }
-    let isBounded = access(path + (controller == "memory" ? "/memory.limit_in_bytes" : "/cpu.cfs_quota_us"), W_OK) == 0
-    rmdir(path)
-    return isBounded
+  /// Runs a program as a user who is nobody, but for that group.
+  private static func run(_ binary: String, _ arguments: [String], in group: gid_t? = nil) throws -> ControlTests.Run {
+    let groups = group.map { ["--groups", "\($0)"] } ?? ["--clear-groups"]
+    return try ControlTests.run(
+      path: "/usr/bin/setpriv",
+      ["--reuid", nobody, "--regid", nobody] + groups + [Build.binary(binary)] + arguments)
   }
 
-  @Test func aWorkersGroupHasTheBoundsOfItsPolicy() throws {
+  private static func modeAndGroup(_ path: String) -> (mode: mode_t, group: gid_t) {
+    var status = stat()
+    lstat(path, &status)
+    return (status.st_mode & 0o7777, status.st_gid)
+  }
+
+  @Test func aMemberMayLookAndChangesNothing() throws {
+    let group = try Self.group()
     let bulkhead = try Bulkhead(
-      plugins: [TestPlugin(name: "stamp", module: "header", policy: "half")],
-      files: ["policies/half.yaml": "name: half\nmemoryLimit: 16MiB\ncpuPercent: 50\ncallbackDeadline: 10s\n"])
-    let worker = try #require(try bulkhead.worker(of: "stamp"))
-    let report = try #require(worker.isolation.first { $0.layer == .cgroup })
-    guard report.holds else {
-      #expect(["cannot ", "no hierarchy", "is not enabled for"].contains { report.why.contains($0) }, "\(report.why)")
-      let isWritable = try Self.mayMakeGroups("memory") && Self.mayMakeGroups("cpu")
-      #expect(!isWritable, "groups can be made here, and it has none: \(report.why)")
-      return
+      plugins: [TestPlugin(name: "stamp", module: "header")],
+      control: "{socket: control.sock, group: \(group.name)}")
+    #expect(Self.modeAndGroup(bulkhead.socket) == (0o660, group.id))
+    chmod(bulkhead.directory.path, 0o755)
+    func asMember(_ line: String) throws -> ControlTests.Run {
+      try Self.run(
+        "bulkheadctl", ["--socket", bulkhead.socket] + line.split(separator: " ").map(String.init), in: group.id)
     }
-    func value(_ controller: String, _ file: (v1: String, v2: String)) throws -> String {
-      let group = try #require(try Self.directory(of: "\(worker.pid)", controller))
-      #expect(group.path.contains("/bulkhead-worker-"), "\(group)")
-      return try String(contentsOfFile: "\(group.path)/\(group.isUnified ? file.v2 : file.v1)", encoding: .utf8)
-        .trimmingCharacters(in: .whitespacesAndNewlines)
+    for line in [
+      "status", "plugins", "workers stamp", "events", "crashes", "metrics", "config", "policy list", "log-level",
+    ] {
+      let run = try asMember(line)
+      #expect(run.status == 0, "\(line): \(run)")
     }
-    // Beside the guest's 16 MiB there are its code, its stack and the rings, and no more than that.
-    let memory = try #require(Int(try value("memory", ("memory.limit_in_bytes", "memory.max"))))
-    #expect(memory > 16 << 20 && memory < 512 << 20, "\(memory)")
-    #expect(memory % 4_096 == 0)
-    let cpu = try #require(try Self.directory(of: "\(worker.pid)", "cpu"))
-    let share: [Int] =
-      cpu.isUnified
-      ? try value("cpu", ("", "cpu.max")).split(separator: " ").compactMap { Int($0) }
-      : try [value("cpu", ("cpu.cfs_quota_us", "")), value("cpu", ("cpu.cfs_period_us", ""))].compactMap { Int($0) }
-    #expect(share.count == 2)
-    #expect(share.first.map { $0 * 2 } == share.last, "half a processor: \(share)")
-    #expect(report.why.contains("cpu 50 %"), "\(report.why)")
-    #expect(try bulkhead.get().status == 200)
+    let worker = try #require(try bulkhead.worker(of: "stamp")?.pid)
+    for line in [
+      "restart stamp", "reset stamp", "suspects --clear stamp", "reload", "reload --check", "upgrade", "stop",
+      "log-level debug",
+    ] {
+      let run = try asMember(line)
+      #expect(run.status == ExitCode.noPermission, "\(line): \(run)")
+      #expect(run.errors.contains("members of group '\(group.name)' may look, and only uid 0 and root"), "\(run)")
+    }
+    #expect(try bulkhead.worker(of: "stamp")?.pid == worker)
+    let stranger = try Self.run("bulkheadctl", ["--socket", bulkhead.socket, "status"])
+    #expect(stranger.status == ExitCode.noPermission && stranger.errors.contains("control.group"), "\(stranger)")
+    #expect(try CommandTests.run(bulkhead, "restart stamp").status == 0, "root may, as ever")
+
+    let file = bulkhead.directory.appending(path: "bulkhead.yaml")
+    let text = try String(contentsOf: file, encoding: .utf8)
+    try bulkhead.write("bulkhead.yaml", text.replacing(", group: \(group.name)", with: ""))
+    let reload = try CommandTests.run(bulkhead, "reload")
+    #expect(reload.status == ExitCode.configuration && reload.errors.contains("control.group changed"), "\(reload)")
+  }
+
+  @Test func aCheckSaysWhereTheGroupIsWrongOrCannotBeGiven() throws {
+    let group = try Self.group()
+    let directory = FileManager.default.temporaryDirectory.appending(path: "bulkhead-\(UUID().uuidString.prefix(8))")
+    try FileManager.default.createDirectory(
+      at: directory.appending(path: "plugins.d"), withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: directory) }
+    chmod(directory.path, 0o777)
+    let file = directory.appending(path: "bulkhead.yaml").path
+    func check(_ name: String, in group: gid_t?) throws -> ControlTests.Run {
+      try """
+      listeners: [{name: edge, address: '127.0.0.1:0', upstream: echo}]
+      cache: cache
+      control:
+        socket: run/control.sock
+        group: \(name)
+      """.write(toFile: file, atomically: true, encoding: .utf8)
+      return try Self.run("bulkheadd", ["--check", "--config", file], in: group)
+    }
+    chmod(directory.path, 0o755)
+    chown(directory.path, 65_534, 65_534)
+    let unknown = try check("no-such-group-here", in: nil)
+    #expect(unknown.status == ExitCode.configuration, "\(unknown)")
+    #expect((unknown.output + unknown.errors).contains("bulkhead.yaml:5:"), "\(unknown)")
+    let stranger = try check(group.name, in: nil)
+    #expect(stranger.status == ExitCode.noPermission, "\(stranger)")
+    #expect((stranger.output + stranger.errors).contains("Group=\(group.name)"), "\(stranger)")
+    let member = try check(group.name, in: group.id)
+    #expect(member.status == 0, "\(member)")
+  }
+
+  /// As a user whose own group it is, as under systemd, and as one who is in it beside another one.
+  @Test(arguments: [true, false]) func aDaemonWithoutRightsGivesTheSocketToAGroupThatItIsIn(_ isOwn: Bool) throws {
+    let group = try Self.group()
+    let script = FileManager.default.temporaryDirectory.appending(path: "bulkhead-start-\(UUID().uuidString.prefix(8))")
+    defer { try? FileManager.default.removeItem(at: script) }
+    let become = isOwn ? "--regid \(group.id) --clear-groups" : "--regid \(Self.nobody) --groups \(group.id)"
+    try """
+    #!/bin/sh
+    chown -R \(Self.nobody):\(Self.nobody) "$(dirname "$2")"
+    exec setpriv --reuid \(Self.nobody) \(become) '\(Build.binary("bulkheadd"))' "$@"
+    """.write(to: script, atomically: true, encoding: .utf8)
+    chmod(script.path, 0o755)
+    let bulkhead = try Bulkhead(
+      plugins: [TestPlugin(name: "stamp", module: "header")],
+      control: "{socket: control.sock, group: \(group.name)}", executable: script.path)
+    #expect(Self.modeAndGroup(bulkhead.socket) == (0o660, group.id))
   }
 }

@@ -225,8 +225,12 @@ import Testing
   }
 
   static func run(_ binary: String, _ arguments: [String]) throws -> Run {
+    try run(path: Build.binary(binary), arguments)
+  }
+
+  static func run(path: String, _ arguments: [String]) throws -> Run {
     let process = Process()
-    process.executableURL = URL(filePath: Build.binary(binary))
+    process.executableURL = URL(filePath: path)
     process.arguments = arguments
     let output = Pipe()
     let errors = FileManager.default.temporaryDirectory.appending(path: "errors-\(UUID().uuidString)")

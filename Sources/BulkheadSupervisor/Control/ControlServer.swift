@@ -55,6 +55,8 @@ struct ControlServer: Sendable {
 
   var backend: ControlBackend
   var logger: Logger
+  /// The group whose members may look; nil where there is none.
+  var readers: String?
   /// Whether a process of this pid may not ask.
   var isChild: @Sendable (Int32) -> Bool = { OwnChildren.mayInclude($0) }
 
@@ -70,7 +72,8 @@ struct ControlServer: Sendable {
     decoder.maxHeaderListSize = 32 << 10
     decoder.maxHeaderFieldCount = 100
     let application = Application(
-      responder: ControlResponder(backend: backend, uid: geteuid(), isChild: isChild),
+      responder: ControlResponder(
+        backend: backend, rights: ControlRights(uid: geteuid(), readers: readers), isChild: isChild),
       server: .http1(
         configuration: .init(idleTimeout: Self.idleTimeout, httpDecoderConfiguration: decoder)),
       configuration: ApplicationConfiguration(
@@ -97,22 +100,23 @@ struct ControlContext: RequestContext {
 /// Answers the requests.
 struct ControlResponder: HTTPResponder {
   let backend: ControlBackend
-  /// Who may ask, besides root.
-  let uid: UInt32
+  let rights: ControlRights
   /// Whether a pid is that of a process which may not ask, whoever it is.
   var isChild: @Sendable (Int32) -> Bool = { OwnChildren.mayInclude($0) }
 
   func respond(to request: Request, context: ControlContext) async throws -> Response {
-    guard let peer = await ControlPeer.of(context.channel), peer.uid == uid || peer.uid == 0 else {
-      return ControlAnswers.failure(
-        .forbidden, .forbidden, "only uid \(uid) and root may use this socket; run the command as one of them")
+    let method = request.method.rawValue
+    guard let peer = await ControlPeer.of(context.channel) else {
+      return ControlAnswers.failure(.forbidden, .forbidden, "the kernel does not say who asks")
+    }
+    if let why = rights.refusal(of: method, by: peer.uid) {
+      return ControlAnswers.failure(.forbidden, .forbidden, why)
     }
     // The front, which speaks with the network, may be of the same user, and this socket on a path that it reaches.
     guard !isChild(peer.pid) else {
       return ControlAnswers.failure(
         .forbidden, .forbidden, "processes that bulkheadd has started may not use this socket")
     }
-    let method = request.method.rawValue
     switch ControlRoute.parse(method: method, target: request.head.path ?? "") {
     case .failure(let refusal): return ControlAnswers.response(to: refusal, method: method)
     case .success(let route): return await ControlAnswers.response { try await backend.answer(route, peer) }

@@ -26,7 +26,7 @@ final class ControlServerTask: Sendable {
     var logger = log.logger(process: "control")
     // Its comings and goings are nothing for the log.
     logger.logLevel = max(.warning, logger.logLevel)
-    let server = ControlServer(backend: ControlBackend(inbox), logger: logger)
+    let server = ControlServer(backend: ControlBackend(inbox), logger: logger, readers: socket.group?.name)
     let path = socket.temporaryPath
     Task.detached {
       while true {

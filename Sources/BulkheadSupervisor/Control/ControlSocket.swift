@@ -17,11 +17,23 @@ struct ControlSocket: Sendable {
   let path: String
   /// Where the configuration says so; nil where it is the default.
   let location: SourceLocation?
+  /// Who may look over it beside those who may do everything.
+  let group: SocketGroup?
   private let published = Published()
 
-  init(path: String, location: SourceLocation? = nil) {
+  init(path: String, location: SourceLocation? = nil, group: SocketGroup? = nil) {
     self.path = path
     self.location = location
+    self.group = group
+  }
+
+  /// Throws `StartError` where the configuration names a group that is not there.
+  init(_ configuration: Configuration) throws(StartError) {
+    var group: SocketGroup?
+    if let name = configuration.controlGroup {
+      group = try SocketGroup(named: name, at: configuration.controlGroupLocation)
+    }
+    self.init(path: configuration.controlSocket, location: configuration.controlSocketLocation, group: group)
   }
 
   /// The name that the socket is bound under first: in the same directory, and no longer than the real one.
@@ -93,7 +105,9 @@ struct ControlSocket: Sendable {
   ///
   /// - Throws: `SystemError`; ENOTSOCK where something else than a socket has come there meanwhile.
   func publish() throws(SystemError) {
-    guard chmod(temporaryPath, 0o600) == 0 else {
+    // The group comes first: no other one may ever use it.
+    if let group { try group.take(temporaryPath) }
+    guard chmod(temporaryPath, group == nil ? 0o600 : 0o660) == 0 else {
       throw SystemError(operation: "set the mode of", subject: temporaryPath, code: errno)
     }
     try Self.requireFree(path)

@@ -11,6 +11,7 @@ enum ConfigurationChange {
     compare("upstreams", old.upstreams.map(withoutLocation) == new.upstreams.map(withoutLocation))
     compare("cache", old.cacheDirectory == new.cacheDirectory)
     compare("controlSocket", old.controlSocket == new.controlSocket)
+    compare("control.group", old.controlGroup == new.controlGroup)
     compare("eventLoops", old.eventLoops == new.eventLoops)
     compare("limits", old.bounds == new.bounds)
     compare("timeouts", old.timeouts == new.timeouts)

@@ -92,8 +92,7 @@ public enum Bulkhead {
     setup.service = environment
     setup.inherited = inherited
     try prepareCache(loaded.configuration, note)
-    let socket = ControlSocket(
-      path: loaded.configuration.controlSocket, location: loaded.configuration.controlSocketLocation)
+    let socket = try ControlSocket(loaded.configuration)
     try socket.claim()
 
     let loop: EventLoop

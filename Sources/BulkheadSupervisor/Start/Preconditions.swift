@@ -10,7 +10,9 @@ struct Preconditions {
   var runningSocket: String?
 
   /// All that keeps this configuration from being started here, by this user.
-  var faults: [StartError.Fault] { [controlSocket, cache, accessLog, eventLog, admin].compactMap(\.self) }
+  var faults: [StartError.Fault] {
+    [controlSocket, controlGroup, cache, accessLog, eventLog, admin].compactMap(\.self)
+  }
 
   private var controlSocket: StartError.Fault? {
     fault(at: configuration.controlSocketLocation, "control.socket") { () throws(SystemError) in
@@ -21,6 +23,20 @@ struct Preconditions {
         try Self.requireWritable(directory)
       }
       try ControlSocket.requireFree(path)
+    }
+  }
+
+  private var controlGroup: StartError.Fault? {
+    guard let name = configuration.controlGroup else { return nil }
+    let location = configuration.controlGroupLocation
+    do throws(StartError) {
+      let group = try SocketGroup(named: name, at: location)
+      if group.mayBeGiven { return nil }
+      return StartError.Fault(
+        ExitCode.noPermission, location,
+        "control.group: uid \(geteuid()) is not in group '\(name)' and cannot give it the socket: \(group.advice)")
+    } catch {
+      return error.faults.first
     }
   }
 
