@@ -73,7 +73,7 @@ struct BulkheadDaemon: ParsableCommand {
 
 // As installed, bulkheadctl is a link to this file: two programs of their own would have most of their 20 MB in common.
 if CommandLine.arguments.first?.split(separator: "/").last == "bulkheadctl" {
-  Task {
+  Task.detached {
     await BulkheadControlCommand.runProcess()
     exit(0)
   }
