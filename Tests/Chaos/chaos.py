@@ -136,16 +136,16 @@ class Bulkhead:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory, start_new_session=True,
                 preexec_fn=_die_with_parent)
 
-    def control(self, path):
-        status, text = self.ask_control(path)
+    def control(self, path, method="GET"):
+        status, text = self.ask_control(path, method)
         if status != 200:
-            raise Failure(f"GET {path}: {status} {text}")
+            raise Failure(f"{method} {path}: {status} {text}")
         return text
 
-    def ask_control(self, path):
+    def ask_control(self, path, method="GET"):
         connection = UnixConnection(self.directory / "control.sock")
         try:
-            connection.request("GET", path)
+            connection.request(method, path)
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
         finally:
@@ -609,6 +609,8 @@ def bounds(before, now):
 
 def weather(bulkhead, storm, options, seconds):
     """One storm, while innocents ask. Returns the rows of a table, and problems."""
+    # What the storm before has taught the plugin would keep all of this one from it.
+    bulkhead.control(f"/v1/plugins/{attack.TARGET}/suspects/clear", "POST")
     innocents, killers = Load(bulkhead, f"{options.seed}/{storm.name}"), Load(bulkhead, options.seed)
     attackers, killer = attack.Attackers(killers, storm, options.seed), Killer(bulkhead, options.seed, {attack.TARGET}, 1)
     failed, died, problems = bulkhead.per_plugin("bulkhead_failed_streams_total"), bulkhead.deaths(), []
