@@ -66,6 +66,51 @@ import Testing
     #expect(reload.status == ExitCode.configuration && reload.errors.contains("control.group changed"), "\(reload)")
   }
 
+  @Test func membersWhoHoldAllConnectionsKeepNobodyOut() throws {
+    let group = try Self.group()
+    let bulkhead = try Bulkhead(plugins: [], control: "{socket: control.sock, group: \(group.name)}")
+    chmod(bulkhead.directory.path, 0o755)
+    // As many as there are for all; those that are closed at once read as ended.
+    let script = """
+      import os, select, socket, sys, time
+      os.setgroups([int(sys.argv[2])])
+      os.setgid(65534)
+      os.setuid(65534)
+      held = {}
+      for _ in range(80):
+          one = socket.socket(socket.AF_UNIX)
+          one.connect(sys.argv[1])
+          held[one.fileno()] = one
+      poll = select.poll()
+      for number in held:
+          poll.register(number, select.POLLIN)
+      left, end = 80, time.monotonic() + 15
+      while time.monotonic() < end:
+          closed = poll.poll(300)
+          for number, _ in closed:
+              poll.unregister(number)
+          left -= len(closed)
+          if left <= 24 and not closed:
+              break
+      print(left, flush=True)
+      sys.stdin.read()
+      """
+    let process = Process()
+    process.executableURL = URL(filePath: "/usr/bin/env")
+    process.arguments = ["python3", "-c", script, bulkhead.socket, "\(group.id)"]
+    let (output, input) = (Pipe(), Pipe())
+    process.standardOutput = output
+    process.standardInput = input
+    try process.run()
+    defer {
+      input.fileHandleForWriting.closeFile()
+      process.waitUntilExit()
+    }
+    let left = String(decoding: output.fileHandleForReading.availableData, as: UTF8.self)
+    #expect(left.hasPrefix("24"))
+    for _ in 0..<5 { #expect(try CommandTests.run(bulkhead, "status").status == 0) }
+  }
+
   @Test func aCheckSaysWhereTheGroupIsWrongOrCannotBeGiven() throws {
     let group = try Self.group()
     let directory = FileManager.default.temporaryDirectory.appending(path: "bulkhead-\(UUID().uuidString.prefix(8))")

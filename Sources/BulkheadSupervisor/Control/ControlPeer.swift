@@ -16,6 +16,9 @@ struct ControlRights: Equatable, Sendable {
   /// Where bulkheadd is of that uid, any member of the group may look like it.
   private var isAmbiguous: Bool { readers != nil && uid == Self.unknownUser }
 
+  /// Whether a user came by the group.
+  func isReader(_ peer: UInt32) -> Bool { readers != nil && peer != 0 && (peer != uid || isAmbiguous) }
+
   /// Why a user may not make such a request; nil where it may.
   func refusal(of method: String, by peer: UInt32) -> String? {
     if peer == 0 || (peer == uid && !isAmbiguous) { return nil }
@@ -40,12 +43,14 @@ struct ControlPeer: Hashable, Sendable {
     var gid: UInt32 = .max
   }
 
-  /// Who a Unix socket's peer was when it connected; nil where the kernel does not say.
-  static func of(_ channel: any Channel) async -> ControlPeer? {
+  /// Asks who a Unix socket's peer was when it connected; nil where this is no socket.
+  static func ask(_ channel: any Channel) -> EventLoopFuture<ControlPeer>? {
     guard let provider = channel as? any SocketOptionProvider else { return nil }
     let answer: EventLoopFuture<Credentials> = provider.unsafeGetSocketOption(
       level: .socket, name: NIOBSDSocket.Option(rawValue: SO_PEERCRED))
-    guard let credentials = try? await answer.get() else { return nil }
-    return ControlPeer(pid: credentials.pid, uid: credentials.uid)
+    return answer.map { ControlPeer(pid: $0.pid, uid: $0.uid) }
   }
+
+  /// The same; nil where the kernel does not say.
+  static func of(_ channel: any Channel) async -> ControlPeer? { try? await ask(channel)?.get() }
 }

@@ -71,11 +71,14 @@ struct ControlServer: Sendable {
     decoder.maxHeaderFieldSize = 16 << 10
     decoder.maxHeaderListSize = 32 << 10
     decoder.maxHeaderFieldCount = 100
+    let rights = ControlRights(uid: geteuid(), readers: readers)
+    let connections = ReaderConnections(rights)
     let application = Application(
-      responder: ControlResponder(
-        backend: backend, rights: ControlRights(uid: geteuid(), readers: readers), isChild: isChild),
+      responder: ControlResponder(backend: backend, rights: rights, isChild: isChild),
       server: .http1(
-        configuration: .init(idleTimeout: Self.idleTimeout, httpDecoderConfiguration: decoder)),
+        configuration: .init(
+          additionalChannelHandlers: [connections.handler()], idleTimeout: Self.idleTimeout,
+          httpDecoderConfiguration: decoder)),
       configuration: ApplicationConfiguration(
         address: .unixDomainSocket(path: path), backlog: 64,
         availableConnectionsDelegate: MaximumAvailableConnections(Self.maximumConnections, logger: logger)),
