@@ -150,17 +150,27 @@ import Testing
     let front = try Self.front(.failClose, upstreams: [.at(upstream.port)])
     defer { front.stop() }
     let worker = try front.addWorker(Self.guardian)
-    let lazy = try TestClient(port: front.ports[0])
+    // What the kernel keeps for it grows no more: a client that takes a little now and then dawdles a little less.
+    let lazy = try TestClient(port: front.ports[0], receiveBuffer: 16 << 10)
     lazy.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     let loop = try #require(front.front.loops.first)
     waitUntil { (try? loop.eventLoop.submit { loop.clientWaits.first }.wait()) == 0 }
     let clients = try Self.fill(front, worker, 258, Self.waiting)
     var more: [TestClient] = []
+    // What a stream keeps is counted with its reply: one that comes before that gets in beyond the bound, and then one
+    // dawdler's room is not enough for the next.
+    func allAreCounted() -> Bool {
+      (try? loop.eventLoop.submit { loop.chain.hosts.allSatisfy { $0.serving.allSatisfy { $0.use.outstanding == 0 } } }
+        .wait())
+        == true
+    }
+    waitUntil { allAreCounted() }
     while try counters(front).shed == 0, more.count < 20 {
       let client = try TestClient(port: front.ports[0])
       client.send(Self.waiting)
       more.append(client)
       try worker.waitForSeen(clients.count + 1 + more.count) { $0.kind == .requestHeaders }
+      waitUntil { allAreCounted() }
     }
     #expect(try counters(front).shed == 1)
     #expect(lazy.readToEnd().utf8.count < 100_000_000)
@@ -208,8 +218,13 @@ import Testing
     refused.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     #expect(refused.readToEnd() == "")
     clients.removeLast()
-    waitUntil { (try? front.get().status) == 200 }
-    #expect(try front.get().status == 200)
+    // Asked again only where it was refused: the connection of an answer may be there for a moment when the next one comes.
+    var status = 0
+    waitUntil {
+      status = (try? front.get().status) ?? 0
+      return status == 200
+    }
+    #expect(status == 200)
     let numbers = try front.front.loops.map { loop in
       try loop.eventLoop.submit { loop.counters.refusedOfClient[0] }.wait()
     }
