@@ -395,5 +395,8 @@ final class Counter: Sendable {
 
 /// Waits, at most twenty seconds, until the condition holds.
 func waitUntil(_ condition: () -> Bool) {
-  for _ in 0..<10_000 where !condition() { usleep(2_000) }
+  for _ in 0..<10_000 {
+    if condition() { return }
+    usleep(2_000)
+  }
 }
