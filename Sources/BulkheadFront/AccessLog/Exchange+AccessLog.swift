@@ -23,14 +23,7 @@ extension AccessLog {
       line.member("duration_us", (Clock.monotonicNanoseconds &- exchange.startedMonotonic) / 1_000)
       line.member("upstream", text: exchange.pool.nameBytes)
       if let peer = exchange.upstreamPeer { line.member("endpoint", text: peer.address) }
-      line.member("flags", exchange.flags)
-      line.member("response_flags")
-      line.flagNames(exchange.flags)
-      line.member("details", text: exchange.details.bytes)
-      if exchange.concerned >= 0, exchange.concerned < exchange.chain.hosts.count {
-        line.member("plugin")
-        line.string(exchange.chain.hosts[exchange.concerned].settings.name)
-      }
+      line.end(flags: exchange.flags, details: exchange.details, plugin: exchange.concerned, of: exchange.chain)
       if !exchange.failure.isEmpty {
         line.member("failure")
         line.string(exchange.failure)

@@ -16,14 +16,7 @@ extension AccessLog {
       line.member("duration_us", (Clock.monotonicNanoseconds &- stream.startedMonotonic) / 1_000)
       line.member("upstream", text: stream.pool.nameBytes)
       if let peer = stream.peer { line.member("endpoint", text: peer.address) }
-      line.member("flags", stream.flags)
-      line.member("response_flags")
-      line.flagNames(stream.flags)
-      line.member("details", text: stream.details.bytes)
-      if stream.concerned >= 0, stream.concerned < stream.chain.hosts.count {
-        line.member("plugin")
-        line.string(stream.chain.hosts[stream.concerned].settings.name)
-      }
+      line.end(flags: stream.flags, details: stream.details, plugin: stream.concerned, of: stream.chain)
       for field in fields {
         if let value = field.value(among: stream.pluginProperties) {
           line.member(field.name, text: value)

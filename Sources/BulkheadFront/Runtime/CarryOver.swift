@@ -108,22 +108,9 @@ extension FrontGroup {
     let sum = FrontCounters(
       listeners: first.settings.bootstrap.listeners.count, plugins: chain.plugins.count,
       upstreams: first.settings.bootstrap.upstreams.count)
-    gather(loops[...], sum, chain) { [shared] sum in
+    MetricsCollection.ask(loops[...], sum: sum, chain) { [shared] sum in
       let rows = sum.carried(first.settings.bootstrap, plugins: chain.plugins.map(\.name))
       if !shared.helper.run({ then(rows) }) { otherwise() }
-    }
-  }
-
-  private func gather(
-    _ loops: ArraySlice<FrontLoop>, _ sum: FrontCounters, _ chain: ChainSettings,
-    then: @escaping @Sendable (FrontCounters) -> Void
-  ) {
-    guard let loop = loops.first else { return then(sum) }
-    let rest = loops.dropFirst()
-    loop.eventLoop.execute { [self] in
-      var sum = sum
-      sum.add(loop.snapshot(chain))
-      gather(rest, sum, chain, then: then)
     }
   }
 

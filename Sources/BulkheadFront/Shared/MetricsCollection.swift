@@ -69,7 +69,7 @@ final class MetricsCollection {
   }
 
   /// Adds the numbers of the loops that are left, one after the other.
-  private static func ask(
+  static func ask(
     _ loops: ArraySlice<FrontLoop>, sum: FrontCounters, _ chain: ChainSettings,
     then: @escaping @Sendable (FrontCounters) -> Void
   ) {

@@ -101,10 +101,15 @@ struct SharedStore {
     } else {
       try charge(entry: true, adding: key.count + value.count)
     }
+    data[key] = Entry(value: value, cas: nextCAS())
+    return old?.value
+  }
+
+  /// One that no value has; never 0.
+  private mutating func nextCAS() -> UInt32 {
     lastCAS &+= 1
     if lastCAS == 0 { lastCAS = 1 }
-    data[key] = Entry(value: value, cas: lastCAS)
-    return old?.value
+    return lastCAS
   }
 
   /// The value and its cas, which is never 0.
@@ -144,6 +149,12 @@ struct SharedStore {
     guard queues.indices.contains(number) else { throw .status(.notFound) }
     guard message.count <= maximumValue else { throw .bound(.valueBytes(maximumValue)) }
     if let sender { try checkShare(of: sender, for: message) }
+    try append(message, to: number, from: sender)
+    return queues[number].registrant
+  }
+
+  /// Puts a message last, and counts it; a queue of that number has to be there.
+  private mutating func append(_ message: [UInt8], to number: Int, from sender: Int?) throws(Refusal) {
     try charge(entry: true, adding: message.count)
     if let sender {
       foreign.add(message)
@@ -151,7 +162,6 @@ struct SharedStore {
     }
     queues[number].messages.append(Message(bytes: message, sender: sender))
     queues[number].owed += 1
-    return queues[number].registrant
   }
 
   /// Whether a plugin of another vm_id may put in one message more: then it has no more than is left for the others.
@@ -226,13 +236,7 @@ struct SharedStore {
         entry: old == nil, adding: entry.value.count + (old == nil ? entry.key.count : 0),
         removing: old?.value.count ?? 0)
     } catch { return false }
-    var cas = entry.cas
-    if cas <= given {
-      lastCAS &+= 1
-      if lastCAS == 0 { lastCAS = 1 }
-      cas = lastCAS
-    }
-    data[entry.key] = Entry(value: entry.value, cas: cas)
+    data[entry.key] = Entry(value: entry.value, cas: entry.cas <= given ? nextCAS() : entry.cas)
     return true
   }
 
@@ -248,18 +252,9 @@ struct SharedStore {
     for message in queue.messages {
       do throws(Refusal) {
         guard message.bytes.count <= maximumValue else { throw .bound(.valueBytes(maximumValue)) }
-        try charge(entry: true, adding: message.bytes.count)
-      } catch {
-        lost += 1
-        continue
-      }
-      let sender = message.sender.isEmpty ? nil : plugin(message.sender)
-      if let sender {
-        foreign.add(message.bytes)
-        foreignBySender[sender, default: Amount()].add(message.bytes)
-      }
-      queues[number].messages.append(Message(bytes: message.bytes, sender: sender))
-      queues[number].owed += 1
+        try append(
+          message.bytes, to: number, from: message.sender.isEmpty ? nil : plugin(message.sender))
+      } catch { lost += 1 }
     }
     queues[number].messages.append(contentsOf: own)
     return lost

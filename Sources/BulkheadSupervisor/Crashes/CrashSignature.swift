@@ -43,7 +43,7 @@ struct CrashSignature: Hashable, Sendable, CustomStringConvertible {
   }
 
   private static func bounded(_ name: String) -> String {
-    let text = LogLine.escaped(name, quoted: false)
+    let text = LogText.escaped(name, quoted: false)
     guard text.utf8.count > maximumName else { return text }
     return String(decoding: text.utf8.prefix(maximumName), as: UTF8.self) + "..."
   }

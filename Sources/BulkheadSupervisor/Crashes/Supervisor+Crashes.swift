@@ -29,7 +29,7 @@ extension Supervisor {
       }
       crashes[plugin] = CrashTable()
     }
-    let detail = LogLine.escaped(cause.detail, quoted: false)
+    let detail = LogText.escaped(cause.detail, quoted: false)
     let telling = crashes[plugin]?.crashed(crash, detail: detail, pid: child?.pid, at: time, now: loop.now)
     defer { armSummary(plugin) }
     guard let telling, telling != .counted else {

@@ -104,7 +104,7 @@ extension Supervisor {
     crash: CrashInfo? = nil, by peer: ControlPeer? = nil
   ) -> UInt64 {
     var event = EventInfo(
-      at: time, kind: kind, plugin: plugin, pid: pid, message: LogLine.escaped(message, quoted: false), crash: crash)
+      at: time, kind: kind, plugin: plugin, pid: pid, message: LogText.escaped(message, quoted: false), crash: crash)
     // What a request does at once, it is the cause of.
     event.by = (peer ?? asker).map { .init(uid: $0.uid, pid: $0.pid) }
     let sequence = journal.append(event)
@@ -268,6 +268,6 @@ extension CrashInfo {
     }
     if lost.stream != CallbackRecord.noStream { stream = lost.stream }
     // A client may have chosen it.
-    if !lost.requestID.isEmpty { requestID = LogLine.escaped(lost.requestID, quoted: false) }
+    if !lost.requestID.isEmpty { requestID = LogText.escaped(lost.requestID, quoted: false) }
   }
 }

@@ -133,9 +133,6 @@ struct LogLine: Sendable, Equatable {
   private static let names = [
     "process", "plugin", "pid", "source", "request", "stream", "callback", "duration", "backtrace",
   ]
-
-  /// Text without anything that ends a line or speaks to a terminal.
-  static func escaped(_ text: String, quoted: Bool) -> String { LogText.escaped(text, quoted: quoted) }
 }
 
 extension LogLevel {

@@ -74,9 +74,7 @@ extension Supervisor {
     }
     var programs: SeccompPrograms
     do throws(StartError) {
-      programs = try SeccompPrograms.load(
-        policyDirectories: [loaded.configuration.policiesDirectory, setup.installation.shippedPolicies],
-        policies: loaded.plugins.map { loaded.effectivePolicy(of: $0) }, note: { _, _ in })
+      programs = try SeccompPrograms.load(for: loaded, setup.installation, note: { _, _ in })
     } catch {
       return answer(.failure(refused("a seccomp profile is wrong", error.lines, isCheck: isCheck)))
     }

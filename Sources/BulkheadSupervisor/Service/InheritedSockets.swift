@@ -37,7 +37,7 @@ struct InheritedSockets {
         sockets.append(Socket(name: name, descriptor: SharedDescriptor(socket.takeDescriptor()), address: address))
       } catch {
         problems.append(
-          "descriptor \(raw), '\(LogLine.escaped(name, quoted: false))', which came with the start, is not used: \(error)"
+          "descriptor \(raw), '\(LogText.escaped(name, quoted: false))', which came with the start, is not used: \(error)"
         )
       }
     }

@@ -52,7 +52,7 @@ struct ServiceMessage: Equatable, Sendable {
   }
 
   private static func status(_ text: String) -> String {
-    var text = LogLine.escaped(text, quoted: false)
+    var text = LogText.escaped(text, quoted: false)
     while text.utf8.count > maximumStatus { text.removeLast() }
     return "STATUS=\(text)"
   }

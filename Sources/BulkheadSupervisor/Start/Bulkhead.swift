@@ -85,18 +85,13 @@ public enum Bulkhead {
     let faults = Preconditions(configuration: loaded.configuration).faults
     guard faults.isEmpty else { throw StartError(faults) }
     let installation = try installation(options, inheritance.origin)
-    let programs = try SeccompPrograms.load(
-      policyDirectories: [loaded.configuration.policiesDirectory, installation.shippedPolicies],
-      policies: loaded.plugins.map { loaded.effectivePolicy(of: $0) }, note: note)
-    var setup = Supervisor.Setup(loaded: loaded, installation: installation, programs: programs, program: program)
+    var setup = try setup(loaded, installation, program, note)
     setup.service = environment
     setup.inherited = inherited
-    try prepareCache(loaded.configuration, note)
     let socket = try ControlSocket(loaded.configuration)
     try socket.claim()
 
-    let loop: EventLoop
-    do throws(SystemError) { loop = try EventLoop() } catch { throw StartError(ExitCode.software, "\(error)") }
+    let loop = try eventLoop()
     try run(setup, loop, Inbox(wakes: loop.poller.mailbox), log, socket, signals, inheritance)
   }
 
@@ -145,6 +140,20 @@ public enum Bulkhead {
     } catch {
       throw StartError(error).advised(options)
     }
+  }
+
+  /// What a supervisor needs to start: the filters, and a cache that it may use.
+  static func setup(
+    _ loaded: LoadedConfiguration, _ installation: Installation, _ program: Upgrade.Program,
+    _ note: (LogLevel, String) -> Void
+  ) throws(StartError) -> Supervisor.Setup {
+    let programs = try SeccompPrograms.load(for: loaded, installation, note: note)
+    try prepareCache(loaded.configuration, note)
+    return Supervisor.Setup(loaded: loaded, installation: installation, programs: programs, program: program)
+  }
+
+  static func eventLoop() throws(StartError) -> EventLoop {
+    do throws(SystemError) { return try EventLoop() } catch { throw StartError(ExitCode.software, "\(error)") }
   }
 
   static func prepareCache(

@@ -34,11 +34,8 @@ struct Check {
       log.write(LogLine(at: .now, level: level, process: "supervisor", message: message))
     }
     let installation = try Installation.find(libexec: options.libexec)
-    let programs = try SeccompPrograms.load(
-      policyDirectories: [loaded.configuration.policiesDirectory, installation.shippedPolicies],
-      policies: loaded.plugins.map { loaded.effectivePolicy(of: $0) }, note: note)
-    let loop: EventLoop
-    do throws(SystemError) { loop = try EventLoop() } catch { throw StartError(ExitCode.software, "\(error)") }
+    let programs = try SeccompPrograms.load(for: loaded, installation, note: note)
+    let loop = try Bulkhead.eventLoop()
     let query = try EngineKeyQuery(compiler: installation.compiler, loop: loop)
     do throws(SystemError) {
       try loop.run(until: { query.result != nil }, afterEachRound: {})
@@ -80,7 +77,7 @@ struct Check {
   }
 
   /// Names of a module are the module's: nothing of them may speak to a terminal.
-  private static func printable(_ name: String) -> String { LogLine.escaped(name, quoted: false) }
+  private static func printable(_ name: String) -> String { LogText.escaped(name, quoted: false) }
 }
 
 extension StartError {

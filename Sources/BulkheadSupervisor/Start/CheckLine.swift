@@ -12,7 +12,7 @@ enum CheckLine {
   /// The line, without its end. What is about a whole file is at its first line; what is about none names the program.
   static func text(_ kind: Kind, _ location: SourceLocation?, _ text: String) -> String {
     let place = location.map { "\($0.file):\($0.line ?? 1):\($0.column ?? 1)" } ?? "bulkheadd"
-    return LogLine.escaped("\(place): \(kind.rawValue): \(text)", quoted: false)
+    return LogText.escaped("\(place): \(kind.rawValue): \(text)", quoted: false)
   }
 
   /// Writes it to standard error.

@@ -111,3 +111,14 @@ struct SeccompPrograms: Equatable, Sendable {
     }
   }
 }
+
+extension SeccompPrograms {
+  /// Those of a configuration: its own profiles before the shipped ones.
+  static func load(
+    for loaded: LoadedConfiguration, _ installation: Installation, note: (LogLevel, String) -> Void
+  ) throws(StartError) -> SeccompPrograms {
+    try load(
+      policyDirectories: [loaded.configuration.policiesDirectory, installation.shippedPolicies],
+      policies: loaded.plugins.map { loaded.effectivePolicy(of: $0) }, note: note)
+  }
+}

@@ -217,9 +217,9 @@ extension Supervisor {
     case .drained: note(.debug, "front: drained")
     // It was not asked for any.
     case .stateLeft: break
-    case .stateTaken(let detail): stateTaken(LogLine.escaped(detail, quoted: false))
+    case .stateTaken(let detail): stateTaken(LogText.escaped(detail, quoted: false))
     case .chainActivated(let generation): chainActivated(generation)
-    case .chainRefused(let generation, let detail): chainRefused(generation, LogLine.escaped(detail, quoted: false))
+    case .chainRefused(let generation, let detail): chainRefused(generation, LogText.escaped(detail, quoted: false))
     case .pluginDrained(let plugin): pluginDrained(plugin)
     case .metrics(let number, let isLast, let text): takeMetrics(number: number, isLast: isLast, text: text)
     case .statistics(let number, let isLast, let plugins):

@@ -68,7 +68,7 @@ extension Supervisor {
     let told = crashed(
       plugin.name, worker.child, cause, crash, as: .vmCrashed, what: "its VM ended, a fresh one serves", at: time)
     counted(plugin).lastExit = .init(
-      reason: cause.reason, detail: LogLine.escaped(cause.detail, quoted: false), at: time, crash: crash)
+      reason: cause.reason, detail: LogText.escaped(cause.detail, quoted: false), at: time, crash: crash)
     // The front's word on it may come later.
     worker.untoldDeath =
       lost == nil && crash.stream != nil

@@ -149,7 +149,7 @@ extension Supervisor {
     for socket in listeners.leftovers where !socket.isStored {
       note(
         .warn,
-        "the socket '\(LogLine.escaped(socket.name, quoted: false))' on \(socket.address) that came with the start is "
+        "the socket '\(LogText.escaped(socket.name, quoted: false))' on \(socket.address) that came with the start is "
           + "no listener's: give it a listener's name (FileDescriptorName=) or address, or take it out of its unit")
     }
     listeners.leftovers = []

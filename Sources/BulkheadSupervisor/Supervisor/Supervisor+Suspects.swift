@@ -17,8 +17,8 @@ extension Supervisor {
     _ plugin: PluginRuntime, _ fingerprint: Fingerprint, _ reason: ExitReason?, requestID: String, what: String
   ) {
     guard plugin.policy.suspects.lane else { return }
-    let look = LogLine.escaped(what, quoted: false)
-    let id = LogLine.escaped(requestID, quoted: false)
+    let look = LogText.escaped(what, quoted: false)
+    let id = LogText.escaped(requestID, quoted: false)
     let new = plugin.suspects.died(
       fingerprint, reason, look: look, requestID: id, at: .now, now: suspectClock)
     guard new.contains(where: { $0.kind != .client }) else { return }

@@ -197,7 +197,7 @@ extension Supervisor {
   /// The frames of a backtrace that are kept, as they may be shown: names of functions are the module's words, and end on an
   /// operator's screen.
   static func frames(_ backtrace: String) -> [String] {
-    backtrace.split(separator: "\n").prefix(maximumBacktrace).map { LogLine.escaped(String($0), quoted: false) }
+    backtrace.split(separator: "\n").prefix(maximumBacktrace).map { LogText.escaped(String($0), quoted: false) }
   }
 
   private func take(_ frame: ReportFrame, from worker: WorkerRuntime) {
@@ -441,7 +441,7 @@ extension Supervisor {
     // What a reload has not taken over yet keeps its own: it may be why that fails.
     let isFresh = reload?.fresh.contains { $0 === plugin } == true
     (isFresh ? plugin : counted(plugin)).lastExit = .init(
-      reason: cause.reason, detail: LogLine.escaped(cause.detail, quoted: false), at: time,
+      reason: cause.reason, detail: LogText.escaped(cause.detail, quoted: false), at: time,
       crash: recordEnd(of: worker, cause, status, at: time))
     noticeStandbys(plugin)
     if phase == .stopping {

@@ -57,7 +57,7 @@ struct HeldFront {
         note(
           .error,
           "plugin \(worker.plugin): its worker, pid \(worker.child.pid), is killed: \(reason.rawValue): "
-            + LogLine.escaped(detail, quoted: false))
+            + LogText.escaped(detail, quoted: false))
         _ = Glibc.kill(worker.child.pid, SIGKILL)
       default: break
       }

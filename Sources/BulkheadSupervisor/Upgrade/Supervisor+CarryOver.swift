@@ -33,7 +33,7 @@ extension Supervisor {
   func stateLeft(_ detail: String, by generation: PreviousGeneration) {
     guard let carrying = upgrade.carrying, carrying.generation === generation else { return }
     if !detail.isEmpty {
-      note(.warn, "the front of before leaves less than it has: \(LogLine.escaped(detail, quoted: false))")
+      note(.warn, "the front of before leaves less than it has: \(LogText.escaped(detail, quoted: false))")
     }
     pass(carrying.file)
   }

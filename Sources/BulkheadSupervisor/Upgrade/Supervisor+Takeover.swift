@@ -251,7 +251,7 @@ extension Supervisor {
         case .message(let message):
           let event = message.bytes.withUnsafeBytes { try? FrontEvent($0) }
           if case .workerFault(let id, let reason, let detail) = event, let worker = generation.workers[id] {
-            let cause = ExitAnalysis.verdict(reason, detail: LogLine.escaped(detail, quoted: false))
+            let cause = ExitAnalysis.verdict(reason, detail: LogText.escaped(detail, quoted: false))
             if worker.cause == nil { worker.cause = cause }
             worker.child.note(.error, "\(cause.reason.rawValue): \(cause.detail)")
             worker.child.send(signal: SIGKILL)

@@ -68,15 +68,9 @@ struct Trial {
       log.write(LogLine(at: .now, level: level, process: "supervisor", message: message))
     }
     let installation = try Installation.find(libexec: options.libexec)
-    let programs = try SeccompPrograms.load(
-      policyDirectories: [configuration.policiesDirectory, installation.shippedPolicies],
-      policies: loaded.plugins.map { loaded.effectivePolicy(of: $0) }, note: note)
-    try Bulkhead.prepareCache(configuration, note)
-    var setup = Supervisor.Setup(
-      loaded: loaded, installation: installation, programs: programs, program: try Bulkhead.program(options))
+    var setup = try Bulkhead.setup(loaded, installation, try Bulkhead.program(options), note)
     setup.isTrial = true
-    let loop: EventLoop
-    do throws(SystemError) { loop = try EventLoop() } catch { throw StartError(ExitCode.software, "\(error)") }
+    let loop = try Bulkhead.eventLoop()
     let supervisor = try Supervisor(
       setup, sockets: request.listeners, loop: loop, log: log, inbox: Inbox(wakes: loop.poller.mailbox))
     // It may take a while, unlike all before it.

@@ -132,7 +132,7 @@ final class UpgradeCheck {
     switch report {
     case .begun: loop.cancel(&beginTimer)
     case .proven: isProven = true
-    case .refused(let lines): refusal = lines.map { LogLine.escaped($0, quoted: false) }
+    case .refused(let lines): refusal = lines.map { LogText.escaped($0, quoted: false) }
     case .bound(let name, let host, let port, let address):
       guard bound.count < Limits.maximumListeners, let socket = descriptors.takeFirst() else { return }
       let shared = SharedDescriptor(socket)
