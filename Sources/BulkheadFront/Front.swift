@@ -34,7 +34,8 @@ public final class Front: Sendable {
   ///     until `waitUntilFinished` has returned.
   ///   - report: descriptor of the report pipe, non-blocking; -1 for none. It stays the caller's.
   ///   - accessLog: descriptor of the access log's file, where the bootstrap asks for one; taken over.
-  /// - Throws: `StartError` where the bootstrap does not fit the descriptors or a socket is none.
+  /// - Throws: `StartError` where the bootstrap does not fit the descriptors, a socket is none or an upstream's endpoint is no
+  ///   address.
   public static func run(
     bootstrap: FrontBootstrap, listeners: [Int32], control: Int32, report: Int32, accessLog: Int32 = -1
   ) throws(StartError) -> Front {
@@ -44,7 +45,12 @@ public final class Front: Sendable {
           "\(bootstrap.listeners.count) listeners are configured, \(listeners.count) sockets were handed over",
         exitCode: ExitCode.software)
     }
-    let settings = FrontSettings(bootstrap)
+    let settings: FrontSettings
+    do throws(FrontSettings.Problem) {
+      settings = try FrontSettings(bootstrap)
+    } catch {
+      throw StartError(description: error.description, exitCode: ExitCode.software)
+    }
     let state = SharedState(bootstrap)
     let chain: ChainSettings
     do throws(ChainSettings.Problem) {
@@ -95,12 +101,12 @@ public final class Front: Sendable {
           accessLog: self.accessLog))
     }
     shared.setLoops(loops)
-    for (upstream, tls) in zip(settings.bootstrap.upstreams, settings.upstreamTLS) {
-      guard let tls else { continue }
+    for upstream in settings.upstreams {
+      guard let tls = upstream.tls else { continue }
       do throws(UpstreamTLS.Problem) {
-        try tls.prepare(alpn: upstream.isHTTP2 ? "h2" : "http/1.1")
+        try tls.prepare(alpn: upstream.bootstrap.isHTTP2 ? "h2" : "http/1.1")
       } catch {
-        log.write(.error, "upstream \(upstream.name) cannot be called: \(error.reason)")
+        log.write(.error, "upstream \(upstream.bootstrap.name) cannot be called: \(error.reason)")
       }
     }
   }

@@ -1,6 +1,5 @@
 import BulkheadSystem
 import NIOCore
-import NIOSSL
 
 /// One connection for calls out: from the attempt to its end. One event loop; subclasses speak HTTP.
 class CallConnection {
@@ -23,7 +22,8 @@ class CallConnection {
   private(set) var load = 0
   /// Since when nobody uses it: CLOCK_MONOTONIC, ns.
   private(set) var idleSince = Clock.monotonicNanoseconds
-  private var handshakeTimeout: Scheduled<Void>?
+  /// Ends the wait for the upstream's word on how many calls it takes.
+  private var patienceEnd: Scheduled<Void>?
 
   init(pool: CallPool, endpoint: Int) {
     self.pool = pool
@@ -55,8 +55,8 @@ class CallConnection {
 
   /// Whom it is connected to, as a request may name it.
   final var authority: String {
-    if let name = pool.tls?.serverName, !name.isEmpty { return name }
-    return pool.endpoint(endpoint)?.text ?? ""
+    if let name = pool.connector.tls?.serverName, !name.isEmpty { return name }
+    return text
   }
 
   final func take(_ call: OutgoingCall) {
@@ -103,38 +103,15 @@ class CallConnection {
 
   // MARK: Coming and going
 
-  final func connected(_ channel: any Channel, within limit: TimeAmount) {
+  /// The connection is there, secured where the upstream has TLS.
+  final func connected(_ channel: any Channel) {
     guard state == .connecting else { return channel.close(promise: nil) }
     self.channel = channel
-    do {
-      guard let tls = pool.tls, let target = pool.endpoint(endpoint) else {
-        try install(channel)
-        return installed(channel)
-      }
-      let alpn = pool.kind == .http2 ? "h2" : "http/1.1"
-      let handler = try tls.handler(alpn: alpn, host: target.host)
-      let gate = TLSGate(isALPNRequired: pool.kind == .http2, alpn: alpn) { [weak self] problem in
-        self?.handshakeEnded(problem)
-      }
-      handshakeTimeout = channel.eventLoop.assumeIsolated().scheduleTask(in: limit) { [weak self] in
-        self?.fail("(\(target.text)) did not finish its TLS handshake within \(limit.nanoseconds / 1_000_000) ms")
-      }
-      try channel.pipeline.syncOperations.addHandlers([handler, gate])
-    } catch {
-      fail("(\(text)) cannot be spoken to: \(UpstreamTLS.describe(error))")
-    }
-  }
-
-  private func handshakeEnded(_ problem: String?) {
-    guard state == .connecting, let channel else { return }
-    handshakeTimeout?.cancel()
-    handshakeTimeout = nil
-    if let problem { return fail("(\(text)) \(problem)") }
     do {
       try install(channel)
       installed(channel)
     } catch {
-      fail("(\(text)) cannot be spoken to: \(error)")
+      failed("cannot be spoken to: \(error)")
     }
   }
 
@@ -143,7 +120,7 @@ class CallConnection {
 
   private func installed(_ channel: any Channel) {
     guard !isReadyAtOnce else { return ready() }
-    handshakeTimeout = channel.eventLoop.assumeIsolated().scheduleTask(in: Self.patience) { [weak self] in
+    patienceEnd = channel.eventLoop.assumeIsolated().scheduleTask(in: Self.patience) { [weak self] in
       self?.ready()
     }
   }
@@ -160,9 +137,9 @@ class CallConnection {
   private func ready() {
     guard state == .connecting else { return }
     // Further connections to it would be no better.
-    guard capacity > 0 else { return fail("(\(text)) takes no call: it allows no streams") }
-    handshakeTimeout?.cancel()
-    handshakeTimeout = nil
+    guard capacity > 0 else { return failed("takes no call: it allows no streams") }
+    patienceEnd?.cancel()
+    patienceEnd = nil
     state = .ready
     let calls = waiters
     waiters = []
@@ -180,33 +157,27 @@ class CallConnection {
     pool.serveQueue()
   }
 
-  private var text: String { pool.endpoint(endpoint)?.text ?? "" }
-
-  final func connectFailed(_ error: any Error) {
-    if case .connectTimeout? = error as? ChannelError {
-      let limit = pool.callsOut.loop.settings.bootstrap.timeouts.upstreamConnect
-      fail("(\(text)) did not take a connection within \(limit) ms")
-    } else {
-      fail("(\(text)) cannot be reached: \(UpstreamPool.describe(error))")
-    }
-  }
+  private var text: String { pool.connector.text(of: endpoint) }
 
   /// No connection came of it.
-  private func fail(_ reason: String) {
+  final func failed(_ reason: String) {
     guard state == .connecting else { return }
     state = .closed
-    handshakeTimeout?.cancel()
-    handshakeTimeout = nil
+    patienceEnd?.cancel()
+    patienceEnd = nil
     let calls = waiters
     waiters = []
-    channel?.close(promise: nil)
-    pool.failed(self, calls, reason: reason, isFinal: false)
+    if let channel {
+      channel.close(promise: nil)
+      pool.connector.avoid(endpoint, since: reason)
+    }
+    pool.failed(self, calls, reason: "(\(text)) \(reason)", isFinal: false)
   }
 
   /// The channel is gone.
   final func isGone() {
     guard state != .closed else { return }
-    if state == .connecting { return fail("(\(text)) closed the connection before it could be used") }
+    if state == .connecting { return failed("closed the connection before it could be used") }
     state = .closed
     load = 0
     pool.closed(self)

@@ -1,7 +1,6 @@
 import BulkheadSystem
 import BulkheadWire
 import NIOCore
-import NIOPosix
 
 /// One event loop's connections for calls out to one upstream, of one version of HTTP: round robin over its endpoints,
 /// connections used again. Proxied requests have connections of their own (`UpstreamPool`).
@@ -11,42 +10,22 @@ import NIOPosix
 final class CallPool {
   enum Kind { case http1, http2 }
 
-  struct Endpoint {
-    var text: String
-    var host: String
-    var port: Int
-    /// Where the host is a literal address.
-    var address: SocketAddress?
-  }
-
   let callsOut: CallsOut
   let kind: Kind
-  let tls: UpstreamTLS?
-  private let endpoints: [Endpoint]
+  let connector: Connector
   private let maximum: Int
   private(set) var connections: [CallConnection] = []
-  private let name: String
   /// The calls that have a place, and those that wait for one.
   private var shares = CallShares<OutgoingCall>(capacity: 1, members: 1)
   /// The generation of the chain whose plugins `shares` counts.
   private var counted: UInt32?
   private var servesLater = false
-  private var turn = 0
-  private var health: EndpointHealth
 
-  init(callsOut: CallsOut, upstream: FrontBootstrap.Upstream, tls: UpstreamTLS?, kind: Kind) {
+  init(callsOut: CallsOut, connector: Connector, kind: Kind) {
     self.callsOut = callsOut
     self.kind = kind
-    self.tls = tls
-    endpoints = upstream.endpoints.compactMap { text in
-      guard let address = ListenAddress(text) else { return nil }
-      return Endpoint(
-        text: text, host: address.host, port: Int(address.port),
-        address: try? SocketAddress(ipAddress: address.host, port: Int(address.port)))
-    }
+    self.connector = connector
     maximum = Int(clamping: max(callsOut.loop.settings.bootstrap.bounds.upstreamConnections, 1))
-    name = upstream.name
-    health = EndpointHealth(count: endpoints.count)
     countPlaces()
   }
 
@@ -64,23 +43,21 @@ final class CallPool {
     let chain = callsOut.loop.chain.settings
     guard counted != chain.generation else { return }
     counted = chain.generation
-    shares.members = chain.entries.count { $0.settings.callsInFlight > 0 && $0.settings.mayReach(name) }
+    shares.members = chain.entries.count { $0.settings.callsInFlight > 0 && $0.settings.mayReach(connector.name) }
   }
-
-  func endpoint(_ index: Int) -> Endpoint? { endpoints.indices.contains(index) ? endpoints[index] : nil }
 
   // MARK: Calls
 
   /// Gets the call a connection: it hears `ready` or `broke`, later.
   func acquire(_ call: OutgoingCall) {
-    guard !endpoints.isEmpty else {
+    guard !connector.endpoints.isEmpty else {
       return callsOut.later { call.broke(CallFailure(kind: .connect, reason: "has no endpoint")) }
     }
     countPlugins()
     let plugin = call.link.host.shared.number
     if shares.waiting == 0, shares.take(plugin) {
       call.share = self
-      return place(call, on: nextEndpoint())
+      return place(call, on: connector.takeTurn())
     }
     call.queue = self
     shares.wait(call, of: plugin)
@@ -94,17 +71,11 @@ final class CallPool {
     acquire(call)
   }
 
-  private func nextEndpoint() -> Int {
-    let endpoint = health.isImpaired ? health.choose(from: turn, now: Clock.monotonicNanoseconds) ?? turn : turn
-    turn = endpoint + 1 < endpoints.count ? endpoint + 1 : 0
-    return endpoint
-  }
-
   private func place(_ call: OutgoingCall, on endpoint: Int) {
     // A call that is sent once more since its connection was stale is not given another stale one.
     if !call.wasRetried || kind == .http2, let connection = free(on: endpoint) { return connection.take(call) }
     if connections.count < maximum { return connect(endpoint, for: call) }
-    for index in endpoints.indices {
+    for index in connector.endpoints.indices {
       if let connection = free(on: index) { return connection.take(call) }
     }
     // Connections that are on their way out take places from those that wait for their end.
@@ -151,21 +122,10 @@ final class CallPool {
     connections.append(connection)
     callsOut.watchIdle()
     connection.take(call)
-    let target = endpoints[endpoint]
-    let limit = TimeAmount.nanoseconds(Int64(clamping: callsOut.loop.settings.upstreamConnect))
-    let bootstrap = ClientBootstrap(group: callsOut.loop.eventLoop)
-      .connectTimeout(limit)
-      .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-    let future =
-      if let address = target.address { bootstrap.connect(to: address) } else {
-        bootstrap.connect(host: target.host, port: target.port)
-      }
-    future.assumeIsolated().whenComplete { result in
+    connector.connect(to: endpoint, for: kind == .http2 ? .http2 : .http1) { result in
       switch result {
-      case .success(let channel):
-        _ = self.health.succeeded(endpoint)
-        connection.connected(channel, within: limit)
-      case .failure(let error): connection.connectFailed(error)
+      case .success(let channel): connection.connected(channel)
+      case .failure(let failure): connection.failed(failure.reason)
       }
     }
   }
@@ -175,16 +135,10 @@ final class CallPool {
   /// - Parameter isFinal: no endpoint is any better.
   func failed(_ connection: CallConnection, _ waiters: [OutgoingCall], reason: String, isFinal: Bool) {
     connections.removeAll { $0 === connection }
-    let now = Clock.monotonicNanoseconds
-    let limit = callsOut.loop.settings.upstreamConnect
-    if !isFinal { _ = health.failed(connection.endpoint, now: now) }
     for call in waiters where !call.isOver {
       call.connection = nil
-      if !isFinal, call.connectAttempts.failed(connection.endpoint, of: endpoints.count, limit: limit, now: now) != nil,
-        let next = health.choose(
-          from: (connection.endpoint + 1) % endpoints.count, tried: call.connectAttempts.tried, now: now)
-      {
-        place(call, on: next)
+      if !isFinal, let next = connector.next(after: connection.endpoint, &call.connectAttempts) {
+        place(call, on: next.endpoint)
       } else {
         call.broke(CallFailure(kind: .connect, reason: reason))
       }
@@ -205,7 +159,7 @@ final class CallPool {
     {
       call.queue = nil
       call.share = self
-      place(call, on: nextEndpoint())
+      place(call, on: connector.takeTurn())
     }
   }
 

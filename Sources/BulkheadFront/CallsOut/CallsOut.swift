@@ -22,7 +22,7 @@ final class CallsOut {
 
   private struct Target {
     var settings: FrontBootstrap.Upstream
-    var tls: UpstreamTLS?
+    var connector: Connector
     var http1: CallPool?
     var http2: CallPool?
   }
@@ -34,8 +34,8 @@ final class CallsOut {
   init(loop: FrontLoop) {
     self.loop = loop
     maximumBytes = FrontSettings.heldBytes / max(Int(loop.settings.bootstrap.eventLoops), 1)
-    for (upstream, tls) in zip(loop.settings.bootstrap.upstreams, loop.settings.upstreamTLS) {
-      targets[upstream.name] = Target(settings: upstream, tls: tls)
+    for (upstream, pool) in zip(loop.settings.bootstrap.upstreams, loop.pools) {
+      targets[upstream.name] = Target(settings: upstream, connector: pool.connector)
     }
   }
 
@@ -207,8 +207,7 @@ final class CallsOut {
   private func pool(_ name: String, isHTTP2: Bool) -> CallPool? {
     guard let target = targets[name] else { return nil }
     if let pool = isHTTP2 ? target.http2 : target.http1 { return pool }
-    let pool = CallPool(
-      callsOut: self, upstream: target.settings, tls: target.tls, kind: isHTTP2 ? .http2 : .http1)
+    let pool = CallPool(callsOut: self, connector: target.connector, kind: isHTTP2 ? .http2 : .http1)
     if isHTTP2 { targets[name]?.http2 = pool } else { targets[name]?.http1 = pool }
     return pool
   }

@@ -49,7 +49,7 @@ final class HTTP2CallConnection: CallConnection, ChannelInboundHandler {
       callLeft()
       return call.broke(CallFailure(kind: .connect, reason: "is not connected"))
     }
-    let stream = HTTP2CallStream(connection: self, call: call, isTLS: pool.tls != nil)
+    let stream = HTTP2CallStream(connection: self, call: call, isTLS: pool.connector.tls != nil)
     let bound = NIOLoopBound(stream, eventLoop: channel.eventLoop)
     let promise = channel.eventLoop.makePromise(of: (any Channel).self)
     promise.futureResult.assumeIsolated().whenComplete { result in

@@ -189,7 +189,7 @@ extension Exchange {
       warn(place, "the endpoint that it chose is not used: its policy does not list upstream \(pool.name) (upstreams)")
       return
     }
-    guard upstream == nil, !waitsInPool, let index = pool.endpoint(endpoint) else {
+    guard upstream == nil, !waitsInPool, let index = pool.connector.endpoint(named: endpoint) else {
       warn(
         place,
         "the endpoint \(String(decoding: endpoint, as: UTF8.self)) that it chose is not used: "

@@ -120,7 +120,7 @@ final class FrontLoop: @unchecked Sendable {
       listeners: settings.bootstrap.listeners.count, plugins: 0,
       upstreams: settings.bootstrap.upstreams.count)
     self.chain = makeChain(chain)
-    pools = settings.bootstrap.upstreams.enumerated().map { UpstreamPool(loop: self, upstream: $1, number: $0) }
+    pools = settings.upstreams.enumerated().map { UpstreamPool(loop: self, upstream: $1, number: $0) }
     callsOut = CallsOut(loop: self)
   }
 

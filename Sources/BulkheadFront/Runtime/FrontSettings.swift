@@ -89,9 +89,34 @@ struct FrontSettings: Sendable {
     func mayReach(_ upstream: @autoclosure () -> String) -> Bool { upstreams?.contains(upstream()) ?? true }
   }
 
+  /// Where its connections go, and how they are secured.
+  struct Upstream: Sendable {
+    let bootstrap: FrontBootstrap.Upstream
+    let endpoints: [Endpoint]
+    let tls: UpstreamTLS?
+
+    init(_ bootstrap: FrontBootstrap.Upstream) throws(Problem) {
+      self.bootstrap = bootstrap
+      var endpoints: [Endpoint] = []
+      for text in bootstrap.endpoints {
+        guard let endpoint = Endpoint(text) else {
+          throw Problem(description: "upstream \(bootstrap.name): its endpoint '\(text)' is no host:port")
+        }
+        endpoints.append(endpoint)
+      }
+      self.endpoints = endpoints
+      tls = bootstrap.tls.map { UpstreamTLS($0) }
+    }
+  }
+
+  /// What of a bootstrap makes no sense. For people.
+  struct Problem: Error, CustomStringConvertible {
+    var description: String
+  }
+
   var bootstrap: FrontBootstrap
-  /// One an upstream, in their order.
-  var upstreamTLS: [UpstreamTLS?]
+  /// In the order of the bootstrap's.
+  var upstreams: [Upstream]
   /// ns.
   var headerRead: UInt64
   var idle: UInt64
@@ -132,9 +157,12 @@ struct FrontSettings: Sendable {
   /// Bytes of body that are copied behind the head, or behind each other, for one write.
   static let coalesced = 16 << 10
 
-  init(_ bootstrap: FrontBootstrap) {
+  /// - Throws: `Problem` where an upstream's endpoint is no address.
+  init(_ bootstrap: FrontBootstrap) throws(Problem) {
     self.bootstrap = bootstrap
-    upstreamTLS = bootstrap.upstreams.map { $0.tls.map { UpstreamTLS($0) } }
+    var upstreams: [Upstream] = []
+    for upstream in bootstrap.upstreams { upstreams.append(try Upstream(upstream)) }
+    self.upstreams = upstreams
     headerRead = UInt64(bootstrap.timeouts.headerRead) * 1_000_000
     idle = UInt64(bootstrap.timeouts.idle) * 1_000_000
     upstreamConnect = UInt64(bootstrap.timeouts.upstreamConnect) * 1_000_000

@@ -47,8 +47,7 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   private var isTaking = false
   /// A round of reading is under way; it ends with `requestReadComplete`.
   private(set) var isReading = false
-  private var readsAreSuspended = false
-  private var readIsHeldBack = false
+  private var gate = ReadGate()
   /// What was written last still waits for the kernel to take it.
   private(set) var isBehind = false
   /// Bytes of a request came, but not its whole head.
@@ -275,7 +274,7 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   }
 
   func read(context: ChannelHandlerContext) {
-    if readsAreSuspended { readIsHeldBack = true } else { context.read() }
+    if gate.admits() { context.read() }
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
@@ -328,7 +327,7 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   }
 
   func suspendReads() {
-    readsAreSuspended = true
+    gate.close()
     guard body != nil else { return }
     noteClientWait()
     if pace.isOn { pace.stop(now: Clock.monotonicNanoseconds) }
@@ -336,16 +335,13 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
 
   func resumeReads() {
     // Requests that came early are served first: who sends faster than it reads must not fill the memory.
-    guard readsAreSuspended, body != nil || input.readableBytes <= maximumEarly else { return }
-    readsAreSuspended = false
+    guard gate.isClosed, body != nil || input.readableBytes <= maximumEarly else { return }
+    let read = gate.open()
     if body != nil {
       if pace.isOn { pace.goOn(now: Clock.monotonicNanoseconds) }
       noteClientWait()
     }
-    if readIsHeldBack {
-      readIsHeldBack = false
-      context?.read()
-    }
+    if read { context?.read() }
   }
 
   // MARK: Waiting for the client
@@ -356,7 +352,7 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   /// - Parameter hasMoved: something came just now, or may come from now on.
   private func noteClientWait(hasMoved: Bool = false) {
     guard state == .open, let exchange, exchange.phase != .idle,
-      (body != nil && !readsAreSuspended) || (exchange.phase == .responding && !isWritable)
+      (body != nil && !gate.isClosed) || (exchange.phase == .responding && !isWritable)
     else { return stopWaitingForClient() }
     guard hasMoved || !waitsForClient else { return }
     let now = Clock.monotonicNanoseconds

@@ -22,8 +22,7 @@ final class TCPEnd: ChannelDuplexHandler {
   private(set) var outputEnded = false
   /// Why the connection broke, for people; empty where it did not.
   private(set) var failure = ""
-  private var readsAreSuspended = false
-  private var readIsHeldBack = false
+  private var gate = ReadGate()
   private var hasUnflushed = false
   private var isDiscarding = false
 
@@ -85,15 +84,10 @@ final class TCPEnd: ChannelDuplexHandler {
     }
   }
 
-  func suspendReads() { readsAreSuspended = true }
+  func suspendReads() { gate.close() }
 
   func resumeReads() {
-    guard readsAreSuspended else { return }
-    readsAreSuspended = false
-    if readIsHeldBack {
-      readIsHeldBack = false
-      context?.read()
-    }
+    if gate.open() { context?.read() }
   }
 
   // MARK: Channel
@@ -128,7 +122,7 @@ final class TCPEnd: ChannelDuplexHandler {
   func channelWritabilityChanged(context: ChannelHandlerContext) { stream?.writabilityChanged() }
 
   func read(context: ChannelHandlerContext) {
-    if readsAreSuspended { readIsHeldBack = true } else { context.read() }
+    if gate.admits() { context.read() }
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {

@@ -119,7 +119,7 @@ extension TCPStream {
       warn(stage, "the endpoint that it chose is not used: its policy does not list upstream \(pool.name) (upstreams)")
       return
     }
-    guard !isConnected, !isConnecting, let index = pool.endpoint(name) else {
+    guard !isConnected, !isConnecting, let index = pool.connector.endpoint(named: name) else {
       warn(
         stage,
         "the endpoint \(String(decoding: name, as: UTF8.self)) that it chose is not used: "

@@ -36,8 +36,7 @@ final class UpstreamConnection: ChannelDuplexHandler {
   private(set) var isBehind = false
   /// Since when nobody uses it: CLOCK_MONOTONIC, ns.
   var idleSince: UInt64 = 0
-  private var readsAreSuspended = false
-  private var readIsHeldBack = false
+  private var gate = ReadGate()
   private var error = ""
 
   /// What came of a response and was not taken yet.
@@ -99,15 +98,10 @@ final class UpstreamConnection: ChannelDuplexHandler {
     }
   }
 
-  func suspendReads() { readsAreSuspended = true }
+  func suspendReads() { gate.close() }
 
   func resumeReads() {
-    guard readsAreSuspended else { return }
-    readsAreSuspended = false
-    if readIsHeldBack {
-      readIsHeldBack = false
-      context?.read()
-    }
+    if gate.open() { context?.read() }
   }
 
   /// The response is whole and the connection as it was: another request may take it.
@@ -246,7 +240,7 @@ final class UpstreamConnection: ChannelDuplexHandler {
   }
 
   func read(context: ChannelHandlerContext) {
-    if readsAreSuspended { readIsHeldBack = true } else { context.read() }
+    if gate.admits() { context.read() }
   }
 
   func channelWritabilityChanged(context: ChannelHandlerContext) {
@@ -283,26 +277,5 @@ final class UpstreamConnection: ChannelDuplexHandler {
       ? error
       : body != nil ? "closed the connection in the middle of its response" : "closed the connection before it answered"
     exchange.upstreamBroke(reason, wasReused: wasReused, sawBytes: sawBytes)
-  }
-}
-
-/// The addresses of a connection to an upstream, as the properties `upstream.*` have them.
-final class UpstreamPeer: Sendable {
-  let address: [UInt8]
-  let port: UInt64
-  let localAddress: [UInt8]
-  let localPort: UInt64
-
-  init(remote: SocketAddress?, local: SocketAddress?) {
-    address = Self.text(remote)
-    port = UInt64(clamping: remote?.port ?? 0)
-    localAddress = Self.text(local)
-    localPort = UInt64(clamping: local?.port ?? 0)
-  }
-
-  /// `ip:port`; empty where the address is not known.
-  static func text(_ address: SocketAddress?) -> [UInt8] {
-    guard let address, let ip = address.ipAddress, let port = address.port else { return [] }
-    return Array((ip.contains(":") ? "[\(ip)]:\(port)" : "\(ip):\(port)").utf8)
   }
 }

@@ -206,12 +206,3 @@ extension ByteBuffer {
     if readerIndex > 16 << 10 { self = ByteBuffer(bytes: readableBytesView) }
   }
 }
-
-/// Where a body ends.
-enum BodyFraming: Equatable {
-  case none
-  case length(UInt64)
-  case chunked
-  /// It ends with the connection.
-  case untilClose
-}

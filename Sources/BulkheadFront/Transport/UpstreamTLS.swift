@@ -2,7 +2,6 @@ import BulkheadWire
 import NIOConcurrencyHelpers
 import NIOCore
 import NIOSSL
-import NIOTLS
 
 /// TLS towards one upstream: its certificates, read once. Any thread.
 final class UpstreamTLS: Sendable {
@@ -117,53 +116,7 @@ final class UpstreamTLS: Sendable {
     case let error as NIOSSLExtraError where error == .failedToValidateHostname:
       return "its certificate is for another name"
     case NIOSSLError.uncleanShutdown: return "it ended TLS without saying so"
-    default: return UpstreamPool.describe(error)
+    default: return ConnectFailure.describe(error)
     }
-  }
-}
-
-/// Waits for the end of the TLS handshake of a connection to an upstream, and checks that both agree on what is spoken.
-final class TLSGate: ChannelInboundHandler {
-  typealias InboundIn = ByteBuffer
-  typealias InboundOut = ByteBuffer
-
-  private let alpn: String
-  private let isALPNRequired: Bool
-  private var done: ((String?) -> Void)?
-  private var error = ""
-
-  /// - Parameter done: told once: nil, or what is wrong.
-  init(isALPNRequired: Bool, alpn: String, done: @escaping (String?) -> Void) {
-    self.isALPNRequired = isALPNRequired
-    self.alpn = alpn
-    self.done = done
-  }
-
-  private func finish(_ problem: String?) {
-    let done = self.done
-    self.done = nil
-    done?(problem)
-  }
-
-  func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-    if case .handshakeCompleted(let negotiated)? = event as? TLSUserEvent {
-      if negotiated == alpn || (negotiated == nil && !isALPNRequired) {
-        finish(nil)
-      } else {
-        finish("does not speak \(alpn) over TLS (it agreed on \(negotiated ?? "nothing"))")
-      }
-    }
-    context.fireUserInboundEventTriggered(event)
-  }
-
-  func errorCaught(context: ChannelHandlerContext, error: any Error) {
-    guard done != nil else { return context.fireErrorCaught(error) }
-    if self.error.isEmpty { self.error = "cannot be trusted with a connection: \(UpstreamTLS.describe(error))" }
-    context.close(promise: nil)
-  }
-
-  func channelInactive(context: ChannelHandlerContext) {
-    finish(error.isEmpty ? "closed the connection in the TLS handshake" : error)
-    context.fireChannelInactive()
   }
 }
