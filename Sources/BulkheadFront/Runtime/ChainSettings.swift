@@ -38,6 +38,9 @@ final class ChainSettings: Sendable {
   let hasResponseBodyCallbacks: Bool
   /// Places in the chain of the plugins that are called for TCP connections.
   let networkPlaces: [Int]
+  /// What they are told of the bytes of a connection, in the order in which those pass.
+  private let networkRequestRoles: [Lane.Role]
+  private let networkResponseRoles: [Lane.Role]
   /// By the plugins' numbers in what is shared.
   let placesOfShared: [Int: Int]
   /// The largest callback record that every channel takes.
@@ -85,6 +88,12 @@ final class ChainSettings: Sendable {
       entries.enumerated().map { ($1.shared.number, $0) }, uniquingKeysWith: { first, _ in first })
     let callbacks = entries.map(\.settings.callbacks)
     networkPlaces = callbacks.indices.filter { !callbacks[$0].isDisjoint(with: .network) }
+    networkRequestRoles = networkPlaces.map {
+      Lane.Role(place: $0, hasBytes: callbacks[$0].contains(.downstreamData), hasTrailers: false)
+    }
+    networkResponseRoles = networkPlaces.reversed().map {
+      Lane.Role(place: $0, hasBytes: callbacks[$0].contains(.upstreamData), hasTrailers: false)
+    }
     hasLanes = entries.contains { $0.settings.hasLane }
     hasRequestCallbacks = callbacks.contains { $0.contains(.requestHeaders) }
     hasResponseCallbacks = callbacks.contains { $0.contains(.responseHeaders) }
@@ -104,5 +113,14 @@ final class ChainSettings: Sendable {
     hasResponseBodyCallbacks = responseRoles.contains { $0.hasBody }
     maximumRecord =
       entries.map { min($0.layout.callbackBytes, $0.layout.replyBytes) / 2 - 8 }.min() ?? bootstrap.ring.maximumRecord
+  }
+
+  /// Who is told of the bytes and trailers of a direction, in the order in which they pass.
+  func roles(_ proto: StreamProtocol, _ direction: Direction) -> [Lane.Role] {
+    switch (proto, direction) {
+    case (.tcp, .request): networkRequestRoles
+    case (.tcp, .response): networkResponseRoles
+    case (.http, .request), (.http, .response): []
+    }
   }
 }

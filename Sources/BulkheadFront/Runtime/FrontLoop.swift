@@ -56,6 +56,9 @@ final class FrontLoop: @unchecked Sendable {
   private var spin: SpinBudget
   private var spinUntil: UInt64 = 0
   private var armedFor: UInt64 = .max
+  /// Streams that something has happened to.
+  private var dueStreams: [FilterStream] = []
+  private var isPumping = false
 
   /// Streams by slot; a slot belongs to a connection.
   private(set) var exchanges: [(any PluginStream)?] = []
@@ -218,6 +221,24 @@ final class FrontLoop: @unchecked Sendable {
     let slot = Int(stream & StreamID.slotMask)
     guard slot < exchanges.count, let exchange = exchanges[slot], exchange.streamID == stream else { return nil }
     return exchange
+  }
+
+  /// Something has happened to the stream: it does what it can do now, or, where one does so already, behind that one. So no
+  /// stream acts in the middle of what another one does.
+  func pump(_ stream: FilterStream) {
+    stream.isDue = true
+    dueStreams.append(stream)
+    guard !isPumping else { return }
+    isPumping = true
+    var next = 0
+    while next < dueStreams.count {
+      let stream = dueStreams[next]
+      next += 1
+      stream.isDue = false
+      stream.pump()
+    }
+    dueStreams.removeAll(keepingCapacity: true)
+    isPumping = false
   }
 
   private func sweep() {

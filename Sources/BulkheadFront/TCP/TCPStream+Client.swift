@@ -6,10 +6,8 @@ extension TCPStream {
   /// or says nothing, though it was the last to be told something or a plugin holds back what it has said so far.
   var dawdles: Bool {
     guard phase == .open, isConnected, !upstreamBroke else { return false }
-    for stage in stages {
-      let isCalled = stage[.downstream].sequence != 0 || stage[.upstream].sequence != 0
-      if isCalled || stage.waits || stage.opening == .paused { return false }
-    }
+    if stream[.request].waitsForWorker || stream[.response].waitsForWorker { return false }
+    if case .at = stream[.request].head { return false }
     return waitsForClient
   }
 
@@ -17,10 +15,8 @@ extension TCPStream {
     guard let client else { return false }
     if !client.isWritable { return true }
     guard !client.inputEnded else { return false }
-    return !clientHasSpoken || stages.contains { $0[.downstream].isPaused }
+    return !clientHasSpoken || stream[.request].lanes.contains { $0.isPaused }
   }
-
-  func holder(of host: PluginHost) -> WorkerLink? { stages.first { $0.held > 0 && $0.link?.host === host }?.link }
 
   func shed(for host: PluginHost, after milliseconds: UInt64) {
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {

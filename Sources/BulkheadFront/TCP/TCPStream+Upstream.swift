@@ -37,7 +37,7 @@ extension TCPStream {
           try channel.pipeline.syncOperations.addHandler(end)
           upstream = end
           peer = UpstreamPeer(remote: end.remoteAddress, local: end.localAddress)
-          propertyVersion &+= 1
+          stream.properties.version &+= 1
           connected()
         } catch {
           channel.close(promise: nil)

@@ -11,7 +11,7 @@ import NIOCore
 /// one, and the connection to the upstream, until `proxy_continue_stream`, or until bytes came and the plugin let them pass.
 ///
 /// Its event loop alone touches it.
-final class TCPStream: PluginStream, ClientConnection {
+final class TCPStream: ClientConnection {
   enum Side {
     case client
     case upstream
@@ -31,8 +31,8 @@ final class TCPStream: PluginStream, ClientConnection {
   let pool: UpstreamPool
   var place = -1
   var slot = -1
-  private(set) var streamID = StreamID.none
-  private(set) var fingerprint = Fingerprint.none
+  /// Its way through the chain.
+  let stream: FilterStream
   private(set) var phase = Phase.idle
 
   private(set) var client: TCPEnd?
@@ -48,13 +48,6 @@ final class TCPStream: PluginStream, ClientConnection {
   /// The addresses of the connection to the upstream, once it is there.
   var peer: UpstreamPeer?
 
-  /// The chain that it began with.
-  private(set) var chain: Chain
-  /// One a plugin of type NETWORK, in the order of the chain; made when the stream begins.
-  private(set) var stages: [TCPStage] = []
-  /// What has passed the chain while the upstream is not connected.
-  var sinkQueue = ByteBuffer()
-  var sinkEnd = false
   /// The end has passed the chain and was written to that side's socket.
   var upstreamIsTold = false
   var clientIsTold = false
@@ -62,10 +55,6 @@ final class TCPStream: PluginStream, ClientConnection {
   var upstreamBroke = false
   /// Where both sides have ended: whether the client was the last one.
   private(set) var clientEndedLast = false
-
-  var waits = WaitAllowance()
-  var isPumping = false
-  var pumpAgain = false
 
   /// What plugins made and the upstream, or the client, has not taken.
   var madeForUpstream = MadeBytes()
@@ -89,18 +78,16 @@ final class TCPStream: PluginStream, ClientConnection {
   private var closeDeadline: UInt64 = 0
   /// For the access log; empty where there is none.
   private(set) var clientAddress: [UInt8] = []
-  var connectionProperties = WireWriter(capacity: 64)
-  /// What plugins set with `proxy_set_property`, for the plugins behind them and for the access log.
-  var pluginProperties: [(path: [UInt8], value: [UInt8])] = []
-  /// Counts the changes of `pluginProperties` and of what is known of the upstream.
-  var propertyVersion = 0
-
+  var connectionBlock = WireWriter(capacity: 64)
   init(loop: FrontLoop, listener: Int) {
     self.loop = loop
     self.listener = listener
     pool = loop.pools[Int(loop.settings.bootstrap.listeners[listener].upstream)]
-    chain = loop.chain
+    stream = FilterStream(loop: loop, proto: .tcp)
+    stream.attach(self)
   }
+
+  var chain: Chain { stream.chain }
 
   /// The handler of the client's socket; asked for once.
   func makeClientEnd() -> TCPEnd {
@@ -110,7 +97,7 @@ final class TCPStream: PluginStream, ClientConnection {
   }
 
   /// For log lines, which have no `x-request-id` here.
-  var label: String { "tcp-\(streamID)" }
+  var label: String { "tcp-\(stream.streamID)" }
   var look: String { "a connection of listener \(listenerName)" }
   var listenerName: String { loop.settings.bootstrap.listeners[listener].name }
 
@@ -137,17 +124,17 @@ final class TCPStream: PluginStream, ClientConnection {
       return
     }
     phase = .open
-    takeChain()
-    takeFingerprint()
     if loop.accessLog != nil { clientAddress = UpstreamPeer.text(client?.remoteAddress) }
-    slot = loop.takeSlot(for: self)
-    streamID = StreamID.make(slot: slot, generation: loop.nextGeneration(slot: slot))
+    slot = loop.takeSlot(for: stream)
+    stream.begin(slot: slot)
+    takeFingerprint()
     if loop.isDraining {
       finish(.byUs)
       return
     }
-    if let first = stages.first { first.opening = .toBeCalled } else { connect() }
-    pump()
+    let places = chain.settings.networkPlaces
+    stream.start(.response, at: -1, hasHead: false, chain.settings.roles(.tcp, .response))
+    stream.start(.request, at: 0, hasHead: !places.isEmpty, chain.settings.roles(.tcp, .request))
   }
 
   /// Of a connection nothing is known but where it comes from.
@@ -156,7 +143,7 @@ final class TCPStream: PluginStream, ClientConnection {
     var shape = KeyedHash(loop.fingerprintKey)
     shape.add(UInt64(truncatingIfNeeded: listener))
     shape.add(client)
-    fingerprint = Fingerprint(shape: shape.value, client: client)
+    stream.fingerprint = Fingerprint(shape: shape.value, client: client)
   }
 
   /// - Returns: false where the client has as many connections as it may.
@@ -170,15 +157,6 @@ final class TCPStream: PluginStream, ClientConnection {
     return true
   }
 
-  private func takeChain() {
-    chain = loop.chain
-    chain.streamBegan()
-    stages = chain.settings.networkPlaces.map { place in
-      let settings = chain.hosts[place].settings
-      return TCPStage(place: place, callbacks: settings.callbacks, bufferBytes: settings.bufferBytes)
-    }
-  }
-
   // MARK: What the sockets say
 
   func received(_ bytes: ByteBuffer, from side: Side) {
@@ -187,14 +165,14 @@ final class TCPStream: PluginStream, ClientConnection {
     if side == .client {
       bytesFromClient &+= UInt64(bytes.readableBytes)
       clientHasSpoken = true
-      hand(bytes, end: false, to: 0, .downstream)
+      stream.put(bytes, .request, stays: !isConnected)
     } else {
-      hand(bytes, end: false, to: stages.count &- 1, .upstream)
+      stream.put(bytes, .response, stays: false)
     }
   }
 
   func readIsComplete() {
-    pump()
+    stream.note()
     loop.pollActive()
   }
 
@@ -203,16 +181,23 @@ final class TCPStream: PluginStream, ClientConnection {
     lastActivity = Clock.monotonicNanoseconds
     if side == .client {
       clientEndedLast = clientIsTold
-      hand(ByteBuffer(), end: true, to: 0, .downstream)
+      stream.putEnd([], .request)
     } else {
-      hand(ByteBuffer(), end: true, to: stages.count &- 1, .upstream)
+      stream.putEnd([], .response)
     }
-    pump()
+  }
+
+  /// The upstream is there: what has waited for it goes out.
+  func connected() {
+    guard phase == .open, !isConnected else { return }
+    isConnected = true
+    lastActivity = Clock.monotonicNanoseconds
+    stream.note()
   }
 
   func writabilityChanged() {
     lastActivity = Clock.monotonicNanoseconds
-    pump()
+    stream.note()
   }
 
   /// The socket is closed in both directions.
@@ -238,7 +223,7 @@ final class TCPStream: PluginStream, ClientConnection {
     flags |= ResponseFlags.upstreamReset
     details = "upstream_reset"
     upstreamBroke = true
-    pump()
+    stream.note()
   }
 
   // MARK: The end
@@ -257,15 +242,15 @@ final class TCPStream: PluginStream, ClientConnection {
     guard phase == .open else { return }
     phase = .closing
     closeDeadline = Clock.monotonicNanoseconds &+ loop.settings.idle
-    sayEnd(cause)
+    // Who ended it last, where both sides have: as in Envoy, whose socket closes by the second end.
+    let isRemote = cause == .byClient || (cause == .bothEnded && clientEndedLast)
+    var closes = ConnectionCloses(downstream: isRemote ? .remote : .local)
+    if isConnected || upstreamBroke { closes.upstream = upstreamBroke || cause == .bothEnded ? .remote : .local }
+    stream.end(closes)
     loop.accessLog?.write(self)
-    if loop.callsOfStreams > 0 { loop.callsOut?.streamEnded(streamID) }
-    streamID = StreamID.none
-    chain.streamEnded(on: loop)
     loop.giveBack(slot: slot)
     slot = -1
-    sinkQueue = ByteBuffer()
-    connectionProperties = WireWriter(capacity: 64)
+    connectionBlock = WireWriter(capacity: 64)
     switch cause {
     case .bothEnded:
       // The sockets close by themselves once both directions are shut.
@@ -284,6 +269,7 @@ final class TCPStream: PluginStream, ClientConnection {
   private func leaveIfClosed() {
     guard phase == .closing || phase == .idle, !(client?.isOpen ?? false), !(upstream?.isOpen ?? false) else { return }
     phase = .closed
+    stream.detach()
     madeForUpstream.settle()
     madeForClient.settle()
     client = nil

@@ -1,0 +1,149 @@
+import BulkheadCore
+import BulkheadSystem
+import BulkheadWire
+
+// What the workers' side says: room, and losses. All of it is noted; what follows is for the pump.
+extension FilterStream: PluginStream {
+  var dawdles: Bool { sink?.dawdles ?? false }
+
+  func shed(for host: PluginHost, after milliseconds: UInt64) { sink?.shed(for: host, after: milliseconds) }
+
+  func place(of link: WorkerLink) -> Int? {
+    guard let place = chain.place(of: link.host), place < visits.count, visits[place].link === link else { return nil }
+    return place
+  }
+
+  func holder(of host: PluginHost) -> WorkerLink? {
+    guard let place = chain.place(of: host), place < visits.count, visits[place].held > 0 else { return nil }
+    return visits[place].link
+  }
+
+  // MARK: Admission
+
+  func waitsForAdmission(_ place: Int, _ part: AdmissionQueue.Part) -> Bool {
+    guard isOpen else { return false }
+    switch part {
+    case .headers:
+      return self[.request].waitsForAdmission(place, isHead: true)
+        || self[.response].waitsForAdmission(place, isHead: true)
+    case .requestBody: return self[.request].waitsForAdmission(place, isHead: false)
+    case .responseBody: return self[.response].waitsForAdmission(place, isHead: false)
+    }
+  }
+
+  /// There may be a worker, or room: the callback is tried now, so that the plugin knows at once who waits on.
+  func admitted(_ place: Int, _ part: AdmissionQueue.Part) {
+    guard waitsForAdmission(place, part) else { return }
+    switch part {
+    case .headers:
+      let direction: Direction = self[.request].waitsForAdmission(place, isHead: true) ? .request : .response
+      self[direction].head = .at(place, .turn)
+      callHead(direction, place)
+    case .requestBody: callLane(.request, place)
+    case .responseBody: callLane(.response, place)
+    }
+    note()
+  }
+
+  private func callLane(_ direction: Direction, _ place: Int) {
+    guard let lane = self[direction].lane(of: place) else { return }
+    self[direction][lane: lane].awaiting = .nothing
+    let hasTrailers = self[direction].hasTrailers
+    if let work = self[direction][lane: lane].work(hasTrailers: hasTrailers) { callLane(direction, lane, work) }
+  }
+
+  func admissionFailed(_ place: Int, _ why: String, _ fault: PluginFault) {
+    var waited = false
+    for direction in Self.directions {
+      if self[direction].waitsForAdmission(place, isHead: true) {
+        self[direction].head = .at(place, .turn)
+        waited = true
+      }
+      if let lane = self[direction].lane(of: place), self[direction].waitsForAdmission(place, isHead: false) {
+        self[direction][lane: lane].awaiting = .nothing
+        waited = true
+      }
+    }
+    guard waited else { return }
+    noteFault(place, why, fault)
+    note()
+  }
+
+  // MARK: Losses
+
+  func workerLost(
+    _ place: Int, link: WorkerLink, kind: CallbackKind, sequence: UInt64, fate: ChannelLedger.Fate, why: String
+  ) {
+    guard isOpen, place < visits.count, let (direction, isHead) = kind.part,
+      awaits(place, link, direction, isHead: isHead, sequence)
+    else { return }
+    if mayGoElsewhere(place, link, fate) {
+      if isHead {
+        self[direction].head = .at(place, .turn)
+      } else if let lane = self[direction].lane(of: place) {
+        self[direction][lane: lane].awaiting = .nothing
+        self[direction][lane: lane].takeBack()
+      }
+      // Another callback of the stream may have met a worker again by now, and be it the same one.
+      if !visits[place].hasState, visits[place].link === link, visits[place].firstSequence <= sequence {
+        update(place) { $0.unmeet() }
+      } else if kind.isFromUpstream {
+        update(place) { $0.sawResponse = false }
+      }
+    } else {
+      noteFault(place, why)
+    }
+    note()
+  }
+
+  private func awaits(
+    _ place: Int, _ link: WorkerLink, _ direction: Direction, isHead: Bool, _ sequence: UInt64
+  ) -> Bool {
+    if isHead {
+      guard case .at(place, .callback(let asked, sequence)) = self[direction].head else { return false }
+      return asked === link
+    }
+    guard let lane = self[direction].lane(of: place),
+      case .callback(let asked, sequence) = self[direction][lane: lane].awaiting
+    else { return false }
+    return asked === link
+  }
+
+  private func mayGoElsewhere(_ place: Int, _ link: WorkerLink, _ fate: ChannelLedger.Fate) -> Bool {
+    // One that has met the worker meanwhile comes back to it where that lives.
+    guard fate == .moved || !visits[place].hasState else { return false }
+    var waits = self.waits
+    var allows = false
+    update(place) { allows = $0.redispatches.allows(fate, of: link.host, &waits) }
+    self.waits = waits
+    return allows
+  }
+
+  func workerLostWhilePaused(_ link: WorkerLink, why: String) {
+    guard isOpen, let place = place(of: link), visits[place].meeting == .open,
+      self[.request].isPaused(by: place) || self[.response].isPaused(by: place)
+    else { return }
+    noteFault(place, why)
+    note()
+  }
+
+  func vmLost(_ link: WorkerLink, why: String) {
+    guard isOpen, let place = place(of: link) else { return }
+    update(place) { $0.leave() }
+    guard visits[place].meeting == .open else { return }
+    let isHeld = Self.directions.contains { direction in
+      if self[direction].isPaused(by: place) { return true }
+      if case .at(place, .callback(let asked, _)) = self[direction].head, asked === link { return true }
+      guard let lane = self[direction].lane(of: place) else { return false }
+      if case .callback(let asked, _) = self[direction][lane: lane].awaiting, asked === link { return true }
+      return false
+    }
+    guard isHeld else { return }
+    noteFault(place, why)
+    note()
+  }
+
+  func forget(_ link: WorkerLink) {
+    if let place = place(of: link) { update(place) { $0.forgetWorker() } }
+  }
+}

@@ -1,0 +1,254 @@
+import BulkheadCore
+import NIOCore
+
+/// One direction of a stream on its way through the chain: its head, its bytes at each plugin, its trailers, and what has
+/// come out.
+///
+/// A value without I/O. The head is a request's or a response's headers, or the news of a TCP connection. Bytes stay behind
+/// it: a plugin is shown them once it has let the head pass, or has asked for them (`StopIteration`).
+struct Passage {
+  enum Head {
+    /// There is none yet, or it is of no use any more.
+    case none
+    /// At the plugin at that place in the chain.
+    case at(Int, Wait)
+    /// All plugins have let it pass.
+    case passed
+  }
+
+  /// What a head waits for.
+  enum Wait {
+    /// The plugin's callback is yet to be made.
+    case turn
+    case callback(WorkerLink, sequence: UInt64)
+    /// A worker of the plugin, or room in one.
+    case admission
+    /// The plugin paused the stream and must resume it.
+    ///
+    /// - Parameters:
+    ///   - bytesRun: the callbacks of the bytes come meanwhile, and may let the head go too.
+    ///   - since: CLOCK_MONOTONIC, ns.
+    case resumption(bytesRun: Bool, since: UInt64)
+  }
+
+  let direction: Direction
+  /// The headers; empty in a TCP connection.
+  let headers = HeaderMap()
+  var head = Head.none
+  /// Nothing follows the head.
+  var endsWithHead = false
+  /// One for each plugin that is told of the bytes or of the trailers, in the order in which they pass.
+  private(set) var lanes: [Lane] = []
+  /// What has passed the last lane and was not taken.
+  var output = ByteQueue()
+  /// The end has passed the last lane.
+  private(set) var isWhole = false
+  /// The end has come from the sender.
+  private(set) var hasEnded = false
+  /// What came out is not taken fast enough, so that a plugin is not told what it could be.
+  var isHeldBack = false
+  /// A plugin has changed how many bytes there are.
+  private(set) var hasChangedLength = false
+  /// The trailers as the lanes so far have left them; nil while nobody has any.
+  private(set) var trailerMap: HeaderMap?
+  private var plainTrailers: Trailers = []
+
+  init(_ direction: Direction) { self.direction = direction }
+
+  /// Everything as the next stream finds it; the memory of lists and header maps stays.
+  mutating func reset() {
+    headers.reset()
+    drop()
+    hasEnded = false
+    endsWithHead = false
+  }
+
+  /// Forgets what is on its way: an answer goes in its place, or nobody takes it.
+  mutating func drop() {
+    head = .none
+    lanes.removeAll(keepingCapacity: true)
+    output.removeAll()
+    isWhole = false
+    isHeldBack = false
+    hasChangedLength = false
+    trailerMap = nil
+    plainTrailers = []
+  }
+
+  /// Begins with the plugins of those roles.
+  mutating func open(_ roles: some Sequence<Lane.Role>) {
+    lanes.removeAll(keepingCapacity: true)
+    for role in roles { lanes.append(Lane(role)) }
+  }
+
+  subscript(lane index: Int) -> Lane {
+    _read { yield lanes[index] }
+    _modify { yield &lanes[index] }
+  }
+
+  func lane(of place: Int) -> Int? { lanes.firstIndex { $0.role.place == place } }
+
+  // MARK: In
+
+  /// - Parameter stays: it may stay for long where no plugin looks at it: small pieces gather in one buffer.
+  mutating func put(_ piece: ByteBuffer, stays: Bool) {
+    if !lanes.isEmpty {
+      lanes[0].put(piece)
+    } else if stays {
+      output.keep(piece)
+    } else {
+      output.append(piece)
+    }
+  }
+
+  /// The end has come.
+  mutating func end(_ trailers: Trailers) {
+    guard !hasEnded else { return }
+    hasEnded = true
+    guard !lanes.isEmpty else {
+      plainTrailers = trailers
+      isWhole = true
+      return
+    }
+    lanes[0].inputEnds()
+    guard !trailers.isEmpty else { return }
+    let map = HeaderMap()
+    for (name, value) in trailers {
+      var name = name
+      name.withUTF8 { name in
+        value.withUnsafeBytes { map.append(UnsafeRawBufferPointer(name), $0, name: .other) }
+      }
+    }
+    trailerMap = map
+  }
+
+  // MARK: On
+
+  /// Moves what no plugin needs to be asked about.
+  ///
+  /// - Parameters:
+  ///   - isLeftOut: whether the plugin at that place has no part in the stream any more.
+  ///   - endPassed: told each place that the end has passed.
+  mutating func flow(isLeftOut: (Int) -> Bool, endPassed: (Int) -> Void = { _ in }) {
+    for index in lanes.indices {
+      if isLeftOut(lanes[index].role.place) {
+        passAll(index, endPassed)
+        continue
+      }
+      if !lanes[index].role.hasBytes, !lanes[index].inbox.isEmpty {
+        var inbox = lanes[index].takeInbox()
+        push(&inbox, from: index)
+      }
+      if lanes[index].endNeedsNobody(hasTrailers: hasTrailers) { passEnd(index, endPassed) }
+    }
+  }
+
+  var hasTrailers: Bool { trailerMap.map { !$0.entries.isEmpty } ?? false }
+
+  /// The plugin lets go of what it holds.
+  mutating func release(_ index: Int, endPassed: (Int) -> Void = { _ in }) {
+    var held = lanes[index].release()
+    push(&held, from: index)
+    // A record that carries the end may still be on its way.
+    if lanes[index].end == .said, lanes[index].isIdle { passEnd(index, endPassed) }
+  }
+
+  mutating func splice(
+    _ index: Int, start: UInt32, length: UInt32, _ value: UnsafeRawBufferPointer, keepsOriginal: Bool, bound: Int
+  ) {
+    let isOther = lanes[index].splice(
+      start: start, length: length, value, keepsOriginal: keepsOriginal, bound: bound)
+    if isOther { hasChangedLength = true }
+  }
+
+  mutating func pause(_ index: Int, _ how: Lane.Pause = .buffer, keepsOriginal: Bool = false, bound: Int = .max) {
+    if lanes[index].pause(how, keepsOriginal: keepsOriginal, bound: bound) { hasChangedLength = true }
+  }
+
+  /// The stream goes on without the plugin: what it held passes as it came.
+  private mutating func passAll(_ index: Int, _ endPassed: (Int) -> Void) {
+    guard lanes[index].end < .passed else { return }
+    var (bytes, wasChanged) = lanes[index].takeAll()
+    if wasChanged { hasChangedLength = true }
+    push(&bytes, from: index)
+    if lanes[index].end > .open { passEnd(index, endPassed) }
+  }
+
+  private mutating func push(_ bytes: inout ByteQueue, from index: Int) {
+    guard !bytes.isEmpty else { return }
+    if index + 1 < lanes.count { lanes[index + 1].put(&bytes) } else { output.take(&bytes) }
+  }
+
+  private mutating func passEnd(_ index: Int, _ endPassed: (Int) -> Void) {
+    guard lanes[index].end < .passed else { return }
+    lanes[index].endPasses()
+    endPassed(lanes[index].role.place)
+    if index + 1 < lanes.count { lanes[index + 1].inputEnds() } else { isWhole = true }
+  }
+
+  // MARK: Looking
+
+  /// Whether the plugin at that place has let the head pass, or is shown the bytes while it holds the head.
+  func bytesMayReach(_ place: Int) -> Bool {
+    switch head {
+    case .none, .passed: return true
+    case .at(let position, .resumption(bytesRun: true, _)) where position == place: return true
+    case .at(let position, _): return direction == .request ? position > place : position < place
+    }
+  }
+
+  /// The head waits at that place for what the plugin says to the bytes.
+  func headWaitsForBytes(_ place: Int) -> Bool {
+    if case .at(place, .resumption(bytesRun: true, _)) = head { return true }
+    return false
+  }
+
+  /// The plugin at that place holds the head, or bytes.
+  func isPaused(by place: Int) -> Bool {
+    if case .at(place, .resumption) = head { return true }
+    return lane(of: place).map { lanes[$0].isPaused } ?? false
+  }
+
+  /// The place of a plugin that holds back and that nobody else can move; nil where there is none.
+  var stuckAt: Int? {
+    if case .at(let place, .resumption(bytesRun: false, _)) = head { return place }
+    return lanes.first { $0.isStuck }?.role.place
+  }
+
+  /// A callback of it is outstanding, or it waits to make one.
+  var waitsForWorker: Bool {
+    switch head {
+    case .at(_, .turn), .at(_, .callback), .at(_, .admission): true
+    case .none, .passed, .at(_, .resumption): lanes.contains { !$0.isIdle }
+    }
+  }
+
+  func waitsForAdmission(_ place: Int, isHead: Bool) -> Bool {
+    if isHead {
+      if case .at(place, .admission) = head { return true }
+      return false
+    }
+    guard let index = lane(of: place), case .admission = lanes[index].awaiting else { return false }
+    return true
+  }
+
+  /// Bytes that wait for a plugin to look at them.
+  var queuedBytes: Int { lanes.reduce(0) { $0 &+ $1.inbox.byteCount } }
+
+  /// Bytes that plugins look at now.
+  var bytesInFlight: Int { lanes.reduce(0) { $0 &+ $1.inFlight.byteCount } }
+
+  /// Nothing of the body, nor its end, has come.
+  var isUntouched: Bool { output.isEmpty && !isWhole && !lanes.contains { !$0.isUntouched } }
+
+  /// The trailers where the plugin at that place may edit them or make them: its callback that tells of the end runs, or it
+  /// pauses there.
+  mutating func editableTrailers(_ place: Int) -> HeaderMap? {
+    guard let index = lane(of: place), lanes[index].end == .said else { return nil }
+    if trailerMap == nil { trailerMap = HeaderMap() }
+    return trailerMap
+  }
+
+  /// The trailers as they leave; of use once the direction is whole.
+  var trailers: Trailers { trailerMap?.fields ?? plainTrailers }
+}
