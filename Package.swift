@@ -179,7 +179,8 @@ let package = Package(
       "bulkhead-ringbench", ["BulkheadRing", "BulkheadSystem", "CBulkheadRing", "CBulkheadSys"], path: "Tests/RingBench"
     ),
     executable(
-      "bulkhead-hostile", ["BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadRing", "BulkheadSandbox"],
+      "bulkhead-hostile",
+      ["CBulkheadRing", "BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadRing", "BulkheadSandbox"],
       path: "Tests/Hostile"),
     tests("BulkheadCoreTests", ["BulkheadCore"]),
     tests("BulkheadPolicyTests", ["BulkheadPolicy"]),
@@ -215,8 +216,8 @@ let package = Package(
     tests(
       "BulkheadSupervisorTests",
       [
-        "BulkheadSupervisor", "BulkheadWire", "BulkheadConfig", "BulkheadPolicy", "BulkheadControl", "BulkheadRing",
-        "BulkheadSystem", "BulkheadCore",
+        "CBulkheadRing", "BulkheadSupervisor", "BulkheadWire", "BulkheadConfig", "BulkheadPolicy", "BulkheadControl",
+        "BulkheadRing", "BulkheadSystem", "BulkheadCore",
       ]),
     tests("IntegrationTests", ["BulkheadControl", "BulkheadCore", "bulkhead-hostile"]),
   ],

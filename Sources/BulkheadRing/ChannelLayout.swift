@@ -22,27 +22,57 @@ public struct ChannelLayout: Equatable, Sendable {
     self.answerBytes = answerBytes
   }
 
-  static let page = Int(BH_PAGE)
+  private static var cursorPage: Int { BH_CURSOR_PAGE_BYTES }
 
-  /// The worker's sleep word.
-  static let workerPage = 0
   /// The word that says which lines of log are wanted by now, for the supervisor, which writes it with `pwrite`:
   /// `logLevelWord(_:)`.
-  public static let logLevelWord = 64
+  public static var logLevelWord: Int { BH_WORKER_LOG_LEVEL }
 
   /// What the word says for the least level of that number in Proxy-Wasm.
   public static func logLevelWord(_ level: UInt8) -> UInt32 { UInt32(level) + 1 }
 
   /// The status page, for those who read it with `pread` too.
-  public static let statusPage = page
+  public static var statusPage: Int { BH_WORKER_PAGE_BYTES }
 
-  var sectionBytes: Int { Self.page + callbackBytes + replyBytes + answerBytes }
+  var sectionBytes: Int { Self.cursorPage + callbackBytes + replyBytes + answerBytes }
+
+  /// Where the first event loop's section begins: behind the worker's page and the status page.
+  private static var sections: Int { statusPage + BH_STATUS_PAGE_BYTES }
 
   /// The size of the memfd.
-  public var totalBytes: Int { 2 * Self.page + eventLoops * sectionBytes }
+  public var totalBytes: Int { Self.sections + eventLoops * sectionBytes }
 
-  func cursors(_ loop: Int) -> Int { 2 * Self.page + loop * sectionBytes }
-  func callbacks(_ loop: Int) -> Int { cursors(loop) + Self.page }
-  func replies(_ loop: Int) -> Int { callbacks(loop) + callbackBytes }
-  func answers(_ loop: Int) -> Int { replies(loop) + replyBytes }
+  func cursors(_ loop: Int) -> Int { Self.sections + loop * sectionBytes }
+  private func callbacks(_ loop: Int) -> Int { cursors(loop) + Self.cursorPage }
+  private func replies(_ loop: Int) -> Int { callbacks(loop) + callbackBytes }
+  private func answers(_ loop: Int) -> Int { replies(loop) + replyBytes }
+
+  /// The loop's ring of callback records, which the front writes and the worker reads, in the mapping at `memory`.
+  func callbackRing(_ loop: Int, in memory: UnsafeMutableRawPointer) -> RingMemory {
+    RingMemory(
+      data: memory + callbacks(loop), capacity: callbackBytes, tail: memory + cursors(loop) + BH_CALLBACKS_TAIL,
+      head: memory + cursors(loop) + BH_CALLBACKS_HEAD)
+  }
+
+  /// The loop's ring of replies, which the worker writes and the front reads.
+  func replyRing(_ loop: Int, in memory: UnsafeMutableRawPointer) -> RingMemory {
+    RingMemory(
+      data: memory + replies(loop), capacity: replyBytes, tail: memory + cursors(loop) + BH_REPLIES_TAIL,
+      head: memory + cursors(loop) + BH_REPLIES_HEAD)
+  }
+
+  /// The loop's ring of answers to hostcalls, which the front writes and the worker reads.
+  func answerRing(_ loop: Int, in memory: UnsafeMutableRawPointer) -> RingMemory {
+    RingMemory(
+      data: memory + answers(loop), capacity: answerBytes, tail: memory + cursors(loop) + BH_ANSWERS_TAIL,
+      head: memory + cursors(loop) + BH_ANSWERS_HEAD)
+  }
+}
+
+/// Where one ring lies: its bytes, how many these are, and the cursors of its writer (`tail`) and its reader (`head`).
+struct RingMemory {
+  let data: UnsafeMutableRawPointer
+  let capacity: Int
+  let tail: UnsafeMutableRawPointer
+  let head: UnsafeMutableRawPointer
 }

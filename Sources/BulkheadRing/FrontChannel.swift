@@ -19,14 +19,10 @@ public final class FrontChannel {
     guard loop >= 0, loop < layout.eventLoops else { return nil }
     self.memory = memory
     self.loop = loop
-    let cursors = memory + layout.cursors(loop)
-    self.cursors = cursors
-    callbacks = RingProducer(
-      data: memory + layout.callbacks(loop), capacity: layout.callbackBytes, tail: cursors, head: cursors + 64)
-    replies = RingConsumer(
-      data: memory + layout.replies(loop), capacity: layout.replyBytes, tail: cursors + 128, head: cursors + 192)
-    answers = RingProducer(
-      data: memory + layout.answers(loop), capacity: layout.answerBytes, tail: cursors + 256, head: cursors + 320)
+    cursors = memory + layout.cursors(loop)
+    callbacks = RingProducer(layout.callbackRing(loop, in: memory))
+    replies = RingConsumer(layout.replyRing(loop, in: memory))
+    answers = RingProducer(layout.answerRing(loop, in: memory))
   }
 
   /// Publishes one callback record and wakes the worker where it sleeps.
@@ -103,7 +99,8 @@ public final class FrontChannel {
   @inline(__always)
   public func wakeWorker() {
     bh_fence_seq()
-    if bh_load_relaxed(memory) != 0, bh_exchange_seq(memory, 0) != 0 { bh_futex_wake(memory) }
+    let asleep = memory + BH_WORKER_ASLEEP
+    if bh_load_relaxed(asleep) != 0, bh_exchange_seq(asleep, 0) != 0 { bh_futex_wake(asleep) }
   }
 
   /// The next reply, in private memory; valid until the next call. Nil where there is none.
@@ -121,16 +118,16 @@ public final class FrontChannel {
   /// - Returns: false where a reply is there already; the loop must then read on, and is not asleep.
   @inline(__always)
   public func fallAsleep() -> Bool {
-    bh_store_seq(cursors + 384, 1)
+    bh_store_seq(cursors + BH_LOOP_ASLEEP, 1)
     bh_fence_seq()
     if replies.isEmpty { return true }
-    bh_store_seq(cursors + 384, 0)
+    bh_store_seq(cursors + BH_LOOP_ASLEEP, 0)
     return false
   }
 
   /// Says that the loop is awake: the worker need not ring.
   @inline(__always)
-  public func wakeUp() { bh_store_release(cursors + 384, 0) }
+  public func wakeUp() { bh_store_release(cursors + BH_LOOP_ASLEEP, 0) }
 
   /// Takes back the records that begin a stream, up to that sequence: the worker passes over those that it has not begun by
   /// now, and says so of each.
@@ -138,7 +135,7 @@ public final class FrontChannel {
   /// - Returns: the sequence of the record of this loop that the worker says it has begun; 0 where it is at none. That one
   ///   alone may have been begun or not: its reply tells.
   public func revoke(through sequence: UInt64) -> UInt64 {
-    bh_store64_relaxed(cursors + 448, sequence)
+    bh_store64_relaxed(cursors + BH_REVOKED, sequence)
     // The worker writes what it begins before it looks whether that was taken back.
     bh_fence_seq()
     let status = status

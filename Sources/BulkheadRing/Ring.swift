@@ -15,6 +15,24 @@ public enum RingError: Error, Equatable, CustomStringConvertible {
   }
 }
 
+/// How a record lies in a ring: a head with its length, then its bytes, padded to the alignment.
+enum RingRecord {
+  /// Bytes of the head.
+  static var head: UInt32 { UInt32(BH_RECORD_HEAD) }
+  /// Records begin at multiples of this, in bytes, so that a head never wraps around the ring's end.
+  static var alignment: UInt32 { UInt32(BH_RECORD_ALIGNMENT) }
+  /// The length that stands for "go on at the ring's beginning".
+  static var skip: UInt32 { .max }
+
+  /// Bytes of a ring that a record of that length takes.
+  @inline(__always)
+  static func size(_ length: UInt32) -> UInt32 { (length &+ head &+ alignment &- 1) & ~(alignment &- 1) }
+
+  /// The largest record of a ring of that many bytes.
+  @inline(__always)
+  static func maximum(_ capacity: Int) -> Int { capacity - Int(alignment) }
+}
+
 /// The writing end of a byte ring with one writer and one reader.
 ///
 /// A record is a u32 length and that many bytes, padded to 8. Both cursors run freely over 32 bits; only the difference
@@ -31,21 +49,19 @@ struct RingProducer: ~Copyable {
   /// Where the rest of the ring was skipped last, and how much that was.
   private var skipped: (at: UInt32, bytes: UInt32) = (0, 0)
 
-  init(data: UnsafeMutableRawPointer, capacity: Int, tail: UnsafeMutableRawPointer, head: UnsafeMutableRawPointer) {
-    self.data = data
-    self.capacity = UInt32(truncatingIfNeeded: capacity)
-    tailWord = tail
-    headWord = head
+  init(_ ring: RingMemory) {
+    data = ring.data
+    capacity = UInt32(truncatingIfNeeded: ring.capacity)
+    tailWord = ring.tail
+    headWord = ring.head
   }
 
   /// The largest record that fits an empty ring.
-  var maximumRecord: Int { Int(capacity) - 8 }
+  var maximumRecord: Int { RingRecord.maximum(Int(capacity)) }
 
   /// The cursor behind the last record written, to be compared with `consumed`.
   var position: UInt32 { tail }
 
-  /// The length that stands for "go on at the beginning".
-  static var skip: UInt32 { .max }
   /// How far from the beginning it is worth a look whether the ring is empty, in bytes.
   private static var near: UInt32 { 16 << 10 }
 
@@ -59,7 +75,7 @@ struct RingProducer: ~Copyable {
     guard head &- knownHead <= tail &- knownHead else { throw .cursorOutOfRange }
     knownHead = head
     guard head == tail else { return }
-    data.storeBytes(of: Self.skip, toByteOffset: Int(at), as: UInt32.self)
+    data.storeBytes(of: RingRecord.skip, toByteOffset: Int(at), as: UInt32.self)
     skipped = (tail, capacity &- at)
     tail &+= capacity &- at
   }
@@ -86,7 +102,7 @@ struct RingProducer: ~Copyable {
   ) throws(RingError) -> Bool {
     guard more >= 0, more <= maximumRecord, record.count &+ more <= maximumRecord else { return false }
     let length = UInt32(truncatingIfNeeded: record.count &+ more)
-    let needed = (length &+ 11) & ~7
+    let needed = RingRecord.size(length)
     try rewind(for: needed)
     if capacity &- (tail &- knownHead) < needed {
       let head = bh_load_acquire(headWord)
@@ -98,7 +114,7 @@ struct RingProducer: ~Copyable {
     let mask = capacity &- 1
     // A record starts at a multiple of 8, so its length never wraps.
     data.storeBytes(of: length.littleEndian, toByteOffset: Int(tail & mask), as: UInt32.self)
-    let start = Int((tail &+ 4) & mask)
+    let start = Int((tail &+ RingRecord.head) & mask)
     put(record, at: start)
     if more > 0 {
       var done = 0
@@ -155,13 +171,13 @@ struct RingConsumer: ~Copyable {
   private var knownTail: UInt32 = 0
   private let copy: UnsafeMutableRawPointer
 
-  init(data: UnsafeMutableRawPointer, capacity: Int, tail: UnsafeMutableRawPointer, head: UnsafeMutableRawPointer) {
-    self.data = data
-    self.capacity = UInt32(truncatingIfNeeded: capacity)
-    maximumRecord = capacity - 8
-    tailWord = tail
-    headWord = head
-    copy = .allocate(byteCount: capacity, alignment: 16)
+  init(_ ring: RingMemory) {
+    data = ring.data
+    capacity = UInt32(truncatingIfNeeded: ring.capacity)
+    maximumRecord = RingRecord.maximum(ring.capacity)
+    tailWord = ring.tail
+    headWord = ring.head
+    copy = .allocate(byteCount: ring.capacity, alignment: 16)
   }
 
   deinit { copy.deallocate() }
@@ -175,7 +191,7 @@ struct RingConsumer: ~Copyable {
     let bytes = bh_load_acquire(tailWord) &- head
     guard bytes > 0, bytes <= capacity else { return 0 }
     let at = head & (capacity &- 1)
-    let isSkipped = data.load(fromByteOffset: Int(at), as: UInt32.self) == RingProducer.skip
+    let isSkipped = data.load(fromByteOffset: Int(at), as: UInt32.self) == RingRecord.skip
     return Int(bytes &- (isSkipped ? min(capacity &- at, bytes) : 0))
   }
 
@@ -189,12 +205,12 @@ struct RingConsumer: ~Copyable {
     if head == knownTail {
       let tail = bh_load_acquire(tailWord)
       guard tail != head else { return nil }
-      guard tail &- head <= capacity, (tail &- head) & 7 == 0 else { throw .cursorOutOfRange }
+      guard tail &- head <= capacity, (tail &- head) & (RingRecord.alignment &- 1) == 0 else { throw .cursorOutOfRange }
       knownTail = tail
     }
     let mask = capacity &- 1
     var length = UInt32(littleEndian: data.load(fromByteOffset: Int(head & mask), as: UInt32.self))
-    if length == RingProducer.skip {
+    if length == RingRecord.skip {
       // Skipped once only: a record follows in the same publication.
       let rest = capacity &- (head & mask)
       guard rest < knownTail &- head else { throw .badLength }
@@ -203,9 +219,9 @@ struct RingConsumer: ~Copyable {
     }
     let available = knownTail &- head
     guard Int(length) <= maximumRecord else { throw .badLength }
-    let needed = (length &+ 11) & ~7
+    let needed = RingRecord.size(length)
     guard needed <= available else { throw .badLength }
-    let start = Int((head &+ 4) & mask)
+    let start = Int((head &+ RingRecord.head) & mask)
     let first = min(Int(length), Int(capacity) &- start)
     copy.copyMemory(from: data + start, byteCount: first)
     if first < Int(length) { (copy + first).copyMemory(from: data, byteCount: Int(length) &- first) }

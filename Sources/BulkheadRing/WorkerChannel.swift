@@ -3,6 +3,7 @@ import CBulkheadRing
 /// The worker's end: all event loops of the front, and the status page. It borrows the mapping. One thread.
 public final class WorkerChannel {
   private let memory: UnsafeMutableRawPointer
+  private var sleepWord: UnsafeMutableRawPointer { memory + BH_WORKER_ASLEEP }
   private var sections: [Section]
   private var next = 0
 
@@ -13,15 +14,11 @@ public final class WorkerChannel {
     var replies: RingProducer
     var answers: RingConsumer
     init(memory: UnsafeMutableRawPointer, layout: ChannelLayout, loop: Int, doorbell: Int32) {
-      let cursors = memory + layout.cursors(loop)
-      self.cursors = cursors
+      cursors = memory + layout.cursors(loop)
       self.doorbell = doorbell
-      callbacks = RingConsumer(
-        data: memory + layout.callbacks(loop), capacity: layout.callbackBytes, tail: cursors, head: cursors + 64)
-      replies = RingProducer(
-        data: memory + layout.replies(loop), capacity: layout.replyBytes, tail: cursors + 128, head: cursors + 192)
-      answers = RingConsumer(
-        data: memory + layout.answers(loop), capacity: layout.answerBytes, tail: cursors + 256, head: cursors + 320)
+      callbacks = RingConsumer(layout.callbackRing(loop, in: memory))
+      replies = RingProducer(layout.replyRing(loop, in: memory))
+      answers = RingConsumer(layout.answerRing(loop, in: memory))
     }
   }
 
@@ -74,7 +71,7 @@ public final class WorkerChannel {
     let section = sections[loop]
     guard try section.replies.write(record) else { return false }
     bh_fence_seq()
-    let asleep = section.cursors + 384
+    let asleep = section.cursors + BH_LOOP_ASLEEP
     if bh_load_relaxed(asleep) != 0, bh_exchange_seq(asleep, 0) != 0 { bh_ring_doorbell(section.doorbell) }
     return true
   }
@@ -110,10 +107,10 @@ public final class WorkerChannel {
   /// the time. Callbacks stay where they are.
   public func sleepForAnswer(loop: Int, timeoutNanoseconds: UInt64) {
     guard loop >= 0, loop < sections.count else { return }
-    bh_store_seq(memory, 1)
+    bh_store_seq(sleepWord, 1)
     bh_fence_seq()
-    if sections[loop].answers.isEmpty { bh_futex_wait(memory, 1, max(timeoutNanoseconds, 1)) }
-    bh_store_seq(memory, 0)
+    if sections[loop].answers.isEmpty { bh_futex_wait(sleepWord, 1, max(timeoutNanoseconds, 1)) }
+    bh_store_seq(sleepWord, 0)
   }
 
   /// Rings the loop's doorbell whatever its sleep word says.
@@ -133,16 +130,16 @@ public final class WorkerChannel {
   ///
   /// - Parameter timeoutNanoseconds: 0 for no end.
   public func sleep(timeoutNanoseconds: UInt64) {
-    bh_store_seq(memory, 1)
+    bh_store_seq(sleepWord, 1)
     bh_fence_seq()
     if hasCallback {
-      bh_store_seq(memory, 0)
+      bh_store_seq(sleepWord, 0)
       return
     }
     let status = memory + ChannelLayout.statusPage
-    bh_store64_relaxed(status + 48, bh_load64_relaxed(status + 48) &+ 1)
-    bh_futex_wait(memory, 1, timeoutNanoseconds)
-    bh_store_seq(memory, 0)
+    bh_store64_relaxed(status + BH_STATUS_SLEEPS, bh_load64_relaxed(status + BH_STATUS_SLEEPS) &+ 1)
+    bh_futex_wait(sleepWord, 1, timeoutNanoseconds)
+    bh_store_seq(sleepWord, 0)
   }
 
   /// Sleeps that long, or until a signal comes, whatever is in the rings, by the one system call that the filter allows for
@@ -175,16 +172,16 @@ public final class WorkerChannel {
   @discardableResult
   public func begin(callback: UInt16, loop: Int, stream: UInt32, sequence: UInt64, nowNanoseconds: UInt64) -> UInt32 {
     let page = memory + ChannelLayout.statusPage
-    let version = bh_load_relaxed(page)
-    bh_store_release(page, version &+ 1)
+    let version = bh_load_relaxed(page + BH_STATUS_VERSION)
+    bh_store_release(page + BH_STATUS_VERSION, version &+ 1)
     bh_fence_release()
-    bh_store16_relaxed(page + 4, callback)
-    bh_store16_relaxed(page + 6, UInt16(truncatingIfNeeded: loop))
-    page.storeBytes(of: stream, toByteOffset: 8, as: UInt32.self)
-    bh_store64_relaxed(page + 16, sequence)
-    bh_store64_relaxed(page + 24, nowNanoseconds)
-    bh_store_release(page, version &+ 2)
-    return WorkerStatus.runNumber(callbacks: bh_load64_relaxed(page + 32))
+    bh_store16_relaxed(page + BH_STATUS_CALLBACK, callback)
+    bh_store16_relaxed(page + BH_STATUS_EVENT_LOOP, UInt16(truncatingIfNeeded: loop))
+    page.storeBytes(of: stream, toByteOffset: BH_STATUS_STREAM, as: UInt32.self)
+    bh_store64_relaxed(page + BH_STATUS_SEQUENCE, sequence)
+    bh_store64_relaxed(page + BH_STATUS_STARTED_NS, nowNanoseconds)
+    bh_store_release(page + BH_STATUS_VERSION, version &+ 2)
+    return WorkerStatus.runNumber(callbacks: bh_load64_relaxed(page + BH_STATUS_CALLBACKS))
   }
 
   /// Whether the front has taken back the record of that loop and sequence, which begins a stream. To be asked after
@@ -193,21 +190,21 @@ public final class WorkerChannel {
   public func isRevoked(sequence: UInt64, loop: Int) -> Bool {
     guard loop >= 0, loop < sections.count else { return false }
     bh_fence_seq()
-    return sequence <= bh_load64_relaxed(sections[loop].cursors + 448)
+    return sequence <= bh_load64_relaxed(sections[loop].cursors + BH_REVOKED)
   }
 
   /// Writes that the worker is idle again.
   @inline(__always)
   public func end(memoryBytes: UInt64, droppedLogLines: UInt64) {
     let page = memory + ChannelLayout.statusPage
-    let version = bh_load_relaxed(page)
-    bh_store_release(page, version &+ 1)
+    let version = bh_load_relaxed(page + BH_STATUS_VERSION)
+    bh_store_release(page + BH_STATUS_VERSION, version &+ 1)
     bh_fence_release()
-    bh_store16_relaxed(page + 4, 0)
-    bh_store64_relaxed(page + 16, 0)
-    bh_store64_relaxed(page + 32, bh_load64_relaxed(page + 32) &+ 1)
-    bh_store64_relaxed(page + 40, memoryBytes)
-    bh_store64_relaxed(page + 56, droppedLogLines)
-    bh_store_release(page, version &+ 2)
+    bh_store16_relaxed(page + BH_STATUS_CALLBACK, 0)
+    bh_store64_relaxed(page + BH_STATUS_SEQUENCE, 0)
+    bh_store64_relaxed(page + BH_STATUS_CALLBACKS, bh_load64_relaxed(page + BH_STATUS_CALLBACKS) &+ 1)
+    bh_store64_relaxed(page + BH_STATUS_MEMORY_BYTES, memoryBytes)
+    bh_store64_relaxed(page + BH_STATUS_DROPPED_LOG_LINES, droppedLogLines)
+    bh_store_release(page + BH_STATUS_VERSION, version &+ 2)
   }
 }

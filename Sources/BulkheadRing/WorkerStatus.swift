@@ -26,25 +26,25 @@ public struct WorkerStatus: Equatable, Sendable {
   static func runNumber(callbacks: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: callbacks & 0x7fff_ffff) &+ 1 }
 
   /// How many bytes of the page matter, for those who `pread` it from `ChannelLayout.statusPage`.
-  public static let byteCount = 64
+  public static var byteCount: Int { BH_STATUS_BYTES }
 
   /// Reads a mapped page, or a copy of its first `byteCount` bytes.
   public init(page: UnsafeRawPointer) {
     // Values are torn at worst: the version tells, and a hostile worker is not believed anyway.
     var attempts = 0
     repeat {
-      let version = bh_load_acquire(page)
-      callback = bh_load16_relaxed(page + 4)
-      eventLoop = bh_load16_relaxed(page + 6)
-      stream = bh_load_relaxed(page + 8)
-      sequence = bh_load64_relaxed(page + 16)
-      startedNanoseconds = bh_load64_relaxed(page + 24)
-      callbacks = bh_load64_relaxed(page + 32)
-      memoryBytes = bh_load64_relaxed(page + 40)
-      sleeps = bh_load64_relaxed(page + 48)
-      droppedLogLines = bh_load64_relaxed(page + 56)
+      let version = bh_load_acquire(page + BH_STATUS_VERSION)
+      callback = bh_load16_relaxed(page + BH_STATUS_CALLBACK)
+      eventLoop = bh_load16_relaxed(page + BH_STATUS_EVENT_LOOP)
+      stream = bh_load_relaxed(page + BH_STATUS_STREAM)
+      sequence = bh_load64_relaxed(page + BH_STATUS_SEQUENCE)
+      startedNanoseconds = bh_load64_relaxed(page + BH_STATUS_STARTED_NS)
+      callbacks = bh_load64_relaxed(page + BH_STATUS_CALLBACKS)
+      memoryBytes = bh_load64_relaxed(page + BH_STATUS_MEMORY_BYTES)
+      sleeps = bh_load64_relaxed(page + BH_STATUS_SLEEPS)
+      droppedLogLines = bh_load64_relaxed(page + BH_STATUS_DROPPED_LOG_LINES)
       bh_fence_acquire()
-      if version & 1 == 0, bh_load_relaxed(page) == version { return }
+      if version & 1 == 0, bh_load_relaxed(page + BH_STATUS_VERSION) == version { return }
       attempts += 1
     } while attempts < 4
   }

@@ -73,7 +73,7 @@ private final class AnsweringFront: @unchecked Sendable {
   @Test func aHostileAnswerRingIsAnError() throws {
     let fixture = RingFixture()
     let worker = fixture.worker()
-    bh_store_release(fixture.cursors() + 256, 3)
+    bh_store_release(fixture.cursors() + BH_ANSWERS_TAIL, 3)
     #expect(throws: RingError.cursorOutOfRange) { try worker.nextAnswer(loop: 0) }
   }
 }

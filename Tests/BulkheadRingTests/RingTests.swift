@@ -257,7 +257,7 @@ import Testing
   @Test(arguments: nasty) func aReplyCursorThatCannotBeIsRefused(_ tail: UInt32) throws {
     let fixture = RingFixture()
     let front = fixture.front()
-    bh_store_release(fixture.cursors() + 128, tail)
+    bh_store_release(fixture.cursors() + BH_REPLIES_TAIL, tail)
     if tail == 0 {
       #expect(try front.nextReply() == nil)
     } else if tail <= 4096, tail % 8 == 0 {
@@ -273,7 +273,7 @@ import Testing
     let front = fixture.front()
     let record = [UInt8](repeating: 1, count: 1016)
     for _ in 0..<4 { #expect(try record.send(front)) }
-    bh_store_release(fixture.cursors() + 64, head)
+    bh_store_release(fixture.cursors() + BH_CALLBACKS_HEAD, head)
     if head <= 4096 {
       _ = try record.send(front)
     } else {
@@ -286,7 +286,7 @@ import Testing
     let front = fixture.front()
     let replies = fixture.cursors() + 4096 + fixture.layout.callbackBytes
     replies.storeBytes(of: length, as: UInt32.self)
-    bh_store_release(fixture.cursors() + 128, 16)
+    bh_store_release(fixture.cursors() + BH_REPLIES_TAIL, 16)
     if length <= 12 {
       #expect(try front.nextReply()?.count == Int(length))
     } else {
@@ -310,7 +310,7 @@ import Testing
         let word = Int(random() % UInt32(fixture.layout.totalBytes / 4)) * 4
         let value = random() % 3 == 0 ? random() : Self.nasty[Int(random()) % Self.nasty.count]
         (fixture.memory + word).storeBytes(of: value, as: UInt32.self)
-        (fixture.cursors() + Int(random() % 7) * 64).storeBytes(of: value, as: UInt32.self)
+        (fixture.cursors() + Int(random() % 7) * Int(BH_CACHE_LINE)).storeBytes(of: value, as: UInt32.self)
         _ = try? [UInt8](repeating: 1, count: Int(random() % 600)).send(front)
         _ = try? [UInt8](repeating: 1, count: Int(random() % 600)).reply(worker)
         for _ in 0..<8 { _ = try? front.nextReply() }
@@ -329,7 +329,7 @@ import Testing
       var value: UInt32 = 1
       while bh_load_relaxed(stop) == 0 {
         value = value &* 1_664_525 &+ 1_013_904_223
-        for offset in [64, 128] { bh_store_release(fixture.cursors() + offset, value) }
+        for offset in [BH_CALLBACKS_HEAD, BH_REPLIES_TAIL] { bh_store_release(fixture.cursors() + offset, value) }
         bh_store_release(fixture.memory, 1)
       }
     }

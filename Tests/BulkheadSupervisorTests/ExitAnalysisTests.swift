@@ -1,6 +1,7 @@
 import BulkheadCore
 import BulkheadRing
 import BulkheadSystem
+import CBulkheadRing
 import Glibc
 import Testing
 
@@ -74,9 +75,9 @@ func theFrontCanOnlyBlameWhatItSees(_ reason: ExitReason) {
 private func status(_ callback: UInt16, started: UInt64 = 0, callbacks: UInt64 = 0) -> WorkerStatus {
   var page = [UInt8](repeating: 0, count: WorkerStatus.byteCount)
   page.withUnsafeMutableBytes { raw in
-    raw.storeBytes(of: callback, toByteOffset: 4, as: UInt16.self)
-    raw.storeBytes(of: started, toByteOffset: 24, as: UInt64.self)
-    raw.storeBytes(of: callbacks, toByteOffset: 32, as: UInt64.self)
+    raw.storeBytes(of: callback, toByteOffset: BH_STATUS_CALLBACK, as: UInt16.self)
+    raw.storeBytes(of: started, toByteOffset: BH_STATUS_STARTED_NS, as: UInt64.self)
+    raw.storeBytes(of: callbacks, toByteOffset: BH_STATUS_CALLBACKS, as: UInt64.self)
   }
   return page.withUnsafeBytes { raw in WorkerStatus(page: raw.baseAddress ?? UnsafeRawPointer(bitPattern: 8)!) }
 }

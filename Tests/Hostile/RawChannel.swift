@@ -2,6 +2,7 @@ import BulkheadCore
 import BulkheadRing
 import BulkheadSystem
 import BulkheadWire
+import CBulkheadRing
 import Glibc
 
 /// The channel as a worker sees it that keeps to nothing: the honest end, and the bare memory.
@@ -27,25 +28,31 @@ final class RawChannel {
   }
 
   /// A word of the first event loop's cursor page.
-  enum Word: Int {
-    case callbackHead = 64
-    case replyTail = 128
-    case answerHead = 320
-    case loopAsleep = 384
+  enum Word {
+    case callbackHead, replyTail, answerHead, loopAsleep
+
+    var offset: Int {
+      switch self {
+      case .callbackHead: BH_CALLBACKS_HEAD
+      case .replyTail: BH_REPLIES_TAIL
+      case .answerHead: BH_ANSWERS_HEAD
+      case .loopAsleep: BH_LOOP_ASLEEP
+      }
+    }
   }
 
   /// The first loop's cursor page, behind the page with the sleep word and the status page.
-  private var cursors: Int { 2 * 4_096 }
+  private var cursors: Int { BH_WORKER_PAGE_BYTES + BH_STATUS_PAGE_BYTES }
 
   func store(_ value: UInt32, _ word: Word) {
-    memory.storeBytes(of: value, toByteOffset: cursors + word.rawValue, as: UInt32.self)
+    memory.storeBytes(of: value, toByteOffset: cursors + word.offset, as: UInt32.self)
   }
 
-  func load(_ word: Word) -> UInt32 { memory.load(fromByteOffset: cursors + word.rawValue, as: UInt32.self) }
+  func load(_ word: Word) -> UInt32 { memory.load(fromByteOffset: cursors + word.offset, as: UInt32.self) }
 
   /// Random bytes over the beginning of the first loop's reply ring.
   func scribble() {
-    let start = cursors + 4_096 + layout.callbackBytes
+    let start = cursors + BH_CURSOR_PAGE_BYTES + layout.callbackBytes
     for offset in stride(from: 0, to: min(layout.replyBytes, 16 << 10), by: 8) {
       memory.storeBytes(of: random.next(), toByteOffset: start + offset, as: UInt64.self)
     }

@@ -1,5 +1,6 @@
-// The layout of a channel's shared memory, and the atomic accesses to it. Front and worker are built from this one
-// file: a static assert stands for every size and offset, so that a drift is a compile error.
+// The layout of a channel's shared memory, and the atomic accesses to it. Swift reads and writes the pages at the BH_...
+// offsets below, which the compiler takes from the structs. After an upgrade the new supervisor reads pages of workers of
+// the build before, so the structs must not change by accident: a static assert states every size and offset.
 //
 // The memfd of one worker:
 //   page 0                     bh_worker_page    words that the fronts' event loops and the worker share
@@ -23,7 +24,14 @@ typedef struct {
   uint8_t padding[BH_PAGE - BH_CACHE_LINE - sizeof(uint32_t)];
 } bh_worker_page;
 
-// What the worker is doing. `version` is odd while the worker writes; a reader takes what it reads with a grain of salt.
+enum {
+  BH_WORKER_ASLEEP = offsetof(bh_worker_page, worker_asleep),
+  BH_WORKER_LOG_LEVEL = offsetof(bh_worker_page, log_level),
+  BH_WORKER_PAGE_BYTES = sizeof(bh_worker_page),
+};
+
+// What the worker is doing. `version` is odd while the worker writes. A reader must not trust any of it: a hostile worker
+// writes what it likes.
 typedef struct {
   _Alignas(BH_CACHE_LINE) uint32_t version;
   uint16_t callback;   // CallbackKind, 0 when idle
@@ -38,6 +46,22 @@ typedef struct {
   uint64_t dropped_log_lines;
   uint8_t padding[BH_PAGE - 64];
 } bh_status_page;
+
+enum {
+  BH_STATUS_VERSION = offsetof(bh_status_page, version),
+  BH_STATUS_CALLBACK = offsetof(bh_status_page, callback),
+  BH_STATUS_EVENT_LOOP = offsetof(bh_status_page, event_loop),
+  BH_STATUS_STREAM = offsetof(bh_status_page, stream),
+  BH_STATUS_SEQUENCE = offsetof(bh_status_page, sequence),
+  BH_STATUS_STARTED_NS = offsetof(bh_status_page, started_ns),
+  BH_STATUS_CALLBACKS = offsetof(bh_status_page, callbacks),
+  BH_STATUS_MEMORY_BYTES = offsetof(bh_status_page, memory_bytes),
+  BH_STATUS_SLEEPS = offsetof(bh_status_page, sleeps),
+  BH_STATUS_DROPPED_LOG_LINES = offsetof(bh_status_page, dropped_log_lines),
+  // The bytes of the page that hold something.
+  BH_STATUS_BYTES = offsetof(bh_status_page, padding),
+  BH_STATUS_PAGE_BYTES = sizeof(bh_status_page),
+};
 
 // Free-running byte cursors of the three rings, each written by one side only, and the loop's sleep word.
 typedef struct {
@@ -54,10 +78,32 @@ typedef struct {
   uint8_t padding[BH_PAGE - 7 * BH_CACHE_LINE - sizeof(uint64_t)];
 } bh_cursor_page;
 
+enum {
+  BH_CALLBACKS_TAIL = offsetof(bh_cursor_page, callbacks_tail),
+  BH_CALLBACKS_HEAD = offsetof(bh_cursor_page, callbacks_head),
+  BH_REPLIES_TAIL = offsetof(bh_cursor_page, replies_tail),
+  BH_REPLIES_HEAD = offsetof(bh_cursor_page, replies_head),
+  BH_ANSWERS_TAIL = offsetof(bh_cursor_page, answers_tail),
+  BH_ANSWERS_HEAD = offsetof(bh_cursor_page, answers_head),
+  BH_LOOP_ASLEEP = offsetof(bh_cursor_page, loop_asleep),
+  BH_REVOKED = offsetof(bh_cursor_page, revoked),
+  BH_CURSOR_PAGE_BYTES = sizeof(bh_cursor_page),
+};
+
+// What stands before each record of a ring: its length in bytes. Records begin at multiples of BH_RECORD_ALIGNMENT.
+typedef uint32_t bh_record_head;
+
+enum {
+  BH_RECORD_HEAD = sizeof(bh_record_head),
+  BH_RECORD_ALIGNMENT = 8,
+};
+
 _Static_assert(sizeof(bh_worker_page) == BH_PAGE, "worker page");
 _Static_assert(sizeof(bh_status_page) == BH_PAGE, "status page");
 _Static_assert(sizeof(bh_cursor_page) == BH_PAGE, "cursor page");
+_Static_assert(offsetof(bh_worker_page, worker_asleep) == 0, "worker layout");
 _Static_assert(offsetof(bh_worker_page, log_level) == 64, "worker layout");
+_Static_assert(offsetof(bh_status_page, version) == 0, "status layout");
 _Static_assert(offsetof(bh_status_page, callback) == 4, "status layout");
 _Static_assert(offsetof(bh_status_page, event_loop) == 6, "status layout");
 _Static_assert(offsetof(bh_status_page, stream) == 8, "status layout");
@@ -67,6 +113,7 @@ _Static_assert(offsetof(bh_status_page, callbacks) == 32, "status layout");
 _Static_assert(offsetof(bh_status_page, memory_bytes) == 40, "status layout");
 _Static_assert(offsetof(bh_status_page, sleeps) == 48, "status layout");
 _Static_assert(offsetof(bh_status_page, dropped_log_lines) == 56, "status layout");
+_Static_assert(offsetof(bh_status_page, padding) == 64, "status layout");
 _Static_assert(offsetof(bh_cursor_page, callbacks_tail) == 0, "cursor layout");
 _Static_assert(offsetof(bh_cursor_page, callbacks_head) == 64, "cursor layout");
 _Static_assert(offsetof(bh_cursor_page, replies_tail) == 128, "cursor layout");
