@@ -29,7 +29,7 @@ struct View {
     let missing = layers.filter { !$0.holds }
       .map { "\n" + Table.printable("front: without \($0.layer.rawValue): \($0.why)") }.joined()
     return """
-      bulkheadd \(Table.printable(status.version)): \(state), pid \(status.pid), up \(Self.span(status.uptimeSeconds))\(usage(status.usage))
+      bulkheadd \(Table.printable(status.version)): \(state), pid \(status.pid), up \(Self.span(status.uptimeSeconds))\(usage(status.usage))\(loop(status.loop))
       front: \(front), \(frontPid), \(Self.count(status.front.restarts, "restart"))\(usage(status.front.usage))\(isolation)\(missing)\(upgradeLine(status))
       plugins: \(counts.ready) of \(counts.plugins) ready\(others); \(Self.count(UInt64(clamping: counts.workers), "worker"))\(adminLine(status))
 
@@ -40,6 +40,12 @@ struct View {
   /// What a process has used, for the end of its line.
   private func usage(_ usage: StatusResponse.Usage?) -> String {
     usage.map { ", cpu \(Reading.time($0.cpuSeconds)), memory \(ByteCount(bytes: $0.residentBytes))" } ?? ""
+  }
+
+  /// How long the supervisor is busy with one thing, for the end of its line.
+  private func loop(_ loop: StatusResponse.Loop?) -> String {
+    guard let loop, loop.rounds > 0 else { return "" }
+    return ", busy for \(Reading.time(loop.p50Seconds)) at a time, at most \(Reading.time(loop.longestSeconds))"
   }
 
   /// Where monitoring may ask, on a line of its own.

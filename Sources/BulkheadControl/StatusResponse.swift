@@ -21,6 +21,23 @@ public struct StatusResponse: Hashable, Sendable, Codable {
     }
   }
 
+  /// How long the rounds of the supervisor's event loop took: what happens meanwhile waits that long to be seen.
+  public struct Loop: Hashable, Sendable, Codable {
+    /// Rounds, since the program was executed.
+    public var rounds: UInt64
+    /// Interpolated within buckets whose bounds are a factor of two apart; not there before the first round.
+    public var p50Seconds: Double?
+    public var p99Seconds: Double?
+    public var longestSeconds: Double
+
+    public init(rounds: UInt64, p50Seconds: Double?, p99Seconds: Double?, longestSeconds: Double) {
+      self.rounds = rounds
+      self.p50Seconds = p50Seconds
+      self.p99Seconds = p99Seconds
+      self.longestSeconds = longestSeconds
+    }
+  }
+
   /// The process that takes the traffic.
   public struct Front: Hashable, Sendable, Codable {
     public enum State: String, Hashable, Sendable, Codable {
@@ -100,6 +117,8 @@ public struct StatusResponse: Hashable, Sendable, Codable {
   public var admin: String?
   /// Of the supervisor; not there where it cannot be known.
   public var usage: Usage?
+  /// Not there where nobody measures it.
+  public var loop: Loop?
 
   public init(
     version: String, pid: Int32, uptimeSeconds: Double, state: State, front: Front, listeners: [Listener],

@@ -65,17 +65,20 @@ public final class Poller {
 
   /// Waits for events and handles them.
   ///
-  /// - Parameter timeoutMilliseconds: the longest that it waits; nil for ever, 0 not at all.
+  /// - Parameters:
+  ///   - timeoutMilliseconds: the longest that it waits; nil for ever, 0 not at all.
+  ///   - whenAwake: called once, between the wait and the first handler.
   /// - Returns: how many handlers and posted closures ran.
   /// - Throws: `SystemError` where epoll fails.
   @discardableResult
-  public func run(timeoutMilliseconds: Int? = nil) throws(SystemError) -> Int {
+  public func run(timeoutMilliseconds: Int? = nil, whenAwake: () -> Void = {}) throws(SystemError) -> Int {
     var events = [UInt32](repeating: 0, count: 64)
     var tokens = [UInt64](repeating: 0, count: 64)
     let raw = epoll.raw
     let timeout = timeoutMilliseconds.map { Int32(clamping: max($0, 0)) } ?? -1
     let ready = Int(
       try Funnel.call("wait for events") { bh_epoll_wait(raw, &events, &tokens, 64, timeout) })
+    whenAwake()
     var handled = 0
     for index in 0..<min(ready, events.count) {
       let token = tokens[index]

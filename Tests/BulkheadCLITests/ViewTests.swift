@@ -170,6 +170,12 @@ import Testing
         LISTENER  ADDRESS         UPSTREAM
         edge      127.0.0.1:8080  echo
         """)
+    var measured = Self.status
+    measured.loop = .init(rounds: 1_000, p50Seconds: 0.000_03, p99Seconds: 0.001, longestSeconds: 0.012_3)
+    let first = try Self.table.show(measured).split(separator: "\n").first
+    #expect(first == "bulkheadd 0.1.0: running, pid 1, up 1d1h, busy for 30us at a time, at most 12.3ms")
+    measured.loop = .init(rounds: 0, p50Seconds: nil, p99Seconds: nil, longestSeconds: 0)
+    #expect(try Self.table.show(measured) == Self.table.show(Self.status))
   }
 
   @Test func aReloadSaysWhatItDid() throws {

@@ -36,7 +36,7 @@ private final class ScriptedChild {
     child.onFrame = { [unowned self] in frames.append($0) }
     child.onBrokenReport = { [unowned self] in broken.append($0) }
     child.onExit = { [unowned self] in status = $0 }
-    try loop.run(until: { status != nil }, afterEachRound: {})
+    try loop.run(until: { status != nil })
     writer.flush(atMost: .seconds(10))
     log = try String(contentsOfFile: output, encoding: .utf8)
   }

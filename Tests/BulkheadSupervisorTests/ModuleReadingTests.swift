@@ -27,7 +27,7 @@ import Testing
       order.append("the loop")
       gate.signal()
     }
-    try loop.run(until: { files.isIdle }, afterEachRound: {})
+    try loop.run(until: { files.isIdle })
     #expect(order == ["the loop", "first", "second"])
   }
 
@@ -44,7 +44,7 @@ import Testing
       }
     }
     files.cancel()
-    try loop.run(until: { files.isIdle }, afterEachRound: {})
+    try loop.run(until: { files.isIdle })
     #expect(ran.withLock { $0 } == 1)
     #expect(heard == 0)
   }

@@ -254,7 +254,7 @@ private final class Manager {
     until: {
       while let text = try? manager.next() { (last, count) = (text, count + 1) }
       return count == 701 || loop.now > end
-    }, afterEachRound: {})
+    })
   #expect(count == 701)
   #expect(last?.hasPrefix("READY=1") == true)
 }

@@ -130,6 +130,12 @@ import Testing
     var scrape = try Self.scrape(bulkhead)
     #expect(scrape.value("bulkhead_info", ["version": try bulkhead.status().version]) == 1)
     #expect((scrape.value("bulkhead_uptime_seconds") ?? 0) > 0)
+    let rounds = scrape.families["bulkhead_supervisor_round_seconds"]?.samples.first { $0.name.hasSuffix("_count") }
+    #expect((rounds?.value ?? 0) > 0, "it has looked after these processes")
+    let longest = try #require(scrape.value("bulkhead_supervisor_longest_round_seconds"))
+    #expect(longest > 0 && longest < 10)
+    let loop = try #require(try bulkhead.status().loop)
+    #expect(loop.rounds > 0 && loop.longestSeconds >= longest && (loop.p50Seconds ?? 0) > 0)
     #expect((scrape.value("bulkhead_hostcalls_total", ["plugin": "shared"]) ?? 0) >= 5)
     #expect(scrape.value("bulkhead_outstanding_callbacks", ["plugin": "faulty"]) == 0)
     #expect(scrape.value("bulkhead_quarantined", ["plugin": "faulty"]) == 0)

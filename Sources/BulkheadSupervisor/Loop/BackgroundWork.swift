@@ -38,7 +38,11 @@ final class BackgroundWork {
   init(_ loop: EventLoop) throws(SystemError) {
     self.loop = loop
     outbox = try Outbox()
-    watch = try loop.poller.add(outbox.bell.descriptor.raw) { [weak self] _ in self?.take() }
+    watch = try loop.poller.add(outbox.bell.descriptor.raw) { [weak self] _ in
+      guard let self else { return }
+      self.outbox.bell.drain()
+      loop.post { self.take() }
+    }
   }
 
   deinit {
@@ -52,8 +56,14 @@ final class BackgroundWork {
     if works.count == 1 { start() }
   }
 
-  /// Forgets what waits. What is under way goes on, and its end is passed over.
-  func cancel() { works = works.prefix(1).map { Work(body: $0.body, then: { _ in }) } }
+  /// Forgets what waits. What is under way goes on.
+  ///
+  /// - Parameter then: called once nothing is under way any more, in place of all that was to be told; before this returns
+  ///   where nothing is now.
+  func cancel(then: @escaping () -> Void = {}) {
+    guard let first = works.first else { return then() }
+    works = [Work(body: first.body, then: { _ in then() })]
+  }
 
   private func start() {
     loop.cancel(&timer)
@@ -76,7 +86,6 @@ final class BackgroundWork {
   }
 
   private func take() {
-    outbox.bell.drain()
     guard let answer = outbox.answer.withLock({ $0.take() }), let work = works.first else { return }
     works.removeFirst()
     start()

@@ -144,8 +144,7 @@ final class CachePruner {
           .info,
           "cache: \(gone[0]) compiled modules that no plugin has any more are removed (\(ByteCount(bytes: gone[1])))")
       }
-      // It is what calls.
-      loop.after(.zero) { [weak self] in self?.work = nil }
+      self.work = nil
     }
   }
 }

@@ -3,7 +3,7 @@ import BulkheadSystem
 import BulkheadWire
 import Glibc
 
-/// One run of the compiler over one module.
+/// One run of the compiler over one module. It keeps itself until the compiler is gone.
 final class Compilation {
   /// How it came out.
   enum Outcome {
@@ -64,12 +64,12 @@ final class Compilation {
     self.output = consume output
     self.loop = loop
     self.onEnd = onEnd
-    child.onFrame = { [unowned self] in take($0) }
-    child.onBrokenReport = { [unowned self] error in
+    child.onFrame = { [self] in take($0) }
+    child.onBrokenReport = { [self] error in
       brokenReport = error
       child.send(signal: SIGKILL)
     }
-    child.onExit = { [unowned self] in ended($0) }
+    child.onExit = { [self] in ended($0) }
     timer = loop.after(Self.timeout) { [weak self] in
       self?.timer = nil
       self?.isLate = true

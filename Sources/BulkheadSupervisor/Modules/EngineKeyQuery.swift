@@ -39,12 +39,13 @@ final class EngineKeyQuery {
       throw StartError(ExitCode.unavailable, "\(error)")
     }
     do throws(SystemError) {
-      watch = try loop.poller.add(process.pidfd.raw) { [unowned self] _ in ended() }
+      watch = try loop.poller.add(process.pidfd.raw) { [weak self] _ in self?.ended() }
     } catch {
       try? process.send(signal: SIGKILL)
       throw StartError(ExitCode.unavailable, "\(error)")
     }
-    timer = loop.after(Self.timeout) { [unowned self] in
+    timer = loop.after(Self.timeout) { [weak self] in
+      guard let self else { return }
       timer = nil
       try? process.send(signal: SIGKILL)
     }

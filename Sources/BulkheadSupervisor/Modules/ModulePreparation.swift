@@ -5,7 +5,7 @@ import BulkheadWire
 
 /// Brings every plugin's module to the point where workers can be given it: from the cache, else through a compiler. At
 /// most so many compilers run at a time. Modules and cache are read and written aside, one file at a time, so that the
-/// loop goes on.
+/// loop goes on. For as long as something is under way it keeps itself.
 final class ModulePreparation {
   /// What is needed besides the manifests.
   struct Environment {
@@ -51,8 +51,6 @@ final class ModulePreparation {
   private var isCancelled = false
   private var jobs: [Job] = []
   private var running: [ModuleIdentity: Compilation] = [:]
-  /// Compilations that are over: each is let go only after its last closure has returned.
-  private var finished: [Compilation] = []
   private var problems: [StartError.Fault] = []
   /// What the cache had, so that plugins of one module share one descriptor.
   private var found: [ModuleIdentity: CompiledArtifact] = [:]
@@ -77,7 +75,8 @@ final class ModulePreparation {
     found = environment.known
     environment.memory.keep(Set(plugins.map(\.modulePath)))
     unlooked = plugins
-    files.whenLate = { [unowned self] time in
+    files.whenLate = { [weak self] time in
+      guard let self else { return }
       let what = unlooked.first.map { "plugin '\($0.name)': \($0.modulePath)" } ?? "a module or the cache"
       environment.note(.error, "\(what) is not read or written after \(time): is its file system reached?")
       whenLate("\(what) is not read or written after \(time)")
@@ -98,7 +97,7 @@ final class ModulePreparation {
     isCancelled = true
     unlooked = []
     jobs = []
-    files.cancel()
+    files.cancel { [self] in settle() }
     for compilation in running.values { compilation.kill() }
   }
 
@@ -111,7 +110,7 @@ final class ModulePreparation {
     let features = environment.features(plugin)
     files.run {
       Self.look(at: path, entry, cache, known, features)
-    } then: { [unowned self] look in
+    } then: { [self] look in
       unlooked.removeFirst()
       looked(at: plugin, look)
       lookAtNext()
@@ -175,9 +174,7 @@ final class ModulePreparation {
 
   /// Goes on, once what is happening now is over.
   private func settle() {
-    environment.loop.after(.zero) { [weak self] in
-      guard let self else { return }
-      finished = []
+    environment.loop.post { [self] in
       while running.count + reading < environment.parallel, !jobs.isEmpty { start(jobs.removeFirst()) }
       guard isDone else { return }
       let done = whenDone
@@ -191,7 +188,7 @@ final class ModulePreparation {
     reading += 1
     files.run {
       Result { () throws(SystemError) in try ModuleSource(path: path) }
-    } then: { [unowned self] source in
+    } then: { [self] source in
       reading -= 1
       compile(job, source)
       settle()
@@ -211,14 +208,14 @@ final class ModulePreparation {
         plugin: plugin.name, source: source, executable: environment.compiler, seccomp: environment.seccomp,
         features: job.module.features,
         controlGroup: environment.controlGroup(), loop: environment.loop, log: environment.log
-      ) { [unowned self] in ended(job, $0) }
+      ) { [self] in ended(job, $0) }
     } catch {
       problem(plugin, "\(error)", ExitCode.unavailable)
     }
   }
 
   private func ended(_ job: Job, _ outcome: Compilation.Outcome) {
-    if let compilation = running.removeValue(forKey: job.module) { finished.append(compilation) }
+    running.removeValue(forKey: job.module)
     switch outcome {
     case .compiled(let native, let metadata): if !isCancelled { keep(native, metadata, job) }
     case .refused(let why):
@@ -239,7 +236,7 @@ final class ModulePreparation {
         try cache.keep(native, of: job.module.digest, metadata: metadata) { problems.append($0) }
       }
       return (result, problems)
-    } then: { [unowned self] result, problems in
+    } then: { [self] result, problems in
       for problem in problems { environment.note(.warn, problem) }
       do throws(SystemError) {
         let artifact = try result.get()

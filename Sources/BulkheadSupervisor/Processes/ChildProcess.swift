@@ -5,8 +5,8 @@ import BulkheadWire
 
 /// A child with its report pipe and its standard error: reads both in bounds, passes its log on, and tells of its end.
 ///
-/// It belongs to the loop's thread. Whatever the child writes, it costs the supervisor bounded memory and a bounded share
-/// of its time.
+/// It belongs to the loop's thread. What it tells, it posts: whoever is told may do anything, such as letting go of it.
+/// Whatever the child writes, it costs the supervisor bounded memory and a bounded share of its time.
 final class ChildProcess {
   /// Who it is, in the log.
   struct Identity {
@@ -38,6 +38,8 @@ final class ChildProcess {
   private static let lastBytes = 2 << 20
   /// The rest of a plugin's line that has not come by then was dropped: the worker never waits for room.
   private static let guestLineTime = Duration.milliseconds(300)
+  private static let reportName = "report pipe"
+  private static let errorsName = "standard error"
 
   let pid: Int32
   /// What the supervisor knows of its sandbox, having made it.
@@ -80,7 +82,7 @@ final class ChildProcess {
   var passesOn: (LogLevel, Bool) -> Bool = { _, _ in true }
   /// Called once where it says more than any honest child does; for people.
   var onFlood: (String) -> Void = { _ in }
-  /// Called once, when it is gone and collected, and all that it had written was taken.
+  /// Called once, when it is gone and collected, and all that it had written was taken. Nothing is called after it.
   var onExit: (ExitStatus) -> Void = { _ in }
 
   /// Starts the process. `descriptors` become the child's from number 4 on; 0 and 1 are `/dev/null`, 2 and 3 its pipes.
@@ -203,26 +205,35 @@ final class ChildProcess {
     unwatch(&errorWatch)
   }
 
-  /// Reads once: how many bytes came, 0 at the end, nil where there is nothing now.
-  private func readChunk(_ pipe: borrowing Descriptor, _ body: (UnsafeRawBufferPointer) -> Void) -> Int? {
+  /// Has somebody told, when whoever calls this has returned.
+  private func tell(_ body: @escaping (ChildProcess) -> Void) { loop.post { [self] in body(self) } }
+
+  /// Reads once: how many bytes came, 0 where no more come, nil where there is nothing now.
+  ///
+  /// - Parameter name: of the pipe, for people.
+  private func readChunk(
+    _ pipe: borrowing Descriptor, _ name: String, _ body: (UnsafeRawBufferPointer) -> Void
+  ) -> Int? {
     withUnsafeTemporaryAllocation(byteCount: Self.chunk, alignment: 16) { buffer in
       do throws(SystemError) {
         guard let count = try pipe.read(into: buffer) else { return nil }
         body(UnsafeRawBufferPointer(rebasing: buffer.prefix(count)))
         return count
       } catch {
+        note(.error, "its \(name) cannot be read, so nothing that it says there is heard any more: \(error)")
         return 0
       }
     }
   }
 
   private func readReport() {
-    guard let count = readChunk(report, { takeReport($0) }) else { return }
+    guard let count = readChunk(report, Self.reportName, { takeReport($0) }) else { return }
     if count == 0 { unwatch(&reportWatch) } else { charge(count) }
   }
 
   private func readErrors() {
-    guard let count = readChunk(errors, { bytes in lines.append(bytes) { takeErrorLine($0) } }) else { return }
+    let taken = readChunk(errors, Self.errorsName) { bytes in lines.append(bytes) { takeErrorLine($0) } }
+    guard let count = taken else { return }
     errorBytes &+= count
     if let most = floodBounds.errorBytes, errorBytes > most {
       floods("its standard error carried more than \(most >> 10) KiB")
@@ -233,7 +244,7 @@ final class ChildProcess {
   private func floods(_ what: String) {
     guard !isFlooding else { return }
     isFlooding = true
-    onFlood(what)
+    tell { $0.onFlood(what) }
   }
 
   /// Leaves the pipes alone for a while where too much comes.
@@ -254,7 +265,7 @@ final class ChildProcess {
     } catch {
       isReportBroken = true
       unwatch(&reportWatch)
-      onBrokenReport(error)
+      tell { $0.onBrokenReport(error) }
     }
   }
 
@@ -276,9 +287,9 @@ final class ChildProcess {
       takeLine(line)
     case .guestLog(let line): if let whole = guestLines.begin(line) { takeGuestLine(whole) } else { awaitRest() }
     case .dropped(let lines):
-      onDropped(lines)
+      tell { $0.onDropped(lines) }
       takeLine(ownWords(.warn, "\(lines) lines of log were dropped by the process itself"))
-    default: onFrame(frame)
+    default: tell { $0.onFrame(frame) }
     }
   }
 
@@ -297,7 +308,8 @@ final class ChildProcess {
 
   private func takeGuestLine(_ whole: ReportFrame.GuestLine) {
     var line = line(whole.level, GuestLineAssembler.text(whole))
-    onGuestLine(line.level, line.message)
+    let (level, message) = (line.level, line.message)
+    tell { $0.onGuestLine(level, message) }
     line.source = .guest
     if whole.callback != CallbackKind.none.rawValue { line.callback = CallbackKind.name(of: whole.callback) }
     if !whole.request.isEmpty {
@@ -316,7 +328,7 @@ final class ChildProcess {
   }
 
   private func takeErrorLine(_ text: String) {
-    onErrorLine(text)
+    tell { $0.onErrorLine(text) }
     takeLine(ownWords(.warn, text), isStandardError: true)
   }
 
@@ -344,7 +356,7 @@ final class ChildProcess {
   private func sayDropped() {
     let dropped = lineLimiter.takeDropped()
     guard dropped > 0 else { return }
-    onDropped(dropped)
+    tell { $0.onDropped(dropped) }
     note(.warn, "\(dropped) lines dropped: more than \(Int(lineLimiter.rate)) a second came")
   }
 
@@ -365,18 +377,33 @@ final class ChildProcess {
     loop.cancel(&resumeTimer)
     loop.cancel(&droppedTimer)
     // Its last words, such as why it ends, may still be in the pipes.
-    drain(report) { takeReport($0) }
+    drain(report, Self.reportName) { takeReport($0) }
     loop.cancel(&guestLineTimer)
     takeCutLine()
-    drain(errors) { bytes in lines.append(bytes) { takeErrorLine($0) } }
+    drain(errors, Self.errorsName) { bytes in lines.append(bytes) { takeErrorLine($0) } }
     lines.flush { takeErrorLine($0) }
     sayDropped()
     loop.cancel(&droppedTimer)
-    onExit(status)
+    tell {
+      $0.onExit(status)
+      $0.forgetWhoIsTold()
+    }
   }
 
-  private func drain(_ pipe: borrowing Descriptor, _ body: (UnsafeRawBufferPointer) -> Void) {
+  /// Whoever is told may hold this object, as this one holds it.
+  private func forgetWhoIsTold() {
+    onFrame = { _ in }
+    onBrokenReport = { _ in }
+    onErrorLine = { _ in }
+    onGuestLine = { _, _ in }
+    onDropped = { _ in }
+    passesOn = { _, _ in true }
+    onFlood = { _ in }
+    onExit = { _ in }
+  }
+
+  private func drain(_ pipe: borrowing Descriptor, _ name: String, _ body: (UnsafeRawBufferPointer) -> Void) {
     var left = Self.lastBytes
-    while left > 0, let count = readChunk(pipe, body), count > 0 { left -= count }
+    while left > 0, let count = readChunk(pipe, name, body), count > 0 { left -= count }
   }
 }

@@ -56,3 +56,10 @@ struct RetiringPlugin {
   /// Its workers are told to go.
   var isEnding = false
 }
+
+/// A SIGHUP that was not followed yet.
+enum WaitingSignal {
+  case first
+  /// The front ended while it was followed.
+  case again
+}

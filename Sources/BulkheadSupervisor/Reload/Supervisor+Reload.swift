@@ -24,8 +24,6 @@ extension Supervisor {
   static let reloadAnswerTime = Duration.seconds(20)
   /// How many reloads that are over can be asked for.
   private static let maximumOutcomes = 16
-  /// Between two looks whether a SIGHUP can be followed.
-  private static let signalLook = Duration.milliseconds(50)
 
   /// Every plugin that has, or may have, workers.
   var allPlugins: [PluginRuntime] { plugins + (reload?.fresh ?? []) + retiring.map(\.plugin) }
@@ -293,8 +291,8 @@ extension Supervisor {
   /// A plugin's state is another, or a worker of it is ready: it may be what the reload waits for, or its end.
   func reloadNoticed(_ state: PluginState, _ plugin: PluginRuntime) {
     guard let reload, reload.stage == .workers, reload.fresh.contains(where: { $0 === plugin }) else { return }
-    // Not now: the machine is in the middle of an event.
-    loop.after(.zero) { [unowned self, weak reload] in
+    // The machine is in the middle of an event.
+    loop.post { [unowned self, weak reload] in
       guard let reload, self.reload === reload, reload.stage == .workers else { return }
       switch state {
       case .ready: activateIfReady()
@@ -425,7 +423,7 @@ extension Supervisor {
     loop.cancel(&reload.timer)
     self.reload = nil
     if phase == .running, !reload.isCheck { announceReloaded() }
-    if let preparation = reload.preparation { letGo(preparation) }
+    reload.preparation?.whenDone = {}
     var result = result
     if reload.isCheck, case .success(var response) = result {
       response.milliseconds = (loop.now - reload.startedAt).inSeconds * 1_000
@@ -443,16 +441,6 @@ extension Supervisor {
     for waiter in reload.waiters { waiter(result) }
   }
 
-  /// Compilers that were killed have not ended yet, and the closure that ends the last one may be the present one.
-  private func letGo(_ preparation: ModulePreparation) {
-    preparation.whenDone = {}
-    guard preparation.isDone else {
-      loop.after(.milliseconds(20)) { [unowned self] in letGo(preparation) }
-      return
-    }
-    loop.after(.zero) { withExtendedLifetime(preparation) {} }
-  }
-
   /// The front is gone, or the whole goes: the reload ends, and nobody has streams of what was replaced.
   func endReloads(because why: String) {
     if let reload { abort(reload, why, code: .unavailable) }
@@ -460,27 +448,21 @@ extension Supervisor {
   }
 
   /// SIGHUP: one that cannot be followed just now is followed as soon as it can be; nobody would repeat it.
-  ///
-  /// - Parameter again: whether it is followed for the second time, since the front ended in the first.
-  func reloadBySignal(again: Bool = false) {
-    guard phase == .starting || phase == .running else { return }
-    guard phase == .running, front?.isServing == true, reload == nil, !upgrade.isUnderWay else {
-      return followSignal(again: again)
-    }
+  func reloadBySignal() { if waitingSignal == nil { waitingSignal = .first } }
+
+  /// Follows a signal that waits, at the end of the round after which it can be followed.
+  func followSignal() {
+    guard let signal = waitingSignal, phase == .running, front?.isServing == true, reload == nil, !upgrade.isUnderWay
+    else { return }
+    waitingSignal = nil
     startReload { [unowned self] result in
       guard case .failure(let error) = result else { return }
       // The reload itself may be what the front does not survive: it is not tried for ever.
-      if error.code == .unavailable, !again { return followSignal(again: true) }
+      if error.code == .unavailable, signal == .first {
+        waitingSignal = waitingSignal ?? .again
+        return
+      }
       if error.details.isEmpty { note(.error, "SIGHUP: \(error.message)") }
-    }
-  }
-
-  /// Looks before long whether a signal can be followed.
-  private func followSignal(again: Bool) {
-    guard signalTimer == nil else { return }
-    signalTimer = loop.after(Self.signalLook) { [unowned self] in
-      signalTimer = nil
-      reloadBySignal(again: again)
     }
   }
 

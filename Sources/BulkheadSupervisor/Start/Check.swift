@@ -38,7 +38,7 @@ struct Check {
     let loop = try Bulkhead.eventLoop()
     let query = try EngineKeyQuery(compiler: installation.compiler, loop: loop)
     do throws(SystemError) {
-      try loop.run(until: { query.result != nil }, afterEachRound: {})
+      try loop.run(until: { query.result != nil })
     } catch {
       throw StartError(ExitCode.software, "\(error)")
     }
@@ -54,7 +54,7 @@ struct Check {
           features: { loaded.policy(of: $0).wasmFeatures },
           memoryLimit: { loaded.policy(of: $0).memoryLimit.bytes },
           parallel: ProcessInfo.processInfo.activeProcessorCount, loop: loop, log: log, note: note))
-      try loop.run(until: { preparation.isDone }, afterEachRound: {})
+      try loop.run(until: { preparation.isDone })
     } catch {
       throw StartError(ExitCode.software, "\(error)")
     }

@@ -117,6 +117,7 @@ extension Supervisor {
         plugins: plugins.count, ready: count(.ready), starting: count(.starting), backoff: count(.backoff),
         quarantined: count(.quarantined), workers: workers.count),
       upgrade: upgradeInfo, admin: adminAddress)
+    response.loop = .init(loop.rounds)
     response.usage = usage(of: getpid()).map { .init($0) }
     response.front.usage = front.flatMap { usage(of: $0.child.pid) }.map { .init($0) }
     return response
@@ -155,6 +156,14 @@ extension Supervisor {
     return .init(
       name: name, milliseconds: started <= now ? (now - started).inSeconds * 1_000 : 0,
       stream: hasStream ? status.stream : nil)
+  }
+}
+
+extension StatusResponse.Loop {
+  init(_ rounds: RoundTimes) {
+    self.init(
+      rounds: rounds.histogram.count, p50Seconds: rounds.histogram.quantile(0.5),
+      p99Seconds: rounds.histogram.quantile(0.99), longestSeconds: rounds.longestSeconds)
   }
 }
 

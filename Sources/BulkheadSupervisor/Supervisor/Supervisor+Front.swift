@@ -49,8 +49,8 @@ extension Supervisor {
       startQueued()
     } catch {
       note(.error, "the front cannot be started: \(error)")
-      // Not now: the machine is in the middle of an event.
-      loop.after(.zero) { [unowned self] in frontFailed() }
+      // The machine is in the middle of an event.
+      loop.post { [unowned self] in frontFailed() }
     }
   }
 
@@ -144,10 +144,7 @@ extension Supervisor {
     child.onFrame = { _ in }
     child.onBrokenReport = { _ in }
     let pid = child.pid
-    child.onExit = { [unowned self] _ in
-      // Not now: it is what calls.
-      loop.after(.zero) { [unowned self] in discarded.removeAll { $0.pid == pid } }
-    }
+    child.onExit = { [unowned self] _ in discarded.removeAll { $0.pid == pid } }
     discarded.append(child)
     child.send(signal: SIGKILL)
   }
@@ -209,7 +206,7 @@ extension Supervisor {
       guard let worker = workers[id] else { break }
       worker.isAttached = true
       ready(worker)
-    case .workerIdle(let id): workers[id]?.isIdle = true
+    case .workerIdle(let id): if let worker = workers[id] { isIdle(worker) }
     case .workerGone(let id):
       note(.trace, "front: \(event) (\(workers[id]?.plugin.name ?? "gone"))")
       if let worker = workers[id] { isLetGo(worker) }

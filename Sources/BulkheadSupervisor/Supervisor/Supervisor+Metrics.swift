@@ -104,6 +104,7 @@ extension Supervisor {
         Sample([("result", "failed")], journal.counts[.upgradeFailed] ?? 0),
       ])
     writeProcesses(&text)
+    loop.rounds.write(&text)
     writeWorkers(&text)
     writePlugins(&text)
     text.family(

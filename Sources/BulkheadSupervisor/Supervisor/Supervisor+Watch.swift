@@ -16,7 +16,10 @@ extension Supervisor {
     guard let shortest else { return }
     watchTimer = loop.after(min(max(shortest / 2, Self.shortestLook), Self.longestLook)) { [unowned self] in
       watchTimer = nil
-      for worker in workers.values where watchedDeadline(worker) != nil { look(worker) }
+      for worker in workers.values where watchedDeadline(worker) != nil {
+        look(worker)
+        endIfIdle(worker)
+      }
       armWatch()
     }
   }
@@ -25,6 +28,7 @@ extension Supervisor {
   private func watchedDeadline(_ worker: WorkerRuntime) -> Duration? {
     switch worker.state {
     case .starting: worker.saidReady ? nil : worker.plugin.policy.deadline(of: .configure)
+    case .ready where worker.isDraining && worker.isIdle: .zero
     case .ready where worker.isRenewing: startDeadline(worker)
     case .ready: worker.tickPeriod > 0 ? worker.plugin.policy.deadline(of: .tick) : nil
     case .stopping: nil

@@ -79,11 +79,12 @@ extension Supervisor {
   }
 
   /// Tells the machine of the end of a worker that was never there: later, since it may be in the middle of an event.
-  private func endLater(_ number: UInt64, _ reason: ExitReason, of set: WorkerSet, after pause: Duration = .zero) {
+  private func endLater(_ number: UInt64, _ reason: ExitReason, of set: WorkerSet, after pause: Duration? = nil) {
     // Nothing else may hold the plugin any more by then.
-    loop.after(pause) { [unowned self, plugin = set.plugin] in
+    let end = { [unowned self, plugin = set.plugin] in
       withExtendedLifetime(plugin) { handle(.exited(number, reason), set) }
     }
+    if let pause { loop.after(pause, end) } else { loop.post(end) }
   }
 
   /// How long a worker that failed makes way for those that take over, in microseconds.
@@ -385,24 +386,27 @@ extension Supervisor {
     }
     worker.isDraining = true
     noticeStandbys(set.plugin)
-    awaitIdle(worker, until: loop.now + Self.drainTime, idleLooks: 0)
+    worker.timer = loop.after(Self.drainTime) { [unowned self, unowned worker] in
+      worker.timer = nil
+      if !worker.isIdle {
+        worker.child.note(.warn, "streams are still open in it: they go on as its plugin's fail strategy says")
+      }
+      kill(worker, ExitCause(reason: .requested, detail: "asked for"))
+    }
   }
 
-  /// Kills a retired worker as soon as it has nothing more to do: the front has no stream in it, and two looks in a row say
-  /// that it runs nothing.
-  private func awaitIdle(_ worker: WorkerRuntime, until end: Duration, idleLooks: Int) {
-    worker.timer = loop.after(.milliseconds(10)) { [unowned self, unowned worker] in
-      worker.timer = nil
-      let looks = worker.isIdle && worker.status()?.callback == 0 ? idleLooks + 1 : 0
-      if looks >= 2 || loop.now >= end {
-        if !worker.isIdle {
-          worker.child.note(.warn, "streams are still open in it: they go on as its plugin's fail strategy says")
-        }
-        kill(worker, ExitCause(reason: .requested, detail: "asked for"))
-      } else {
-        awaitIdle(worker, until: end, idleLooks: looks)
-      }
-    }
+  /// The front has no stream in a retired worker any more, and the worker has dealt with all that it was sent.
+  func isIdle(_ worker: WorkerRuntime) {
+    worker.isIdle = true
+    endIfIdle(worker)
+    armWatch()
+  }
+
+  /// Kills a retired worker that has nothing more to do. What it may still run is a tick, or a fresh VM's start: the watch
+  /// over these sees their end.
+  func endIfIdle(_ worker: WorkerRuntime) {
+    guard worker.isDraining, worker.isIdle, worker.state == .ready, worker.status()?.callback == 0 else { return }
+    kill(worker, ExitCause(reason: .requested, detail: "asked for"))
   }
 
   /// Says which standby takes streams now, in place of one that is gone or goes.

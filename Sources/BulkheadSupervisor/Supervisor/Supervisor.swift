@@ -78,8 +78,8 @@ final class Supervisor {
   /// Those that came as far as the modules, those that were taken over, and those that changed nothing since something
   /// was wrong.
   var reloads: (begun: UInt32, taken: UInt64, refused: UInt64) = (0, 0, 0)
-  /// A SIGHUP is to be followed yet.
-  var signalTimer: TimerQueue.Token?
+  /// A SIGHUP that is to be followed yet.
+  var waitingSignal: WaitingSignal?
   /// What workers miss of their sandboxes, as far as it was said.
   var gaps = GapLedger()
   /// What earlier chains had and the present one has not.
@@ -195,12 +195,20 @@ final class Supervisor {
   /// - Throws: `StartError` where the loop itself fails.
   func run(until isDone: () -> Bool) throws(StartError) {
     do throws(SystemError) {
-      try loop.run(
-        until: { outcome != nil || isDone() },
-        afterEachRound: { for work in inbox.take() { work(self) } })
+      try loop.run(until: { outcome != nil || isDone() }, atRoundsEnd: { endRound() })
     } catch {
       throw StartError(ExitCode.software, "\(error)")
     }
+  }
+
+  /// Does what other threads left, then what waits for the state of things: every event of the round is dealt with by then.
+  private func endRound() {
+    let works = inbox.take()
+    for work in works { work(self) }
+    guard works.isEmpty else { return loop.post {} }
+    followSignal()
+    lookAtTakeover()
+    executeIfQuiet()
   }
 
   /// Compiles what has to be, starts front and workers, and stays until the end.

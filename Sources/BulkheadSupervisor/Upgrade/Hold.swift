@@ -74,7 +74,7 @@ final class Hold {
       tell()
       look()
       wait()
-      try loop.run(until: { result != nil }, afterEachRound: {})
+      try loop.run(until: { result != nil })
     } catch {
       note(.critical, "\(error)")
     }
@@ -163,10 +163,7 @@ final class Hold {
     do throws(SystemError) {
       check = try UpgradeCheck(
         program: program.path, options: program.options, request: trialRequest, loop: loop, log: log
-      ) { [unowned self] problem in
-        // Not now: it is what calls.
-        loop.after(.zero) { [unowned self] in checked(problem) }
-      }
+      ) { [unowned self] problem in checked(problem) }
     } catch {
       failed("\(program.path) cannot be started: \(error)")
     }

@@ -62,7 +62,7 @@ extension Supervisor {
     if let why { note(.warn, "the new front begins without what the front of before has: \(why)") }
     guard upgrade.isPending, phase == .starting || phase == .running else { return }
     // One that ended meanwhile is replaced first.
-    if front?.isServing == true { takeTraffic() } else { lookAtTakeover() }
+    if front?.isServing == true { takeTraffic() }
   }
 
   /// A front of before has ended: what it has counted since it left what it had comes to the rest.

@@ -9,7 +9,6 @@ import Glibc
 extension Supervisor {
   /// The time for the new front to come up, beyond what workers may take, before a failure is said.
   private static let takeoverTime = Duration.seconds(10)
-  private static let look = Duration.milliseconds(10)
   /// So many fronts, or workers of a plugin of which none is ready, end before this program is given up.
   private static let hopelessAttempts = 3
   /// A front that ends is seen to end within that time after its workers.
@@ -51,11 +50,16 @@ extension Supervisor {
       handover.isBack
         ? "upgrade \(handover.number): version \(SupervisorOptions.version) is back; the front of before serves until ours does"
         : "upgrade \(handover.number): took over from version \(handover.version); its front serves until ours does")
-    lookAtTakeover()
   }
 
   /// The modules are there: from now on plugins have as long to become ready as in a reload.
-  func startTakeoverTime() { upgrade.deadline = loop.now + startTime(of: plugins) + Self.takeoverTime }
+  func startTakeoverTime() {
+    guard upgrade.isPending else { return }
+    let time = startTime(of: plugins) + Self.takeoverTime
+    upgrade.deadline = loop.now + time
+    // The end of that round looks whether it has passed.
+    loop.after(time) {}
+  }
 
   private func adopt(_ old: Handover.Generation) throws(SystemError) -> PreviousGeneration {
     let lifeline = SharedDescriptor(Descriptor(owning: old.lifeline))
@@ -115,15 +119,11 @@ extension Supervisor {
 
   // MARK: the moment
 
-  /// Looks now and then whether this program's front and workers are ready to take the traffic.
+  /// Looks, at the end of a round, whether this program's front and workers are ready to take the traffic.
   func lookAtTakeover() {
-    upgrade.timer = nil
-    guard upgrade.isPending, phase == .starting || phase == .running else { return }
-    // Another one is being tried: its own say is what comes of this one.
-    guard !upgrade.isTryingAnother else {
-      upgrade.timer = loop.after(Self.look) { [unowned self] in lookAtTakeover() }
-      return
-    }
+    // Where another one is being tried, its own say is what comes of this one.
+    guard upgrade.isPending, !upgrade.isTryingAnother, upgrade.carrying == nil, phase == .starting || phase == .running
+    else { return }
     let late = plugins.filter { !isSettled($0) }
     let isOver = upgrade.deadline.map { loop.now >= $0 } ?? false || isHopeless(late)
     if let front, front.isServing {
@@ -150,7 +150,6 @@ extension Supervisor {
           : "the new front does not serve"))
       goBack()
     }
-    upgrade.timer = loop.after(Self.look) { [unowned self] in lookAtTakeover() }
   }
 
   /// Whether waiting is of no use, though there may be time left: the trial went well, so that what ends again and again is
@@ -275,16 +274,13 @@ extension Supervisor {
     stopHearing(generation.front)
     generation.front.child.note(wasServing ? .error : .info, "the front of before ended [\(status)]")
     for worker in generation.workers.values { worker.child.send(signal: SIGKILL) }
-    // Not now: it is what calls.
-    loop.after(.zero) { [unowned self] in
-      if wasServing, !upgrade.isPending {
-        tellFront(.accept)
-        storeListeners()
-        updateService()
-        if !upgrade.isTryingAnother { decideTakeover("the front of before ended by itself: \(status)") }
-      }
-      forgetIfGone(generation)
+    if wasServing, !upgrade.isPending {
+      tellFront(.accept)
+      storeListeners()
+      updateService()
+      if !upgrade.isTryingAnother { decideTakeover("the front of before ended by itself: \(status)") }
     }
+    forgetIfGone(generation)
   }
 
   private func previousWorkerEnded(_ id: UInt64, of generation: PreviousGeneration, _ status: ExitStatus) {
@@ -338,18 +334,15 @@ extension Supervisor {
 
   private func forgetIfGone(_ generation: PreviousGeneration) {
     guard !generation.hasFront, generation.workers.isEmpty else { return }
-    // Not now: one of its children is what calls.
-    loop.after(.zero) { [unowned self] in
-      upgrade.previous.removeAll { $0 === generation }
-      controlGroups.removeStale()
-      guard upgrade.previous.isEmpty else { return }
-      if upgrade.info?.state == .draining {
-        upgrade.info?.state = .done
-        note(.info, "upgrade \(upgrade.info?.number ?? 0): done")
-        record(.upgraded, "upgrade \(upgrade.info?.number ?? 0): done", pid: getpid())
-      }
-      if phase == .draining, front == nil { stopWorkers() }
+    upgrade.previous.removeAll { $0 === generation }
+    controlGroups.removeStale()
+    guard upgrade.previous.isEmpty else { return }
+    if upgrade.info?.state == .draining {
+      upgrade.info?.state = .done
+      note(.info, "upgrade \(upgrade.info?.number ?? 0): done")
+      record(.upgraded, "upgrade \(upgrade.info?.number ?? 0): done", pid: getpid())
     }
+    if phase == .draining, front == nil { stopWorkers() }
   }
 
   /// The end has begun: what a front of before has under way gets as much time as this one's.

@@ -10,7 +10,6 @@ extension Supervisor {
   static let leavingTime = Duration.seconds(600)
   /// The longest that starting workers and unsent messages hold an upgrade up.
   private static let quietTime = Duration.seconds(10)
-  private static let look = Duration.milliseconds(10)
 
   /// Begins an upgrade: its end is to be asked for.
   func requestUpgrade() -> Result<ControlAnswer, ControlError> {
@@ -79,22 +78,26 @@ extension Supervisor {
   }
 
   private func checked(_ problem: String?) {
-    // Not now: it is what calls.
-    loop.after(.zero) { [unowned self] in
-      upgrade.bound = upgrade.check?.bound ?? []
-      upgrade.check = nil
-      // Of the workers that were tried.
-      controlGroups.removeStale()
-      if let problem { return failUpgrade(problem) }
-      guard mayUpgrade else { return failUpgrade("the supervisor stops") }
-      upgrade.isExecuting = true
-      upgrade.quietDeadline = loop.now + Self.quietTime
-      executeWhenQuiet()
-    }
+    upgrade.bound = upgrade.check?.bound ?? []
+    upgrade.check = nil
+    // Of the workers that were tried.
+    controlGroups.removeStale()
+    if let problem { return failUpgrade(problem) }
+    guard mayUpgrade else { return failUpgrade("the supervisor stops") }
+    executeWhenQuiet()
   }
 
-  /// Waits until no worker is on its way up and every message to a front is sent: neither can be handed over.
+  /// The end of a round executes it, once all is quiet.
   private func executeWhenQuiet() {
+    upgrade.isExecuting = true
+    upgrade.quietDeadline = loop.now + Self.quietTime
+    loop.after(Self.quietTime) {}
+  }
+
+  /// Looks, at the end of a round, whether no worker is on its way up and every message to a front is sent: neither can be
+  /// handed over.
+  func executeIfQuiet() {
+    guard upgrade.isExecuting else { return }
     guard mayUpgrade else {
       upgrade.isExecuting = false
       upgrade.isGoingBack = false
@@ -109,7 +112,6 @@ extension Supervisor {
         return failUpgrade(
           "for \(Self.quietTime.text) a worker was starting or the front was not serving: try again when all is well")
       }
-      loop.after(Self.look) { [unowned self] in executeWhenQuiet() }
       return
     }
     let isPending = upgrade.isPending
@@ -138,8 +140,6 @@ extension Supervisor {
   func goBack() {
     guard upgrade.origin != nil, !upgrade.isBack, !upgrade.isTryingAnother, mayUpgrade else { return }
     upgrade.isGoingBack = true
-    upgrade.isExecuting = true
-    upgrade.quietDeadline = loop.now + Self.quietTime
     executeWhenQuiet()
   }
 
@@ -180,7 +180,7 @@ extension Supervisor {
   /// Kills this program's own front and workers.
   func killOwn() {
     front?.child.send(signal: SIGKILL)
-    for worker in workers.values {
+    for worker in workers.values where !worker.wasKilled {
       kill(worker, ExitCause(reason: .requested, detail: "another program takes this one's place"))
     }
   }

@@ -48,7 +48,6 @@ struct Upgrade {
   var deadline: Duration?
   /// When what is to be executed is given up where it is not quiet by then.
   var quietDeadline = Duration.zero
-  var timer: TimerQueue.Token?
 
   /// Set until this program, or another one, takes the traffic.
   var origin: Kept?

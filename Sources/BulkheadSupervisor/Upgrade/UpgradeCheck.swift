@@ -55,11 +55,11 @@ final class UpgradeCheck {
       unprivilegedID: 65_534,
       blockingReport: false, bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: 200), loop: loop,
       log: log)
-    child.onErrorLine = { [unowned self] line in
+    child.onErrorLine = { [self] line in
       lines.append(Self.message(line))
       if lines.count > Self.maximumLines { lines.removeFirst() }
     }
-    child.onExit = { [unowned self] status in
+    child.onExit = { [self] status in
       loop.cancel(&timer)
       loop.cancel(&beginTimer)
       hear()
@@ -67,7 +67,7 @@ final class UpgradeCheck {
       done(describe(status))
     }
     do throws(SystemError) {
-      watch = try loop.poller.add(reports.raw) { [unowned self] _ in hear() }
+      watch = try loop.poller.add(reports.raw) { [weak self] _ in self?.hear() }
     } catch {
       child.send(signal: SIGKILL)
       throw error
