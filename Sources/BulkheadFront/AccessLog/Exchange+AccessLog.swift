@@ -30,7 +30,7 @@ extension AccessLog {
       }
       for field in fields {
         // What a plugin set goes before what the front knows.
-        if let value = field.value(among: exchange.pluginProperties) {
+        if let value = field.value(among: exchange.stream.properties.list) {
           line.member(field.name, text: value)
         } else {
           write(field, of: exchange, into: &line)
@@ -40,7 +40,7 @@ extension AccessLog {
   }
 
   private func write(_ field: AccessLogField, of exchange: Exchange, into line: inout JSONText) {
-    if let value = field.value(among: exchange.pluginProperties) {
+    if let value = field.value(among: exchange.stream.properties.list) {
       line.member(field.name, text: value)
       return
     }

@@ -157,7 +157,7 @@ final class CallsOut {
       return false
     }
     guard owner != CallbackRecord.noStream else { return true }
-    return loop.exchange(owner)?.place(of: link) != nil
+    return loop.stream(owner)?.place(of: link) != nil
   }
 
   private func bound(_ link: WorkerLink) -> Int { link.host.settings.callsInFlight }

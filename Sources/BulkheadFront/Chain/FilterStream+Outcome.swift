@@ -5,6 +5,9 @@ import BulkheadWire
 // What comes back from plugins: each outcome is done to the stream's state at once, since its bytes are borrowed; going on
 // is for the pump.
 extension FilterStream {
+  /// The outcome of a callback.
+  ///
+  /// - Returns: false where it breaks the bounds; the stream is failed by then.
   func callbackAnswered(
     _ place: Int, of link: WorkerLink, kind: CallbackKind, sequence: UInt64, _ outcome: PluginOutcome
   ) -> Bool {
@@ -27,6 +30,7 @@ extension FilterStream {
     guard case .at(place, .callback(let asked, sequence)) = self[direction].head, asked === link else { return true }
     // It has had its callback: an answer in place of the response does not come by it again.
     self[direction].head = .at(place, .resumption(bytesRun: false, since: 0))
+    countProgress()
     guard !outcome.contents.contains(.splices) || proto == .tcp, edit(outcome, of: place, in: direction),
       splice(outcome, of: place, current: nil, passes: nil)
     else {
@@ -62,6 +66,7 @@ extension FilterStream {
     else { return true }
     let settings = chain.hosts[place].settings
     let pauses = outcome.flags.contains(.pause) && !outcome.flags.contains(proto.resumption(direction))
+    countProgress()
     self[direction][lane: lane].awaiting = .nothing
     update(place) { $0.redispatches.end(&waits) }
     self[direction][lane: lane].seen(bound: settings.bufferBytes)
@@ -95,6 +100,7 @@ extension FilterStream {
 
   /// The plugin lets go of what it holds of that direction.
   private func resume(_ place: Int, _ direction: Direction) {
+    countProgress()
     if case .at(place, .resumption) = self[direction].head { headGoesOn(direction) }
     guard let lane = self[direction].lane(of: place), self[direction][lane: lane].isPaused else { return }
     _ = release(place, direction)

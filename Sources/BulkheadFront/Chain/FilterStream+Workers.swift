@@ -3,16 +3,22 @@ import BulkheadSystem
 import BulkheadWire
 
 // What the workers' side says: room, and losses. All of it is noted; what follows is for the pump.
-extension FilterStream: PluginStream {
+extension FilterStream {
+  /// Whether it waits for its own client, and for nobody else.
   var dawdles: Bool { sink?.dawdles ?? false }
 
+  /// It dawdles, and a stream that does not needs the room that it has in a worker of that plugin: it ends.
+  ///
+  /// - Parameter milliseconds: for how long it has waited for its client.
   func shed(for host: PluginHost, after milliseconds: UInt64) { sink?.shed(for: host, after: milliseconds) }
 
+  /// The place in its chain of the plugin that has it by that worker; nil where none has.
   func place(of link: WorkerLink) -> Int? {
     guard let place = chain.place(of: link.host), place < visits.count, visits[place].link === link else { return nil }
     return place
   }
 
+  /// The worker of that plugin which keeps something of it; nil where none does.
   func holder(of host: PluginHost) -> WorkerLink? {
     guard let place = chain.place(of: host), place < visits.count, visits[place].held > 0 else { return nil }
     return visits[place].link
@@ -20,6 +26,7 @@ extension FilterStream: PluginStream {
 
   // MARK: Admission
 
+  /// Whether that part of it waits for a worker of the plugin at that place, or for room there.
   func waitsForAdmission(_ place: Int, _ part: AdmissionQueue.Part) -> Bool {
     guard isOpen else { return false }
     switch part {
@@ -52,6 +59,7 @@ extension FilterStream: PluginStream {
     if let work = self[direction][lane: lane].work(hasTrailers: hasTrailers) { callLane(direction, lane, work) }
   }
 
+  /// No worker came in time, or none will, or there was no room in time.
   func admissionFailed(_ place: Int, _ why: String, _ fault: PluginFault) {
     var waited = false
     for direction in Self.directions {
@@ -71,6 +79,7 @@ extension FilterStream: PluginStream {
 
   // MARK: Losses
 
+  /// The worker of the plugin at that place is lost while this callback of the stream was outstanding there.
   func workerLost(
     _ place: Int, link: WorkerLink, kind: CallbackKind, sequence: UInt64, fate: ChannelLedger.Fate, why: String
   ) {
@@ -119,6 +128,7 @@ extension FilterStream: PluginStream {
     return allows
   }
 
+  /// The worker is lost: what it had paused is not resumed by anybody.
   func workerLostWhilePaused(_ link: WorkerLink, why: String) {
     guard isOpen, let place = place(of: link), visits[place].meeting == .open,
       self[.request].isPaused(by: place) || self[.response].isPaused(by: place)
@@ -127,6 +137,8 @@ extension FilterStream: PluginStream {
     note()
   }
 
+  /// The VM that had the stream has ended, and its worker goes on with a fresh one: what the stream waits for there fails
+  /// now, what it would ask it next fails then.
   func vmLost(_ link: WorkerLink, why: String) {
     guard isOpen, let place = place(of: link) else { return }
     update(place) { $0.leave() }
@@ -143,6 +155,7 @@ extension FilterStream: PluginStream {
     note()
   }
 
+  /// The worker is dead and settled: a stream that has met it keeps only the fact.
   func forget(_ link: WorkerLink) {
     if let place = place(of: link) { update(place) { $0.forgetWorker() } }
   }

@@ -34,6 +34,8 @@ final class FilterStream {
   private var response = Passage(.response)
   /// Plugins that have failed it, which is yet to be acted on.
   private var faults: [(place: Int, why: String, fault: PluginFault)] = []
+  /// Counts what moves it on: bytes, ends and what plugins answer, but nothing that they merely say.
+  private(set) var progress: UInt32 = 0
   /// It is in the loop's list of streams that are to be pumped.
   var isDue = false
 
@@ -49,6 +51,27 @@ final class FilterStream {
     _read { if direction == .request { yield request } else { yield response } }
     @inline(__always)
     _modify { if direction == .request { yield &request } else { yield &response } }
+  }
+
+  /// A callback of it is outstanding or waits to be made, or a plugin holds a head.
+  var waitsForPlugin: Bool {
+    for direction in Self.directions {
+      if case .at = self[direction].head { return true }
+      if self[direction].lanes.contains(where: { !$0.isIdle }) { return true }
+    }
+    return false
+  }
+
+  /// Where in the chain the way back of an answer of our own begins, by what has seen the request and not yet a response.
+  var wayBack: Int {
+    switch self[.response].head {
+    case .at(let place, .turn), .at(let place, .admission): return place
+    case .at(let place, .callback), .at(let place, .resumption): return place &- 1
+    case .passed: return -1
+    case .none: break
+    }
+    if case .at(let place, _) = self[.request].head { return place }
+    return visits.count &- 1
   }
 
   var isOpen: Bool { streamID != StreamID.none }
@@ -79,17 +102,28 @@ final class FilterStream {
     visits = Array(repeating: PluginVisit(), count: chain.hosts.count)
   }
 
-  /// The head of that direction goes its way, or what has none: through the plugins behind that place, it included.
+  /// The head of that direction is about to go its way, or what has none: through the plugins behind that place, it
+  /// included. It does so with the next pump.
   ///
   /// - Parameters:
   ///   - place: where in the chain its way begins; -1 behind the last one for a response.
   ///   - hasHead: some plugin may be called for the head.
   ///   - roles: those that are told of the bytes and trailers.
-  func start(_ direction: Direction, at place: Int, hasHead: Bool, _ roles: some Sequence<Lane.Role>) {
-    self[direction].open(roles)
+  ///   - endsWithHead: nothing follows the head, which plugins are told with it.
+  func start(
+    _ direction: Direction, at place: Int, hasHead: Bool, _ roles: [Lane.Role], endsWithHead: Bool = false
+  ) {
+    self[direction].open(roles, endsWithHead: endsWithHead)
     self[direction].head = hasHead ? .at(place, .turn) : .passed
-    note()
   }
+
+  /// The message turned out to have trailers, behind bytes that no plugin was to be told of.
+  func startTrailers(_ direction: Direction, _ roles: [Lane.Role]) {
+    self[direction].open(roles, endsWithHead: false)
+  }
+
+  /// The message turned out to have no bytes: what is there of them is gone, and no plugin is told of any.
+  func dropBytes(_ direction: Direction) { self[direction].dropBytes() }
 
   /// Something has happened to it: it is pumped, as soon as whatever is under way is done.
   @inline(__always)
@@ -260,11 +294,13 @@ final class FilterStream {
 
   /// A piece of that direction has come.
   func put(_ piece: ByteBuffer, _ direction: Direction, stays: Bool = true) {
+    progress &+= 1
     self[direction].put(piece, stays: stays)
   }
 
   /// The end of that direction has come.
   func putEnd(_ trailers: Trailers, _ direction: Direction) {
+    progress &+= 1
     self[direction].end(trailers)
     note()
   }
@@ -303,7 +339,10 @@ final class FilterStream {
     for place in visits.indices { visits[place] = PluginVisit() }
   }
 
+  func countProgress() { progress &+= 1 }
+
   func noteFault(_ place: Int, _ why: String, _ fault: PluginFault = .failure) {
+    progress &+= 1
     faults.append((place, why, fault))
   }
 

@@ -59,7 +59,6 @@ struct Passage {
   mutating func reset() {
     headers.reset()
     drop()
-    hasEnded = false
     endsWithHead = false
   }
 
@@ -69,16 +68,27 @@ struct Passage {
     lanes.removeAll(keepingCapacity: true)
     output.removeAll()
     isWhole = false
+    hasEnded = false
     isHeldBack = false
     hasChangedLength = false
     trailerMap = nil
     plainTrailers = []
   }
 
-  /// Begins with the plugins of those roles.
-  mutating func open(_ roles: some Sequence<Lane.Role>) {
-    lanes.removeAll(keepingCapacity: true)
+  /// Begins with the plugins of those roles, of which there were none.
+  mutating func open(_ roles: [Lane.Role], endsWithHead: Bool = false) {
     for role in roles { lanes.append(Lane(role)) }
+    self.endsWithHead = endsWithHead
+  }
+
+  /// There are no bytes.
+  mutating func dropBytes() {
+    lanes.removeAll(keepingCapacity: true)
+    output.removeAll()
+    trailerMap = nil
+    plainTrailers = []
+    hasEnded = true
+    isWhole = true
   }
 
   subscript(lane index: Int) -> Lane {
@@ -213,14 +223,6 @@ struct Passage {
   var stuckAt: Int? {
     if case .at(let place, .resumption(bytesRun: false, _)) = head { return place }
     return lanes.first { $0.isStuck }?.role.place
-  }
-
-  /// A callback of it is outstanding, or it waits to make one.
-  var waitsForWorker: Bool {
-    switch head {
-    case .at(_, .turn), .at(_, .callback), .at(_, .admission): true
-    case .none, .passed, .at(_, .resumption): lanes.contains { !$0.isIdle }
-    }
   }
 
   func waitsForAdmission(_ place: Int, isHead: Bool) -> Bool {

@@ -31,8 +31,8 @@ final class ChainSettings: Sendable {
   /// Whether any plugin has a lane for suspects.
   let hasLanes: Bool
   /// Who is told of bodies and trailers, in the order in which they pass.
-  let requestRoles: [BodyWalk.Role]
-  let responseRoles: [BodyWalk.Role]
+  let requestRoles: [Lane.Role]
+  let responseRoles: [Lane.Role]
   /// Whether any of them is told of bodies; the others wait for trailers.
   let hasRequestBodyCallbacks: Bool
   let hasResponseBodyCallbacks: Bool
@@ -100,17 +100,17 @@ final class ChainSettings: Sendable {
     requestRoles = callbacks.enumerated().compactMap { place, callbacks in
       callbacks.isDisjoint(with: [.requestBody, .requestTrailers])
         ? nil
-        : BodyWalk.Role(
-          place: place, hasBody: callbacks.contains(.requestBody), hasTrailers: callbacks.contains(.requestTrailers))
+        : Lane.Role(
+          place: place, hasBytes: callbacks.contains(.requestBody), hasTrailers: callbacks.contains(.requestTrailers))
     }
     responseRoles = callbacks.enumerated().reversed().compactMap { place, callbacks in
       callbacks.isDisjoint(with: [.responseBody, .responseTrailers])
         ? nil
-        : BodyWalk.Role(
-          place: place, hasBody: callbacks.contains(.responseBody), hasTrailers: callbacks.contains(.responseTrailers))
+        : Lane.Role(
+          place: place, hasBytes: callbacks.contains(.responseBody), hasTrailers: callbacks.contains(.responseTrailers))
     }
-    hasRequestBodyCallbacks = requestRoles.contains { $0.hasBody }
-    hasResponseBodyCallbacks = responseRoles.contains { $0.hasBody }
+    hasRequestBodyCallbacks = requestRoles.contains { $0.hasBytes }
+    hasResponseBodyCallbacks = responseRoles.contains { $0.hasBytes }
     maximumRecord =
       entries.map { min($0.layout.callbackBytes, $0.layout.replyBytes) / 2 - 8 }.min() ?? bootstrap.ring.maximumRecord
   }
@@ -120,7 +120,8 @@ final class ChainSettings: Sendable {
     switch (proto, direction) {
     case (.tcp, .request): networkRequestRoles
     case (.tcp, .response): networkResponseRoles
-    case (.http, .request), (.http, .response): []
+    case (.http, .request): requestRoles
+    case (.http, .response): responseRoles
     }
   }
 }

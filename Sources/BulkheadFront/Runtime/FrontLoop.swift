@@ -61,7 +61,7 @@ final class FrontLoop: @unchecked Sendable {
   private var isPumping = false
 
   /// Streams by slot; a slot belongs to a connection.
-  private(set) var exchanges: [(any PluginStream)?] = []
+  private(set) var streams: [FilterStream?] = []
   private var freeSlots: [Int] = []
   /// HTTP streams that wait for their clients, and connections of TCP listeners that do.
   var clientWaits = ClientWaits()
@@ -195,32 +195,32 @@ final class FrontLoop: @unchecked Sendable {
     return generations[slot]
   }
 
-  func takeSlot(for exchange: any PluginStream) -> Int {
+  func takeSlot(for stream: FilterStream) -> Int {
     if let slot = freeSlots.popLast() {
-      exchanges[slot] = exchange
+      streams[slot] = stream
       return slot
     }
-    exchanges.append(exchange)
-    return exchanges.count - 1
+    streams.append(stream)
+    return streams.count - 1
   }
 
   func giveBack(slot: Int) {
-    guard exchanges.indices.contains(slot) else { return }
-    exchanges[slot] = nil
+    guard streams.indices.contains(slot) else { return }
+    streams[slot] = nil
     freeSlots.append(slot)
     clientWaits.leave(slot)
     connectionWaits.leave(slot)
   }
 
   /// The stream of that slot, over or not.
-  func stream(slot: Int) -> (any PluginStream)? { exchanges.indices.contains(slot) ? exchanges[slot] : nil }
+  func stream(slot: Int) -> FilterStream? { streams.indices.contains(slot) ? streams[slot] : nil }
 
   /// The stream of that number, or nil where it is over.
   @inline(__always)
-  func exchange(_ stream: UInt32) -> (any PluginStream)? {
-    let slot = Int(stream & StreamID.slotMask)
-    guard slot < exchanges.count, let exchange = exchanges[slot], exchange.streamID == stream else { return nil }
-    return exchange
+  func stream(_ number: UInt32) -> FilterStream? {
+    let slot = Int(number & StreamID.slotMask)
+    guard slot < streams.count, let stream = streams[slot], stream.streamID == number else { return nil }
+    return stream
   }
 
   /// Something has happened to the stream: it does what it can do now, or, where one does so already, behind that one. So no
@@ -323,7 +323,7 @@ final class FrontLoop: @unchecked Sendable {
     watched = []
     waitingHosts = []
     toBeWoken = []
-    exchanges = []
+    streams = []
     collection = nil
     statistics = nil
   }

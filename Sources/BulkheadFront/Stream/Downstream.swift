@@ -92,7 +92,7 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
     let upstream = Int(loop.settings.bootstrap.listeners[listener].upstream)
     let exchange = Exchange(connection: self, loop: loop, pool: loop.pools[upstream])
     self.exchange = exchange
-    slot = loop.takeSlot(for: exchange)
+    slot = loop.takeSlot(for: exchange.stream)
     deadline = Clock.monotonicNanoseconds &+ loop.settings.headerRead
     if loop.isDraining { drain() }
     context.fireChannelActive()
@@ -116,6 +116,7 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
         exchange.end()
       }
       loop.giveBack(slot: slot)
+      exchange.stream.detach()
       self.exchange = nil
     }
     input = ByteBuffer()
@@ -259,11 +260,11 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
     if exchange.phase == .responding {
       noteClientWait()
       if context.channel.isWritable {
-        if exchange.hasRoom(exchange.responseWalk) {
+        if exchange.stream.hasRoom(.response) {
           made.settle()
           exchange.upstream?.resumeReads()
         }
-        exchange.unblock(exchange.responseWalk)
+        exchange.stream.sinkTakesAgain(.response)
       } else {
         exchange.upstream?.suspendReads()
       }

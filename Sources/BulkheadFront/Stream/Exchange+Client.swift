@@ -11,16 +11,7 @@ extension Exchange {
     case .requestChain, .upstream, .responseChain, .responding: break
     }
     // A client that was not told to continue waits itself.
-    guard !requestEnded, !expectsContinue, !waitsInPool, case .nothing = awaiting else { return false }
-    for case let walk? in [requestWalk, responseWalk] where walk.isActive {
-      guard case .nothing = walk.outstanding else { return false }
-    }
-    return true
-  }
-
-  func holder(of host: PluginHost) -> WorkerLink? {
-    guard let place = chain.place(of: host), place < plugins.count, plugins[place].held > 0 else { return nil }
-    return plugins[place].link
+    return !requestEnded && !expectsContinue && !waitsInPool && !stream.waitsForPlugin
   }
 
   func shed(for host: PluginHost, after milliseconds: UInt64) {
@@ -45,7 +36,7 @@ extension Exchange {
     closeAfter = true
     let rate = loop.settings.bootstrap.bounds.bodyRate
     answer(
-      408, "the request's body came slower than limits.bodyRate allows (\(rate) bytes a second)", from: wayBack,
+      408, "the request's body came slower than limits.bodyRate allows (\(rate) bytes a second)", from: stream.wayBack,
       details: "request_timeout")
   }
 }

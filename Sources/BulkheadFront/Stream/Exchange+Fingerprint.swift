@@ -39,7 +39,7 @@ extension Exchange {
     }
     let client = connection.clientNumber
     shape.add(client)
-    fingerprint = Fingerprint(request: request.value, shape: client == 0 ? 0 : shape.value, client: client)
+    stream.fingerprint = Fingerprint(request: request.value, shape: client == 0 ? 0 : shape.value, client: client)
   }
 
   /// In powers of two.

@@ -6,8 +6,7 @@ import NIOCore
 extension Exchange {
   /// Settles how the request's body ends, as its head is about to leave.
   func settleRequestFraming() {
-    let walk = requestWalk.flatMap { $0.isActive ? $0 : nil }
-    guard requestFraming != .none, walk != nil || request.lengthWasRemoved else { return }
+    guard requestFraming != .none, changesBody(.request) || request.lengthWasRemoved else { return }
     let wasChunked = requestFraming == .chunked
     if requestIsWhole {
       let size = echoBytes &+ UInt64(requestQueue.byteCount)
@@ -18,7 +17,7 @@ extension Exchange {
         requestFraming = size == 0 ? .none : .length(size)
         request.set(.contentLength, "content-length", size)
       }
-    } else if request.lengthWasRemoved || walk.map({ $0.hasChangedLength || $0.hasTrailers }) ?? false {
+    } else if request.lengthWasRemoved || stream[.request].hasChangedLength || stream[.request].hasTrailers {
       requestFraming = .chunked
       request.removeAll { $0.name == .contentLength }
     }
@@ -26,8 +25,7 @@ extension Exchange {
 
   /// Settles how the response's body ends, as its head is about to leave.
   func settleResponseFraming() {
-    let walk = responseWalk.flatMap { $0.isActive ? $0 : nil }
-    guard responseFraming != .none, walk != nil || response.lengthWasRemoved else { return }
+    guard responseFraming != .none, changesBody(.response) || response.lengthWasRemoved else { return }
     // Where the end of the connection ends the body, or a chunk does, it stays so.
     guard case .length = responseFraming else { return }
     let open: BodyFraming = isVersion10 ? .untilClose : .chunked
@@ -40,11 +38,14 @@ extension Exchange {
         responseFraming = size == 0 ? .none : .length(size)
         response.set(.contentLength, "content-length", size)
       }
-    } else if response.lengthWasRemoved || walk.map({ $0.hasChangedLength || $0.hasTrailers }) ?? false {
+    } else if response.lengthWasRemoved || stream[.response].hasChangedLength || stream[.response].hasTrailers {
       responseFraming = open
       response.removeAll { $0.name == .contentLength }
     }
   }
+
+  /// Whether plugins are told of the body, and so may change it.
+  func changesBody(_ direction: Direction) -> Bool { !stream[direction].lanes.isEmpty }
 
   /// Whether what is about to be sent is as long as the head said that went before it.
   func keepsRequestLength(_ isWhole: Bool) -> Bool {

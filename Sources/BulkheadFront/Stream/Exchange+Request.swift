@@ -45,9 +45,12 @@ extension Exchange {
       return
     }
     if chain.settings.hasLanes { takeFingerprint() }
-    var hasWalk = false
-    if chain.settings.hasRequestBodyCallbacks, requestFraming != .none { hasWalk = startRequestWalk().isActive }
-    if chain.settings.hasRequestCallbacks || hasWalk { advanceRequest() } else { forward() }
+    // A body that ends with the head has no way of its own.
+    let isEmpty = requestFraming == .none
+    stream.start(
+      .request, at: 0, hasHead: chain.settings.hasRequestCallbacks,
+      isEmpty || !chain.settings.hasRequestBodyCallbacks ? [] : chain.settings.requestRoles, endsWithHead: isEmpty)
+    if isEmpty { stream.putEnd([], .request) } else { stream.note() }
   }
 
   /// Fills the header map and finds out where the body ends.
@@ -199,24 +202,16 @@ extension Exchange {
       requestEnded = true
       flags |= ResponseFlags.badRequest
       answer(
-        413, "the request is refused: its body is larger than \(bound) bytes", from: wayBack,
+        413, "the request is refused: its body is larger than \(bound) bytes", from: stream.wayBack,
         details: "request_refused")
       return
     }
     // After an answer of our own the rest of the body is of no use.
     if isAnswered { return }
-    if let walk = requestWalk, walk.isActive {
-      walk.put(buffer)
-      if !hasRoom(walk) { connection.suspendReads() }
-      return
-    }
-    if requestQueue.isEmpty || (upstream.map { $0.isBusy && !$0.isBehind } ?? false) {
-      requestQueue.append(buffer)
-    } else {
-      // It stays: small pieces gather in one buffer, and let go of those that they were read into.
-      requestQueue.keep(buffer)
-    }
-    if requestQueue.byteCount > FrontSettings.bodyHighWater { connection.suspendReads() }
+    // Where it stays, small pieces gather in one buffer, and let go of those that they were read into.
+    let goesOn = requestQueue.isEmpty || (upstream.map { $0.isBusy && !$0.isBehind } ?? false)
+    stream.put(buffer, .request, stays: !goesOn)
+    if !stream.hasRoom(.request) { connection.suspendReads() }
   }
 
   /// The request's end arrived.
@@ -226,25 +221,15 @@ extension Exchange {
     trailers.removeAll { CallMark.isName($0.name) }
     requestEnded = true
     guard requestFraming != .none else { return }
-    if let walk = requestWalk, walk.isActive {
-      walk.end(trailers)
-      advance(walk)
-    } else if !trailers.isEmpty, !chain.settings.requestRoles.isEmpty, !isAnswered {
-      let walk = startRequestWalk()
-      walk.end(trailers)
-      advance(walk)
-    } else {
-      requestTrailers = trailers
-      pumpRequest()
+    if stream[.request].lanes.isEmpty, !trailers.isEmpty, !isAnswered {
+      stream.startTrailers(.request, chain.settings.requestRoles)
     }
+    stream.putEnd(trailers, .request)
   }
 
   /// This round of reading from the client is over.
   func requestReadComplete() {
-    if phase == .idle { return }
-    if let walk = requestWalk, walk.isActive { advance(walk) }
-    // The response may be on its way already while the request's body still comes.
-    if !requestSent, phase != .idle, phase != .requestChain { pumpRequest() }
+    if phase != .idle { stream.note() }
   }
 
   /// Whether the response no longer depends on an upstream.
@@ -255,7 +240,6 @@ extension Exchange {
   /// The chain let the request pass.
   func forward() {
     phase = .upstream
-    requestHeadersPassed = true
     if pool.isEcho {
       beginEcho()
       return
@@ -311,7 +295,7 @@ extension Exchange {
       takeMoreOfRequest(upstream)
       return
     }
-    if let walk = requestWalk, walk.isActive, !keepsRequestLength(isWhole) {
+    if changesBody(.request), !keepsRequestLength(isWhole) {
       out.clear()
       swap(&out, &loop.scratch)
       reset()
@@ -348,15 +332,11 @@ extension Exchange {
       if !requestSent { connection.suspendReads() }
       return
     }
-    if let walk = requestWalk, walk.isActive {
-      if hasRoom(walk) {
-        madeOfRequest.settle()
-        connection.resumeReads()
-      }
-      unblock(walk)
-    } else {
+    if stream.hasRoom(.request) {
+      if changesBody(.request) { madeOfRequest.settle() }
       connection.resumeReads()
     }
+    stream.sinkTakesAgain(.request)
   }
 
   private func writeRequestHead(into out: inout ByteBuffer) {
@@ -405,7 +385,7 @@ extension Exchange {
     answer(
       status, "upstream \(pool.name) \(reason)",
       plain: PlainText.ofUpstream(status, isConnect: flag == ResponseFlags.upstreamConnect),
-      from: plugins.count - 1,
+      from: lastPlace,
       details: "upstream_failure")
   }
 
@@ -434,7 +414,7 @@ extension Exchange {
       } else {
         loop.log.write(.warn, request: requestID, "upstream \(pool.name) \(reason)")
         answer(
-          502, "upstream \(pool.name) \(reason)", plain: PlainText.badGateway, from: wayBack,
+          502, "upstream \(pool.name) \(reason)", plain: PlainText.badGateway, from: stream.wayBack,
           details: "upstream_failure")
       }
     case .idle, .requestChain: break

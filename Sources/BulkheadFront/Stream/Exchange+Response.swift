@@ -94,30 +94,20 @@ extension Exchange {
     }
     phase = .responseChain
     deadline = 0
-    position = plugins.count - 1
-    responseHeadersPassed = false
-    var hasWalk = false
-    if chain.settings.hasResponseBodyCallbacks, responseFraming != .none {
-      hasWalk = startResponseWalk(from: position).isActive
-    }
-    if chain.settings.hasResponseCallbacks || hasWalk { advanceResponse() } else { respond() }
+    let isEmpty = responseFraming == .none
+    stream.start(
+      .response, at: lastPlace, hasHead: chain.settings.hasResponseCallbacks,
+      isEmpty || !chain.settings.hasResponseBodyCallbacks ? [] : chain.settings.responseRoles, endsWithHead: isEmpty)
+    stream.note()
   }
 
   /// A piece of the upstream's body arrived.
   func upstreamBody(_ buffer: ByteBuffer) {
     guard phase == .responseChain || phase == .responding, !responseEnded, responseFraming != .none else { return }
-    if let walk = responseWalk, walk.isActive {
-      walk.put(buffer)
-      if !hasRoom(walk) { upstream?.suspendReads() }
-      return
-    }
-    if responseQueue.isEmpty || (phase == .responding && !connection.isBehind) {
-      responseQueue.append(buffer)
-    } else {
-      // It stays: small pieces gather in one buffer, and let go of those that they were read into.
-      responseQueue.keep(buffer)
-    }
-    if responseQueue.byteCount > FrontSettings.bodyHighWater { upstream?.suspendReads() }
+    // Where it stays, small pieces gather in one buffer, and let go of those that they were read into.
+    let goesOn = responseQueue.isEmpty || (phase == .responding && !connection.isBehind)
+    stream.put(buffer, .response, stays: !goesOn)
+    if !stream.hasRoom(.response) { upstream?.suspendReads() }
   }
 
   /// The upstream's end arrived.
@@ -132,24 +122,14 @@ extension Exchange {
       if keepsAlive, requestSent { upstream.giveBack() } else { upstream.close() }
     }
     if !requestEnded, requestFraming != .none { closeAfter = true }
-    if let walk = responseWalk, walk.isActive {
-      walk.end(trailers)
-      advance(walk)
-    } else if !trailers.isEmpty, !chain.settings.responseRoles.isEmpty, responseFraming != .none {
-      let walk = startResponseWalk(from: plugins.count - 1)
-      walk.end(trailers)
-      advance(walk)
-    } else {
-      responseTrailers = trailers
-      pumpResponse()
+    if stream[.response].lanes.isEmpty, !trailers.isEmpty, responseFraming != .none {
+      stream.startTrailers(.response, chain.settings.responseRoles)
     }
+    stream.putEnd(trailers, .response)
   }
 
   /// This round of reading from the upstream is over.
-  func upstreamReadComplete() {
-    if let walk = responseWalk, walk.isActive { advance(walk) }
-    pumpResponse()
-  }
+  func upstreamReadComplete() { stream.note() }
 
   // MARK: Made here
 
@@ -215,7 +195,7 @@ extension Exchange {
     }
     guard connection.made.charge(chain.hosts[place], local.body.count) else { return madeTooMuch(place) }
     // Those whose response callback has run, or runs, are done, the sender's own included.
-    let from = wayBack
+    let from = stream.wayBack
     let isGRPC = GRPCLocalResponse.isWanted(request)
     beginAnswer(status: isGRPC ? 200 : UInt64(local.status))
     var dropped = 0
@@ -236,7 +216,9 @@ extension Exchange {
         response.append(key, value, name: name)
       }
     }
-    if dropped > 0 { saysDropped(dropped, "headers of its answer", of: place) }
+    if dropped > 0 {
+      stream.warn(place, "\(dropped) headers of its answer with an invalid name or value are left out")
+    }
     let hasGRPCStatus = (0...16).contains(local.grpcStatus)
     if hasGRPCStatus || isGRPC {
       let status = hasGRPCStatus ? local.grpcStatus : GRPCLocalResponse.status(local.status)
@@ -265,18 +247,14 @@ extension Exchange {
         .warn, request: requestID,
         text + FrontLog.note(suppressed: suppressed))
     }
-    answer(503, text, plain: PlainText.unavailable, from: wayBack, details: "plugin_made_too_much", plugin: place)
+    answer(
+      503, text, plain: PlainText.unavailable, from: stream.wayBack, details: "plugin_made_too_much", plugin: place)
   }
 
   /// Gives up what was under way and begins a response of our own.
   func beginAnswer(status: UInt64) {
-    awaiting = .nothing
-    redispatches = Redispatches()
     leaveUpstream()
-    stopWalks()
-    requestQueue.removeAll()
-    responseQueue.removeAll()
-    responseTrailers = []
+    stream.drop()
     response.reset()
     response.append(":status", String(status), name: .status)
     connection.resumeReads()
@@ -295,18 +273,14 @@ extension Exchange {
     if !requestEnded, requestFraming != .none { closeAfter = true }
     phase = .responseChain
     deadline = 0
-    responseHeadersPassed = false
-    position = min(from, plugins.count - 1)
-    if responseFraming != .none {
-      let walk = chain.settings.hasResponseBodyCallbacks ? startResponseWalk(from: position) : nil
-      if let walk, walk.isActive {
-        walk.put(body)
-        walk.end([])
-      } else {
-        responseQueue.append(body)
-      }
-    }
-    advanceResponse()
+    let place = min(from, lastPlace)
+    let isEmpty = responseFraming == .none
+    stream.start(
+      .response, at: place, hasHead: true,
+      isEmpty || !chain.settings.hasResponseBodyCallbacks
+        ? [] : chain.settings.responseRoles.filter { $0.place <= place }, endsWithHead: isEmpty)
+    if !isEmpty { stream.put(body, .response, stays: false) }
+    stream.putEnd([], .response)
   }
 
   // MARK: To the client
@@ -314,14 +288,12 @@ extension Exchange {
   /// The chain let the response pass.
   func respond() {
     phase = .responding
-    responseHeadersPassed = true
     deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
     // A plugin may have changed the status to one that has no body, or back.
     status = response.value(of: .status).flatMap { ASCII.number($0) } ?? 0
     settleResponseFraming()
     if status == 204 || status == 304, responseFraming != .none {
-      if let responseWalk { responseWalk.stop() }
-      responseQueue.removeAll()
+      stream.dropBytes(.response)
       responseFraming = .none
       if upstream != nil {
         // What still comes of the body has no place to go.
@@ -355,7 +327,7 @@ extension Exchange {
       return
     }
     let isWhole = responseIsWhole
-    if let walk = responseWalk, walk.isActive, !keepsResponseLength(isWhole) {
+    if changesBody(.response), !keepsResponseLength(isWhole) {
       out.clear()
       swap(&out, &loop.scratch)
       reset()
@@ -376,7 +348,7 @@ extension Exchange {
     if isWhole {
       if responseFraming == .chunked {
         MessageWriter.lastChunk(responseTrailers, into: &out)
-      } else if !responseTrailers.isEmpty, responseWalk?.isActive ?? false {
+      } else if !responseTrailers.isEmpty, changesBody(.response) {
         dropsTrailers("response")
       }
     }
@@ -389,11 +361,11 @@ extension Exchange {
     if isWhole {
       connection.responseIsSent(self)
     } else if connection.isWritable {
-      if hasRoom(responseWalk) {
+      if stream.hasRoom(.response) {
         connection.made.settle()
         upstream?.resumeReads()
       }
-      unblock(responseWalk)
+      stream.sinkTakesAgain(.response)
     } else {
       upstream?.suspendReads()
     }
@@ -440,24 +412,24 @@ extension Exchange {
     switch phase {
     case .idle: break
     case .requestChain:
-      if let place = pausingPlace(requestWalk) {
+      if let place = stream[.request].stuckAt {
         pausedTooLong(place)
-      } else if let walk = requestWalk, walk.isActive, !requestEnded {
+      } else if changesBody(.request), !requestEnded {
         closeAfter = true
-        answer(408, bodyIsMissing, from: wayBack, details: "request_timeout")
+        answer(408, bodyIsMissing, from: stream.wayBack, details: "request_timeout")
       }
     case .responseChain:
-      if let place = pausingPlace(responseWalk) {
+      if let place = stream[.response].stuckAt {
         pausedTooLong(place)
-      } else if let walk = responseWalk, walk.isActive, !responseEnded {
+      } else if changesBody(.response), !responseEnded {
         flags |= ResponseFlags.upstreamTimeout
         let limit = loop.settings.bootstrap.timeouts.idle
         let text = "upstream \(pool.name) did not go on with its response within \(limit) ms"
         loop.log.write(.warn, request: requestID, text)
-        answer(504, text, plain: PlainText.upstreamTimeout, from: wayBack, details: "upstream_failure")
+        answer(504, text, plain: PlainText.upstreamTimeout, from: stream.wayBack, details: "upstream_failure")
       }
     case .upstream:
-      if !requestSent, let place = pausingPlace(requestWalk) {
+      if !requestSent, let place = stream[.request].stuckAt {
         pausedTooLong(place)
         return
       }
@@ -465,7 +437,7 @@ extension Exchange {
       let timeouts = loop.settings.bootstrap.timeouts
       if pool.isEcho || (!requestSent && upstream?.isWritable ?? true && !waitsInPool && requestHeadSent) {
         closeAfter = true
-        answer(408, bodyIsMissing, from: plugins.count - 1, details: "request_timeout")
+        answer(408, bodyIsMissing, from: lastPlace, details: "request_timeout")
       } else if requestSent {
         upstreamFailed(
           504, "did not answer within \(timeouts.upstreamResponse) ms", flag: ResponseFlags.upstreamTimeout)
@@ -473,7 +445,7 @@ extension Exchange {
         upstreamFailed(504, "did not take the request within \(timeouts.idle) ms", flag: ResponseFlags.upstreamTimeout)
       }
     case .responding:
-      concerned = pausingPlace(responseWalk) ?? -1
+      concerned = stream[.response].stuckAt ?? -1
       details = concerned < 0 ? "idle_timeout" : "plugin_paused"
       reset()
     }
@@ -483,13 +455,6 @@ extension Exchange {
     "the request's body did not come within \(loop.settings.bootstrap.timeouts.idle) ms"
   }
 
-  /// The plugin that pauses the stream, by its headers or in that walk.
-  private func pausingPlace(_ walk: BodyWalk?) -> Int? {
-    if case .resumption(bodyRuns: false) = awaiting { return position }
-    guard let walk, walk.isActive else { return nil }
-    return walk.pausingPlace
-  }
-
   private func pausedTooLong(_ place: Int) {
     let name = chain.hosts[place].settings.name
     let limit = loop.settings.bootstrap.timeouts.upstreamResponse
@@ -497,6 +462,6 @@ extension Exchange {
     if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(.warn, request: requestID, text + FrontLog.note(suppressed: suppressed))
     }
-    answer(504, text, plain: PlainText.timeout, from: wayBack, details: "plugin_paused", plugin: place)
+    answer(504, text, plain: PlainText.timeout, from: stream.wayBack, details: "plugin_paused", plugin: place)
   }
 }

@@ -3,11 +3,11 @@ import BulkheadSystem
 import BulkheadWire
 import NIOCore
 
-/// One request and its response: the walk through the filter chain, the way to the upstream and back.
+/// One request and its response: what a client's connection and one to an upstream do for a `FilterStream`.
 ///
 /// A connection owns one exchange and uses it for one request after the other, so that a request allocates little. Its
 /// event loop alone touches it.
-final class Exchange: PluginStream {
+final class Exchange {
   enum Phase {
     /// No request.
     case idle
@@ -21,77 +21,17 @@ final class Exchange: PluginStream {
     case responding
   }
 
-  /// What the chain waits for.
-  enum Awaiting {
-    case nothing
-    case callback(WorkerLink, sequence: UInt64)
-    /// A ready worker of the plugin at `position`.
-    case admission
-    /// The plugin at `position` paused the stream and must resume it.
-    ///
-    /// - Parameter bodyRuns: the callbacks of the body come meanwhile, and may let the head go too.
-    case resumption(bodyRuns: Bool)
-  }
-
-  /// One plugin as this stream has met it.
-  struct PluginState {
-    enum Meeting {
-      case unseen
-      /// A worker has a context for the stream, or is about to.
-      case open
-      /// The plugin failed the stream, which goes on without it.
-      case dead
-    }
-    var meeting = Meeting.unseen
-    var link: WorkerLink?
-    /// The sequence there of the record that it was met with.
-    var firstSequence: UInt64 = 0
-    /// What the worker is counted to keep for the stream, in bytes.
-    var held = 0
-    /// How much of that is for headers, trailers and properties.
-    var headers = KeptHeaders()
-    /// A callback was completed there: the VM has state of this stream.
-    var hasState = false
-    /// It was told of the response: its headers, and what is known with them.
-    var sawResponse = false
-    /// Which of the properties that plugins set it knows.
-    var propertyVersion: UInt32 = 0
-  }
-
   let loop: FrontLoop
   /// Strong: the connection lets go of its exchange when it closes.
   let connection: Downstream
-  private(set) var streamID = StreamID.none
-  var fingerprint = Fingerprint.none
+  /// Its way through the chain.
+  let stream: FilterStream
 
   var phase = Phase.idle
-  var awaiting = Awaiting.nothing
-  /// The place in the chain of the plugin whose turn it is.
-  var position = 0
-  /// The chain that the stream began with, or the connection's last one did.
-  private(set) var chain: Chain
-  var plugins: [PluginState]
-  /// Whether any of `plugins` is not as a stream begins: it was met, or it failed the stream unmet.
-  var hasMetPlugins = false
-  var redispatches = Redispatches()
-  var waits = WaitAllowance()
 
-  let request = HeaderMap()
-  let response = HeaderMap()
-
-  // Bodies in the chain; made where a message first needs one.
-  var requestWalk: BodyWalk?
-  var responseWalk: BodyWalk?
-  /// The headers have passed the whole chain.
-  var requestHeadersPassed = false
-  var responseHeadersPassed = false
-
-  /// What plugins set with `proxy_set_property`, for the plugins behind them and for the access log. It stays until the
-  /// next request begins.
-  var pluginProperties: [(path: [UInt8], value: [UInt8])] = []
-  var pluginPropertyBytes = 0
-  /// Counts their changes.
-  var propertyVersion: UInt32 = 0
+  // The headers of both directions are those of the stream.
+  let request: HeaderMap
+  let response: HeaderMap
 
   // The request
   var isHead = false
@@ -100,8 +40,6 @@ final class Exchange: PluginStream {
   var expectsContinue = false
   var requestFraming = BodyFraming.none
   var requestEnded = false
-  var requestQueue = ByteQueue()
-  var requestTrailers: Trailers = []
   var requestBodyBytes: UInt64 = 0
   /// ns, the real-time clock.
   var startedAt: UInt64 = 0
@@ -143,8 +81,6 @@ final class Exchange: PluginStream {
   // The response
   var responseFraming = BodyFraming.none
   var responseEnded = false
-  var responseQueue = ByteQueue()
-  var responseTrailers: Trailers = []
   var responseHeadSent = false
   var responseBodyBytes: UInt64 = 0
   var status: UInt64 = 0
@@ -157,22 +93,38 @@ final class Exchange: PluginStream {
 
   /// When the stream must have moved on: CLOCK_MONOTONIC, ns; 0 for no limit.
   var deadline: UInt64 = 0
+  /// `FilterStream.progress` when the deadline was last set by what the chain waits for.
+  var timedProgress: UInt32 = 0
 
   init(connection: Downstream, loop: FrontLoop, pool: UpstreamPool) {
     self.connection = connection
     self.loop = loop
     self.pool = pool
-    chain = loop.chain
-    plugins = Array(repeating: PluginState(), count: loop.chain.hosts.count)
+    stream = FilterStream(loop: loop, proto: .http)
+    request = stream[.request].headers
+    response = stream[.response].headers
+    stream.attach(self)
   }
 
-  /// The connection's next stream takes the newest chain, and knows of no plugin.
-  @inline(never)
-  private func changeChain() {
-    chain = loop.chain
-    hasMetPlugins = false
-    plugins = Array(repeating: PluginState(), count: chain.hosts.count)
+  var chain: Chain { stream.chain }
+
+  /// What of the bodies has come out of the chain.
+  var requestQueue: ByteQueue {
+    _read { yield stream[.request].output }
+    _modify { yield &stream[.request].output }
   }
+  var responseQueue: ByteQueue {
+    _read { yield stream[.response].output }
+    _modify { yield &stream[.response].output }
+  }
+  /// All that is to be sent on has come out of the chain.
+  var requestIsWhole: Bool { stream[.request].isWhole }
+  var responseIsWhole: Bool { stream[.response].isWhole }
+  /// Those that have come out; none before the direction is whole.
+  var requestTrailers: Trailers { requestIsWhole ? stream[.request].trailers : [] }
+  var responseTrailers: Trailers { responseIsWhole ? stream[.response].trailers : [] }
+  /// The place of the last plugin.
+  var lastPlace: Int { stream.visits.count &- 1 }
 
   var requestID: String { request.text(of: .requestID) ?? "" }
   var label: String { requestID }
@@ -181,32 +133,14 @@ final class Exchange: PluginStream {
 
   /// Everything back to where a request finds it.
   func startAnew(slot: Int) {
-    streamID = StreamID.make(slot: slot, generation: loop.nextGeneration(slot: slot))
+    stream.begin(slot: slot)
     phase = .requestChain
-    fingerprint = .none
-    // `end` has reset `plugins`; one that is still marked as failed would be passed over, a FAIL_CLOSE one too.
-    if chain !== loop.chain || hasMetPlugins { changeChain() }
-    chain.streamBegan()
     isHead = false
     isVersion10 = false
     clientKeepsAlive = true
     expectsContinue = false
     requestFraming = .none
-    request.reset()
-    response.reset()
-    requestHeadersPassed = false
-    responseHeadersPassed = false
-    if propertyVersion != 0 {
-      pluginProperties = []
-      pluginPropertyBytes = 0
-      propertyVersion = 0
-    }
-    redispatches = Redispatches()
-    waits = WaitAllowance()
-    position = 0
-    awaiting = .nothing
     requestEnded = false
-    requestTrailers = []
     requestBodyBytes = 0
     upstreamWasAskedForHead = false
     requestHeadSent = false
@@ -222,7 +156,6 @@ final class Exchange: PluginStream {
     poolDeadline = 0
     responseFraming = .none
     responseEnded = false
-    responseTrailers = []
     responseHeadSent = false
     responseBodyBytes = 0
     status = 0
@@ -242,24 +175,14 @@ final class Exchange: PluginStream {
       listener: connection.listener, status: responseHeadSent ? status : 0,
       nanoseconds: Clock.monotonicNanoseconds &- startedMonotonic)
     phase = .idle
-    awaiting = .nothing
     deadline = 0
     loop.accessLog?.write(self)
     leaveUpstream()
-    stopWalks()
-    requestQueue.removeAll()
-    responseQueue.removeAll()
     madeOfRequest.settle()
     echoBytes = 0
     if echoBody.readableBytes > 0 { echoBody.clear() }
-    if hasMetPlugins {
-      sayDone()
-      if loop.callsOfStreams > 0 { loop.callsOut?.streamEnded(streamID) }
-    }
-    // From here on nothing that comes for the old number finds this stream.
-    streamID = StreamID.none
+    stream.end(showsResponse: responseHeadSent)
     connection.streamHasEnded()
-    chain.streamEnded(on: loop)
   }
 
   /// Lets go of the upstream in the middle of whatever is going on there.

@@ -6,9 +6,7 @@ extension TCPStream {
   /// or says nothing, though it was the last to be told something or a plugin holds back what it has said so far.
   var dawdles: Bool {
     guard phase == .open, isConnected, !upstreamBroke else { return false }
-    if stream[.request].waitsForWorker || stream[.response].waitsForWorker { return false }
-    if case .at = stream[.request].head { return false }
-    return waitsForClient
+    return !stream.waitsForPlugin && waitsForClient
   }
 
   private var waitsForClient: Bool {

@@ -135,6 +135,7 @@ final class TCPStream: ClientConnection {
     let places = chain.settings.networkPlaces
     stream.start(.response, at: -1, hasHead: false, chain.settings.roles(.tcp, .response))
     stream.start(.request, at: 0, hasHead: !places.isEmpty, chain.settings.roles(.tcp, .request))
+    stream.note()
   }
 
   /// Of a connection nothing is known but where it comes from.

@@ -15,7 +15,7 @@ extension Exchange {
       if expectsContinue { connection.sendContinue() }
       expectsContinue = false
       deadline = startedMonotonic &+ loop.settings.idle
-      if hasRoom(requestWalk) { connection.resumeReads() }
+      if stream.hasRoom(.request) { connection.resumeReads() }
       pumpEcho()
     }
   }
@@ -30,11 +30,11 @@ extension Exchange {
       }
     }
     guard requestIsWhole else {
-      if hasRoom(requestWalk) {
+      if stream.hasRoom(.request) {
         madeOfRequest.settle()
         connection.resumeReads()
       }
-      unblock(requestWalk)
+      stream.sinkTakesAgain(.request)
       return
     }
     connection.resumeReads()
@@ -70,6 +70,6 @@ extension Exchange {
     beginAnswer(status: 200)
     details = "via_upstream"
     response.append("content-type", "application/json" as StaticString)
-    finishAnswer(ByteBuffer(bytes: json.bytes), from: plugins.count - 1)
+    finishAnswer(ByteBuffer(bytes: json.bytes), from: lastPlace)
   }
 }

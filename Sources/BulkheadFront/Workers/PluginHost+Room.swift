@@ -98,7 +98,7 @@ extension PluginHost {
   }
 
   /// Who has waited for its client longest of the streams that have room which is wanted.
-  private func dawdler(now: UInt64) -> (any PluginStream, waited: UInt64)? {
+  private func dawdler(now: UInt64) -> (FilterStream, waited: UInt64)? {
     // A client that sends as fast as it can is waited for too, for moments: it is not ended for a stream that can wait.
     let patience = min(FrontSettings.dawdling, settings.waitForRoom / 2)
     let wanted = now > roomIsWantedSince ? now &- roomIsWantedSince : 0

@@ -41,7 +41,7 @@ extension PluginHost {
   /// Takes in a suspect that is new to the plugin.
   ///
   /// - Parameter bytes: what a worker keeps of the stream from its beginning.
-  func way(ofSuspect stream: any PluginStream, for bytes: Int) -> SuspectWay {
+  func way(ofSuspect stream: FilterStream, for bytes: Int) -> SuspectWay {
     let now = Clock.monotonicNanoseconds
     if !isTried(stream), let key = suspects.suspicion(of: stream.fingerprint, at: now) {
       suspects.matched(key)
@@ -71,7 +71,7 @@ extension PluginHost {
   private func takes(_ lane: WorkerLink) -> Bool { lane.load.callbacks < Self.laneAhead }
 
   /// The lane did not take a suspect.
-  func refused(_ stream: any PluginStream) {
+  func refused(_ stream: FilterStream) {
     counters.refusedSuspects &+= 1
     suspects.refused(
       stream.fingerprint, at: Clock.monotonicNanoseconds, weight: UInt64(loop.settings.bootstrap.eventLoops))
@@ -102,7 +102,7 @@ extension PluginHost {
   ///   - stream: nil where it is over already.
   ///   - reason: nil where its worker's process died.
   ///   - link: the worker.
-  func died(of fingerprint: Fingerprint, _ stream: (any PluginStream)?, _ reason: ExitReason?, in link: WorkerLink) {
+  func died(of fingerprint: Fingerprint, _ stream: FilterStream?, _ reason: ExitReason?, in link: WorkerLink) {
     guard settings.hasLane, fingerprint != .none else { return }
     let now = Clock.monotonicNanoseconds
     // A worker that claims more deaths than there can be has all of its plugin's streams to claim them of, and nobody else's.

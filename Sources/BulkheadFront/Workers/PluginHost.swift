@@ -291,7 +291,7 @@ final class PluginHost {
   /// - Parameter otherwise: why it fails where too many wait already.
   /// - Returns: why it fails at once; nil where it waits.
   func wait(
-    _ exchange: any PluginStream, at place: Int, _ part: AdmissionQueue.Part, for need: AdmissionQueue.Need,
+    _ exchange: FilterStream, at place: Int, _ part: AdmissionQueue.Part, for need: AdmissionQueue.Need,
     _ otherwise: String
   ) -> (why: String, fault: PluginFault)? {
     let now = Clock.monotonicNanoseconds
@@ -326,7 +326,7 @@ final class PluginHost {
   }
 
   /// Whether the stream tries again just now.
-  func isTried(_ stream: any PluginStream) -> Bool { tried?.waiter.stream == stream.streamID }
+  func isTried(_ stream: FilterStream) -> Bool { tried?.waiter.stream == stream.streamID }
 
   /// Suspects that wait are told that their lane does not open.
   func failSuspects(_ why: String) {
@@ -337,13 +337,13 @@ final class PluginHost {
   }
 
   /// Counts what the stream has waited for a worker.
-  private func count(_ waiter: AdmissionQueue.Waiter, _ need: AdmissionQueue.Need, _ exchange: any PluginStream) {
+  private func count(_ waiter: AdmissionQueue.Waiter, _ need: AdmissionQueue.Need, _ exchange: FilterStream) {
     if need.isOfNew { exchange.waits.spend(from: waiter.since, to: Clock.monotonicNanoseconds) }
   }
 
   /// The waiter's stream, where it still waits.
-  private func stream(of waiter: AdmissionQueue.Waiter) -> (any PluginStream)? {
-    guard let exchange = loop.exchange(waiter.stream), exchange.waitsForAdmission(waiter.place, waiter.part) else {
+  private func stream(of waiter: AdmissionQueue.Waiter) -> FilterStream? {
+    guard let exchange = loop.stream(waiter.stream), exchange.waitsForAdmission(waiter.place, waiter.part) else {
       return nil
     }
     return exchange

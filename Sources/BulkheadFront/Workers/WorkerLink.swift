@@ -243,7 +243,7 @@ final class WorkerLink {
   ///   - pieces: shows those bytes.
   @inline(__always)
   func send(
-    kind: CallbackKind, of stream: some PluginStream, plugin: Int, isFirst: Bool, hasState: Bool, tail: Int = 0,
+    kind: CallbackKind, of stream: FilterStream, plugin: Int, isFirst: Bool, hasState: Bool, tail: Int = 0,
     _ pieces: ((UnsafeRawBufferPointer) -> Void) -> Void = { _ in }
   ) -> Sent {
     guard loop.writer.count &+ tail <= channel.maximumCallback else { return .neverFits }
@@ -284,10 +284,10 @@ final class WorkerLink {
   }
 
   /// Sends the `streamDone` record in the loop's writer, or keeps it until there is room.
-  func sendDone(of stream: some PluginStream, plugin: Int) { sendUnawaited(.streamDone, of: stream, plugin: plugin) }
+  func sendDone(of stream: FilterStream, plugin: Int) { sendUnawaited(.streamDone, of: stream, plugin: plugin) }
 
   /// Sends the record of a stream in the loop's writer that the stream does not wait for, or keeps it until there is room.
-  func sendUnawaited(_ kind: CallbackKind, of stream: some PluginStream, plugin: Int) {
+  func sendUnawaited(_ kind: CallbackKind, of stream: FilterStream, plugin: Int) {
     guard isAlive else { return }
     do throws(RingError) {
       sequence &+= 1
@@ -520,7 +520,7 @@ final class WorkerLink {
       if entry.kind == .queueReady { queueNotificationAnswered() }
       if !outcome.contents.isDisjoint(with: [.calls, .metrics]) { perform(outcome) }
       // The stream may be over, or may have been answered by another plugin: then nobody cares.
-      guard let exchange = loop.exchange(entry.stream) else { return }
+      guard let exchange = loop.stream(entry.stream) else { return }
       loop.looked = 0
       let isTaken = exchange.callbackAnswered(
         Int(entry.plugin), of: self, kind: entry.kind, sequence: entry.sequence, outcome)
@@ -539,7 +539,7 @@ final class WorkerLink {
         lose(.protocolViolation, "it edited its streams \(editsSince) times without answering anything")
         return
       }
-      let isKnown = reply.stream != CallbackRecord.noStream && loop.exchange(reply.stream) != nil
+      let isKnown = reply.stream != CallbackRecord.noStream && loop.stream(reply.stream) != nil
       guard
         flood.takesAction(
           operations: outcome.operationCount, bytes: bytes, ofKnownStream: isKnown, now: now)
@@ -550,7 +550,7 @@ final class WorkerLink {
       if !outcome.contents.isDisjoint(with: [.calls, .metrics]) { perform(outcome) }
       // The plugin's own: there is nothing else to it.
       if reply.stream == CallbackRecord.noStream { return }
-      guard let exchange = loop.exchange(reply.stream) else {
+      guard let exchange = loop.stream(reply.stream) else {
         // The stream may have ended meanwhile; a worker that does nothing else is no honest one.
         strayActions &+= 1
         if strayActions > Self.maximumStrayActions {
@@ -646,8 +646,8 @@ final class WorkerLink {
       countLost(entry, now: now)
       if entry.kind == .queueReady { queueNotificationAnswered() }
       sayLost(entry, since: entry.sent, now: now)
-      if !wasSaid { host.died(of: entry.fingerprint, loop.exchange(entry.stream), end.reason, in: self) }
-      loop.exchange(entry.stream)?.workerLost(
+      if !wasSaid { host.died(of: entry.fingerprint, loop.stream(entry.stream), end.reason, in: self) }
+      loop.stream(entry.stream)?.workerLost(
         Int(entry.plugin), link: self, kind: entry.kind, sequence: entry.sequence, fate: .fail(workedOn: true),
         why: why)
     } else if stream != CallbackRecord.noStream {
@@ -656,7 +656,7 @@ final class WorkerLink {
     } else if end.streams.isEmpty, end.calls.isEmpty, loop.index != 0 {
       return
     }
-    for number in end.streams { loop.exchange(number)?.vmLost(self, why: why) }
+    for number in end.streams { loop.stream(number)?.vmLost(self, why: why) }
     loop.callsOut?.vmLost(self, calls: end.calls)
     // One loop speaks for all, and before the fresh VM registers its own.
     if loop.index == 0, host.settings.callbacks.contains(.queueReady) {
@@ -669,7 +669,7 @@ final class WorkerLink {
   private func discarded(stream: UInt32, sequence: UInt64, now: UInt64) {
     guard let entry = answered(stream: stream, sequence: sequence, now: now) else { return }
     // Where it went to another worker, or failed with its VM, the stream does not wait for it any more.
-    loop.exchange(entry.stream)?.workerLost(
+    loop.stream(entry.stream)?.workerLost(
       Int(entry.plugin), link: self, kind: entry.kind, sequence: entry.sequence,
       fate: entry.hasState ? .fail(workedOn: false) : .redispatch, why: "its VM died")
   }
@@ -829,7 +829,7 @@ final class WorkerLink {
     let begun = channel.revoke(through: sequence)
     for entry in ledger.unbegun(but: begun) {
       guard state != .lost else { return }
-      loop.exchange(entry.stream)?.workerLost(
+      loop.stream(entry.stream)?.workerLost(
         Int(entry.plugin), link: self, kind: entry.kind, sequence: entry.sequence, fate: .moved,
         why: "it goes to another worker")
     }
@@ -862,7 +862,7 @@ final class WorkerLink {
     let until = now &+ host.settings.grace
     overdue = Overdue(sequence: head.sequence, until: until)
     let age = now > ledger.headSince ? (now &- ledger.headSince) / 1_000_000 : 0
-    let exchange = loop.exchange(head.stream)
+    let exchange = loop.stream(head.stream)
     loop.events.send(
       .callbackOverdue(
         worker: worker, run: channel.status.runNumber, kind: head.kind.rawValue, stream: head.stream,
@@ -924,7 +924,7 @@ final class WorkerLink {
       var isBegun = false
       if case .mine = self.running { isBegun = true }
       if isBegun, reason == nil && state != .retired || reason == .deadline, overdue?.sequence != head.sequence {
-        host.died(of: head.fingerprint, loop.exchange(head.stream), reason, in: self)
+        host.died(of: head.fingerprint, loop.stream(head.stream), reason, in: self)
       }
     }
     let wasRetired = state == .retired
@@ -950,12 +950,12 @@ final class WorkerLink {
       default: "its worker died"
       }
     for (entry, fate) in outstanding {
-      guard let exchange = loop.exchange(entry.stream) else { continue }
+      guard let exchange = loop.stream(entry.stream) else { continue }
       exchange.workerLost(
         Int(entry.plugin), link: self, kind: entry.kind, sequence: entry.sequence, fate: fate, why: why)
     }
     // Streams that it paused would wait for ever.
-    for case let exchange? in loop.exchanges { exchange.workerLostWhilePaused(self, why: why) }
+    for case let exchange? in loop.streams { exchange.workerLostWhilePaused(self, why: why) }
   }
 
   /// A callback that came to nothing took its time too: a figure of the slowest has it.
@@ -971,7 +971,7 @@ final class WorkerLink {
     loop.events.send(
       .callbackLost(
         worker: worker, kind: head.kind.rawValue, stream: head.stream,
-        requestID: loop.exchange(head.stream)?.label ?? "", milliseconds: UInt32(clamping: age)))
+        requestID: loop.stream(head.stream)?.label ?? "", milliseconds: UInt32(clamping: age)))
   }
 
   /// How full its channel is.
@@ -1040,7 +1040,7 @@ final class WorkerLink {
     liveness = nil
     host.detach(self)
     // Streams that go on without it must not hold its memory.
-    for case let exchange? in loop.exchanges { exchange.forget(self) }
+    for case let exchange? in loop.streams { exchange.forget(self) }
     loop.links.removeAll { $0 === self }
     loop.group.letGo(of: mapping)
   }

@@ -1,0 +1,98 @@
+import BulkheadCore
+import NIOCore
+import Testing
+
+@testable import BulkheadFront
+
+/// Numbers from 0 to below the one asked for, the same ones for each seed.
+func seededRandom(_ seed: Int) -> (Int) -> Int {
+  var state = UInt64(truncatingIfNeeded: seed) &* 0x9E37_79B9_7F4A_7C15 | 1
+  return { below in
+    state ^= state << 13
+    state ^= state >> 7
+    state ^= state << 17
+    return Int(truncatingIfNeeded: state >> 16) % below
+  }
+}
+
+/// The queue of a body's buffers, by itself.
+@Suite struct ByteQueueTests {
+  private func text(_ queue: ByteQueue) -> String { String(decoding: queue.bytes, as: UTF8.self) }
+
+  @Test(arguments: [
+    (0, 0, "><", "><abcdef"), (6, 0, "x", "abcdefx"), (99, 99, "x", "abcdefx"), (0, 6, "x", "x"), (0, 99, "", ""),
+    (2, 2, "--", "ab--ef"), (2, 99, "!", "ab!"), (0, 3, "", "def"), (5, 1, "", "abcde"), (3, 0, "|", "abc|def"),
+  ])
+  func aSpliceEditsWhatIsKept(start: Int, length: Int, value: String, expected: String) {
+    var queue = ByteQueue()
+    queue.append(ByteBuffer(string: "ab"))
+    queue.append(ByteBuffer(string: "cd"))
+    queue.keep(ByteBuffer(string: "ef"))
+    Array(value.utf8).withUnsafeBytes { queue.splice(start: start, length: length, $0) }
+    #expect(text(queue) == expected)
+    #expect(queue.byteCount == expected.utf8.count)
+  }
+
+  @Test func smallPiecesThatStayDoNotHoldOnToWhatTheyWereReadInto() {
+    var queue = ByteQueue()
+    for _ in 0..<1_000 {
+      var large = ByteBuffer(repeating: 0x61, count: 65_536)
+      if let piece = large.readSlice(length: 10) { queue.keep(piece) }
+    }
+    var pieces = 0
+    var capacity = 0
+    while let piece = queue.popFirst() {
+      pieces += 1
+      capacity += piece.capacity
+    }
+    #expect(pieces == 1)
+    #expect(capacity <= 32_768)
+  }
+
+  @Test func bytesThatArePutBeforeAllOneByOneCostLittleMoreThanTheirSize() {
+    var queue = ByteQueue()
+    queue.append(ByteBuffer(string: "end"))
+    var expected = Array("end".utf8)
+    var values: [[UInt8]] = []
+    for index in 0..<100_000 { values.append([UInt8(truncatingIfNeeded: index)]) }
+    for value in values { value.withUnsafeBytes { queue.splice(start: 0, length: 0, $0) } }
+    expected = values.reversed().flatMap { $0 } + expected
+    #expect(queue.byteCount == 100_003)
+    #expect(queue.capacity < 400_000)
+    #expect(queue.bytes == expected)
+    // It is a queue like any other.
+    var front = ByteQueue()
+    queue.move(atMost: 70_001, to: &front)
+    Array("<".utf8).withUnsafeBytes { queue.splice(start: 0, length: 0, $0) }
+    queue.keep(ByteBuffer(string: "!"))
+    #expect(front.bytes == Array(expected[..<70_001]))
+    #expect(queue.bytes == Array("<".utf8) + expected[70_001...] + Array("!".utf8))
+  }
+
+  /// Against an array, with values small and large.
+  @Test(arguments: 0..<20) func splicesInAnyOrderAreThoseOfAnArray(seed: Int) {
+    let random = seededRandom(seed)
+    var queue = ByteQueue()
+    var array: [UInt8] = []
+    for step in 0..<300 {
+      let value = [UInt8](repeating: UInt8(truncatingIfNeeded: step), count: random(random(8) == 0 ? 20_000 : 40))
+      switch random(5) {
+      case 0:
+        queue.keep(ByteBuffer(bytes: value))
+        array += value
+      case 1:
+        let start = random(array.count + 1)
+        let length = min(random(30), array.count - start)
+        value.withUnsafeBytes { queue.splice(start: start, length: length, $0) }
+        array.replaceSubrange(start..<(start + length), with: value)
+      case 2:
+        if let piece = queue.popFirst() { array.removeFirst(piece.readableBytes) }
+      default:
+        value.withUnsafeBytes { queue.splice(start: 0, length: 0, $0) }
+        array = value + array
+      }
+    }
+    #expect(queue.byteCount == array.count)
+    #expect(queue.bytes == array)
+  }
+}

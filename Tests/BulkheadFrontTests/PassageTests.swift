@@ -1,0 +1,163 @@
+import BulkheadCore
+import NIOCore
+import Testing
+
+@testable import BulkheadFront
+
+/// One direction's way through the chain, by itself.
+@Suite struct PassageTests {
+  private func passage(_ lanes: Int) -> Passage {
+    var passage = Passage(.request)
+    passage.open((0..<lanes).map { Lane.Role(place: $0, hasBytes: true, hasTrailers: $0 % 2 == 0) })
+    passage.head = .passed
+    return passage
+  }
+
+  private func text(_ queue: ByteQueue) -> String { String(decoding: queue.bytes, as: UTF8.self) }
+
+  /// Shows the plugin what is next; it then waits for its answer.
+  private func call(_ passage: inout Passage, _ lane: Int, _ work: Lane.Work, atMost most: Int) {
+    switch work {
+    case .trailers: passage[lane: lane].showTrailers()
+    case .bytes:
+      let hasTrailers = passage.hasTrailers
+      _ = passage[lane: lane].show(atMost: most, hasTrailers: hasTrailers)
+    }
+    passage[lane: lane].awaiting = .admission
+  }
+
+  private func work(_ passage: Passage, _ lane: Int) -> Lane.Work? {
+    passage[lane: lane].isIdle ? passage[lane: lane].work(hasTrailers: passage.hasTrailers) : nil
+  }
+
+  /// Whatever the plugins pause and release, and whoever fails: all bytes come out, in order, and the end behind them, which
+  /// passes each plugin once.
+  @Test(arguments: 0..<200) func nothingIsLostOrTurnedAround(seed: Int) {
+    let random = seededRandom(seed)
+    var passage = passage(1 + random(4))
+    let lanes = passage.lanes.count
+    let hasTrailers = random(2) == 0
+    var dead: Set<Int> = []
+    var sent = ""
+    var ended = false
+    var told: [Int: Int] = [:]
+    var ends: [Int] = []
+    for step in 0..<400 {
+      if !ended, random(3) == 0 {
+        let piece = String(repeating: "\(step % 10)", count: 1 + random(random(4) == 0 ? 20_000 : 50))
+        sent += piece
+        passage.put(ByteBuffer(string: piece), stays: true)
+      }
+      if !ended, step > 300 {
+        ended = true
+        passage.end(hasTrailers ? [(name: "x", value: Array("1".utf8))] : [])
+      }
+      passage.flow(isLeftOut: { dead.contains($0) }, endPassed: { ends.append($0) })
+      if let lane = (0..<lanes).reversed().first(where: { work(passage, $0) != nil }), let work = work(passage, lane) {
+        call(&passage, lane, work, atMost: 1 + random(10_000))
+        told[lane, default: 0] += passage[lane: lane].inFlight.byteCount
+      }
+      let asked = (0..<lanes).filter { !passage[lane: $0].isIdle }
+      switch random(12) {
+      case 0:
+        if let lane = asked.first, told[lane] == 0 {
+          passage[lane: lane].awaiting = .nothing
+          passage[lane: lane].takeBack()
+        }
+      case 1 where random(20) == 0: dead.insert(random(lanes))
+      case 2...6:
+        if !asked.isEmpty {
+          let lane = asked[random(asked.count)]
+          passage[lane: lane].awaiting = .nothing
+          passage[lane: lane].seen(bound: 1 << 20)
+          if random(2) == 0 {
+            passage.pause(lane, random(2) == 0 ? .watermark : .buffer, keepsOriginal: random(2) == 0, bound: 1 << 20)
+          } else {
+            passage.release(lane) { ends.append($0) }
+          }
+        }
+      case 7, 8:
+        if let lane = (0..<lanes).first(where: { passage[lane: $0].isPaused }) {
+          passage.release(lane) { ends.append($0) }
+        }
+      default: break
+      }
+    }
+    for _ in 0..<10_000 where !passage.isWhole {
+      passage.flow(isLeftOut: { dead.contains($0) }, endPassed: { ends.append($0) })
+      if let lane = (0..<lanes).first(where: { !passage[lane: $0].isIdle }) {
+        passage[lane: lane].awaiting = .nothing
+        passage[lane: lane].seen(bound: 1 << 20)
+        passage.release(lane) { ends.append($0) }
+      } else if let lane = (0..<lanes).first(where: { work(passage, $0) != nil }), let work = work(passage, lane) {
+        call(&passage, lane, work, atMost: 60_000)
+      } else if let lane = (0..<lanes).first(where: { passage[lane: $0].isPaused }) {
+        passage.release(lane) { ends.append($0) }
+      }
+    }
+    #expect(passage.isWhole)
+    #expect(text(passage.output) == sent)
+    #expect(passage.trailers.count == (hasTrailers ? 1 : 0))
+    #expect(ends == Array(0..<lanes))
+    #expect(passage.queuedBytes == 0 && passage.bytesInFlight == 0)
+  }
+
+  @Test func whatWaitsUnbufferedStopsWhatFollowsAtItsBound() {
+    var passage = passage(1)
+    for piece in 0..<4 { passage.put(ByteBuffer(string: "\(piece)\(piece)"), stays: true) }
+    for piece in 0..<2 {
+      #expect(work(passage, 0) == .bytes)
+      _ = passage[lane: 0].show(atMost: 2, hasTrailers: false)
+      passage[lane: 0].seen(bound: 4)
+      passage.pause(0, .watermark, bound: 4)
+      #expect((passage[lane: 0].hold == .full) == (piece == 1))
+    }
+    #expect(work(passage, 0) == nil && passage.stuckAt == 0, "its plugin alone can move it")
+    passage.release(0)
+    #expect(text(passage.output) == "0011")
+    #expect(work(passage, 0) == .bytes)
+  }
+
+  @Test func whatWasDroppedGoesOnWhereThePluginIsLeftOut() {
+    for (bound, isLost) in [(100, false), (3, true)] {
+      var passage = passage(1)
+      for piece in ["abc", "def"] {
+        passage.put(ByteBuffer(string: piece), stays: true)
+        _ = passage[lane: 0].show(atMost: 3, hasTrailers: false)
+        passage[lane: 0].seen(bound: bound)
+        passage.pause(0, .noBuffer, keepsOriginal: true, bound: bound)
+      }
+      #expect(passage[lane: 0].originalIsLost == isLost)
+      passage.put(ByteBuffer(string: "g"), stays: true)
+      passage.flow(isLeftOut: { _ in true })
+      #expect(text(passage.output) == (isLost ? "g" : "abcdefg"))
+    }
+  }
+
+  /// Bytes stay behind the head, or are shown where the plugin that holds the head asks for them.
+  @Test(arguments: [Direction.request, .response]) func bytesStayBehindTheHead(_ direction: Direction) {
+    var passage = Passage(direction)
+    let table: [(Passage.Head, [Bool])] = [
+      (.at(1, .turn), [true, false, false]), (.at(1, .admission), [true, false, false]),
+      (.at(1, .resumption(bytesRun: false, since: 0)), [true, false, false]),
+      (.at(1, .resumption(bytesRun: true, since: 0)), [true, true, false]), (.passed, [true, true, true]),
+      (.none, [true, true, true]),
+    ]
+    for (head, reach) in table {
+      passage.head = head
+      let places = direction == .request ? [0, 1, 2] : [2, 1, 0]
+      #expect(places.map { passage.bytesMayReach($0) } == reach, "\(head)")
+    }
+  }
+
+  @Test func withoutPluginsAllComesOutAtOnce() {
+    var passage = Passage(.response)
+    passage.put(ByteBuffer(string: "a"), stays: false)
+    passage.put(ByteBuffer(string: "b"), stays: true)
+    #expect(text(passage.output) == "ab" && !passage.isWhole)
+    passage.end([(name: "t", value: [1])])
+    #expect(passage.isWhole && passage.trailers.count == 1)
+    passage.reset()
+    #expect(passage.output.isEmpty && !passage.isWhole && !passage.hasEnded && passage.trailers.isEmpty)
+  }
+}
