@@ -18,7 +18,7 @@ import Testing
   /// What is counted for the calls of all workers.
   private func heldBytes(_ front: TestFront) -> Int {
     front.front.loops.reduce(0) { sum, loop in
-      sum + ((try? loop.eventLoop.submit { loop.links.reduce(0) { $0 + $1.callBytes } }.wait()) ?? 0)
+      sum + ((try? loop.eventLoop.submit { loop.engine.links.reduce(0) { $0 + $1.callBytes } }.wait()) ?? 0)
     }
   }
 
@@ -202,13 +202,13 @@ import Testing
     let isLeft = try loop.eventLoop.submit {
       for _ in 0..<40 { worker.call(.send(2, message)) }
       waitUntil { worker.sent.value == 40 }
-      guard let link = loop.links.first, link.poll() else { return false }
+      guard let link = loop.engine.links.first, link.poll() else { return false }
       return link.channel.hasReply
     }.wait()
     #expect(isLeft)
     // The rest is read in later rounds.
-    waitUntil { (try? loop.eventLoop.submit { loop.links.first?.channel.hasReply }.wait()) == false }
-    #expect(try loop.eventLoop.submit { loop.links.first?.channel.hasReply }.wait() == false)
+    waitUntil { (try? loop.eventLoop.submit { loop.engine.links.first?.channel.hasReply }.wait()) == false }
+    #expect(try loop.eventLoop.submit { loop.engine.links.first?.channel.hasReply }.wait() == false)
   }
 
   @Test func anUpstreamThatAllowsNoStreamsIsAskedOnce() throws {

@@ -392,7 +392,8 @@ import Testing
     func owed() -> Int {
       front.front.loops.reduce(0) { sum, loop in
         sum
-          + ((try? loop.eventLoop.submit { loop.links.reduce(0) { $0 + $1.owedRootBytes + $1.callBytes } }.wait()) ?? 0)
+          + ((try? loop.eventLoop.submit { loop.engine.links.reduce(0) { $0 + $1.owedRootBytes + $1.callBytes } }.wait())
+            ?? 0)
       }
     }
     waitUntil { owed() > GRPCCall.highWater / 2 }

@@ -11,12 +11,13 @@ import Testing
   /// Has the first plugin have all but that many of the bytes under way that it may have.
   private func leave(_ bytes: Int, _ front: TestFront) throws {
     let loop = try #require(front.front.loops.first)
-    try loop.eventLoop.submit { loop.chain.hosts.first.map { $0.madeBytes = $0.maximumMadeBytes - bytes } }.wait()
+    try loop.eventLoop.submit { loop.engine.chain.hosts.first.map { $0.madeBytes = $0.maximumMadeBytes - bytes } }
+      .wait()
   }
 
   private func underWay(_ front: TestFront) throws -> Int {
     let loop = try #require(front.front.loops.first)
-    return try loop.eventLoop.submit { loop.chain.hosts.first?.madeBytes ?? -1 }.wait()
+    return try loop.eventLoop.submit { loop.engine.chain.hosts.first?.madeBytes ?? -1 }.wait()
   }
 
   private func expectNothingUnderWay(_ front: TestFront) throws {
@@ -29,7 +30,7 @@ import Testing
     defer { front.stop() }
     let loop = try #require(front.front.loops.first)
     try loop.eventLoop.submit {
-      let host = try #require(loop.chain.hosts.first)
+      let host = try #require(loop.engine.chain.hosts.first)
       let bound = host.maximumMadeBytes
       var first = MadeBytes()
       var second = MadeBytes()

@@ -54,7 +54,7 @@ import Testing
 
   func counters(_ front: TestFront) throws -> PluginCounters {
     let loop = try #require(front.front.loops.first)
-    return try loop.eventLoop.submit { loop.chain.hosts.first?.measured ?? PluginCounters() }.wait()
+    return try loop.eventLoop.submit { loop.engine.chain.hosts.first?.measured ?? PluginCounters() }.wait()
   }
 
   /// All these streams were answered, or some found no room.
@@ -154,14 +154,16 @@ import Testing
     let lazy = try TestClient(port: front.ports[0], receiveBuffer: 16 << 10)
     lazy.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     let loop = try #require(front.front.loops.first)
-    waitUntil { (try? loop.eventLoop.submit { loop.clientWaits.first }.wait()) == 0 }
+    waitUntil { (try? loop.eventLoop.submit { loop.engine.clientWaits.first }.wait()) == 0 }
     let clients = try Self.fill(front, worker, 258, Self.waiting)
     var more: [TestClient] = []
     // What a stream keeps is counted with its reply: one that comes before that gets in beyond the bound, and then one
     // dawdler's room is not enough for the next.
     func allAreCounted() -> Bool {
-      (try? loop.eventLoop.submit { loop.chain.hosts.allSatisfy { $0.serving.allSatisfy { $0.use.outstanding == 0 } } }
-        .wait())
+      (try? loop.eventLoop.submit {
+        loop.engine.chain.hosts.allSatisfy { $0.serving.allSatisfy { $0.use.outstanding == 0 } }
+      }
+      .wait())
         == true
     }
     waitUntil { allAreCounted() }
@@ -197,7 +199,7 @@ import Testing
     #expect(next.read(until: "pass") == "pass")
     #expect(clients[0].readToEnd() == "")
     let loop = try #require(front.front.loops.first)
-    let counters = try loop.eventLoop.submit { loop.chain.hosts[0].counters }.wait()
+    let counters = try loop.eventLoop.submit { loop.engine.chain.hosts[0].counters }.wait()
     #expect(counters.shed >= 1)
     #expect(counters.failures == 0)
     #expect(counters.overloads == 0)

@@ -40,7 +40,7 @@ final class CallPool {
 
   /// Counts the plugins among which the places are shared: those of the chain that new streams take.
   private func countPlugins() {
-    let chain = callsOut.loop.chain.settings
+    let chain = callsOut.loop.engine.chain.settings
     guard counted != chain.generation else { return }
     counted = chain.generation
     shares.members = chain.entries.count { $0.settings.callsInFlight > 0 && $0.settings.mayReach(connector.name) }

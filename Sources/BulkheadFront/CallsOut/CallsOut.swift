@@ -157,7 +157,7 @@ final class CallsOut {
       return false
     }
     guard owner != CallbackRecord.noStream else { return true }
-    return loop.stream(owner)?.place(of: link) != nil
+    return loop.engine.stream(owner)?.place(of: link) != nil
   }
 
   private func bound(_ link: WorkerLink) -> Int { link.host.settings.callsInFlight }
@@ -188,13 +188,13 @@ final class CallsOut {
     calls[call.key] = call
     guard call.owner != CallbackRecord.noStream else { return }
     callsOfStream[call.owner, default: []].append(call.key)
-    loop.callsOfStreams += 1
+    loop.engine.callsOfStreams += 1
   }
 
   func remove(_ call: OutgoingCall) {
     if !heldBack.isEmpty { heldBack[call.key] = nil }
     guard calls.removeValue(forKey: call.key) != nil, call.owner != CallbackRecord.noStream else { return }
-    loop.callsOfStreams -= 1
+    loop.engine.callsOfStreams -= 1
     guard var keys = callsOfStream[call.owner] else { return }
     keys.removeAll { $0 == call.key }
     callsOfStream[call.owner] = keys.isEmpty ? nil : keys

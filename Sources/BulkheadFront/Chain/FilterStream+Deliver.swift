@@ -105,48 +105,48 @@ extension FilterStream {
   ) -> Int? {
     var flags: CallbackRecord.Flags = isFirst ? .firstOfStream : []
     if lane == nil, proto == .http, self[direction].endsWithHead { flags.insert(.endOfStream) }
-    loop.writer.reset()
-    loop.writer.callbackHead(kind, flags: flags, stream: streamID, sequence: link.nextSequence)
+    engine.writer.reset()
+    engine.writer.callbackHead(kind, flags: flags, stream: streamID, sequence: link.nextSequence)
     writeKnown(kind, to: place, isFirst: isFirst)
     guard let lane else {
-      loop.writer.emptyBlob()
+      engine.writer.emptyBlob()
       return 0
     }
-    let payload = loop.writer.beginBlob()
+    let payload = engine.writer.beginBlob()
     if kind == .requestTrailers || kind == .responseTrailers {
-      if let trailers = self[direction].trailerMap { loop.writer.raw(trailers.serialized()) }
+      if let trailers = self[direction].trailerMap { engine.writer.raw(trailers.serialized()) }
       self[direction][lane: lane].showTrailers()
     } else {
-      let room = min(Self.recordBytes, link.maximumRecord &- loop.writer.count)
+      let room = min(Self.recordBytes, link.maximumRecord &- engine.writer.count)
       guard room > 0 else { return nil }
       let hasTrailers = self[direction].hasTrailers
       if self[direction][lane: lane].show(atMost: room, hasTrailers: hasTrailers) { flags.insert(.endOfStream) }
-      loop.writer.patch(flags.rawValue, at: 2)
+      engine.writer.patch(flags.rawValue, at: 2)
     }
     let tail = self[direction][lane: lane].inFlight.byteCount
-    loop.writer.endBlob(payload, tail: tail)
+    engine.writer.endBlob(payload, tail: tail)
     return tail
   }
 
   /// Writes what is known of the stream and the worker does not know: the connection, the properties, the headers.
   private func writeKnown(_ kind: CallbackKind, to place: Int, isFirst: Bool) {
-    if isFirst, let sink { loop.writer.blob(sink.connectionProperties()) } else { loop.writer.emptyBlob() }
+    if isFirst, let sink { engine.writer.blob(sink.connectionProperties()) } else { engine.writer.emptyBlob() }
     // The response's headers, and what is known with them, are told once.
     let showsResponse =
       kind == .responseHeaders || (proto == .http && kind.isFromUpstream && !visits[place].sawResponse)
     if isFirst || showsResponse || visits[place].propertyVersion != properties.version {
-      let start = loop.writer.beginBlob()
+      let start = engine.writer.beginBlob()
       sink?.writeProperties(isFirst: isFirst, isResponse: kind.isFromUpstream, isDone: false)
-      loop.writer.endBlob(start)
+      engine.writer.endBlob(start)
     } else {
-      loop.writer.emptyBlob()
+      engine.writer.emptyBlob()
     }
     if isFirst, proto == .http {
-      loop.writer.blob(self[.request].headers.serialized())
+      engine.writer.blob(self[.request].headers.serialized())
     } else {
-      loop.writer.emptyBlob()
+      engine.writer.emptyBlob()
     }
-    if showsResponse { loop.writer.blob(self[.response].headers.serialized()) } else { loop.writer.emptyBlob() }
+    if showsResponse { engine.writer.blob(self[.response].headers.serialized()) } else { engine.writer.emptyBlob() }
   }
 
   /// The record went out.
@@ -249,15 +249,15 @@ extension FilterStream {
   }
 
   private func writeDone(_ link: WorkerLink, withResponse: Bool) {
-    loop.writer.reset()
-    loop.writer.callbackHead(.streamDone, flags: [], stream: streamID, sequence: link.nextSequence)
-    loop.writer.emptyBlob()
-    let start = loop.writer.beginBlob()
+    engine.writer.reset()
+    engine.writer.callbackHead(.streamDone, flags: [], stream: streamID, sequence: link.nextSequence)
+    engine.writer.emptyBlob()
+    let start = engine.writer.beginBlob()
     sink?.writeProperties(isFirst: false, isResponse: true, isDone: true)
-    loop.writer.endBlob(start)
-    loop.writer.emptyBlob()
-    if withResponse { loop.writer.blob(self[.response].headers.serialized()) } else { loop.writer.emptyBlob() }
-    loop.writer.emptyBlob()
+    engine.writer.endBlob(start)
+    engine.writer.emptyBlob()
+    if withResponse { engine.writer.blob(self[.response].headers.serialized()) } else { engine.writer.emptyBlob() }
+    engine.writer.emptyBlob()
   }
 
   /// The plugin at that place has the end of what the upstream sends: as in Envoy that is when it is told of the close.
@@ -271,12 +271,12 @@ extension FilterStream {
   private func say(_ kind: CallbackKind, _ peer: ConnectionCloses.Peer, _ place: Int, _ link: WorkerLink) {
     let callback: CallbackSet = kind == .upstreamClose ? .upstreamClose : .downstreamClose
     guard visits[place].meeting == .open, chain.hosts[place].settings.callbacks.contains(callback) else { return }
-    loop.writer.reset()
-    loop.writer.callbackHead(kind, flags: [], stream: streamID, sequence: link.nextSequence)
-    for _ in 0..<4 { loop.writer.emptyBlob() }
-    let payload = loop.writer.beginBlob()
-    loop.writer.u32(peer.rawValue)
-    loop.writer.endBlob(payload)
+    engine.writer.reset()
+    engine.writer.callbackHead(kind, flags: [], stream: streamID, sequence: link.nextSequence)
+    for _ in 0..<4 { engine.writer.emptyBlob() }
+    let payload = engine.writer.beginBlob()
+    engine.writer.u32(peer.rawValue)
+    engine.writer.endBlob(payload)
     link.sendUnawaited(kind, of: self, plugin: place)
   }
 }

@@ -240,7 +240,7 @@ extension FilterStream {
     defer { countEdits(outcome.editBytes, of: place) }
     guard
       case .applied(let dropped) = HeaderEdits.apply(
-        outcome, to: maps, maximumBytes: loop.settings.maximumMapBytes, looked: &loop.looked)
+        outcome, to: maps, maximumBytes: engine.maximumMapBytes, looked: &engine.looked)
     else { return false }
     if dropped > 0 { warn(place, "\(dropped) header edits with an invalid name or value are left out") }
     return true
@@ -254,11 +254,11 @@ extension FilterStream {
     outcome.forEachOperation { operation in
       switch operation.code {
       case .setProperty:
-        if loop.looks(through: properties.count), let why = properties.set(operation.key, operation.value) {
+        if engine.looks(through: properties.count), let why = properties.set(operation.key, operation.value) {
           warn(place, why)
         }
       case .overrideHost:
-        if let sink, loop.looks(through: sink.endpointCount) { sink.choose(operation.value, by: place) }
+        if let sink, engine.looks(through: sink.endpointCount) { sink.choose(operation.value, by: place) }
       case .add, .replace, .remove, .set, .splice, .httpCall, .grpcStart, .grpcSend, .grpcClose, .grpcCancel,
         .incrementMetric, .recordMetric:
         break
@@ -270,8 +270,8 @@ extension FilterStream {
 
   /// A line about a plugin; only a few in a second.
   func warn(_ place: Int, _ text: @autoclosure () -> String) {
-    guard let suppressed = loop.editLines.admit(now: Clock.monotonicNanoseconds) else { return }
-    loop.log.write(
+    guard let suppressed = engine.editLines.admit(now: Clock.monotonicNanoseconds) else { return }
+    engine.driver.log(
       .warn, request: label,
       "plugin \(chain.hosts[place].settings.name): \(text())" + FrontLog.note(suppressed: suppressed))
   }

@@ -11,7 +11,7 @@ import NIOCore
 ///
 /// A connection may use one object for one stream after the other. Its event loop alone touches it.
 final class FilterStream {
-  let loop: FrontLoop
+  let engine: ChainEngine
   let proto: StreamProtocol
   /// Nil once the transport has let go of it.
   private(set) var sink: (any StreamSink)?
@@ -39,11 +39,11 @@ final class FilterStream {
   /// It is in the loop's list of streams that are to be pumped.
   var isDue = false
 
-  init(loop: FrontLoop, proto: StreamProtocol) {
-    self.loop = loop
+  init(engine: ChainEngine, proto: StreamProtocol) {
+    self.engine = engine
     self.proto = proto
-    chain = loop.chain
-    visits = Array(repeating: PluginVisit(), count: loop.chain.hosts.count)
+    chain = engine.chain
+    visits = Array(repeating: PluginVisit(), count: engine.chain.hosts.count)
   }
 
   subscript(direction: Direction) -> Passage {
@@ -82,10 +82,10 @@ final class FilterStream {
 
   /// A stream begins: everything is as it finds it. Its way begins with `start`.
   func begin(slot: Int) {
-    streamID = StreamID.make(slot: slot, generation: loop.nextGeneration(slot: slot))
+    streamID = StreamID.make(slot: slot, generation: engine.nextGeneration(slot: slot))
     fingerprint = .none
     // `end` has reset `visits`; one that is still marked as failed would be passed over, a FAIL_CLOSE one too.
-    if chain !== loop.chain || hasVisits { changeChain() }
+    if chain !== engine.chain || hasVisits { changeChain() }
     chain.streamBegan()
     request.reset()
     response.reset()
@@ -96,7 +96,7 @@ final class FilterStream {
   /// The next stream takes the newest chain, and knows of no plugin.
   @inline(never)
   private func changeChain() {
-    chain = loop.chain
+    chain = engine.chain
     hasVisits = false
     faults = []
     visits = Array(repeating: PluginVisit(), count: chain.hosts.count)
@@ -127,7 +127,7 @@ final class FilterStream {
 
   /// Something has happened to it: it is pumped, as soon as whatever is under way is done.
   @inline(__always)
-  func note() { if !isDue { loop.pump(self) } }
+  func note() { if !isDue { engine.pump(self) } }
 
   /// The stream is over, however it ended: each plugin that has a context is told. Nothing that comes for it later finds it.
   ///
@@ -137,12 +137,12 @@ final class FilterStream {
   func end(_ closes: ConnectionCloses? = nil, showsResponse: Bool = false) {
     guard isOpen else { return }
     if hasVisits { sayDone(showsResponse: showsResponse, closes) }
-    if loop.callsOfStreams > 0 { loop.callsOut?.streamEnded(streamID) }
+    if engine.callsOfStreams > 0 { engine.driver.callsEnd(ofStream: streamID) }
     if !faults.isEmpty { faults = [] }
     streamID = StreamID.none
     request.drop()
     response.drop()
-    chain.streamEnded(on: loop)
+    chain.streamEnded(on: engine)
   }
 
   /// The transport that it is of.
@@ -361,7 +361,7 @@ final class FilterStream {
     let goesOn = host.goesOn(after: fault) && !isLost
     if let suppressed = host.failureLines.admit(now: Clock.monotonicNanoseconds) {
       let bound = host.settings.bufferBytes
-      loop.log.write(
+      engine.driver.log(
         .warn, request: label,
         host.line(fault, of: proto == .tcp ? "connection" : "stream", why)
           + (isLost ? "; it does not go on, since the plugin took apart more than bufferLimit (\(bound) bytes)" : "")

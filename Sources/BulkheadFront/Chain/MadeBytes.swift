@@ -1,5 +1,5 @@
 /// What plugins made themselves of one message, local answers and what they added to bodies, and what waits for who is to
-/// take it: counted against a bound of each plugin. One event loop.
+/// take it: counted against a bound of each plugin. One event engine.
 struct MadeBytes {
   private var charges: [(host: PluginHost, bytes: Int)] = []
 

@@ -1,7 +1,6 @@
 import BulkheadCore
 import BulkheadRing
 import BulkheadWire
-import NIOCore
 
 /// The generations of the chain that are alive, as the control thread knows them.
 struct ChainRegistry {
@@ -67,7 +66,7 @@ extension FrontGroup {
       } catch { return .failure(error) }
     }
     let chain = try result.get()
-    onEachLoop { $0.prepare(chain) }
+    onEachLoop { $0.engine.prepare(chain) }
   }
 
   /// Gives new streams the prepared chain, and says so once every loop does.
@@ -93,7 +92,7 @@ extension FrontGroup {
     }
     let rest = loops.dropFirst()
     loop.eventLoop.execute { [self] in
-      _ = loop.activate(generation: generation)
+      _ = loop.engine.activate(generation: generation)
       activate(rest, generation)
     }
   }
@@ -105,7 +104,7 @@ extension FrontGroup {
       return true
     }
     guard isPrepared else { return }
-    onEachLoop { $0.discard(generation: generation) }
+    onEachLoop { $0.engine.discard(generation: generation) }
   }
 
   /// The layout of the channels of that plugin's workers; nil where there is no such plugin.

@@ -109,49 +109,49 @@ final class FrontGroup: Sendable {
   }
 
   func workerReady(_ worker: UInt64) {
-    onEachLoop { loop in for link in loop.links where link.worker == worker { link.becomeReady() } }
+    onEachLoop { loop in for link in loop.engine.links where link.worker == worker { link.becomeReady() } }
   }
 
   func retireWorker(_ worker: UInt64) {
-    onEachLoop { loop in for link in loop.links where link.worker == worker { link.retire() } }
+    onEachLoop { loop in for link in loop.engine.links where link.worker == worker { link.retire() } }
   }
 
   func setPlugin(_ plugin: UInt32, _ new: PluginState) {
-    onEachLoop { loop in loop.host(plugin)?.setState(new) }
+    onEachLoop { loop in loop.engine.host(plugin)?.setState(new) }
   }
 
   func setNextStart(_ plugin: UInt32, _ due: UInt64) {
-    onEachLoop { loop in loop.host(plugin)?.setNextStart(due) }
+    onEachLoop { loop in loop.engine.host(plugin)?.setNextStart(due) }
   }
 
   func setLane(_ plugin: UInt32, _ new: PluginState) {
-    onEachLoop { loop in loop.host(plugin)?.setLaneState(new) }
+    onEachLoop { loop in loop.engine.host(plugin)?.setLaneState(new) }
   }
 
   func clearSuspects(_ plugin: UInt32) {
-    onEachLoop { loop in loop.host(plugin)?.clearSuspects() }
+    onEachLoop { loop in loop.engine.host(plugin)?.clearSuspects() }
   }
 
   /// A plugin died of a stream on one loop: the others know its like too.
-  func suspect(_ fingerprint: Fingerprint, of plugin: UInt32, now: UInt64, except origin: FrontLoop) {
-    for loop in loops where loop !== origin {
-      loop.eventLoop.execute { loop.host(plugin)?.learned(fingerprint, at: now) }
+  func suspect(_ fingerprint: Fingerprint, of plugin: UInt32, now: UInt64, except origin: Int) {
+    for loop in loops where loop.index != origin {
+      loop.eventLoop.execute { loop.engine.host(plugin)?.learned(fingerprint, at: now) }
     }
   }
 
   /// One loop's callback runs long in a worker, or has ended: the others do not send its twins to the last worker.
   ///
   /// - Parameter request: of the stream's fingerprint; nil where the callback has ended.
-  func stands(at request: UInt64?, in worker: UInt64, of plugin: UInt32, except origin: FrontLoop) {
-    for loop in loops where loop !== origin {
-      loop.eventLoop.execute { loop.host(plugin)?.learnStands(at: request, in: worker) }
+  func stands(at request: UInt64?, in worker: UInt64, of plugin: UInt32, except origin: Int) {
+    for loop in loops where loop.index != origin {
+      loop.eventLoop.execute { loop.engine.host(plugin)?.learnStands(at: request, in: worker) }
     }
   }
 
   /// One loop found a worker at fault: the others stop using it.
-  func condemn(worker: UInt64, reason: ExitReason, except origin: FrontLoop) {
-    for loop in loops where loop !== origin {
-      loop.eventLoop.execute { for link in loop.links where link.worker == worker { link.condemn(reason) } }
+  func condemn(worker: UInt64, reason: ExitReason, except origin: Int) {
+    for loop in loops where loop.index != origin {
+      loop.eventLoop.execute { for link in loop.engine.links where link.worker == worker { link.condemn(reason) } }
     }
   }
 

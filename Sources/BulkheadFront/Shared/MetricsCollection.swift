@@ -28,7 +28,7 @@ final class MetricsCollection {
     guard let first = loops.first else { return }
     first.eventLoop.execute {
       first.collection = MetricsCollection(loop: first, number: number)
-      let chain = first.chain.settings
+      let chain = first.engine.chain.settings
       var bootstrap = first.settings.bootstrap
       bootstrap.plugins = chain.plugins
       ask(loops.dropFirst(), sum: first.snapshot(chain), chain) { [bootstrap] sum in
@@ -54,7 +54,7 @@ final class MetricsCollection {
       let collection = MetricsCollection(loop: first, number: number)
       first.statistics = collection
       let bound = NIOLoopBound(collection, eventLoop: first.eventLoop)
-      let chain = first.chain.settings
+      let chain = first.engine.chain.settings
       ask(loops.dropFirst(), sum: first.snapshot(chain), chain) { sum in
         let all = zip(chain.entries, sum.plugins).map { $1.statistics(of: $0.number) }
         let size = PluginStatistics.perMessage

@@ -3,7 +3,7 @@ import BulkheadWire
 // Telling a plugin of messages in its shared queues.
 extension PluginHost {
   /// Whether it is in the chain that new streams take: of a plugin's revisions that one is told of messages.
-  private var isOfNewStreams: Bool { loop.chain.place(of: self) != nil }
+  private var isOfNewStreams: Bool { engine.chain.place(of: self) != nil }
 
   /// Tells the oldest worker that takes new streams of a queue's messages, as far as it may be told more now.
   ///
@@ -15,7 +15,7 @@ extension PluginHost {
       hasQueueBacklog = true
       return
     }
-    let count = loop.group.shared.takeOwed(token, plugin: shared, worker: link.worker, most: room)
+    let count = engine.shared.takeOwed(token, plugin: shared, worker: link.worker, most: room)
     if count == room { hasQueueBacklog = true }
     for _ in 0..<count {
       // One that cannot be sent is lost with its worker; the next one is told of everything again.
@@ -28,7 +28,7 @@ extension PluginHost {
   func notifyOfQueues() {
     hasQueueBacklog = false
     guard isOfNewStreams, settings.callbacks.contains(.queueReady), let link = first else { return }
-    let tokens = loop.group.shared.owing(plugin: shared, worker: link.worker)
+    let tokens = engine.shared.owing(plugin: shared, worker: link.worker)
     guard !tokens.isEmpty else { return }
     let share = max((WorkerLink.maximumNotifications - link.notificationsInFlight) / tokens.count, 1)
     for token in tokens { notify(ofQueue: token, atMost: share) }

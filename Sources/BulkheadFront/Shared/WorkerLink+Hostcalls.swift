@@ -22,7 +22,7 @@ extension WorkerLink {
     }
     host.counters.hostcalls &+= 1
     let sequence = reply.sequence
-    let shared = loop.group.shared
+    let shared = engine.shared
     let plugin = host.shared
     switch request.call {
     case .setSharedData:
@@ -64,10 +64,10 @@ extension WorkerLink {
         return breach(
           "it asked for the endpoints of an upstream that its plugin's policy does not list (upstreams)")
       }
-      guard let pool = loop.pools.first(where: { $0.nameBytes.withUnsafeBytes { $0.equals(request.key) } }) else {
+      guard let endpoints = engine.driver.endpoints(ofUpstream: request.key) else {
         return answer(sequence, .notFound)
       }
-      pool.hosts.withUnsafeBytes { answer(sequence, .ok, payload: $0) }
+      endpoints.withUnsafeBytes { answer(sequence, .ok, payload: $0) }
     }
   }
 
@@ -103,17 +103,17 @@ extension WorkerLink {
   func sayRefused(_ bound: SharedBound) { warn("a hostcall is refused: \(bound)") }
 
   private func warn(_ text: @autoclosure () -> String) {
-    guard let suppressed = loop.sharedLines.admit(now: Clock.monotonicNanoseconds) else { return }
-    loop.log.write(
-      .warn,
+    guard let suppressed = engine.sharedLines.admit(now: Clock.monotonicNanoseconds) else { return }
+    engine.driver.log(
+      .warn, request: "",
       "plugin \(host.settings.name): \(text())" + FrontLog.note(suppressed: suppressed))
   }
 
   private func enqueue(_ sequence: UInt64, token: UInt64, _ message: [UInt8]) {
-    switch loop.group.shared.enqueue(token, message, plugin: host.shared) {
+    switch engine.shared.enqueue(token, message, plugin: host.shared) {
     case .success(let registrant):
       answer(sequence, .ok)
-      loop.chain.host(shared: registrant)?.notify(ofQueue: UInt32(truncatingIfNeeded: token))
+      engine.chain.host(shared: registrant)?.notify(ofQueue: UInt32(truncatingIfNeeded: token))
     case .failure(let refusal): refuse(sequence, refusal)
     }
   }

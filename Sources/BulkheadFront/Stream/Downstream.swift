@@ -92,7 +92,7 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
     let upstream = Int(loop.settings.bootstrap.listeners[listener].upstream)
     let exchange = Exchange(connection: self, loop: loop, pool: loop.pools[upstream])
     self.exchange = exchange
-    slot = loop.takeSlot(for: exchange.stream)
+    slot = loop.engine.takeSlot(for: exchange.stream)
     deadline = Clock.monotonicNanoseconds &+ loop.settings.headerRead
     if loop.isDraining { drain() }
     context.fireChannelActive()
@@ -115,7 +115,7 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
         exchange.details = "downstream_remote_disconnect"
         exchange.end()
       }
-      loop.giveBack(slot: slot)
+      loop.engine.giveBack(slot: slot)
       exchange.stream.detach()
       self.exchange = nil
     }
@@ -252,7 +252,7 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
     isReading = false
     exchange?.requestReadComplete()
     if body != nil { noteClientWait(hasMoved: true) }
-    loop.pollActive()
+    loop.engine.pollActive()
   }
 
   func channelWritabilityChanged(context: ChannelHandlerContext) {
@@ -358,7 +358,7 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
     guard hasMoved || !waitsForClient else { return }
     let now = Clock.monotonicNanoseconds
     waitsForClient = true
-    loop.clientWaits.enter(slot, now: now)
+    loop.engine.clientWaits.enter(slot, now: now)
     if hasMoved, pace.isOn {
       pace.came(
         exchange.requestBodyBytes, rate: loop.settings.bootstrap.bounds.bodyRate, patience: loop.settings.headerRead,
@@ -374,7 +374,7 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   private func stopWaitingForClient() {
     guard waitsForClient else { return }
     waitsForClient = false
-    loop.clientWaits.leave(slot)
+    loop.engine.clientWaits.leave(slot)
   }
 
   private func bodyIsOver() {

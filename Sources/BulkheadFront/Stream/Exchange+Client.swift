@@ -18,7 +18,7 @@ extension Exchange {
     let what = phase == .responding ? "the response was not read" : "nothing of the request's body came"
     let told = "\(what) for \(milliseconds) ms, and others need the room that it takes"
     let text = "\(told) in plugin \(host.settings.name)"
-    if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
+    if let suppressed = loop.engine.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, request: requestID,
         "overload: a stream is ended: \(text)"

@@ -8,7 +8,7 @@ extension Exchange {
 
   /// Works out the fingerprint of the request, whose head was read.
   func takeFingerprint() {
-    var request = KeyedHash(loop.fingerprintKey)
+    var request = KeyedHash(loop.engine.fingerprintKey)
     var shape = request
     let map = self.request
     request.add(UInt64(truncatingIfNeeded: connection.listener))

@@ -62,7 +62,7 @@ extension Exchange {
 
   private func keeps(_ length: UInt64, sent: UInt64, isWhole: Bool, _ what: StaticString) -> Bool {
     if isWhole ? sent == length : sent <= length { return true }
-    if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
+    if let suppressed = loop.engine.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, request: requestID,
         "the stream is reset: a plugin changed the length of the \(what)'s body after its head had left with "
@@ -75,7 +75,7 @@ extension Exchange {
 
   /// Says that trailers have no place in this message.
   func dropsTrailers(_ what: StaticString) {
-    guard let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) else { return }
+    guard let suppressed = loop.engine.failureLines.admit(now: Clock.monotonicNanoseconds) else { return }
     loop.log.write(
       .warn, request: requestID,
       "the trailers of a \(what) are left out: its head had left with content-length, or its reader knows no chunks"

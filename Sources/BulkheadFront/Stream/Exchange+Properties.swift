@@ -11,7 +11,7 @@ extension Exchange {
     let count =
       (isFirst ? 4 : 0) + (isResponse ? 3 : 0) + (peer != nil ? 4 : 0) + (failure ? 1 : 0) + (isDone ? 5 : 0)
       + (grpcStatus != nil ? 1 : 0) + stream.properties.count
-    var cursor = loop.writer.beginPairs(count: count)
+    var cursor = loop.engine.writer.beginPairs(count: count)
     if isFirst {
       number("request\0time", startedAt, &cursor)
       text("request\0protocol", protocolName.bytes, &cursor)
@@ -45,18 +45,18 @@ extension Exchange {
     if let grpcStatus { number("response\0grpc_status", grpcStatus, &cursor) }
     for property in stream.properties.list {
       property.path.withUnsafeBytes { path in
-        property.value.withUnsafeBytes { value in loop.writer.addPair(&cursor, path, value) }
+        property.value.withUnsafeBytes { value in loop.engine.writer.addPair(&cursor, path, value) }
       }
     }
   }
 
   private func number(_ key: StaticString, _ value: UInt64, _ cursor: inout PairsCursor) {
     var little = value.littleEndian
-    withUnsafeBytes(of: &little) { loop.writer.addPair(&cursor, key.bytes, $0) }
+    withUnsafeBytes(of: &little) { loop.engine.writer.addPair(&cursor, key.bytes, $0) }
   }
 
   private func text(_ key: StaticString, _ value: UnsafeRawBufferPointer, _ cursor: inout PairsCursor) {
-    loop.writer.addPair(&cursor, key.bytes, value)
+    loop.engine.writer.addPair(&cursor, key.bytes, value)
   }
 
   private var protocolName: StaticString { isVersion10 ? "HTTP/1.0" : "HTTP/1.1" }

@@ -242,7 +242,7 @@ extension Exchange {
   /// The plugin has made as much as it may that nobody has taken yet.
   func madeTooMuch(_ place: Int) {
     let text = chain.hosts[place].madeTooMuch
-    if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
+    if let suppressed = loop.engine.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, request: requestID,
         text + FrontLog.note(suppressed: suppressed))
@@ -459,7 +459,7 @@ extension Exchange {
     let name = chain.hosts[place].settings.name
     let limit = loop.settings.bootstrap.timeouts.upstreamResponse
     let text = "plugin \(name) paused the stream and did not resume it within \(limit) ms"
-    if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
+    if let suppressed = loop.engine.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(.warn, request: requestID, text + FrontLog.note(suppressed: suppressed))
     }
     answer(504, text, plain: PlainText.timeout, from: stream.wayBack, details: "plugin_paused", plugin: place)

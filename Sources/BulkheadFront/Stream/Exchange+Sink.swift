@@ -161,7 +161,7 @@ extension Exchange: StreamSink {
     let text =
       "plugin \(settings.name) holds back more of the \(isResponse ? "response" : "request")'s body than its bound of "
       + "\(settings.bufferBytes) bytes"
-    if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
+    if let suppressed = loop.engine.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(.warn, request: requestID, text + FrontLog.note(suppressed: suppressed))
     }
     answer(

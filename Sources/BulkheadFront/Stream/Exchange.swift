@@ -100,7 +100,7 @@ final class Exchange {
     self.connection = connection
     self.loop = loop
     self.pool = pool
-    stream = FilterStream(loop: loop, proto: .http)
+    stream = FilterStream(engine: loop.engine, proto: .http)
     request = stream[.request].headers
     response = stream[.response].headers
     stream.attach(self)

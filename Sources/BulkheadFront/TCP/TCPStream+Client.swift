@@ -17,7 +17,7 @@ extension TCPStream {
   }
 
   func shed(for host: PluginHost, after milliseconds: UInt64) {
-    if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
+    if let suppressed = loop.engine.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, request: label,
         "overload: listener \(listenerName): a connection is closed: its client has done nothing for \(milliseconds) ms, and "
@@ -33,9 +33,9 @@ extension TCPStream {
   func noteClientWait() {
     guard phase == .open else { return }
     if !waitsForClient {
-      loop.connectionWaits.leave(slot)
-    } else if loop.connectionWaits.since(slot) < lastActivity {
-      loop.connectionWaits.enter(slot, now: lastActivity)
+      loop.engine.connectionWaits.leave(slot)
+    } else if loop.engine.connectionWaits.since(slot) < lastActivity {
+      loop.engine.connectionWaits.enter(slot, now: lastActivity)
     }
   }
 }

@@ -41,7 +41,7 @@ extension TCPStream {
       pairs.append(("response\0code_details", Array(details.bytes)))
       pairs.append(("connection\0termination_details", Array(details.bytes)))
     }
-    Self.write(pairs, and: stream.properties.list, into: &loop.writer)
+    Self.write(pairs, and: stream.properties.list, into: &loop.engine.writer)
   }
 
   private static func write(

@@ -125,7 +125,7 @@ extension TCPStream: StreamSink {
   }
 
   private func warn(_ text: @autoclosure () -> String) {
-    guard let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) else { return }
+    guard let suppressed = loop.engine.failureLines.admit(now: Clock.monotonicNanoseconds) else { return }
     loop.log.write(.warn, request: label, text() + FrontLog.note(suppressed: suppressed))
   }
 

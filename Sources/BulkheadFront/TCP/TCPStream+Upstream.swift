@@ -60,7 +60,7 @@ extension TCPStream {
 
   private func upstreamFailed(_ why: String) {
     loop.counters.upstreamFailed(pool.number)
-    if let suppressed = loop.failureLines.admit(now: Clock.monotonicNanoseconds) {
+    if let suppressed = loop.engine.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, request: label,
         "listener \(listenerName): a connection is closed: upstream \(pool.name) \(why)"

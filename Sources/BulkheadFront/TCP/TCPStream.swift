@@ -83,7 +83,7 @@ final class TCPStream: ClientConnection {
     self.loop = loop
     self.listener = listener
     pool = loop.pools[Int(loop.settings.bootstrap.listeners[listener].upstream)]
-    stream = FilterStream(loop: loop, proto: .tcp)
+    stream = FilterStream(engine: loop.engine, proto: .tcp)
     stream.attach(self)
   }
 
@@ -125,7 +125,7 @@ final class TCPStream: ClientConnection {
     }
     phase = .open
     if loop.accessLog != nil { clientAddress = UpstreamPeer.text(client?.remoteAddress) }
-    slot = loop.takeSlot(for: stream)
+    slot = loop.engine.takeSlot(for: stream)
     stream.begin(slot: slot)
     takeFingerprint()
     if loop.isDraining {
@@ -141,7 +141,7 @@ final class TCPStream: ClientConnection {
   /// Of a connection nothing is known but where it comes from.
   private func takeFingerprint() {
     guard chain.settings.hasLanes, let client = ClientAddress(client?.remoteAddress)?.number else { return }
-    var shape = KeyedHash(loop.fingerprintKey)
+    var shape = KeyedHash(loop.engine.fingerprintKey)
     shape.add(UInt64(truncatingIfNeeded: listener))
     shape.add(client)
     stream.fingerprint = Fingerprint(shape: shape.value, client: client)
@@ -174,7 +174,7 @@ final class TCPStream: ClientConnection {
 
   func readIsComplete() {
     stream.note()
-    loop.pollActive()
+    loop.engine.pollActive()
   }
 
   func inputEnded(of side: Side) {
@@ -249,7 +249,7 @@ final class TCPStream: ClientConnection {
     if isConnected || upstreamBroke { closes.upstream = upstreamBroke || cause == .bothEnded ? .remote : .local }
     stream.end(closes)
     loop.accessLog?.write(self)
-    loop.giveBack(slot: slot)
+    loop.engine.giveBack(slot: slot)
     slot = -1
     connectionBlock = WireWriter(capacity: 64)
     switch cause {

@@ -236,7 +236,7 @@ final class UpstreamConnection: ChannelDuplexHandler {
       isReturning = false
       pool.release(self)
     }
-    pool.loop.pollActive()
+    pool.loop.engine.pollActive()
   }
 
   func read(context: ChannelHandlerContext) {

@@ -1,5 +1,5 @@
 /// The streams that wait for a plugin to take a callback, in a line for each thing that is waited for: who waits for one
-/// worker's ring holds up nobody who waits for another worker, or for something else. One event loop.
+/// worker's ring holds up nobody who waits for another worker, or for something else. One event engine.
 struct AdmissionQueue {
   /// What of a stream waits.
   enum Part: UInt8 {

@@ -66,7 +66,7 @@ extension PluginHost {
     if !wantedRoom.contains(where: { $0 == room }) { wantedRoom.append(room) }
     guard case .idle = roomMaking, now >= nextRoomMaking else { return }
     roomMaking = .scheduled
-    loop.eventLoop.assumeIsolated().execute { [self] in makeRoom() }
+    engine.driver.execute { [self] in makeRoom() }
   }
 
   /// The loop looks after those who wait: there may be room, or it can be made.
@@ -103,13 +103,14 @@ extension PluginHost {
     let patience = min(FrontSettings.dawdling, settings.waitForRoom / 2)
     let wanted = now > roomIsWantedSince ? now &- roomIsWantedSince : 0
     let least = patience > wanted ? patience &- wanted : 0
-    let waits = settings.callbacks.isDisjoint(with: .network) ? loop.clientWaits : loop.connectionWaits
+    let waits = settings.callbacks.isDisjoint(with: .network) ? engine.clientWaits : engine.connectionWaits
     var next = waits.first
     while let slot = next {
       let since = waits.since(slot)
       let waited = now > since ? now &- since : 0
       guard waited >= least else { return nil }
-      if let stream = loop.stream(slot: slot), stream.dawdles, let holder = stream.holder(of: self), isWanted(holder) {
+      if let stream = engine.stream(slot: slot), stream.dawdles, let holder = stream.holder(of: self), isWanted(holder)
+      {
         return (stream, waited)
       }
       next = waits.next(after: slot)

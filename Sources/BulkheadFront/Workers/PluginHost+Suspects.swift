@@ -49,7 +49,7 @@ extension PluginHost {
     }
     if now >= asksForLaneAgain {
       asksForLaneAgain = now &+ Self.laneAsk
-      loop.events.send(.laneWanted(plugin: number))
+      engine.driver.send(.laneWanted(plugin: number))
     }
     if let why = whyLaneIsClosed {
       refused(stream)
@@ -74,7 +74,7 @@ extension PluginHost {
   func refused(_ stream: FilterStream) {
     counters.refusedSuspects &+= 1
     suspects.refused(
-      stream.fingerprint, at: Clock.monotonicNanoseconds, weight: UInt64(loop.settings.bootstrap.eventLoops))
+      stream.fingerprint, at: Clock.monotonicNanoseconds, weight: UInt64(engine.loops))
   }
 
   /// Whether a suspect that waits has a reason to try again.
@@ -114,18 +114,18 @@ extension PluginHost {
     guard deathsInSpan <= Self.mostDeaths else { return }
     suspects.died(fingerprint, at: now)
     if !link.isLane { sortOutSoon() }
-    loop.events.send(
+    engine.driver.send(
       .suspected(
         plugin: number, fingerprint: fingerprint, reason: reason, requestID: stream?.label ?? "",
         what: stream?.look ?? ""))
-    loop.group.suspect(fingerprint, of: number, now: now, except: loop)
+    engine.driver.spread(fingerprint, of: number, now: now)
   }
 
   /// The plugin has answered a stream. Deaths are known to all event loops, and of answers each knows its own: it takes the
   /// others to have as many.
   @inline(never)
   func answered(_ fingerprint: Fingerprint) {
-    suspects.answered(fingerprint, weight: UInt64(loop.settings.bootstrap.eventLoops))
+    suspects.answered(fingerprint, weight: UInt64(engine.loops))
   }
 
   /// Another event loop has learned what a killer looks like.
@@ -139,7 +139,7 @@ extension PluginHost {
   private func sortOutSoon() {
     guard !sortsOut else { return }
     sortsOut = true
-    loop.eventLoop.assumeIsolated().execute { [self] in
+    engine.driver.execute { [self] in
       sortsOut = false
       for link in links where link.hasRoomForUnbegun && link.hasUnbegun({ isSuspect($0) }) { link.moveUnbegun() }
     }
@@ -151,7 +151,7 @@ extension PluginHost {
     suspects.age(now)
     let matches = suspects.takeMatches(atMost: Self.matchesAtOnce)
     guard !matches.isEmpty else { return }
-    loop.events.send(
+    engine.driver.send(
       .suspectsMatched(
         plugin: number, matches.map { .init(kind: $0.key.kind, number: $0.key.number, count: $0.count) }))
   }

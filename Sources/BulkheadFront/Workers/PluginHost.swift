@@ -9,7 +9,7 @@ import BulkheadWire
 /// instant in which one is lost: a standby takes over without a word from the supervisor. One whose callback runs long takes
 /// none until that is over.
 final class PluginHost {
-  let loop: FrontLoop
+  let engine: ChainEngine
   /// What commands name it by.
   let number: UInt32
   /// Place in the newest chain that has it; a stream that may have another one asks its chain.
@@ -74,13 +74,13 @@ final class PluginHost {
   /// How often the waiting are looked after where nothing else does: ns.
   static let lookAgain: UInt64 = 10_000_000
 
-  init(loop: FrontLoop, place: Int, _ entry: ChainSettings.Entry) {
-    self.loop = loop
+  init(engine: ChainEngine, place: Int, _ entry: ChainSettings.Entry) {
+    self.engine = engine
     self.place = place
     number = entry.number
     settings = entry.settings
     shared = entry.shared
-    let loops = max(Int(loop.settings.bootstrap.eventLoops), 1)
+    let loops = engine.loops
     maximumMadeBytes = max(FrontSettings.madeBytes / loops, FrontSettings.madeBytesOfLoop)
     failureLines = SparseLines(loops: loops)
     suspects = SuspectTable(memory: settings.suspectMemory, most: settings.suspectsAtMost)
@@ -122,7 +122,7 @@ final class PluginHost {
   private func leastBusy(for bytes: Int) -> WorkerLink? {
     var best: WorkerLink?
     var load = (callbacks: Int.max, streams: Int.max)
-    let start = loop.index % max(serving.count, 1)
+    let start = engine.index % max(serving.count, 1)
     for link in serving[start...] where link.load < load && link.hasRoom(for: bytes) {
       (best, load) = (link, link.load)
     }
@@ -188,7 +188,7 @@ final class PluginHost {
     let now = Clock.monotonicNanoseconds
     guard slow.contains(where: { $0.load.callbacks > 1 }), now >= asksAgain else { return }
     asksAgain = now &+ Self.askPause
-    loop.events.send(.spareWanted(plugin: number))
+    engine.driver.send(.spareWanted(plugin: number))
   }
 
   /// What waits behind a callback that runs long goes to a worker that has less to do.
@@ -224,14 +224,14 @@ final class PluginHost {
   func standsAt(_ fingerprint: Fingerprint, in worker: UInt64) {
     guard fingerprint.request != 0 else { return }
     learnStands(at: fingerprint.request, in: worker)
-    loop.group.stands(at: fingerprint.request, in: worker, of: number, except: loop)
+    engine.driver.spread(standing: fingerprint.request, in: worker, of: number)
   }
 
   /// It has ended.
   func goesOn(_ worker: UInt64) {
     guard stands.contains(where: { $0.worker == worker }) else { return }
     learnStands(at: nil, in: worker)
-    loop.group.stands(at: nil, in: worker, of: number, except: loop)
+    engine.driver.spread(standing: nil, in: worker, of: number)
   }
 
   /// - Parameter request: nil where the callback, or the worker, has ended.
@@ -319,9 +319,9 @@ final class PluginHost {
     }
     if !isWatched {
       isWatched = true
-      loop.waitingHosts.append(self)
+      engine.waitingHosts.append(self)
     }
-    loop.arm(for: min(waiter.until, now &+ Self.lookAgain), now: now)
+    engine.arm(for: min(waiter.until, now &+ Self.lookAgain), now: now)
     return nil
   }
 
@@ -343,7 +343,7 @@ final class PluginHost {
 
   /// The waiter's stream, where it still waits.
   private func stream(of waiter: AdmissionQueue.Waiter) -> FilterStream? {
-    guard let exchange = loop.stream(waiter.stream), exchange.waitsForAdmission(waiter.place, waiter.part) else {
+    guard let exchange = engine.stream(waiter.stream), exchange.waitsForAdmission(waiter.place, waiter.part) else {
       return nil
     }
     return exchange

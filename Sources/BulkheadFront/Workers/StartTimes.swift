@@ -1,4 +1,4 @@
-/// How long the last starts of a plugin's workers took, from the channel to being ready. One event loop.
+/// How long the last starts of a plugin's workers took, from the channel to being ready. One event engine.
 struct StartTimes {
   /// Starts that are remembered.
   static let most = 4

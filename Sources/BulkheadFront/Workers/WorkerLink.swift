@@ -2,7 +2,6 @@ import BulkheadCore
 import BulkheadRing
 import BulkheadSystem
 import BulkheadWire
-import NIOCore
 
 /// One event loop's end of one worker: the channel, what is outstanding on it, and the worker's life as this loop sees it.
 /// Its event loop alone touches it.
@@ -17,7 +16,7 @@ final class WorkerLink {
     case lost
   }
 
-  let loop: FrontLoop
+  let engine: ChainEngine
   let host: PluginHost
   let mapping: WorkerMapping
   let channel: FrontChannel
@@ -60,7 +59,7 @@ final class WorkerLink {
 
   /// Whether the worker may keep that many bytes for one more stream: it has that much room beside its guest's memory.
   func hasRoom(for bytes: Int) -> Bool {
-    let loops = max(Int(loop.settings.bootstrap.eventLoops), 1)
+    let loops = engine.loops
     return heldStreams < max(host.settings.maximumStreams / loops, 1)
       && heldBytes &+ bytes <= FrontSettings.heldBytes / loops
   }
@@ -77,13 +76,13 @@ final class WorkerLink {
     if state == .retired { lookWhetherIdleLater() }
   }
 
-  /// How much it has to do for this loop.
+  /// How much it has to do for this engine.
   var load: (callbacks: Int, streams: Int) { (ledger.awaited, heldStreams) }
 
   private var saidIdle = false
   private var looksWhetherIdle = false
-  /// How often a retired worker without streams is looked at, until it owes nothing.
-  private static let idleLook = TimeAmount.milliseconds(10)
+  /// How often a retired worker without streams is looked at, until it owes nothing: ns.
+  private static let idleLook: UInt64 = 10_000_000
 
   /// Says that a retired worker has no stream of this loop any more and has dealt with all that it was sent, `streamDone`
   /// of its last streams included; once, since it gets no new one.
@@ -94,16 +93,15 @@ final class WorkerLink {
     // It may be lost by that look.
     guard state == .retired else { return }
     saidIdle = true
-    loop.group.isIdle(mapping)
+    engine.driver.isIdle(mapping)
   }
 
   private func lookWhetherIdleLater() {
     guard heldStreams <= 0, !saidIdle, !looksWhetherIdle else { return }
     looksWhetherIdle = true
-    let bound = NIOLoopBound(self, eventLoop: loop.eventLoop)
-    loop.eventLoop.scheduleTask(in: Self.idleLook) {
-      bound.value.looksWhetherIdle = false
-      bound.value.lookWhetherIdle()
+    engine.driver.schedule(in: Self.idleLook) { [self] in
+      looksWhetherIdle = false
+      lookWhetherIdle()
     }
   }
 
@@ -113,7 +111,7 @@ final class WorkerLink {
   /// Whether a stream that is counted may have the worker keep more of its body: what it keeps already does not count
   /// against it, so that one of the bound's size gets through.
   func hasBodyRoom(own: Int) -> Bool {
-    heldBytes &- own <= FrontSettings.heldBytes / max(Int(loop.settings.bootstrap.eventLoops), 1)
+    heldBytes &- own <= FrontSettings.heldBytes / engine.loops
   }
 
   /// The first callback ran past its deadline and its stream has failed: the worker is being interrupted, and is lost where
@@ -134,7 +132,7 @@ final class WorkerLink {
   /// A VM ended while it may have waited for an answer: that one may still lie on the ring.
   var mayLeaveAnswer = false
 
-  /// It has answered a stream of this loop.
+  /// It has answered a stream of this engine.
   private var hasServed = false
   var flood = FloodGuard()
   /// Replies that were taken.
@@ -158,8 +156,7 @@ final class WorkerLink {
   /// When it was told of the worker, which had just been started: CLOCK_MONOTONIC, ns.
   let attachedAt = Clock.monotonicNanoseconds
 
-  private var doorbell: (any Channel)?
-  private var liveness: (any Channel)?
+  private var pipes: (any LinkPipes)?
 
   var worker: UInt64 { mapping.worker }
   /// It takes suspects alone.
@@ -168,11 +165,11 @@ final class WorkerLink {
   var needOfNew: AdmissionQueue.Need { isLane ? .lane : .worker }
 
   /// - Returns: nil where the layout has no such loop, or the plugin is gone.
-  init?(loop: FrontLoop, mapping: WorkerMapping) {
-    guard let host = loop.host(mapping.plugin),
-      let channel = FrontChannel(memory: mapping.base, layout: mapping.layout, loop: loop.index)
+  init?(engine: ChainEngine, mapping: WorkerMapping) {
+    guard let host = engine.host(mapping.plugin),
+      let channel = FrontChannel(memory: mapping.base, layout: mapping.layout, loop: engine.index)
     else { return nil }
-    self.loop = loop
+    self.engine = engine
     self.mapping = mapping
     self.channel = channel
     self.host = host
@@ -231,7 +228,7 @@ final class WorkerLink {
   var nextSequence: UInt64 { sequence &+ 1 }
 
   /// Whether the record in the loop's writer fits an empty ring.
-  var canCarry: Bool { loop.writer.bytes.count <= channel.maximumCallback }
+  var canCarry: Bool { engine.writer.bytes.count <= channel.maximumCallback }
 
   /// The largest callback record.
   var maximumRecord: Int { channel.maximumCallback }
@@ -246,9 +243,9 @@ final class WorkerLink {
     kind: CallbackKind, of stream: FilterStream, plugin: Int, isFirst: Bool, hasState: Bool, tail: Int = 0,
     _ pieces: ((UnsafeRawBufferPointer) -> Void) -> Void = { _ in }
   ) -> Sent {
-    guard loop.writer.count &+ tail <= channel.maximumCallback else { return .neverFits }
+    guard engine.writer.count &+ tail <= channel.maximumCallback else { return .neverFits }
     do throws(RingError) {
-      guard try payOwed(), try channel.publish(loop.writer.bytes, tail: tail, pieces) else { return .ringIsFull }
+      guard try payOwed(), try channel.publish(engine.writer.bytes, tail: tail, pieces) else { return .ringIsFull }
     } catch {
       lose(.protocolViolation, "\(error)", failHead: true)
       return .lost
@@ -258,12 +255,12 @@ final class WorkerLink {
     note(
       kind: kind, sequence: sequence, stream: stream.streamID, stream.fingerprint, plugin: plugin, isFirst: isFirst,
       hasState: hasState, now: now)
-    loop.activate(self)
+    engine.activate(self)
     if isAsleep {
       isAsleep = false
       channel.wakeUp()
     }
-    loop.wakeLater(self)
+    engine.wakeLater(self)
     return .sent(sequence: sequence)
   }
 
@@ -273,14 +270,14 @@ final class WorkerLink {
     isFirst: Bool = false, hasState: Bool, now: UInt64
   ) {
     host.counters.callbacks &+= 1
-    if ledger.isEmpty { loop.arm(for: now &+ min(host.settings.deadlines.look(kind), host.settings.slow), now: now) }
+    if ledger.isEmpty { engine.arm(for: now &+ min(host.settings.deadlines.look(kind), host.settings.slow), now: now) }
     ledger.append(
       ChannelLedger.Entry(
         sequence: sequence, stream: stream, kind: kind, plugin: UInt32(truncatingIfNeeded: plugin),
         position: channel.callbackPosition, hasState: hasState, isFirst: isFirst, sent: now,
         fingerprint: fingerprint),
       now: now)
-    loop.watch(self)
+    engine.watch(self)
   }
 
   /// Sends the `streamDone` record in the loop's writer, or keeps it until there is room.
@@ -291,21 +288,21 @@ final class WorkerLink {
     guard isAlive else { return }
     do throws(RingError) {
       sequence &+= 1
-      if try payOwed(), try channel.publish(loop.writer.bytes) {
+      if try payOwed(), try channel.publish(engine.writer.bytes) {
         note(
           kind: kind, sequence: sequence, stream: stream.streamID, stream.fingerprint, plugin: plugin, hasState: true,
           now: Clock.monotonicNanoseconds)
         if kind == .streamDone {
-          loop.wakeInTime(self)
+          engine.wakeInTime(self)
         } else {
           becomeAwaited()
         }
       } else {
         owed.append(
           Owed(
-            kind: kind, record: loop.writer.array, sequence: sequence, stream: stream.streamID,
+            kind: kind, record: engine.writer.array, sequence: sequence, stream: stream.streamID,
             fingerprint: stream.fingerprint, plugin: plugin))
-        loop.watch(self)
+        engine.watch(self)
       }
     } catch {
       lose(.protocolViolation, "\(error)", failHead: true)
@@ -324,16 +321,16 @@ final class WorkerLink {
   /// - Returns: false where the record is larger than the ring, or the worker is no more: nothing is sent.
   func deliver(_ kind: CallbackKind, _ payload: (inout WireWriter) -> Void) -> Bool {
     guard state != .lost else { return false }
-    loop.writer.reset()
-    loop.writer.callbackHead(kind, flags: [], stream: CallbackRecord.noStream, sequence: nextSequence)
-    for _ in 0..<4 { loop.writer.emptyBlob() }
-    let start = loop.writer.beginBlob()
-    payload(&loop.writer)
-    loop.writer.endBlob(start)
+    engine.writer.reset()
+    engine.writer.callbackHead(kind, flags: [], stream: CallbackRecord.noStream, sequence: nextSequence)
+    for _ in 0..<4 { engine.writer.emptyBlob() }
+    let start = engine.writer.beginBlob()
+    payload(&engine.writer)
+    engine.writer.endBlob(start)
     guard canCarry else { return false }
     do throws(RingError) {
       sequence &+= 1
-      if isAlive, try payOwed(), try channel.publish(loop.writer.bytes) {
+      if isAlive, try payOwed(), try channel.publish(engine.writer.bytes) {
         note(
           kind: kind, sequence: sequence, stream: CallbackRecord.noStream, plugin: host.place, hasState: true,
           now: Clock.monotonicNanoseconds)
@@ -341,10 +338,10 @@ final class WorkerLink {
       } else {
         owed.append(
           Owed(
-            kind: kind, record: loop.writer.array, sequence: sequence, stream: CallbackRecord.noStream,
+            kind: kind, record: engine.writer.array, sequence: sequence, stream: CallbackRecord.noStream,
             fingerprint: .none, plugin: host.place))
-        owedRootBytes &+= loop.writer.count &+ Self.owedOverhead
-        loop.watch(self)
+        owedRootBytes &+= engine.writer.count &+ Self.owedOverhead
+        engine.watch(self)
       }
       return true
     } catch {
@@ -361,12 +358,12 @@ final class WorkerLink {
 
   /// A record was published that the worker answers.
   private func becomeAwaited() {
-    loop.activate(self)
+    engine.activate(self)
     if isAsleep {
       isAsleep = false
       channel.wakeUp()
     }
-    loop.wakeLater(self)
+    engine.wakeLater(self)
   }
 
   private func payOwed() throws(RingError) -> Bool {
@@ -377,7 +374,7 @@ final class WorkerLink {
       owed.removeFirst(paid)
       if hasHeldCalls, owedRootBytes <= GRPCCall.lowWater {
         hasHeldCalls = false
-        loop.callsOut?.resumeHeldBack()
+        engine.driver.callsGoOn()
       }
     }
     let now = Clock.monotonicNanoseconds
@@ -391,8 +388,8 @@ final class WorkerLink {
         kind: done.kind, sequence: done.sequence, stream: done.stream, done.fingerprint, plugin: done.plugin,
         hasState: true, now: now)
       if done.kind.subject == .root { owedRootBytes &-= done.record.count &+ Self.owedOverhead }
-      if done.kind != .streamDone { loop.activate(self) }
-      loop.wakeLater(self)
+      if done.kind != .streamDone { engine.activate(self) }
+      engine.wakeLater(self)
       paid += 1
     }
     return true
@@ -456,11 +453,11 @@ final class WorkerLink {
     // What is the first one now may have less time than what was it before.
     if host.settings.looksOften, let head = ledger.head {
       let look = min(host.settings.deadlines.look(head.kind), host.settings.slow)
-      loop.arm(for: ledger.headSince &+ look, now: now)
+      engine.arm(for: ledger.headSince &+ look, now: now)
     }
     if state != .lost, channel.hasReply {
-      loop.activate(self)
-      loop.schedulePoll(hasBacklog: true)
+      engine.activate(self)
+      engine.schedulePoll(hasBacklog: true)
     } else if ledger.awaited == 0 {
       settle()
     }
@@ -472,12 +469,12 @@ final class WorkerLink {
   /// Nothing is awaited: off the list of those that are polled, and the doorbell on again, for what a plugin does with a
   /// paused stream later.
   private func settle() {
-    loop.deactivate(self)
+    engine.deactivate(self)
     guard state != .lost, !isAsleep else { return }
     isAsleep = channel.fallAsleep()
     if !isAsleep {
-      loop.activate(self)
-      loop.schedulePoll()
+      engine.activate(self)
+      engine.schedulePoll()
     }
   }
 
@@ -520,11 +517,11 @@ final class WorkerLink {
       if entry.kind == .queueReady { queueNotificationAnswered() }
       if !outcome.contents.isDisjoint(with: [.calls, .metrics]) { perform(outcome) }
       // The stream may be over, or may have been answered by another plugin: then nobody cares.
-      guard let exchange = loop.stream(entry.stream) else { return }
-      loop.looked = 0
+      guard let exchange = engine.stream(entry.stream) else { return }
+      engine.looked = 0
       let isTaken = exchange.callbackAnswered(
         Int(entry.plugin), of: self, kind: entry.kind, sequence: entry.sequence, outcome)
-      if loop.looked > FloodGuard.freeLooks { judge(looks: loop.looked, free: FloodGuard.freeLooks, now: now) }
+      if engine.looked > FloodGuard.freeLooks { judge(looks: engine.looked, free: FloodGuard.freeLooks, now: now) }
       if !isTaken {
         lose(
           .protocolViolation,
@@ -533,13 +530,13 @@ final class WorkerLink {
       }
     case .streamAction:
       guard reply.sequence == 0 else { throw WireError(.unknownValue, "reply.sequence") }
-      loop.unasked &+= 1
+      engine.unasked &+= 1
       editsSince &+= outcome.editCount
       guard editsSince <= Self.maximumEdits else {
         lose(.protocolViolation, "it edited its streams \(editsSince) times without answering anything")
         return
       }
-      let isKnown = reply.stream != CallbackRecord.noStream && loop.stream(reply.stream) != nil
+      let isKnown = reply.stream != CallbackRecord.noStream && engine.stream(reply.stream) != nil
       guard
         flood.takesAction(
           operations: outcome.operationCount, bytes: bytes, ofKnownStream: isKnown, now: now)
@@ -550,7 +547,7 @@ final class WorkerLink {
       if !outcome.contents.isDisjoint(with: [.calls, .metrics]) { perform(outcome) }
       // The plugin's own: there is nothing else to it.
       if reply.stream == CallbackRecord.noStream { return }
-      guard let exchange = loop.stream(reply.stream) else {
+      guard let exchange = engine.stream(reply.stream) else {
         // The stream may have ended meanwhile; a worker that does nothing else is no honest one.
         strayActions &+= 1
         if strayActions > Self.maximumStrayActions {
@@ -562,9 +559,9 @@ final class WorkerLink {
         lose(.protocolViolation, "it acted on stream \(reply.stream), which is not one of its own")
         return
       }
-      loop.looked = 0
+      engine.looked = 0
       let isTaken = exchange.streamAction(place, outcome)
-      if loop.looked > 0 { judge(looks: loop.looked, free: 0, now: now) }
+      if engine.looked > 0 { judge(looks: engine.looked, free: 0, now: now) }
       if !isTaken {
         lose(
           .protocolViolation,
@@ -579,16 +576,16 @@ final class WorkerLink {
   private func take(part reply: inout ReplyRecord, now: UInt64) throws(WireError) {
     let part = try reply.rest.raw(reply.rest.remaining, "reply.part")
     let isLast = reply.kind == .lastPart
-    guard loop.partBytes &+ part.count <= FrontSettings.partBytes else {
+    guard engine.partBytes &+ part.count <= FrontSettings.partBytes else {
       return lose(
         .protocolViolation,
-        "its reply in parts would take what event loop \(loop.index) has for all of them: \(FrontSettings.partBytes) bytes",
+        "its reply in parts would take what event loop \(engine.index) has for all of them: \(FrontSettings.partBytes) bytes",
         failHead: true)
     }
     try parts.take(part, isLast: isLast)
-    loop.partBytes &+= part.count
+    engine.partBytes &+= part.count
     guard isLast else { return }
-    loop.partBytes &-= parts.byteCount
+    engine.partBytes &-= parts.byteCount
     let whole = parts.finish()
     let result = whole.withUnsafeBytes { bytes in
       Result { () throws(WireError) in
@@ -603,7 +600,7 @@ final class WorkerLink {
   }
 
   private func dropParts() {
-    loop.partBytes &-= parts.byteCount
+    engine.partBytes &-= parts.byteCount
     _ = parts.finish()
   }
 
@@ -646,21 +643,21 @@ final class WorkerLink {
       countLost(entry, now: now)
       if entry.kind == .queueReady { queueNotificationAnswered() }
       sayLost(entry, since: entry.sent, now: now)
-      if !wasSaid { host.died(of: entry.fingerprint, loop.stream(entry.stream), end.reason, in: self) }
-      loop.stream(entry.stream)?.workerLost(
+      if !wasSaid { host.died(of: entry.fingerprint, engine.stream(entry.stream), end.reason, in: self) }
+      engine.stream(entry.stream)?.workerLost(
         Int(entry.plugin), link: self, kind: entry.kind, sequence: entry.sequence, fate: .fail(workedOn: true),
         why: why)
     } else if stream != CallbackRecord.noStream {
       // A stream that is over has nothing more to lose.
       host.died(of: ledger.takeFingerprint(ofEnd: stream), nil, end.reason, in: self)
-    } else if end.streams.isEmpty, end.calls.isEmpty, loop.index != 0 {
+    } else if end.streams.isEmpty, end.calls.isEmpty, engine.index != 0 {
       return
     }
-    for number in end.streams { loop.stream(number)?.vmLost(self, why: why) }
-    loop.callsOut?.vmLost(self, calls: end.calls)
+    for number in end.streams { engine.stream(number)?.vmLost(self, why: why) }
+    engine.driver.callsEnd(end.calls, of: self)
     // One loop speaks for all, and before the fresh VM registers its own.
-    if loop.index == 0, host.settings.callbacks.contains(.queueReady) {
-      loop.group.shared.workerLost(worker, plugin: host.shared)
+    if engine.index == 0, host.settings.callbacks.contains(.queueReady) {
+      engine.shared.workerLost(worker, plugin: host.shared)
       host.notifyOfQueues()
     }
   }
@@ -669,7 +666,7 @@ final class WorkerLink {
   private func discarded(stream: UInt32, sequence: UInt64, now: UInt64) {
     guard let entry = answered(stream: stream, sequence: sequence, now: now) else { return }
     // Where it went to another worker, or failed with its VM, the stream does not wait for it any more.
-    loop.stream(entry.stream)?.workerLost(
+    engine.stream(entry.stream)?.workerLost(
       Int(entry.plugin), link: self, kind: entry.kind, sequence: entry.sequence,
       fate: entry.hasState ? .fail(workedOn: false) : .redispatch, why: "its VM died")
   }
@@ -694,7 +691,7 @@ final class WorkerLink {
   @inline(never)
   private func sayServed() {
     hasServed = true
-    if mapping.served() { loop.events.send(.workerServed(worker: worker)) }
+    if mapping.served() { engine.driver.send(.workerServed(worker: worker)) }
   }
 
   /// Judges how much had to be looked through for a reply.
@@ -710,7 +707,7 @@ final class WorkerLink {
 
   /// Does what a reply asks for that is not about its stream: calls out, metrics.
   private func perform(_ outcome: PluginOutcome) {
-    if outcome.contents.contains(.calls) { loop.callsOut?.perform(outcome, from: self) }
+    if outcome.contents.contains(.calls) { engine.driver.perform(outcome, from: self) }
     if outcome.contents.contains(.metrics) { applyMetrics(outcome) }
   }
 
@@ -724,16 +721,16 @@ final class WorkerLink {
     payload: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
   ) {
     guard state != .lost else { return }
-    loop.answerWriter.reset()
-    loop.answerWriter.hostcallAnswer(sequence: sequence, status: status, number: number, payload: payload)
-    if loop.answerWriter.count > channel.maximumAnswer {
+    engine.answerWriter.reset()
+    engine.answerWriter.hostcallAnswer(sequence: sequence, status: status, number: number, payload: payload)
+    if engine.answerWriter.count > channel.maximumAnswer {
       sayRefused(.answerBytes(channel.maximumAnswer))
-      loop.answerWriter.reset()
-      loop.answerWriter.hostcallAnswer(sequence: sequence, status: HostcallStatus.internalFailure.rawValue)
+      engine.answerWriter.reset()
+      engine.answerWriter.hostcallAnswer(sequence: sequence, status: HostcallStatus.internalFailure.rawValue)
     }
     do throws(RingError) {
       // A worker waits for one answer at a time: where there is no room, it asks without reading.
-      if try !channel.answer(loop.answerWriter.bytes) {
+      if try !channel.answer(engine.answerWriter.bytes) {
         lose(.protocolViolation, "it asked on without taking the answers", failHead: false)
       }
     } catch {
@@ -769,7 +766,7 @@ final class WorkerLink {
     guard
       let lateness = ledger.lateness(
         now: now, deadlines: host.settings.deadlines, running: running,
-        loops: Int(loop.settings.bootstrap.eventLoops), grace: host.settings.renews ? host.settings.grace : 0)
+        loops: engine.loops, grace: host.settings.renews ? host.settings.grace : 0)
     else { return owed.isEmpty ? nil : now &+ 10_000_000 }
     switch lateness {
     case .waits(let until): return min(until, slowLook)
@@ -829,7 +826,7 @@ final class WorkerLink {
     let begun = channel.revoke(through: sequence)
     for entry in ledger.unbegun(but: begun) {
       guard state != .lost else { return }
-      loop.stream(entry.stream)?.workerLost(
+      engine.stream(entry.stream)?.workerLost(
         Int(entry.plugin), link: self, kind: entry.kind, sequence: entry.sequence, fate: .moved,
         why: "it goes to another worker")
     }
@@ -862,8 +859,8 @@ final class WorkerLink {
     let until = now &+ host.settings.grace
     overdue = Overdue(sequence: head.sequence, until: until)
     let age = now > ledger.headSince ? (now &- ledger.headSince) / 1_000_000 : 0
-    let exchange = loop.stream(head.stream)
-    loop.events.send(
+    let exchange = engine.stream(head.stream)
+    engine.driver.send(
       .callbackOverdue(
         worker: worker, run: channel.status.runNumber, kind: head.kind.rawValue, stream: head.stream,
         requestID: exchange?.label ?? "", milliseconds: UInt32(clamping: age)))
@@ -877,10 +874,10 @@ final class WorkerLink {
   private var running: ChannelLedger.Running {
     let status = channel.status
     guard status.callback != 0 else { return .nothing }
-    if Int(status.eventLoop) == loop.index, let head = ledger.head, status.sequence == head.sequence {
+    if Int(status.eventLoop) == engine.index, let head = ledger.head, status.sequence == head.sequence {
       return .mine(since: status.startedNanoseconds)
     }
-    return Int(status.eventLoop) == loop.index && status.sequence != 0
+    return Int(status.eventLoop) == engine.index && status.sequence != 0
       ? .nothing : .other(CallbackKind(rawValue: status.callback), since: status.startedNanoseconds)
   }
 
@@ -889,8 +886,8 @@ final class WorkerLink {
   /// This loop found the worker at fault: it says so to the supervisor and to the other loops.
   func lose(_ reason: ExitReason, _ detail: String, failHead: Bool = false) {
     guard state != .lost else { return }
-    loop.events.send(.workerFault(worker: worker, reason: reason, detail: detail))
-    loop.group.condemn(worker: worker, reason: reason, except: loop)
+    engine.driver.send(.workerFault(worker: worker, reason: reason, detail: detail))
+    engine.driver.condemn(worker: worker, reason: reason)
     condemn(reason, failHead: failHead)
   }
 
@@ -924,23 +921,22 @@ final class WorkerLink {
       var isBegun = false
       if case .mine = self.running { isBegun = true }
       if isBegun, reason == nil && state != .retired || reason == .deadline, overdue?.sequence != head.sequence {
-        host.died(of: head.fingerprint, loop.stream(head.stream), reason, in: self)
+        host.died(of: head.fingerprint, engine.stream(head.stream), reason, in: self)
       }
     }
     let wasRetired = state == .retired
     state = .lost
     // It may live on for its grace, and ring all the time.
-    doorbell?.close(promise: nil)
-    doorbell = nil
+    pipes?.closeDoorbell()
     owed = []
     owedRootBytes = 0
     if host.settings.callbacks.contains(.queueReady) {
-      loop.group.shared.workerLost(worker, plugin: host.shared)
+      engine.shared.workerLost(worker, plugin: host.shared)
     }
     let outstanding = ledger.abandon(running: running)
-    loop.callsOut?.workerLost(self)
-    loop.deactivate(self)
-    loop.unwatch(self)
+    engine.driver.callsEnd(of: self)
+    engine.deactivate(self)
+    engine.unwatch(self)
     host.reconsider()
     let why =
       switch reason {
@@ -950,12 +946,12 @@ final class WorkerLink {
       default: "its worker died"
       }
     for (entry, fate) in outstanding {
-      guard let exchange = loop.stream(entry.stream) else { continue }
+      guard let exchange = engine.stream(entry.stream) else { continue }
       exchange.workerLost(
         Int(entry.plugin), link: self, kind: entry.kind, sequence: entry.sequence, fate: fate, why: why)
     }
     // Streams that it paused would wait for ever.
-    for case let exchange? in loop.streams { exchange.workerLostWhilePaused(self, why: why) }
+    for case let exchange? in engine.streams { exchange.workerLostWhilePaused(self, why: why) }
   }
 
   /// A callback that came to nothing took its time too: a figure of the slowest has it.
@@ -966,12 +962,12 @@ final class WorkerLink {
   /// Tells the supervisor in which callback the worker was lost, for those who look for the cause.
   private func sayLost(_ head: ChannelLedger.Entry, since: UInt64, now: UInt64) {
     // What it has done counts beside its death.
-    loop.reportWork(now: now, every: FrontLoop.workBesideDeath)
+    engine.reportWork(now: now, every: ChainEngine.workBesideDeath)
     let age = now > since ? (now &- since) / 1_000_000 : 0
-    loop.events.send(
+    engine.driver.send(
       .callbackLost(
         worker: worker, kind: head.kind.rawValue, stream: head.stream,
-        requestID: loop.stream(head.stream)?.label ?? "", milliseconds: UInt32(clamping: age)))
+        requestID: engine.stream(head.stream)?.label ?? "", milliseconds: UInt32(clamping: age)))
   }
 
   /// How full its channel is.
@@ -984,64 +980,42 @@ final class WorkerLink {
 
   // MARK: Doorbell and liveness
 
-  /// Watches both descriptors in the loop's selector; takes them over.
-  func listen(doorbell: Int32, liveness: Int32) {
-    let link = NIOLoopBound(self, eventLoop: loop.eventLoop)
-    PipeWatch.open(doorbell, on: loop.eventLoop) { event in
-      switch event {
-      case .opened(let channel): link.value.opened(doorbell: channel)
-      case .bytes: link.value.rung()
-      // Its end of the pipe is closed: that it is dead, the liveness pipe says.
-      case .end: break
-      }
-    }
-    PipeWatch.open(liveness, on: loop.eventLoop) { event in
-      switch event {
-      case .opened(let channel): link.value.opened(liveness: channel)
-      case .bytes: break
-      case .end: link.value.died()
-      }
-    }
+  /// What watches the doorbell and the liveness pipe; nil once both are closed.
+  func attach(_ pipes: any LinkPipes) {
+    self.pipes = pipes
     // A worker may have asked before this end was there: then nobody rings.
     if !isAsleep {
-      loop.activate(self)
-      loop.schedulePoll()
+      engine.activate(self)
+      engine.schedulePoll()
     }
   }
 
   private var isGone = false
 
-  private func opened(doorbell channel: any Channel) {
-    if state == .lost { channel.close(promise: nil) } else { doorbell = channel }
-  }
-
-  private func opened(liveness channel: any Channel) {
-    if isGone { channel.close(promise: nil) } else { liveness = channel }
-  }
-
-  private func rung() {
+  /// The worker has rung its doorbell.
+  func rung() {
     // The worker has taken the sleep word down.
     isAsleep = false
-    if ledger.awaited > 0 { loop.activate(self) }
+    if ledger.awaited > 0 { engine.activate(self) }
     let found = poll()
     guard found || flood.takesEmptyRing(replies: replies, now: { Clock.monotonicNanoseconds }) else {
       lose(.protocolViolation, "it rings its doorbell without end and has nothing to say")
       return
     }
-    if ledger.awaited > 0 { loop.schedulePoll() }
+    if ledger.awaited > 0 { engine.schedulePoll() }
   }
 
   /// The liveness pipe is at its end: the worker is dead. The loop lets go of it.
-  private func died() {
+  func died() {
     guard !isGone else { return }
     isGone = true
     condemn(nil)
-    liveness?.close(promise: nil)
-    liveness = nil
+    pipes?.close()
+    pipes = nil
     host.detach(self)
     // Streams that go on without it must not hold its memory.
-    for case let exchange? in loop.streams { exchange.forget(self) }
-    loop.links.removeAll { $0 === self }
-    loop.group.letGo(of: mapping)
+    for case let exchange? in engine.streams { exchange.forget(self) }
+    engine.links.removeAll { $0 === self }
+    engine.driver.letGo(of: mapping)
   }
 }

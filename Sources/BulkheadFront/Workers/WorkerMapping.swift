@@ -9,7 +9,7 @@ import Synchronization
 /// loop has a section of its own, so nothing here needs a lock.
 ///
 /// `@unchecked Sendable`: the mapping is immutable, and the memory behind it is only reached through the sections of
-/// `FrontChannel`, each used by one event loop.
+/// `FrontChannel`, each used by one event engine.
 final class WorkerMapping: @unchecked Sendable {
   let worker: UInt64
   /// The plugin's number.

@@ -209,7 +209,7 @@ extension TestFront {
   var callCounts: (calls: Int, connections: Int, ofStreams: Int) {
     front.loops.reduce((0, 0, 0)) { sum, loop in
       let counts = try? loop.eventLoop.submit {
-        [loop.callsOut?.liveCalls ?? 0, loop.callsOut?.openConnections ?? 0, loop.callsOfStreams]
+        [loop.callsOut?.liveCalls ?? 0, loop.callsOut?.openConnections ?? 0, loop.engine.callsOfStreams]
       }.wait()
       return (sum.0 + (counts?[0] ?? 0), sum.1 + (counts?[1] ?? 0), sum.2 + (counts?[2] ?? 0))
     }
@@ -220,7 +220,7 @@ extension TestFront {
     waitUntil { self.callCounts.calls == 0 }
     let counts = callCounts
     let held = front.loops.reduce(0) { sum, loop in
-      sum + ((try? loop.eventLoop.submit { loop.links.reduce(0) { $0 + $1.callBytes } }.wait()) ?? 0)
+      sum + ((try? loop.eventLoop.submit { loop.engine.links.reduce(0) { $0 + $1.callBytes } }.wait()) ?? 0)
     }
     return counts.calls == 0 && counts.ofStreams == 0 && held == 0
   }

@@ -1,10 +1,10 @@
-import NIOCore
+import BulkheadCore
 
 // The generations of the chain on one event loop: the one that new streams take, those that still have streams, and the
 // one whose workers are being started.
-extension FrontLoop {
+extension ChainEngine {
   /// How often a host that is in no chain any more is looked at, until its workers owe nothing.
-  private static let drainLook = TimeAmount.milliseconds(10)
+  private static let drainLook: UInt64 = 10_000_000
 
   /// What this loop knows by that number.
   func host(_ number: UInt32) -> PluginHost? { hosts[number] }
@@ -19,7 +19,7 @@ extension FrontLoop {
   func makeChain(_ settings: ChainSettings) -> Chain {
     let list = settings.entries.enumerated().map { place, entry in
       if let host = hosts[entry.number] { return host }
-      let host = PluginHost(loop: self, place: place, entry)
+      let host = PluginHost(engine: self, place: place, entry)
       hosts[entry.number] = host
       return host
     }
@@ -76,20 +76,16 @@ extension FrontLoop {
       hosts[host.number] = nil
       countersOfGone[host.settings.name, default: PluginCounters()].add(host.counters)
       host.counters = PluginCounters()
-      group.letGo(ofPlugin: host.number)
+      driver.letGo(ofPlugin: host.number)
       return
     }
-    let bound = NIOLoopBound(host, eventLoop: eventLoop)
-    eventLoop.scheduleTask(in: Self.drainLook) { [unowned self] in drain(bound.value) }
+    driver.schedule(in: Self.drainLook) { [unowned self] in drain(host) }
   }
 
   /// What it has counted by now, of plugins in the order of that chain.
-  func snapshot(_ settings: ChainSettings) -> FrontCounters {
-    var counters = self.counters
-    counters.openConnections = UInt64(connections.count)
+  func counters(_ settings: ChainSettings) -> [PluginCounters] {
     var byName = countersOfGone
     for host in hosts.values { byName[host.settings.name, default: PluginCounters()].add(host.measured) }
-    counters.plugins = settings.plugins.map { byName[$0.name] ?? PluginCounters() }
-    return counters
+    return settings.plugins.map { byName[$0.name] ?? PluginCounters() }
   }
 }

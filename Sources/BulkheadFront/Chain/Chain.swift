@@ -20,9 +20,9 @@ final class Chain {
   func streamBegan() { streams &+= 1 }
 
   @inline(__always)
-  func streamEnded(on loop: FrontLoop) {
+  func streamEnded(on engine: ChainEngine) {
     streams &-= 1
-    if isRetired, streams == 0 { loop.chainIsOver(self) }
+    if isRetired, streams == 0 { engine.chainIsOver(self) }
   }
 
   /// The plugin's place, which is another one in another generation.
@@ -36,8 +36,8 @@ final class Chain {
   func host(shared number: Int) -> PluginHost? { settings.placesOfShared[number].map { hosts[$0] } }
 
   /// From now on new streams take another one.
-  func retire(on loop: FrontLoop) {
+  func retire(on engine: ChainEngine) {
     isRetired = true
-    if streams == 0 { loop.chainIsOver(self) }
+    if streams == 0 { engine.chainIsOver(self) }
   }
 }
