@@ -129,7 +129,7 @@ public final class Front: Sendable {
           if isTCP {
             try channel.pipeline.syncOperations.addHandler(TCPStream(loop: loop, listener: index).makeClientEnd())
           } else {
-            try channel.pipeline.syncOperations.addHandler(Downstream(loop: loop, listener: index))
+            try channel.pipeline.syncOperations.addHandler(HTTP1Client(loop: loop, listener: index))
           }
         }
       }

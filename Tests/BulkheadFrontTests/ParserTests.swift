@@ -105,7 +105,7 @@ private func head<Result>(
 @Suite struct BodyDecoderTests {
   /// Feeds the text in pieces of that size; returns the body and what is left, or the fault.
   private func decode(
-    _ text: String, _ framing: BodyFraming, pieces: Int, trailerBytes: Int = 100, isOfUpstream: Bool = false
+    _ text: String, _ framing: HTTP1Framing, pieces: Int, trailerBytes: Int = 100, isOfUpstream: Bool = false
   ) throws -> (body: String, rest: String, trailers: [String], ended: Bool) {
     var decoder = BodyDecoder(
       framing, isOfUpstream: isOfUpstream, trailerBytes: trailerBytes, trailerCount: 4)

@@ -14,7 +14,7 @@ import Testing
   private func unwritten(_ front: TestFront) throws -> (bytes: Int, isBehind: Bool) {
     let loop = front.front.loops[0]
     return try loop.eventLoop.submit {
-      let connection = loop.connections.first as? Downstream
+      let connection = loop.connections.first as? HTTP1Client
       return (connection?.unwrittenBytes ?? 0, connection?.isBehind ?? false)
     }.wait()
   }

@@ -109,7 +109,7 @@ enum HTTPBodies {
   static func check(_ input: UnsafeRawBufferPointer) {
     guard input.count >= 2 else { return }
     let bytes = UnsafeRawBufferPointer(rebasing: input.dropFirst(2))
-    let framing: BodyFraming =
+    let framing: HTTP1Framing =
       switch input[0] % 4 {
       case 0: .length(UInt64(input[1]))
       case 1: .untilClose
@@ -124,7 +124,7 @@ enum HTTPBodies {
   }
 
   private static func read(
-    _ bytes: UnsafeRawBufferPointer, _ framing: BodyFraming, _ isOfUpstream: Bool, step: Int
+    _ bytes: UnsafeRawBufferPointer, _ framing: HTTP1Framing, _ isOfUpstream: Bool, step: Int
   ) -> Outcome {
     var decoder = BodyDecoder(framing, isOfUpstream: isOfUpstream, trailerBytes: 512, trailerCount: 8)
     var outcome = Outcome()

@@ -11,7 +11,7 @@ extension AccessLog {
       line.string(exchange.connection.listenerName)
       exchange.connection.withClientAddress { line.member("client", text: $0) }
       line.member("protocol")
-      line.string(exchange.isVersion10 ? "HTTP/1.0" : "HTTP/1.1")
+      line.string(exchange.connection.protocolName.bytes)
       for (name, header) in [
         ("request_id", HeaderName.requestID), ("method", .method), ("authority", .authority), ("path", .path),
       ] {
@@ -22,7 +22,7 @@ extension AccessLog {
       line.member("bytes_out", exchange.responseBodyBytes)
       line.member("duration_us", (Clock.monotonicNanoseconds &- exchange.startedMonotonic) / 1_000)
       line.member("upstream", text: exchange.pool.nameBytes)
-      if let peer = exchange.upstreamPeer { line.member("endpoint", text: peer.address) }
+      if let peer = exchange.attempt.peer { line.member("endpoint", text: peer.address) }
       line.end(flags: exchange.flags, details: exchange.details, plugin: exchange.concerned, of: exchange.chain)
       if !exchange.failure.isEmpty {
         line.member("failure")
@@ -57,7 +57,7 @@ extension AccessLog {
     case .referer: header(Array("referer".utf8), exchange.request)
     case .clusterName: line.member(field.name, text: exchange.pool.nameBytes)
     case .upstreamAddress:
-      if let peer = exchange.upstreamPeer { line.member(field.name, text: peer.address) }
+      if let peer = exchange.attempt.peer { line.member(field.name, text: peer.address) }
     case .listenerDirection: line.member(field.name, 1)
     case .destinationAddress: line.member(field.name, text: exchange.connection.localAddress)
     case .plugin: break

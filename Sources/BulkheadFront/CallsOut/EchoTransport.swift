@@ -17,7 +17,7 @@ final class EchoTransport: CallTransport {
   func send(_ bytes: ByteBuffer, isEnd: Bool, written: @escaping () -> Void) {
     size &+= bytes.readableBytes
     if let part = bytes.getSlice(
-      at: bytes.readerIndex, length: min(bytes.readableBytes, Exchange.echoedBody - text.readableBytes))
+      at: bytes.readerIndex, length: min(bytes.readableBytes, EchoUpstream.repeatedBody - text.readableBytes))
     {
       text.writeImmutableBuffer(part)
     }

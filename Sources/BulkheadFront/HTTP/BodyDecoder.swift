@@ -42,7 +42,7 @@ struct BodyDecoder {
   ///     request, and no client sends them.
   ///   - trailerBytes: the most that the trailer section may have.
   ///   - trailerCount: the most fields in it.
-  init(_ framing: BodyFraming, isOfUpstream: Bool = false, trailerBytes: Int, trailerCount: Int) {
+  init(_ framing: HTTP1Framing, isOfUpstream: Bool = false, trailerBytes: Int, trailerCount: Int) {
     self.isOfUpstream = isOfUpstream
     switch framing {
     case .none: state = .done

@@ -18,8 +18,6 @@ enum MessageWriter {
     }
   }
 
-  static func decimal(_ number: UInt64, into out: inout ByteBuffer) { out.writeString(String(number)) }
-
   /// The line before a chunk's data.
   static func chunkHead(_ count: Int, into out: inout ByteBuffer) {
     out.writeString(String(count, radix: 16))

@@ -88,7 +88,7 @@ final class FrontLoop: @unchecked Sendable {
   }
 
   /// What came is no request, or none that goes on: who has no access log learns of it here, a few times a second.
-  func requestRefused(_ connection: Downstream, _ why: String) {
+  func requestRefused(_ connection: HTTP1Client, _ why: String) {
     guard let suppressed = refusalLines.admit(now: Clock.monotonicNanoseconds) else { return }
     var client = ""
     connection.withClientAddress { client = String(decoding: $0, as: UTF8.self) }

@@ -1,7 +1,41 @@
 import BulkheadSystem
 
-// A client that keeps its stream waiting.
+// The client of a stream: what its connection says, and how it keeps the stream waiting.
 extension Exchange {
+  // MARK: What its connection says
+
+  func clientIsGone() {
+    madeOfResponse.settle()
+    guard phase != .idle else { return }
+    flags |= ResponseFlags.downstreamReset
+    details = "downstream_remote_disconnect"
+    end()
+  }
+
+  /// The client takes more of the response, or no more for now; between requests, what plugins made of the last one has
+  /// left.
+  func clientWritabilityChanged() {
+    switch phase {
+    case .responding:
+      guard connection.isWritable else {
+        upstream?.suspendReads()
+        return
+      }
+      if stream.hasRoom(.response) {
+        madeOfResponse.settle()
+        upstream?.resumeReads()
+      }
+      stream.sinkTakesAgain(.response)
+    case .idle: if connection.isWritable { madeOfResponse.settle() }
+    case .requestChain, .upstream, .responseChain: break
+    }
+  }
+
+  /// What was written last is with the kernel.
+  func clientHasCaughtUp() { pumpResponse() }
+
+  // MARK: Waiting
+
   /// Whether the stream waits for its own client, and for nobody else: for more of the request, or for the response to be
   /// taken. The connection knows since when.
   var dawdles: Bool {
@@ -11,7 +45,7 @@ extension Exchange {
     case .requestChain, .upstream, .responseChain, .responding: break
     }
     // A client that was not told to continue waits itself.
-    return !requestEnded && !expectsContinue && !waitsInPool && !stream.waitsForPlugin
+    return !requestEnded && !connection.awaitsContinue && !attempt.isWaiting && !stream.waitsForPlugin
   }
 
   func shed(for host: PluginHost, after milliseconds: UInt64) {
@@ -24,7 +58,7 @@ extension Exchange {
         "overload: a stream is ended: \(text)"
           + FrontLog.note(suppressed: suppressed))
     }
-    closeAfter = true
+    connection.giveUpRequest()
     // No plugin is asked about this answer: the room is there at once.
     failure = "overload: \(text)"
     let body = Self.line("overload: \(tellsClient ? text : told)")
@@ -33,7 +67,7 @@ extension Exchange {
 
   /// The request's body comes slower than it may.
   func bodyIsTooSlow() {
-    closeAfter = true
+    connection.giveUpRequest()
     let rate = loop.settings.bootstrap.bounds.bodyRate
     answer(
       408, "the request's body came slower than limits.bodyRate allows (\(rate) bytes a second)", from: stream.wayBack,

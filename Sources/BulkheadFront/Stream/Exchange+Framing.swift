@@ -7,18 +7,18 @@ extension Exchange {
   /// Settles how the request's body ends, as its head is about to leave.
   func settleRequestFraming() {
     guard requestFraming != .none, changesBody(.request) || request.lengthWasRemoved else { return }
-    let wasChunked = requestFraming == .chunked
+    let wasOpen = requestFraming == .open
     if requestIsWhole {
-      let size = echoBytes &+ UInt64(requestQueue.byteCount)
-      if wasChunked || !requestTrailers.isEmpty {
-        requestFraming = .chunked
+      let size = UInt64(requestQueue.byteCount)
+      if wasOpen || !requestTrailers.isEmpty {
+        requestFraming = .open
         request.removeAll { $0.name == .contentLength }
       } else {
         requestFraming = size == 0 ? .none : .length(size)
         request.set(.contentLength, "content-length", size)
       }
     } else if request.lengthWasRemoved || stream[.request].hasChangedLength || stream[.request].hasTrailers {
-      requestFraming = .chunked
+      requestFraming = .open
       request.removeAll { $0.name == .contentLength }
     }
   }
@@ -26,20 +26,19 @@ extension Exchange {
   /// Settles how the response's body ends, as its head is about to leave.
   func settleResponseFraming() {
     guard responseFraming != .none, changesBody(.response) || response.lengthWasRemoved else { return }
-    // Where the end of the connection ends the body, or a chunk does, it stays so.
+    // Where the end is open, it stays so.
     guard case .length = responseFraming else { return }
-    let open: BodyFraming = isVersion10 ? .untilClose : .chunked
     if responseIsWhole {
       let size = UInt64(responseQueue.byteCount)
-      if !responseTrailers.isEmpty, !isVersion10 {
-        responseFraming = open
+      if !responseTrailers.isEmpty, connection.takesTrailers {
+        responseFraming = .open
         response.removeAll { $0.name == .contentLength }
       } else {
         responseFraming = size == 0 ? .none : .length(size)
         response.set(.contentLength, "content-length", size)
       }
     } else if response.lengthWasRemoved || stream[.response].hasChangedLength || stream[.response].hasTrailers {
-      responseFraming = open
+      responseFraming = .open
       response.removeAll { $0.name == .contentLength }
     }
   }
@@ -49,9 +48,9 @@ extension Exchange {
 
   /// Whether what is about to be sent is as long as the head said that went before it.
   func keepsRequestLength(_ isWhole: Bool) -> Bool {
-    requestSentBytes &+= UInt64(requestQueue.byteCount)
+    attempt.sentBytes &+= UInt64(requestQueue.byteCount)
     guard case .length(let length) = requestFraming else { return true }
-    return keeps(length, sent: requestSentBytes, isWhole: isWhole, "request")
+    return keeps(length, sent: attempt.sentBytes, isWhole: isWhole, "request")
   }
 
   /// The same for the response.

@@ -5,8 +5,8 @@ import BulkheadWire
 // What plugins are told of a request, as Proxy-Wasm properties.
 extension Exchange {
   func writeProperties(isFirst: Bool, isResponse: Bool, isDone: Bool) {
-    let peer = isResponse ? upstreamPeer : nil
-    let failure = isResponse && !transportFailure.isEmpty
+    let peer = isResponse ? attempt.peer : nil
+    let failure = isResponse && !attempt.failure.isEmpty
     let grpcStatus = isDone ? grpcStatusOfTrailers : nil
     let count =
       (isFirst ? 4 : 0) + (isResponse ? 3 : 0) + (peer != nil ? 4 : 0) + (failure ? 1 : 0) + (isDone ? 5 : 0)
@@ -14,7 +14,7 @@ extension Exchange {
     var cursor = loop.engine.writer.beginPairs(count: count)
     if isFirst {
       number("request\0time", startedAt, &cursor)
-      text("request\0protocol", protocolName.bytes, &cursor)
+      text("request\0protocol", connection.protocolName.bytes, &cursor)
       text("request\0id", request.value(of: .requestID) ?? UnsafeRawBufferPointer(start: nil, count: 0), &cursor)
       pool.nameBytes.withUnsafeBytes { text("cluster_name", $0, &cursor) }
     }
@@ -30,7 +30,7 @@ extension Exchange {
       number("upstream\0local_port", peer.localPort, &cursor)
     }
     if failure {
-      var reason = transportFailure
+      var reason = attempt.failure
       reason.withUTF8 { text("upstream\0transport_failure_reason", UnsafeRawBufferPointer($0), &cursor) }
     }
     if isDone {
@@ -58,8 +58,6 @@ extension Exchange {
   private func text(_ key: StaticString, _ value: UnsafeRawBufferPointer, _ cursor: inout PairsCursor) {
     loop.engine.writer.addPair(&cursor, key.bytes, value)
   }
-
-  private var protocolName: StaticString { isVersion10 ? "HTTP/1.0" : "HTTP/1.1" }
 
   private var currentStatus: UInt64 { response.value(of: .status).flatMap { ASCII.number($0) } ?? 0 }
 

@@ -7,91 +7,19 @@ import NIOCore
 extension Exchange {
   // MARK: From the upstream
 
-  /// What a response's head says of the connection that it came on.
-  struct UpstreamHead {
-    var framing = BodyFraming.none
-    var keepsAlive = true
-    /// A 1xx: the head of the response is still to come.
-    var isInterim = false
+  /// A 1xx goes on to a client that knows such responses (RFC 9110, 15.2) and reads what it is sent. No plugin is asked: the
+  /// response to the request is still to come.
+  func responseInterim() {
+    // Whether to go on is answered here, on the client's question alone: the upstream was not asked.
+    guard phase == .upstream, let status = response.value(of: .status), !status.equals("100") else { return }
+    connection.sendInterim(response)
   }
 
-  /// Reads a response's head: the bytes are only looked at here, nothing is done yet.
-  ///
-  /// - Throws: `HTTPFault` where it is no head of HTTP/1.1.
-  func readUpstreamHead(_ bytes: UnsafeRawBufferPointer) throws(HTTPFault) -> UpstreamHead {
-    var head = UpstreamHead()
-    let line = try HeadParser.statusLine(bytes)
-    guard line.status != 101 else { throw HTTPFault(502, "it changes the protocol without being asked to") }
-    head.isInterim = line.status < 200
-    head.keepsAlive = !line.isVersion10
-    let map = response
-    map.reset()
-    map.append(":status", UnsafeRawBufferPointer(rebasing: bytes[9..<12]), name: .status)
-    var length: UInt64?
-    var isChunked = false
-    var hasHopByHop = false
-    try HeadParser.fields(bytes, from: line.fields, limit: 1_000) { (key, value) throws(HTTPFault) in
-      switch map.appendParsed(key, value) {
-      case .contentLength:
-        guard let number = ASCII.number(value), length == nil || length == number else {
-          throw HTTPFault(502, "its content-length is none")
-        }
-        if length != nil { map.removeLast() }
-        length = number
-      case .transferEncoding:
-        guard !isChunked, value.equalsIgnoringCase("chunked") else {
-          throw HTTPFault(502, "the only transfer-encoding that is understood is chunked")
-        }
-        isChunked = true
-        hasHopByHop = true
-      case .connection:
-        value.forEachListElement { element in
-          if element.equalsIgnoringCase("close") { head.keepsAlive = false }
-          if element.equalsIgnoringCase("keep-alive"), line.isVersion10 { head.keepsAlive = true }
-        }
-        hasHopByHop = true
-      case .keepAlive, .proxyConnection, .te, .upgrade: hasHopByHop = true
-      case .method, .scheme, .authority, .path, .status:
-        // `host` in a response means nothing; a name with a colon cannot be.
-        map.removeLast()
-      case .other, .date, .trailer, .expect, .requestID, .forwardedFor, .forwardedProto, .pluginMark: break
-      }
-    }
-    if hasHopByHop { map.removeHopByHop() }
-    if breaksFraming(line, length: length, isChunked: isChunked) { head.keepsAlive = false }
-    if head.isInterim || upstreamWasAskedForHead || line.status == 204 || line.status == 304 {
-      head.framing = .none
-    } else if isChunked {
-      map.removeAll { $0.name == .contentLength }
-      head.framing = .chunked
-    } else if let length {
-      head.framing = length == 0 ? .none : .length(length)
-    } else {
-      head.framing = .untilClose
-      head.keepsAlive = false
-    }
-    return head
-  }
-
-  /// Whether the head announces what it may not have: its message ends where the status says, but its sender may be of
-  /// another mind, and whatever it still sends would be taken for the next response (RFC 9112, 6.1 to 6.3). The connection
-  /// is not used again.
-  private func breaksFraming(_ line: HeadParser.StatusLine, length: UInt64?, isChunked: Bool) -> Bool {
-    if isChunked, length != nil || line.isVersion10 || line.status == 304 { return true }
-    guard line.status < 200 || line.status == 204 else { return false }
-    return isChunked || (length ?? 0) > 0
-  }
-
-  /// The upstream's head was read: the response goes its way.
-  func upstreamHead(_ head: UpstreamHead) {
+  /// The upstream's head is in `response`: the response goes its way.
+  func responseHead(_ framing: BodyFraming) {
     guard phase == .upstream else { return }
     upstreamIsOver()
-    switch head.framing {
-    case .none: responseFraming = .none
-    case .length: responseFraming = isHead ? .none : head.framing
-    // Where the end of the connection ended the body, or a chunk did, the client is told by chunks, if it knows them.
-    case .chunked, .untilClose: responseFraming = isHead ? .none : isVersion10 ? .untilClose : .chunked
-    }
+    responseFraming = isHead ? .none : framing
     phase = .responseChain
     deadline = 0
     let isEmpty = responseFraming == .none
@@ -102,7 +30,7 @@ extension Exchange {
   }
 
   /// A piece of the upstream's body arrived.
-  func upstreamBody(_ buffer: ByteBuffer) {
+  func responseBody(_ buffer: ByteBuffer) {
     guard phase == .responseChain || phase == .responding, !responseEnded, responseFraming != .none else { return }
     // Where it stays, small pieces gather in one buffer, and let go of those that they were read into.
     let goesOn = responseQueue.isEmpty || (phase == .responding && !connection.isBehind)
@@ -111,17 +39,11 @@ extension Exchange {
   }
 
   /// The upstream's end arrived.
-  ///
-  /// - Parameter keepsAlive: its connection may take another request.
-  func upstreamEnd(_ trailers: Trailers, keepsAlive: Bool) {
+  func responseEnd(_ trailers: Trailers) {
+    attempt.state = .none
     guard phase == .responseChain || phase == .responding, !responseEnded else { return }
     responseEnded = true
-    if let upstream {
-      self.upstream = nil
-      // A request that was not sent to its end leaves the connection in the middle of a message.
-      if keepsAlive, requestSent { upstream.giveBack() } else { upstream.close() }
-    }
-    if !requestEnded, requestFraming != .none { closeAfter = true }
+    if !requestEnded { connection.giveUpRequest() }
     if stream[.response].lanes.isEmpty, !trailers.isEmpty, responseFraming != .none {
       stream.startTrailers(.response, chain.settings.responseRoles)
     }
@@ -129,7 +51,7 @@ extension Exchange {
   }
 
   /// This round of reading from the upstream is over.
-  func upstreamReadComplete() { stream.note() }
+  func responseReadComplete() { stream.note() }
 
   // MARK: Made here
 
@@ -193,7 +115,7 @@ extension Exchange {
       reset()
       return
     }
-    guard connection.made.charge(chain.hosts[place], local.body.count) else { return madeTooMuch(place) }
+    guard madeOfResponse.charge(chain.hosts[place], local.body.count) else { return madeTooMuch(place) }
     // Those whose response callback has run, or runs, are done, the sender's own included.
     let from = stream.wayBack
     let isGRPC = GRPCLocalResponse.isWanted(request)
@@ -270,7 +192,7 @@ extension Exchange {
       responseFraming = .length(UInt64(body.readableBytes))
     }
     responseEnded = true
-    if !requestEnded, requestFraming != .none { closeAfter = true }
+    if !requestEnded { connection.giveUpRequest() }
     phase = .responseChain
     deadline = 0
     let place = min(from, lastPlace)
@@ -295,7 +217,7 @@ extension Exchange {
     if status == 204 || status == 304, responseFraming != .none {
       stream.dropBytes(.response)
       responseFraming = .none
-      if upstream != nil {
+      if attempt.isUnderWay {
         // What still comes of the body has no place to go.
         leaveUpstream()
         responseEnded = true
@@ -308,98 +230,48 @@ extension Exchange {
       // What has no body says so. A plugin may have changed the method or the status.
       response.set(.contentLength, "content-length", ("0" as StaticString).bytes)
     }
-    if responseFraming == .untilClose || !clientKeepsAlive || loop.isLeaving { closeAfter = true }
     // The head waits for the first bytes of the body, to leave with them; the end of this round of reading sends it.
-    if responseEnded || !responseQueue.isEmpty || !connection.isReadingUpstream(self) { pumpResponse() }
+    if responseEnded || !responseQueue.isEmpty || !(upstream?.isReading ?? false) { pumpResponse() }
   }
 
   /// Sends what there is of the response.
   func pumpResponse() {
     guard phase == .responding else { return }
-    var out = ByteBuffer()
-    swap(&out, &loop.scratch)
-    out.clear()
-    if !responseHeadSent {
-      responseHeadSent = true
-      writeResponseHead(into: &out)
-    } else if !responseIsWhole, responseQueue.isEmpty || waitsToGather {
-      swap(&out, &loop.scratch)
-      return
-    }
     let isWhole = responseIsWhole
-    if changesBody(.response), !keepsResponseLength(isWhole) {
-      out.clear()
-      swap(&out, &loop.scratch)
-      reset()
-      return
-    }
-    while var piece = responseQueue.popFirst() {
-      responseBodyBytes &+= UInt64(piece.readableBytes)
-      if responseFraming == .chunked { MessageWriter.chunkHead(piece.readableBytes, into: &out) }
-      if piece.readableBytes <= FrontSettings.coalesced {
-        out.writeBuffer(&piece)
-      } else {
-        connection.write(out)
-        out.clear()
-        connection.write(piece)
-      }
-      if responseFraming == .chunked { out.writeStaticString("\r\n") }
-    }
-    if isWhole {
-      if responseFraming == .chunked {
-        MessageWriter.lastChunk(responseTrailers, into: &out)
-      } else if !responseTrailers.isEmpty, changesBody(.response) {
+    let sendsHead = !responseHeadSent
+    guard sendsHead || isWhole || !(responseQueue.isEmpty || waitsToGather) else { return }
+    responseHeadSent = true
+    if changesBody(.response) {
+      guard keepsResponseLength(isWhole) else { return reset() }
+      if isWhole, !responseTrailers.isEmpty, responseFraming != .open || !connection.takesTrailers {
         dropsTrailers("response")
       }
     }
+    responseBodyBytes &+= UInt64(responseQueue.byteCount)
     deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
-    if out.readableBytes > 0 { connection.write(out) }
-    connection.flush()
-    connection.wasFlushed(&out)
-    swap(&out, &loop.scratch)
+    // By itself: what sending leads to may come back to the queue.
+    var pieces = ByteQueue()
+    swap(&pieces, &responseQueue)
+    connection.send(
+      sendsHead ? MessageHead(fields: response, framing: responseFraming) : nil, &pieces,
+      end: isWhole ? responseTrailers : nil)
+    if responseQueue.isEmpty { swap(&pieces, &responseQueue) }
     guard phase == .responding else { return }
     if isWhole {
-      connection.responseIsSent(self)
-    } else if connection.isWritable {
-      if stream.hasRoom(.response) {
-        connection.made.settle()
-        upstream?.resumeReads()
-      }
-      stream.sinkTakesAgain(.response)
+      end()
+      if connection.isWritable { madeOfResponse.settle() }
+      connection.responseIsSent()
     } else {
-      upstream?.suspendReads()
+      clientWritabilityChanged()
     }
   }
 
   /// Whether more of the body is to come before it is written.
   private var waitsToGather: Bool { connection.isBehind && responseQueue.byteCount < FrontSettings.gathered }
 
-  private func writeResponseHead(into out: inout ByteBuffer) {
-    out.writeStaticString("HTTP/1.1 ")
-    if let status = response.value(of: .status) { out.writeBytes(status) }
-    out.writeInteger(UInt8(0x20))
-    out.writeStaticString(MessageWriter.reason(status))
-    out.writeStaticString("\r\n")
-    var hasDate = false
-    for entry in response.entries where !entry.name.isPseudo {
-      if entry.name == .date { hasDate = true }
-      // Nothing can come behind a body that does not end with a chunk.
-      if entry.name == .trailer, responseFraming != .chunked { continue }
-      MessageWriter.field(response.key(entry), response.value(entry), into: &out)
-    }
-    if !hasDate { out.writeBytes(loop.date.bytes) }
-    if responseFraming == .chunked { out.writeStaticString("transfer-encoding: chunked\r\n") }
-    if closeAfter {
-      out.writeStaticString("connection: close\r\n")
-    } else if isVersion10 {
-      out.writeStaticString("connection: keep-alive\r\n")
-    }
-    out.writeStaticString("\r\n")
-  }
-
   // MARK: The end
 
-  /// Ends the stream without a whole response: what HTTP/1.1 has for that is to close the connection.
+  /// Ends the stream without a whole response.
   func reset() {
     flags |= ResponseFlags.localReset
     end()
@@ -415,7 +287,7 @@ extension Exchange {
       if let place = stream[.request].stuckAt {
         pausedTooLong(place)
       } else if changesBody(.request), !requestEnded {
-        closeAfter = true
+        connection.giveUpRequest()
         answer(408, bodyIsMissing, from: stream.wayBack, details: "request_timeout")
       }
     case .responseChain:
@@ -429,16 +301,16 @@ extension Exchange {
         answer(504, text, plain: PlainText.upstreamTimeout, from: stream.wayBack, details: "upstream_failure")
       }
     case .upstream:
-      if !requestSent, let place = stream[.request].stuckAt {
+      if !attempt.sent, let place = stream[.request].stuckAt {
         pausedTooLong(place)
         return
       }
       flags |= ResponseFlags.upstreamTimeout
       let timeouts = loop.settings.bootstrap.timeouts
-      if pool.isEcho || (!requestSent && upstream?.isWritable ?? true && !waitsInPool && requestHeadSent) {
-        closeAfter = true
+      if !attempt.sent, attempt.headSent, upstream?.isWritable ?? true {
+        connection.giveUpRequest()
         answer(408, bodyIsMissing, from: lastPlace, details: "request_timeout")
-      } else if requestSent {
+      } else if attempt.sent {
         upstreamFailed(
           504, "did not answer within \(timeouts.upstreamResponse) ms", flag: ResponseFlags.upstreamTimeout)
       } else {

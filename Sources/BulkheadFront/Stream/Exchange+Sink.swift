@@ -26,7 +26,7 @@ extension Exchange: StreamSink {
       forward()
     // A head waits for the first of its body to leave with it, or for the end of this round of reading.
     case .upstream, .responseChain, .responding:
-      if requestHeadSent || requestIsWhole || !requestQueue.isEmpty || !connection.isReading { pumpRequest() }
+      if attempt.headSent || requestIsWhole || !requestQueue.isEmpty || !connection.isReading { pumpRequest() }
     case .idle: break
     }
   }
@@ -39,7 +39,7 @@ extension Exchange: StreamSink {
       else { return }
       respond()
     case .responding:
-      if responseHeadSent || responseIsWhole || !responseQueue.isEmpty || !connection.isReadingUpstream(self) {
+      if responseHeadSent || responseIsWhole || !responseQueue.isEmpty || !(upstream?.isReading ?? false) {
         pumpResponse()
       }
     case .idle, .requestChain, .upstream: break
@@ -49,18 +49,16 @@ extension Exchange: StreamSink {
   /// A head waits for the first of its body, so that plugins may still change it. Where none has come by the end of the
   /// round of reading, and no length is promised, it goes ahead: an event stream may be silent for long.
   private var responseHeadGoesAhead: Bool {
-    (responseFraming == .chunked || responseFraming == .untilClose) && stream[.response].isUntouched
-      && !connection.isReadingUpstream(self)
+    responseFraming == .open && stream[.response].isUntouched
+      && !(upstream?.isReading ?? false)
   }
 
   private var requestHeadGoesAhead: Bool {
-    requestFraming == .chunked && stream[.request].isUntouched && !connection.isReading
+    requestFraming == .open && stream[.request].isUntouched && !connection.isReading
   }
 
   func bytesAreAwaited() {
-    guard expectsContinue, !requestEnded else { return }
-    expectsContinue = false
-    connection.sendContinue()
+    if !requestEnded { connection.continueRequest() }
   }
 
   func settled() {
@@ -78,7 +76,7 @@ extension Exchange: StreamSink {
     case .idle: break
     case .requestChain: setDeadline(ofHeld: .request)
     case .responseChain: setDeadline(ofHeld: .response)
-    case .upstream: if !requestSent, changesBody(.request) { setDeadline(ofMoving: .request) }
+    case .upstream: if !attempt.sent, changesBody(.request) { setDeadline(ofMoving: .request) }
     case .responding: if changesBody(.response) { setDeadline(ofMoving: .response) }
     }
   }
@@ -125,7 +123,7 @@ extension Exchange: StreamSink {
   }
 
   func charge(_ bytes: Int, to host: PluginHost, _ direction: Direction) -> Bool {
-    direction == .request ? madeOfRequest.charge(host, bytes) : connection.made.charge(host, bytes)
+    direction == .request ? madeOfRequest.charge(host, bytes) : madeOfResponse.charge(host, bytes)
   }
 
   // MARK: The end before its time
@@ -176,7 +174,7 @@ extension Exchange: StreamSink {
 
   func isEditable(_ direction: Direction) -> Bool {
     direction == .response
-      ? phase == .responseChain : !requestHeadSent && (phase == .requestChain || phase == .upstream)
+      ? phase == .responseChain : !attempt.headSent && (phase == .requestChain || phase == .upstream)
   }
 
   var endpointCount: Int { pool.endpointCount }
@@ -187,12 +185,12 @@ extension Exchange: StreamSink {
       return stream.warn(
         place, "the endpoint that it chose is not used: its policy does not list upstream \(pool.name) (upstreams)")
     }
-    guard upstream == nil, !waitsInPool, let index = pool.connector.endpoint(named: endpoint) else {
+    guard !attempt.isUnderWay, let index = pool.connector.endpoint(named: endpoint) else {
       return stream.warn(
         place,
         "the endpoint \(String(decoding: endpoint, as: UTF8.self)) that it chose is not used: "
-          + (upstream == nil ? "upstream \(pool.name) has no such endpoint" : "the request is under way"))
+          + (!attempt.isUnderWay ? "upstream \(pool.name) has no such endpoint" : "the request is under way"))
     }
-    chosenEndpoint = index
+    attempt.chosenEndpoint = index
   }
 }

@@ -7,7 +7,7 @@ import NIOCore
 ///
 /// A connection owns one exchange and uses it for one request after the other, so that a request allocates little. Its
 /// event loop alone touches it.
-final class Exchange {
+final class Exchange: ResponseReceiver {
   enum Phase {
     /// No request.
     case idle
@@ -23,7 +23,7 @@ final class Exchange {
 
   let loop: FrontLoop
   /// Strong: the connection lets go of its exchange when it closes.
-  let connection: Downstream
+  let connection: any ClientStream
   /// Its way through the chain.
   let stream: FilterStream
 
@@ -35,9 +35,6 @@ final class Exchange {
 
   // The request
   var isHead = false
-  var isVersion10 = false
-  var clientKeepsAlive = true
-  var expectsContinue = false
   var requestFraming = BodyFraming.none
   var requestEnded = false
   var requestBodyBytes: UInt64 = 0
@@ -51,52 +48,31 @@ final class Exchange {
 
   // The upstream
   let pool: UpstreamPool
-  var upstream: UpstreamConnection?
-  var waitsInPool = false
-  /// Until when it waits there: CLOCK_MONOTONIC, ns.
-  var poolDeadline: UInt64 = 0
-  var upstreamWasAskedForHead = false
-  var requestHeadSent = false
-  var requestSent = false
-  var wasRetried = false
-  var connectAttempts = ConnectAttempts()
-  /// The endpoint of the upstream that a plugin chose; -1 for none.
-  var chosenEndpoint = -1
-  /// Since when it is on its way there, connecting included: CLOCK_MONOTONIC, ns; 0 where it is not, or has its answer.
-  var upstreamSince: UInt64 = 0
-  /// Who the request went to.
-  var upstreamPeer: UpstreamPeer?
-  /// Why it could not be had; "" while it could.
-  var transportFailure = ""
+  var attempt = Attempt()
+  /// What carries the request, once it is there.
+  var upstream: (any UpstreamTransport)? { attempt.transport }
   /// What the front's own answer is about, or why it cut the client off; "" where there is no such thing. For the access
   /// log, since a client may be told less.
   var failure = ""
-  /// Bytes of the body that went to the upstream; counted where plugins may have changed it.
-  var requestSentBytes: UInt64 = 0
-
-  /// What the embedded echo upstream has taken of the body.
-  var echoBody = ByteBuffer()
-  var echoBytes: UInt64 = 0
-
   // The response
   var responseFraming = BodyFraming.none
   var responseEnded = false
   var responseHeadSent = false
   var responseBodyBytes: UInt64 = 0
+  /// What plugins made for the client and it has not taken; of the response before this one too.
+  var madeOfResponse = MadeBytes()
   var status: UInt64 = 0
   var flags: UInt64 = 0
   var details: StaticString = "via_upstream"
   /// The place of the plugin that `details` speaks of, which answered, failed or held up the request; -1 for none.
   var concerned = -1
-  /// The client connection closes after this response.
-  var closeAfter = false
 
   /// When the stream must have moved on: CLOCK_MONOTONIC, ns; 0 for no limit.
   var deadline: UInt64 = 0
   /// `FilterStream.progress` when the deadline was last set by what the chain waits for.
   var timedProgress: UInt32 = 0
 
-  init(connection: Downstream, loop: FrontLoop, pool: UpstreamPool) {
+  init(connection: any ClientStream, loop: FrontLoop, pool: UpstreamPool) {
     self.connection = connection
     self.loop = loop
     self.pool = pool
@@ -136,24 +112,11 @@ final class Exchange {
     stream.begin(slot: slot)
     phase = .requestChain
     isHead = false
-    isVersion10 = false
-    clientKeepsAlive = true
-    expectsContinue = false
     requestFraming = .none
     requestEnded = false
     requestBodyBytes = 0
-    upstreamWasAskedForHead = false
-    requestHeadSent = false
-    requestSent = false
-    wasRetried = false
-    if !connectAttempts.tried.isEmpty { connectAttempts = ConnectAttempts() }
-    chosenEndpoint = -1
-    upstreamSince = 0
-    upstreamPeer = nil
-    if !transportFailure.isEmpty { transportFailure = "" }
+    attempt = Attempt()
     if !failure.isEmpty { failure = "" }
-    requestSentBytes = 0
-    poolDeadline = 0
     responseFraming = .none
     responseEnded = false
     responseHeadSent = false
@@ -162,7 +125,6 @@ final class Exchange {
     flags = 0
     details = "via_upstream"
     concerned = -1
-    closeAfter = false
     startedMonotonic = Clock.monotonicNanoseconds
     startedAt = Clock.realtimeNanoseconds
     deadline = 0
@@ -179,8 +141,6 @@ final class Exchange {
     loop.accessLog?.write(self)
     leaveUpstream()
     madeOfRequest.settle()
-    echoBytes = 0
-    if echoBody.readableBytes > 0 { echoBody.clear() }
     stream.end(showsResponse: responseHeadSent)
     connection.streamHasEnded()
   }
@@ -188,10 +148,13 @@ final class Exchange {
   /// Lets go of the upstream in the middle of whatever is going on there.
   func leaveUpstream() {
     madeOfRequest.settle()
-    if waitsInPool { pool.forget(self) }
-    if let upstream {
-      self.upstream = nil
-      upstream.abandon()
+    let state = attempt.state
+    attempt.state = .none
+    switch state {
+    case .none: break
+    case .waiting: pool.forget(self)
+    case .connecting(let connection): connection.abandon()
+    case .open(let transport): transport.abandon()
     }
   }
 }

@@ -5,7 +5,7 @@ import NIOCore
 
 /// One event loop's connections to one upstream: round robin over its endpoints, idle connections used again, the last
 /// one first.
-final class UpstreamPool {
+final class UpstreamPool: UpstreamOwner {
   /// Strong: the loop lets go of its pools, hosts and links in `dismantle`.
   let loop: FrontLoop
   let name: String
@@ -20,16 +20,44 @@ final class UpstreamPool {
     return pairs.array
   }()
   private let maximum: Int
-  private var idle: [[UpstreamConnection]]
+  private var idle: [[HTTP1Upstream]]
   private var connections = 0
   /// Streams that wait for a connection, since there may be no more of them.
-  private var waiting: [Exchange] = []
+  private var waiting: [Waiter] = []
+
+  private struct Waiter {
+    let exchange: Exchange
+    /// The endpoint that a plugin chose; -1 for none.
+    let chosenEndpoint: Int
+    /// CLOCK_MONOTONIC, ns. One that comes back to wait has no more time than it had.
+    let deadline: UInt64
+  }
 
   private static let maximumWaiting = 4_096
 
+  /// Its place among the upstreams, for counting.
   let number: Int
 
-  /// - Parameter number: its place among the upstreams, for counting.
+  /// What becomes of a stream that wants a connection.
+  enum Placement {
+    /// There may be no more of them: it waits for one that comes free.
+    case waits
+    /// One is being made for it.
+    case connects(HTTP1Upstream)
+    case ready(any UpstreamTransport)
+    case failed(Failure)
+  }
+
+  /// Why a stream gets no connection.
+  struct Failure {
+    /// Of the answer to the client.
+    var status: Int
+    /// What the upstream did, behind its name. For people.
+    var reason: String
+    /// Of `ResponseFlags`.
+    var flag: UInt64
+  }
+
   init(loop: FrontLoop, upstream: FrontSettings.Upstream, number: Int) {
     self.loop = loop
     self.number = number
@@ -43,128 +71,126 @@ final class UpstreamPool {
 
   var endpointCount: Int { connector.endpoints.count }
 
-  /// Gets the exchange a connection: it is told by `upstreamIsReady` or `upstreamFailed`, at once or later.
+  // MARK: For streams
+
+  /// Gets the stream a connection: it is told by `placed`, at once or later.
   ///
-  /// - Parameter fresh: not an idle one.
-  func acquire(_ exchange: Exchange, fresh: Bool = false) {
-    guard endpointCount > 0 else {
-      exchange.upstreamFailed(503, "has no endpoint", flag: ResponseFlags.upstreamConnect)
-      return
+  /// - Parameters:
+  ///   - chosenEndpoint: the one that a plugin chose; -1 for none.
+  ///   - isFresh: not one that has served a request before.
+  func acquire(for exchange: Exchange, chosenEndpoint: Int, isFresh: Bool = false) {
+    if isEcho {
+      return exchange.placed(.ready(EchoUpstream(for: exchange, listener: exchange.connection.listenerName)))
     }
-    let isChosen = (0..<endpointCount).contains(exchange.chosenEndpoint)
-    let endpoint = isChosen ? exchange.chosenEndpoint : connector.takeTurn()
-    if !fresh {
+    guard !place(exchange, chosenEndpoint, isFresh: isFresh) else { return }
+    guard waiting.count < Self.maximumWaiting else {
+      return exchange.placed(
+        .failed(
+          Failure(
+            status: 503, reason: "has \(maximum) connections in use and too many requests wait",
+            flag: ResponseFlags.upstreamOverflow)))
+    }
+    let deadline = Clock.monotonicNanoseconds &+ loop.settings.upstreamConnect
+    waiting.append(Waiter(exchange: exchange, chosenEndpoint: chosenEndpoint, deadline: deadline))
+    exchange.placed(.waits)
+  }
+
+  /// The stream does not wait any more.
+  func forget(_ exchange: Exchange) { waiting.removeAll { $0.exchange === exchange } }
+
+  /// - Returns: false where there is no connection for it, and may be no more.
+  private func place(_ exchange: Exchange, _ chosenEndpoint: Int, isFresh: Bool) -> Bool {
+    guard endpointCount > 0 else {
+      exchange.placed(.failed(Failure(status: 503, reason: "has no endpoint", flag: ResponseFlags.upstreamConnect)))
+      return true
+    }
+    let isChosen = (0..<endpointCount).contains(chosenEndpoint)
+    let endpoint = isChosen ? chosenEndpoint : connector.takeTurn()
+    if !isFresh {
       for offset in 0..<endpointCount {
         // Another endpoint's idle connection only where no further one may be opened.
         if offset > 0, connections < maximum || isChosen { break }
         let index = (endpoint + offset) % endpointCount
         while let connection = idle[index].popLast() {
           guard connection.isUsable else { continue }
-          connection.exchange = exchange
-          exchange.upstreamIsReady(connection)
-          return
+          connection.begin(for: exchange)
+          exchange.placed(.ready(connection))
+          return true
         }
       }
     }
-    guard connections < maximum else {
-      guard waiting.count < Self.maximumWaiting else {
-        exchange.upstreamFailed(
-          503, "has \(maximum) connections in use and too many requests wait", flag: ResponseFlags.upstreamOverflow)
-        return
-      }
-      exchange.waitsInPool = true
-      // One that comes back to wait has no more time than it had.
-      if exchange.poolDeadline == 0 {
-        exchange.poolDeadline = Clock.monotonicNanoseconds &+ loop.settings.upstreamConnect
-      }
-      waiting.append(exchange)
-      return
-    }
-    connect(endpoint, for: exchange)
+    guard connections < maximum else { return false }
+    connect(endpoint, for: exchange, isChosen: isChosen)
+    return true
   }
 
-  /// The exchange does not wait any more.
-  func forget(_ exchange: Exchange) {
-    exchange.waitsInPool = false
-    waiting.removeAll { $0 === exchange }
-  }
+  // MARK: Connections
 
   /// - Parameter limit: the longest that it may take, ns; nil for all of it.
-  private func connect(_ endpoint: Int, for exchange: Exchange, within limit: UInt64? = nil) {
+  private func connect(
+    _ endpoint: Int, for exchange: Exchange, isChosen: Bool, after attempts: ConnectAttempts = ConnectAttempts(),
+    within limit: UInt64? = nil
+  ) {
     connections += 1
-    let connection = UpstreamConnection(pool: self, endpoint: endpoint)
-    connection.exchange = exchange
-    exchange.upstream = connection
+    let connection = HTTP1Upstream(loop: loop, owner: self, endpoint: endpoint, for: exchange)
+    // First: it may fail at once.
+    exchange.placed(.connects(connection))
     connector.connect(to: endpoint, for: .http1, within: limit) { [self] result in
       switch result {
       case .success(let channel):
         do {
           try channel.pipeline.syncOperations.addHandler(connection)
-          connected(connection)
+          connected(connection, for: exchange)
         } catch {
           channel.close(promise: nil)
-          connectFailed(connection, ConnectFailure(reason: "cannot be spoken to: \(error)"))
+          let failure = ConnectFailure(reason: "cannot be spoken to: \(error)")
+          connectFailed(connection, for: exchange, isChosen: isChosen, attempts, failure)
         }
-      case .failure(let failure): connectFailed(connection, failure)
+      case .failure(let failure): connectFailed(connection, for: exchange, isChosen: isChosen, attempts, failure)
       }
     }
   }
 
-  private func connected(_ connection: UpstreamConnection) {
-    guard let exchange = connection.exchange else {
-      // Who wanted it is gone: the next one finds it.
-      release(connection)
-      return
-    }
-    exchange.upstreamIsReady(connection)
+  private func connected(_ connection: HTTP1Upstream, for exchange: Exchange) {
+    // Who wanted it may be gone: the next one finds it.
+    guard connection.isWanted else { return connectionIsFree(connection) }
+    connection.begin(for: exchange)
+    exchange.placed(.ready(connection))
   }
 
-  private func connectFailed(_ connection: UpstreamConnection, _ failure: ConnectFailure) {
+  private func connectFailed(
+    _ connection: HTTP1Upstream, for exchange: Exchange, isChosen: Bool, _ attempts: ConnectAttempts,
+    _ failure: ConnectFailure
+  ) {
     connections -= 1
     defer { serveWaiting() }
-    guard let exchange = connection.exchange else { return }
-    connection.exchange = nil
-    exchange.upstream = nil
-    if exchange.chosenEndpoint < 0, connections < maximum,
-      let next = connector.next(after: connection.endpoint, &exchange.connectAttempts)
-    {
-      return connect(next.endpoint, for: exchange, within: next.limit)
+    guard connection.isWanted else { return }
+    connection.abandon()
+    var attempts = attempts
+    if !isChosen, connections < maximum, let next = connector.next(after: connection.endpoint, &attempts) {
+      return connect(next.endpoint, for: exchange, isChosen: false, after: attempts, within: next.limit)
     }
-    let tried = exchange.connectAttempts.tried.count
-    exchange.upstreamFailed(
-      failure.isTimeout ? 504 : 502,
-      "(\(connector.text(of: connection.endpoint))) \(failure.reason)"
-        + (tried > 1 ? "; it was the last of \(tried) that were tried" : ""),
-      flag: ResponseFlags.upstreamConnect)
+    let tried = attempts.tried.count
+    exchange.placed(
+      .failed(
+        Failure(
+          status: failure.isTimeout ? 504 : 502,
+          reason: "(\(connector.text(of: connection.endpoint))) \(failure.reason)"
+            + (tried > 1 ? "; it was the last of \(tried) that were tried" : ""),
+          flag: ResponseFlags.upstreamConnect)))
   }
 
-  // MARK: For connections that are not the pool's own
-
-  /// Counts a connection among the upstream's; false where there may be no more.
-  func takeConnection() -> Bool {
-    guard connections < maximum else { return false }
-    connections += 1
-    return true
-  }
-
-  func giveBackConnection() {
-    connections -= 1
-    serveWaiting()
-  }
-
-  /// A connection is free.
-  func release(_ connection: UpstreamConnection) {
+  func connectionIsFree(_ connection: HTTP1Upstream) {
     if loop.isDraining, waiting.isEmpty {
       connection.close()
       return
     }
-    connection.idleSince = Clock.monotonicNanoseconds
+    connection.rest(since: Clock.monotonicNanoseconds)
     idle[connection.endpoint].append(connection)
     serveWaiting()
   }
 
-  /// A connection is gone.
-  func closed(_ connection: UpstreamConnection) {
+  func connectionIsGone(_ connection: HTTP1Upstream) {
     connections -= 1
     if let index = idle[connection.endpoint].lastIndex(where: { $0 === connection }) {
       idle[connection.endpoint].remove(at: index)
@@ -177,19 +203,19 @@ final class UpstreamPool {
     var left = waiting.count
     while left > 0, !waiting.isEmpty, connections < maximum || idle.contains(where: { !$0.isEmpty }) {
       left -= 1
-      let exchange = waiting.removeFirst()
-      exchange.waitsInPool = false
-      acquire(exchange)
-      if !exchange.waitsInPool { return }
+      let waiter = waiting.removeFirst()
+      if place(waiter.exchange, waiter.chosenEndpoint, isFresh: false) { return }
+      waiting.append(waiter)
     }
   }
 
   func checkDeadlines(_ now: UInt64) {
-    while let first = waiting.first, now >= first.poolDeadline {
+    while let first = waiting.first, now >= first.deadline {
       waiting.removeFirst()
-      first.waitsInPool = false
-      first.upstreamFailed(
-        503, "has all of its \(maximum) connections in use", flag: ResponseFlags.upstreamOverflow)
+      first.exchange.placed(
+        .failed(
+          Failure(
+            status: 503, reason: "has all of its \(maximum) connections in use", flag: ResponseFlags.upstreamOverflow)))
     }
     for endpoint in idle.indices {
       // The one that is idle the longest stands first.
@@ -203,5 +229,19 @@ final class UpstreamPool {
   func closeIdle() {
     let all = idle
     for connection in all.joined() { connection.close() }
+  }
+
+  // MARK: For connections of TCP listeners
+
+  /// Counts a connection among the upstream's; false where there may be no more.
+  func takeConnection() -> Bool {
+    guard connections < maximum else { return false }
+    connections += 1
+    return true
+  }
+
+  func giveBackConnection() {
+    connections -= 1
+    serveWaiting()
   }
 }

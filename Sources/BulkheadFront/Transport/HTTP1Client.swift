@@ -2,10 +2,11 @@ import BulkheadSystem
 import BulkheadWire
 import NIOCore
 
-/// One client connection: it takes requests one at a time, holds back what comes early, and closes in the right moment.
+/// One client's connection in HTTP/1.1: it reads requests, one at a time, and writes responses; it holds back what comes
+/// early, and closes in the right moment.
 ///
 /// The one handler of the connection's pipeline: bytes in, bytes out. One event loop.
-final class Downstream: ChannelDuplexHandler, ClientConnection {
+final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
   typealias InboundIn = ByteBuffer
   typealias OutboundIn = ByteBuffer
   typealias OutboundOut = ByteBuffer
@@ -28,8 +29,18 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   private var state = State.open
   private var address: [UInt8] = []
   private var propertyBlock = WireWriter(capacity: 256)
-  /// What plugins made for this client and it has not taken.
-  var made = MadeBytes()
+
+  /// A request and its response; a fresh value for each.
+  private struct Message {
+    var isVersion10 = false
+    /// The client sends the body once it is told to.
+    var awaitsContinue = false
+    /// The connection closes behind the response.
+    var isLast = false
+    /// How the response's body ends; nil before its head has left.
+    var responseFraming: HTTP1Framing?
+  }
+  private var message = Message()
 
   /// What came and was not taken yet: the beginning of a head, or a later request while one is under way.
   private var input = ByteBuffer()
@@ -42,13 +53,10 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   private var waitsForClient = false
   /// Whose connection it is, where that is counted.
   private var client: ClientAddress?
-  /// Who the client is, as fingerprints have it: `ClientNumber`.
   private(set) var clientNumber: UInt64 = 0
   private var isTaking = false
-  /// A round of reading is under way; it ends with `requestReadComplete`.
   private(set) var isReading = false
   private var gate = ReadGate()
-  /// What was written last still waits for the kernel to take it.
   private(set) var isBehind = false
   /// Bytes of a request came, but not its whole head.
   private var sawPart = false
@@ -108,13 +116,8 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
   func channelInactive(context: ChannelHandlerContext) {
     guard state != .closed else { return }
     state = .closed
-    made.settle()
     if let exchange {
-      if exchange.phase != .idle {
-        exchange.flags |= ResponseFlags.downstreamReset
-        exchange.details = "downstream_remote_disconnect"
-        exchange.end()
-      }
+      exchange.clientIsGone()
       loop.engine.giveBack(slot: slot)
       exchange.stream.detach()
       self.exchange = nil
@@ -169,31 +172,28 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
       return false
     }
     let maximum = Int(loop.settings.bootstrap.bounds.headerBytes)
-    let from = searched
     var fault: HTTPFault?
-    let end = input.withUnsafeReadableBytes { bytes -> Int? in
+    let found = input.withUnsafeReadableBytes { bytes -> (head: RequestHead, end: Int)? in
       do throws(HTTPFault) {
-        guard let end = try HeadParser.end(of: bytes, from: from) else {
+        guard let end = try HeadParser.end(of: bytes, from: searched), end <= maximum else {
           // What cannot become a request is not waited for.
           if bytes.count > maximum { throw Self.tooLarge }
-          try HeadPrefix.check(bytes, from: from, of: .request)
+          try HeadPrefix.check(bytes, from: searched, of: .request)
           return nil
         }
-        fault =
-          end > maximum ? Self.tooLarge : exchange.read(UnsafeRawBufferPointer(rebasing: bytes[..<end]), slot: slot)
-        return end
+        return (try read(UnsafeRawBufferPointer(rebasing: bytes[..<end]), for: exchange), end)
       } catch {
         fault = error
         return nil
       }
     }
-    guard let end else {
+    if let fault {
+      refuse(fault, exchange)
+      return false
+    }
+    guard let (head, end) = found else {
       searched = input.readableBytes
-      if let fault {
-        deadline = 0
-        exchange.refuse(slot: slot)
-        exchange.begin(fault)
-      } else if !sawPart {
+      if !sawPart {
         // Its time runs from here; that of a connection's first head from the connection's beginning.
         sawPart = true
         if !isReadingHead { deadline = Clock.monotonicNanoseconds &+ loop.settings.headerRead }
@@ -202,19 +202,60 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
       return false
     }
     input.moveReaderIndex(forwardBy: end)
+    headIsRead()
+    if head.framing != .none {
+      body = BodyDecoder(
+        head.framing, trailerBytes: maximum, trailerCount: Int(loop.settings.bootstrap.bounds.headerCount))
+      beginPace()
+    }
+    exchange.begin(head.framing.body, isHead: head.isHead)
+    return true
+  }
+
+  /// Reads a request's head into the exchange, whose stream begins.
+  private func read(
+    _ bytes: UnsafeRawBufferPointer, for exchange: Exchange
+  ) throws(HTTPFault) -> RequestHead {
+    exchange.startAnew(slot: slot)
+    message = Message()
+    let bounds = loop.settings.bootstrap.bounds
+    let head = try RequestHead(
+      bytes, into: exchange.request, maximumFields: Int(bounds.headerCount), maximumBody: bounds.bodyBytes)
+    message.isVersion10 = head.isVersion10
+    message.awaitsContinue = head.awaitsContinue
+    message.isLast = !head.keepsAlive
+    head.gateway.add(to: exchange.request, client: address, random: &loop.random)
+    return head
+  }
+
+  private func headIsRead() {
     searched = 0
     sawPart = false
     isReadingHead = false
     deadline = 0
-    if fault == nil, exchange.requestFraming != .none {
-      body = BodyDecoder(
-        exchange.requestFraming, trailerBytes: maximum,
-        trailerCount: Int(loop.settings.bootstrap.bounds.headerCount))
-      beginPace()
+  }
+
+  /// What came is no request that is taken: nothing behind it can be one either.
+  private func refuse(_ fault: HTTPFault, _ exchange: Exchange) {
+    headIsRead()
+    input.clear()
+    if exchange.phase == .idle {
+      exchange.startAnew(slot: slot)
+      message = Message()
     }
-    if exchange.phase == .idle { exchange.refuse(slot: slot) }
-    exchange.begin(fault)
-    return true
+    message.isLast = true
+    loop.requestRefused(self, "\(fault.status): \(fault.reason)")
+    exchange.refuse(fault)
+  }
+
+  /// The rest of a head does not come.
+  private func refuseForTime(_ exchange: Exchange) {
+    exchange.startAnew(slot: slot)
+    message = Message()
+    message.isLast = true
+    let text = "the request's header did not come within \(loop.settings.bootstrap.timeouts.headerRead) ms"
+    loop.requestRefused(self, "408: \(text)")
+    exchange.refuse(408, text, details: "request_header_timeout")
   }
 
   private static let tooLarge = HTTPFault(431, "its header is larger than limits.headerBytes allows")
@@ -235,15 +276,8 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
       return true
     } catch {
       bodyIsOver()
-      // The broken bytes belong to the body of the request under way.
-      if exchange.responseHeadSent {
-        reset()
-      } else {
-        exchange.closeAfter = true
-        exchange.requestEnded = true
-        exchange.answer(
-          error.status, "the request is refused: \(error.reason)", from: -1, details: "request_refused")
-      }
+      message.isLast = true
+      exchange.requestBroke(error)
       return false
     }
   }
@@ -257,21 +291,10 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
 
   func channelWritabilityChanged(context: ChannelHandlerContext) {
     guard let exchange else { return }
-    if exchange.phase == .responding {
-      noteClientWait()
-      if context.channel.isWritable {
-        if exchange.stream.hasRoom(.response) {
-          made.settle()
-          exchange.upstream?.resumeReads()
-        }
-        exchange.stream.sinkTakesAgain(.response)
-      } else {
-        exchange.upstream?.suspendReads()
-      }
-    } else if exchange.phase == .idle, context.channel.isWritable {
-      made.settle()
-      takeInput()
-    }
+    let isIdle = exchange.phase == .idle
+    if exchange.phase == .responding { noteClientWait() }
+    exchange.clientWritabilityChanged()
+    if isIdle, context.channel.isWritable { takeInput() }
   }
 
   func read(context: ChannelHandlerContext) {
@@ -283,7 +306,7 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
     close()
   }
 
-  // MARK: For the exchange
+  // MARK: For the stream
 
   var isWritable: Bool { context?.channel.isWritable ?? false }
 
@@ -294,31 +317,78 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
 
   func withClientAddress(_ body: (UnsafeRawBufferPointer) -> Void) { address.withUnsafeBytes { body($0) } }
 
-  /// Whether a round of reading from the stream's upstream is under way, which ends with a call of `upstreamReadComplete`.
-  func isReadingUpstream(_ exchange: Exchange) -> Bool { exchange.upstream?.isReading ?? false }
+  var protocolName: StaticString { message.isVersion10 ? "HTTP/1.0" : "HTTP/1.1" }
 
-  func write(_ buffer: ByteBuffer) { context?.write(wrapOutboundOut(buffer), promise: nil) }
+  var takesTrailers: Bool { !message.isVersion10 }
 
-  func flush() { context?.flush() }
+  func send(_ head: MessageHead?, _ body: inout ByteQueue, end: Trailers?) {
+    var out = ByteBuffer()
+    swap(&out, &loop.scratch)
+    out.clear()
+    if let head { begin(head, into: &out) }
+    let isChunked = message.responseFraming == .chunked
+    while var piece = body.popFirst() {
+      if isChunked { MessageWriter.chunkHead(piece.readableBytes, into: &out) }
+      if piece.readableBytes <= FrontSettings.coalesced {
+        out.writeBuffer(&piece)
+      } else {
+        write(out)
+        out.clear()
+        write(piece)
+      }
+      if isChunked { out.writeStaticString("\r\n") }
+    }
+    if let end, isChunked { MessageWriter.lastChunk(end, into: &out) }
+    if out.readableBytes > 0 { write(out) }
+    context?.flush()
+    wasFlushed(&out)
+    swap(&out, &loop.scratch)
+  }
+
+  private func begin(_ head: MessageHead, into out: inout ByteBuffer) {
+    let framing = HTTP1Framing(head.framing, knowsChunks: !message.isVersion10)
+    message.responseFraming = framing
+    if framing == .untilClose || loop.isLeaving { message.isLast = true }
+    MessageWriter.responseHead(
+      head.fields, framing, date: loop.date.bytes,
+      message.isLast ? .closes : message.isVersion10 ? .said : .usual, into: &out)
+  }
+
+  func sendInterim(_ fields: HeaderMap) {
+    guard !message.isVersion10, isWritable, !isBehind else { return }
+    var out = ByteBuffer()
+    swap(&out, &loop.scratch)
+    out.clear()
+    MessageWriter.interimHead(fields, into: &out)
+    write(out)
+    context?.flush()
+    wasFlushed(&out)
+    swap(&out, &loop.scratch)
+  }
+
+  private func write(_ buffer: ByteBuffer) { context?.write(wrapOutboundOut(buffer), promise: nil) }
 
   /// Empties the buffer whose bytes were written and flushed; where the kernel has not taken them, nothing that is small
   /// follows until it has.
-  func wasFlushed(_ out: inout ByteBuffer) {
+  private func wasFlushed(_ out: inout ByteBuffer) {
     guard out.clearWritten(), !isBehind, state == .open, let context else { return }
     isBehind = true
     context.whenWritten { [self] in
       isBehind = false
       guard state == .open, let exchange else { return }
       if exchange.phase == .responding {
-        exchange.pumpResponse()
+        exchange.clientHasCaughtUp()
       } else if exchange.phase == .idle {
         takeInput()
       }
     }
   }
 
-  func sendContinue() {
-    guard let context else { return }
+  var awaitsContinue: Bool { message.awaitsContinue }
+
+  func continueRequest() {
+    guard message.awaitsContinue, let context else { return }
+    message.awaitsContinue = false
     context.writeAndFlush(wrapOutboundOut(ByteBuffer(staticString: "HTTP/1.1 100 Continue\r\n\r\n")), promise: nil)
     // Until now the client waited itself.
     if body != nil {
@@ -326,6 +396,8 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
       noteClientWait(hasMoved: true)
     }
   }
+
+  func giveUpRequest() { message.isLast = true }
 
   func suspendReads() {
     gate.close()
@@ -383,14 +455,10 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
     if waitsForClient { noteClientWait() }
   }
 
-  /// The exchange's stream is over.
   func streamHasEnded() { stopWaitingForClient() }
 
-  /// The whole response is written.
-  func responseIsSent(_ exchange: Exchange) {
-    let closes = exchange.closeAfter || loop.isDraining || !exchange.requestEnded
-    exchange.end()
-    if !made.isEmpty, isWritable { made.settle() }
+  func responseIsSent() {
+    let closes = message.isLast || loop.isDraining || body != nil
     if closes {
       linger()
     } else {
@@ -399,13 +467,12 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
       deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
       takeInput()
       // What came early is all there is for now: no end of a round of reading will send it on.
-      if exchange.phase != .idle { exchange.requestReadComplete() }
+      exchange?.requestReadComplete()
     }
   }
 
   // MARK: Closing
 
-  /// Closes now, whatever is under way.
   func reset() {
     // Nothing of what came meanwhile is taken any more.
     if state == .open {
@@ -441,13 +508,13 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
       if !sawPart { deadline = min(deadline, Clock.monotonicNanoseconds &+ Self.firstRequestTime) }
       return
     }
-    exchange.closeAfter = true
+    message.isLast = true
   }
 
   func handOver() {
     // A response whose head is out has promised a next one on this connection.
-    guard let exchange, exchange.phase != .idle, !exchange.responseHeadSent else { return }
-    exchange.closeAfter = true
+    guard let exchange, exchange.phase != .idle, message.responseFraming == nil else { return }
+    message.isLast = true
   }
 
   func checkDeadline(_ now: UInt64) {
@@ -465,7 +532,7 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
       } else if deadline > 0, now >= deadline {
         deadline = 0
         if isReadingHead, sawPart, let exchange {
-          exchange.refuseForTime(slot: slot)
+          refuseForTime(exchange)
         } else {
           close()
         }
@@ -486,12 +553,10 @@ final class Downstream: ChannelDuplexHandler, ClientConnection {
     context.writeAndFlush(wrapOutboundOut(out), promise: nil)
   }
 
-  /// Where the client connected to, as `ip:port`; empty where that is not known.
   var localAddress: [UInt8] { UpstreamPeer.text(context?.channel.localAddress) }
 
   // MARK: Properties
 
-  /// The connection's properties as serialized pairs, made once.
   func properties() -> UnsafeRawBufferPointer {
     if propertyBlock.count == 0 { makeProperties() }
     return propertyBlock.bytes
