@@ -98,15 +98,11 @@ struct ConfigurationDecoder {
 
   /// What a listener's own traffic cannot be sent to; plugins' calls out can.
   private func refuse(_ upstream: Configuration.Upstream, for kind: Configuration.Listener.Kind, at field: Field) {
-    if upstream.tls != nil {
-      field.report(
-        "upstream '\(upstream.name)' has 'tls', which is for calls of plugins alone: a listener's own traffic goes to its "
-          + "upstream in plaintext")
-    } else if kind == .http, upstream.isHTTP2 {
-      field.report(
-        "upstream '\(upstream.name)' speaks HTTP/2 alone ('protocol: http2'), which is for calls of plugins: a "
-          + "listener's requests go to its upstream in HTTP/1.1")
-    }
+    // TLS has no way to end one direction while the other goes on, as TCP has.
+    guard kind == .tcp, upstream.tls != nil else { return }
+    field.report(
+      "upstream '\(upstream.name)' has 'tls', which is for requests and for calls of plugins: the bytes of a listener with "
+        + "'protocol: tcp' go to its upstream as they are")
   }
 
   private func reference(_ field: Field, to upstreams: [Configuration.Upstream]) -> Configuration.Upstream? {

@@ -126,10 +126,20 @@ import Testing
 
   static let refused: [(String, String, String)] = [
     ("udp", "", "must be http or tcp, not 'udp'"),
-    ("http", "protocol: http2", "upstream 'a' speaks HTTP/2 alone ('protocol: http2')"),
-    ("http", "tls: {}", "upstream 'a' has 'tls', which is for calls of plugins alone"),
-    ("tcp", "tls: {}", "upstream 'a' has 'tls', which is for calls of plugins alone"),
+    ("tcp", "tls: {}", "upstream 'a' has 'tls', which is for requests and for calls of plugins"),
+    ("tcp", "tls: {}, protocol: http2", "upstream 'a' has 'tls', which is for requests and for calls of plugins"),
   ]
+
+  @Test(arguments: ["protocol: http1", "protocol: http2", "tls: {}", "protocol: http2, tls: {serverName: b}"])
+  func requestsGoToAnUpstreamInAnyProtocolThatItSpeaks(_ upstream: String) throws {
+    let tree = try Tree([
+      "bulkhead.yaml": """
+      listeners: [{name: l, address: "127.0.0.1:0", upstream: a}]
+      upstreams: [{name: a, endpoints: ["h:1"], \(upstream)}]
+      """
+    ])
+    #expect(tree.errors() == [])
+  }
 
   @Test(arguments: refused) func whatAListenerCannotDoIsRefused(_ kind: String, _ upstream: String, _ why: String)
     throws

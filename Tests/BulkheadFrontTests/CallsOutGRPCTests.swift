@@ -531,7 +531,7 @@ final class OpenSSLServer {
     port = socket
     let command =
       "exec openssl s_server -quiet -www -accept 127.0.0.1:\(socket) -cert '\(files.certificate)' -key '\(files.key)' "
-      + ">/dev/null 2>&1 & child=$!; cat >/dev/null; kill $child"
+      + ">/dev/null 2>&1 & child=$!; cat >/dev/null; kill -9 $child"
     guard let process = popen(command, "we") else { throw TestError(description: "popen: errno \(errno)") }
     self.process = process
     let port = self.port

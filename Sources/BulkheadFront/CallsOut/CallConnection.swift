@@ -1,8 +1,8 @@
 import BulkheadSystem
 import NIOCore
 
-/// One connection for calls out: from the attempt to its end. One event loop; subclasses speak HTTP.
-class CallConnection {
+/// One connection for calls out, from the attempt to its end: who waits for it and who is on it. One event loop.
+final class CallConnection: UpstreamOwner, HTTP2UpstreamOwner {
   enum State {
     /// On the way, TLS included.
     case connecting
@@ -15,7 +15,15 @@ class CallConnection {
   let pool: CallPool
   let endpoint: Int
   private(set) var state = State.connecting
-  private(set) var channel: (any Channel)?
+  private var channel: (any Channel)?
+  private var wire: Wire?
+
+  /// Who speaks on it.
+  private enum Wire {
+    case http1(HTTP1Upstream)
+    case http2(HTTP2Upstream)
+  }
+
   /// Calls that wait for it to be ready.
   private var waiters: [OutgoingCall] = []
   /// Calls that are on it.
@@ -30,20 +38,49 @@ class CallConnection {
     self.endpoint = endpoint
   }
 
-  // MARK: For subclasses to override
+  /// How many calls it may have at once; of a connection of HTTP/2 that is on its way, what it may be expected to take.
+  var capacity: Int {
+    switch wire {
+    case .http1: 1
+    case .http2(let wire): wire.capacity
+    case nil: pool.kind == .http2 ? CallPool.usualCapacity : 1
+    }
+  }
 
-  /// How many calls it may have at once.
-  var capacity: Int { 1 }
-  /// Whether calls may be made before the upstream has said how many it takes at once.
-  var isReadyAtOnce: Bool { true }
-  /// Adds the handlers that speak HTTP.
-  func install(_ channel: any Channel) throws {}
+  private func install(_ channel: any Channel) throws {
+    switch pool.kind {
+    case .http1:
+      let wire = HTTP1Upstream(loop: pool.callsOut.loop, owner: self, endpoint: endpoint)
+      try channel.pipeline.syncOperations.addHandler(wire)
+      self.wire = .http1(wire)
+    case .http2:
+      let wire = HTTP2Upstream(owner: self, endpoint: endpoint, isTLS: pool.connector.tls != nil)
+      self.wire = .http2(wire)
+      try wire.install(on: channel)
+    }
+  }
+
   /// Sends the call.
-  func start(_ call: OutgoingCall) {}
+  private func start(_ call: OutgoingCall) {
+    load += 1
+    switch wire {
+    case .http1(let wire):
+      wire.begin(for: call)
+      call.ready(wire)
+    case .http2(let wire):
+      let stream = HTTP2Stream(on: wire, for: call)
+      wire.open(stream) {
+        // It may be on another connection by now.
+        guard !call.isOver, call.connection === self else { return stream.abandon() }
+        call.ready(stream)
+      }
+    case nil: break
+    }
+  }
 
   // MARK: Calls
 
-  final var hasRoom: Bool {
+  var hasRoom: Bool {
     switch state {
     case .connecting: waiters.count < capacity
     case .ready: load < capacity && (channel?.isActive ?? false)
@@ -51,18 +88,17 @@ class CallConnection {
     }
   }
 
-  final var isIdle: Bool { state == .ready && load == 0 }
+  var isIdle: Bool { state == .ready && load == 0 }
 
   /// Whom it is connected to, as a request may name it.
-  final var authority: String {
+  var authority: String {
     if let name = pool.connector.tls?.serverName, !name.isEmpty { return name }
     return text
   }
 
-  final func take(_ call: OutgoingCall) {
+  func take(_ call: OutgoingCall) {
     call.connection = self
     if state == .ready {
-      load += 1
       start(call)
     } else {
       waiters.append(call)
@@ -70,10 +106,13 @@ class CallConnection {
   }
 
   /// The call does not wait for it any more.
-  final func forget(_ call: OutgoingCall) { waiters.removeAll { $0 === call } }
+  func forget(_ call: OutgoingCall) { waiters.removeAll { $0 === call } }
+
+  func connectionIsFree(_ connection: HTTP1Upstream) { callLeft() }
+  func streamHasLeft(_ connection: HTTP2Upstream) { callLeft() }
 
   /// A call is off it.
-  final func callLeft() {
+  private func callLeft() {
     load = max(load - 1, 0)
     if load == 0 {
       idleSince = Clock.monotonicNanoseconds
@@ -82,14 +121,16 @@ class CallConnection {
     pool.serveQueue()
   }
 
+  func connectionIsLeaving(_ connection: HTTP2Upstream) { leave() }
+
   /// It takes no further call; those that are on it go on.
-  final func leave() {
+  private func leave() {
     guard state == .ready else { return }
     state = .leaving
     if load == 0 { close() }
   }
 
-  final func close() {
+  func close() {
     if state == .connecting, channel == nil {
       // The attempt goes on; whatever comes of it is closed.
       state = .closed
@@ -104,7 +145,7 @@ class CallConnection {
   // MARK: Coming and going
 
   /// The connection is there, secured where the upstream has TLS.
-  final func connected(_ channel: any Channel) {
+  func connected(_ channel: any Channel) {
     guard state == .connecting else { return channel.close(promise: nil) }
     self.channel = channel
     do {
@@ -115,18 +156,15 @@ class CallConnection {
     }
   }
 
-  /// How long the upstream has to say how many calls it takes before it is taken to allow the usual number.
-  private static let patience = TimeAmount.milliseconds(200)
-
   private func installed(_ channel: any Channel) {
-    guard !isReadyAtOnce else { return ready() }
-    patienceEnd = channel.eventLoop.assumeIsolated().scheduleTask(in: Self.patience) { [weak self] in
+    // A connection of HTTP/2 says first how many calls it takes.
+    guard pool.kind == .http2 else { return ready() }
+    patienceEnd = channel.eventLoop.assumeIsolated().scheduleTask(in: HTTP2Upstream.patience) { [weak self] in
       self?.ready()
     }
   }
 
-  /// The upstream has said how many calls it takes at once.
-  final func capacityIsKnown() {
+  func capacityIsKnown(_ connection: HTTP2Upstream) {
     pool.countPlaces()
     if state == .connecting { return ready() }
     // It is of no use any more, but to the calls that are on it.
@@ -150,7 +188,6 @@ class CallConnection {
         pool.placeAnew(call)
         continue
       }
-      load += 1
       start(call)
     }
     if load == 0 { idleSince = Clock.monotonicNanoseconds }
@@ -160,7 +197,7 @@ class CallConnection {
   private var text: String { pool.connector.text(of: endpoint) }
 
   /// No connection came of it.
-  final func failed(_ reason: String) {
+  func failed(_ reason: String) {
     guard state == .connecting else { return }
     state = .closed
     patienceEnd?.cancel()
@@ -174,8 +211,13 @@ class CallConnection {
     pool.failed(self, calls, reason: "(\(text)) \(reason)", isFinal: false)
   }
 
+  func connectionIsGone(_ connection: HTTP1Upstream) { isGone() }
+  func connectionIsGone(_ connection: HTTP2Upstream) { isGone() }
+
   /// The channel is gone.
-  final func isGone() {
+  private func isGone() {
+    // Each refers to the other.
+    wire = nil
     guard state != .closed else { return }
     if state == .connecting { return failed("closed the connection before it could be used") }
     state = .closed

@@ -29,6 +29,21 @@ struct CallHead {
     self.fields = fields
   }
 
+  /// The head as a transport sends it. The scheme is the transport's.
+  var map: HeaderMap {
+    let map = HeaderMap()
+    map.append(":method", method, name: .method)
+    map.append(":authority", authority, name: .authority)
+    map.append(":path", path, name: .path)
+    for field in fields {
+      var (name, value) = field
+      name.withUTF8 { name in
+        value.withUTF8 { _ = map.appendParsed(UnsafeRawBufferPointer(name), UnsafeRawBufferPointer($0)) }
+      }
+    }
+    return map
+  }
+
   /// Reads the headers of `proxy_http_call`.
   ///
   /// - Throws: `CallRefusal` where `:method`, `:path` or `:authority` is missing, or a header cannot stand in a request.
@@ -121,6 +136,16 @@ enum CallPairs {
   /// The most of one head, and of one block of trailers: bytes of names and values, and how many.
   static let maximumBytes = 60 << 10
   static let maximumCount = Limits.maximumPairs - 8
+
+  /// All entries of a map.
+  static func headers(_ map: HeaderMap) -> CallHeaders {
+    map.entries.map {
+      (String(decoding: map.key($0), as: UTF8.self), String(decoding: map.value($0), as: UTF8.self))
+    }
+  }
+
+  /// Trailers as a transport sends them.
+  static func trailers(_ headers: CallHeaders) -> Trailers { headers.map { ($0.name, [UInt8]($0.value.utf8)) } }
 
   /// The bytes of names and values.
   static func byteCount(_ headers: CallHeaders) -> Int {

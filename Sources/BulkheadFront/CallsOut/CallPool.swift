@@ -30,7 +30,7 @@ final class CallPool {
   }
 
   /// How many calls a connection of HTTP/2 takes, as far as nothing else is known.
-  private static let usualCapacity = 100
+  static let usualCapacity = 100
 
   /// The upstream has said how many calls a connection takes, or one is gone: the least of them counts for all.
   func countPlaces() {
@@ -114,11 +114,7 @@ final class CallPool {
   // MARK: Connections
 
   private func connect(_ endpoint: Int, for call: OutgoingCall) {
-    let connection: CallConnection =
-      switch kind {
-      case .http1: HTTP1CallConnection(pool: self, endpoint: endpoint)
-      case .http2: HTTP2CallConnection(pool: self, endpoint: endpoint)
-      }
+    let connection = CallConnection(pool: self, endpoint: endpoint)
     connections.append(connection)
     callsOut.watchIdle()
     connection.take(call)

@@ -103,8 +103,8 @@ final class CallsOut {
     add(call)
     call.start(timeoutMilliseconds: request.timeoutMilliseconds > 0 ? request.timeoutMilliseconds : .max)
     if target.settings.isEcho {
-      let echo = EchoTransport(call)
-      later { if !call.isOver { call.ready(echo) } }
+      // Not in the middle of what the plugin is asking for.
+      later { if !call.isOver { call.ready(EchoUpstream(for: call, listener: nil)) } }
     } else {
       pool(name, isHTTP2: target.settings.isHTTP2)?.acquire(call)
     }

@@ -75,22 +75,25 @@ final class GRPCCall: OutgoingCall {
 
   // MARK: Out
 
-  override func begin(_ transport: any CallTransport) {
+  override func begin(_ transport: any UpstreamTransport) {
     hasBegun = true
     var head = self.head
     if head.authority.isEmpty { head.authority = connection?.authority ?? upstream }
-    transport.send(head, isEnd: false)
+    var none = ByteQueue()
+    transport.send(MessageHead(fields: head.map, framing: .open), &none, end: nil)
     let waiting = outbox
     if !isUnary { outbox = [] }
     for (frame, isLast) in waiting { write(frame, isLast: isLast, to: transport) }
-    transport.readOn()
   }
 
-  private func write(_ frame: ByteBuffer, isLast: Bool, to transport: any CallTransport) {
+  private func write(_ frame: ByteBuffer, isLast: Bool, to transport: any UpstreamTransport) {
+    var pieces = ByteQueue()
+    if frame.readableBytes > 0 { pieces.append(frame) }
+    transport.send(nil, &pieces, end: isLast ? [] : nil)
     // The message of a unary call is kept, so that it can be sent once more.
-    guard !isUnary else { return transport.send(frame, isEnd: isLast) {} }
+    guard !isUnary else { return }
     let bytes = frame.readableBytes > 0 ? frame.readableBytes &+ Self.overhead : 0
-    transport.send(frame, isEnd: isLast) { [weak self] in
+    transport.whenTaken { [weak self] in
       guard let self else { return }
       waitingMessages -= 1
       release(bytes)
@@ -165,10 +168,6 @@ final class GRPCCall: OutgoingCall {
     finish(.trailers(trailers))
   }
 
-  override func receiveComplete() {
-    if !isHeldBack { transport?.readOn() }
-  }
-
   override func fail(_ failure: CallFailure) {
     guard end == nil, !isOver else { return }
     log(failure.reason)
@@ -202,7 +201,7 @@ final class GRPCCall: OutgoingCall {
     guard isHeldBack, !isOver else { return }
     isHeldBack = false
     process()
-    if !isHeldBack { transport?.readOn() }
+    if !isHeldBack { transport?.resumeReads() }
   }
 
   /// The end is known; it comes after the messages that are here.
@@ -225,6 +224,7 @@ final class GRPCCall: OutgoingCall {
     while !isOver, !isHeldBack {
       if !isUnary, link.owedRootBytes > Self.highWater {
         isHeldBack = true
+        transport?.suspendReads()
         callsOut.holdBack(self)
         return
       }

@@ -46,12 +46,12 @@ final class HTTPCall: OutgoingCall {
 
   // MARK: Out
 
-  override func begin(_ transport: any CallTransport) {
-    let hasBody = body.readableBytes > 0
-    transport.send(head, isEnd: !hasBody && trailers.isEmpty)
-    if hasBody { transport.send(body, isEnd: trailers.isEmpty) {} }
-    if !trailers.isEmpty { transport.send(trailers: trailers) }
-    transport.readOn()
+  override func begin(_ transport: any UpstreamTransport) {
+    var pieces = ByteQueue()
+    if body.readableBytes > 0 { pieces.append(body) }
+    let framing: BodyFraming =
+      !trailers.isEmpty ? .open : body.readableBytes > 0 ? .length(UInt64(body.readableBytes)) : .none
+    transport.send(MessageHead(fields: head.map, framing: framing), &pieces, end: CallPairs.trailers(trailers))
   }
 
   // MARK: Back
@@ -62,7 +62,6 @@ final class HTTPCall: OutgoingCall {
     }
     guard hold(CallPairs.heldBytes(head)) else { return failNow("failed: \(overBound)") }
     answerHead = CallPairs.forPlugin(head)
-    if isEnd { receiveEnd(trailers: nil) }
   }
 
   override func receive(_ bytes: ByteBuffer) {

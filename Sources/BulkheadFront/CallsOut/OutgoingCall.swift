@@ -19,25 +19,11 @@ struct CallFailure {
   var isUnprocessed = false
 }
 
-/// The way of one call's request, once there is a connection. One event loop.
-protocol CallTransport: AnyObject {
-  /// - Parameter isEnd: nothing follows.
-  func send(_ head: CallHead, isEnd: Bool)
-  /// - Parameter written: called when the bytes have left, or never will.
-  func send(_ bytes: ByteBuffer, isEnd: Bool, written: @escaping () -> Void)
-  /// Ends the request.
-  func send(trailers: CallHeaders)
-  /// More of the answer may come; asked after each round of reading.
-  func readOn()
-  /// The call is over, for whatever reason: it hears nothing more.
-  func letGo()
-}
-
 /// One call out of a plugin, from the operation that starts it to its last callback. One event loop.
 ///
 /// Subclasses say what is sent and what becomes of the answer. Exactly one of these ends it: `conclude` after its last
 /// callback, or `cancel`.
-class OutgoingCall {
+class OutgoingCall: ResponseReceiver {
   struct Key: Hashable {
     var worker: UInt64
     /// Chosen by the worker.
@@ -54,7 +40,9 @@ class OutgoingCall {
   /// It counts among the worker's calls in flight.
   var isCounted = false
 
-  private(set) var transport: (any CallTransport)?
+  private(set) var transport: (any UpstreamTransport)?
+  /// Where heads of the answer are read into.
+  let response = HeaderMap()
   /// The connection that it is on, or waits for.
   var connection: CallConnection?
   /// The pool in whose queue it waits.
@@ -80,13 +68,11 @@ class OutgoingCall {
   // MARK: For subclasses to override
 
   /// A connection is there: the request goes out.
-  func begin(_ transport: any CallTransport) {}
+  func begin(_ transport: any UpstreamTransport) {}
   func receive(head: CallHeaders, isEnd: Bool) {}
   func receive(_ bytes: ByteBuffer) {}
   /// The answer is whole; trailers are nil where there are none.
   func receiveEnd(trailers: CallHeaders?) {}
-  /// A round of reading is over.
-  func receiveComplete() { transport?.readOn() }
   /// The call ends without a whole answer.
   func fail(_ failure: CallFailure) {}
   func timedOut() {}
@@ -96,6 +82,37 @@ class OutgoingCall {
   var isReplayable: Bool { false }
   /// Whether the request may be sent once more although the upstream may have acted on it.
   var isIdempotent: Bool { false }
+
+  // MARK: What its transport says
+
+  final func requestMayGoOn() {}
+  final func requestIsHeldUp() {}
+  /// What comes before the answer proper says nothing to a plugin.
+  final func responseInterim() {}
+  final func responseReadComplete() {}
+  final func responseHead(_ framing: BodyFraming) {
+    receive(head: CallPairs.headers(response), isEnd: framing == .none)
+  }
+  final func responseBody(_ piece: ByteBuffer) { receive(piece) }
+
+  final func responseEnd(_ trailers: Trailers) {
+    transport = nil
+    connection = nil
+    guard !trailers.isEmpty else { return receiveEnd(trailers: nil) }
+    receiveEnd(trailers: trailers.map { ($0.name, String(decoding: $0.value, as: UTF8.self)) })
+  }
+
+  final func upstreamBroke(_ reason: String, _ acted: UpstreamActed) {
+    transport = nil
+    connection = nil
+    let isUnprocessed =
+      switch acted {
+      case .maybe: false
+      case .unlikely: isIdempotent
+      case .no: true
+      }
+    broke(CallFailure(kind: .reset, reason: reason, isUnprocessed: isUnprocessed))
+  }
 
   // MARK: Life
 
@@ -108,7 +125,7 @@ class OutgoingCall {
     }
   }
 
-  final func ready(_ transport: any CallTransport) {
+  final func ready(_ transport: any UpstreamTransport) {
     self.transport = transport
     begin(transport)
   }
@@ -134,7 +151,7 @@ class OutgoingCall {
     let connection = self.connection
     self.transport = nil
     self.connection = nil
-    if let transport { transport.letGo() } else { connection?.forget(self) }
+    if let transport { transport.abandon() } else { connection?.forget(self) }
   }
 
   /// The worker may start another call in its place: said before the last callback, which the worker may see first.

@@ -197,11 +197,11 @@ extension Exchange {
       details: "upstream_failure")
   }
 
-  func upstreamBroke(_ reason: String, isStale: Bool) {
+  func upstreamBroke(_ reason: String, _ acted: UpstreamActed) {
     attempt.state = .none
     switch phase {
-    case .upstream where isStale && !attempt.isSecond && isReplayable:
-      // The upstream closed an idle connection while the request was on its way: nobody has acted on it.
+    case .upstream where !attempt.isSecond && (acted == .no && !attempt.headSent || acted != .maybe && isReplayable):
+      // Most likely it closed an idle connection while the request was on its way: nobody has acted on it.
       attempt = attempt.again
       pool.acquire(for: self, chosenEndpoint: attempt.chosenEndpoint, isFresh: true)
     case .upstream:

@@ -5,7 +5,7 @@ import NIOCore
 /// One of the two sockets of a TCP connection through the front: the client's or the upstream's.
 ///
 /// The one handler of its pipeline: bytes in, bytes out. One event loop.
-final class TCPEnd: ChannelDuplexHandler {
+final class TCPEnd: ChannelDuplexHandler, TCPPeer {
   typealias InboundIn = ByteBuffer
   typealias OutboundIn = ByteBuffer
   typealias OutboundOut = ByteBuffer
@@ -14,13 +14,9 @@ final class TCPEnd: ChannelDuplexHandler {
   /// Until the socket is closed: the stream is kept by its sockets and by the loop's slot.
   private var stream: TCPStream?
   private var context: ChannelHandlerContext?
-  /// Open, in at least one direction.
   private(set) var isOpen = false
-  /// The peer sends nothing more.
   private(set) var inputEnded = false
-  /// This side sends nothing more: the end was written behind what is buffered.
   private(set) var outputEnded = false
-  /// Why the connection broke, for people; empty where it did not.
   private(set) var failure = ""
   private var gate = ReadGate()
   private var hasUnflushed = false
@@ -49,8 +45,9 @@ final class TCPEnd: ChannelDuplexHandler {
     context?.flush()
   }
 
-  /// Passes the end on, behind what was written.
-  func endOutput(whenWritten: (() -> Void)? = nil) {
+  func endOutput() { endOutput(whenWritten: nil) }
+
+  private func endOutput(whenWritten: (() -> Void)?) {
     guard isOpen, !outputEnded, let context else {
       whenWritten?()
       return
@@ -64,14 +61,12 @@ final class TCPEnd: ChannelDuplexHandler {
     context.close(mode: .output, promise: written)
   }
 
-  /// Closes once all that was written has left; what still comes is thrown away.
   func closeGently(whenWritten: @escaping () -> Void) {
     isDiscarding = true
     resumeReads()
     endOutput(whenWritten: whenWritten)
   }
 
-  /// Closes now.
   func close() { context?.close(promise: nil) }
 
   /// Closes now, and so that the peer sees that something went wrong: what it got is not the whole.

@@ -8,7 +8,6 @@ extension TCPStream: StreamSink {
     if direction == .response { return client?.isWritable ?? false }
     // Before it is connected, the upstream takes what one read can bring.
     guard isConnected else { return stream[.request].output.byteCount < FrontSettings.bodyHighWater }
-    if pool.isEcho { return buffered(.response) < FrontSettings.bodyHighWater && client?.isWritable ?? false }
     return upstream?.isWritable ?? false
   }
 
@@ -21,26 +20,12 @@ extension TCPStream: StreamSink {
     guard !upstreamBroke else { return stream[.request].output.removeAll() }
     if !isConnected, case .passed = stream[.request].head { connect() }
     guard phase == .open, isConnected else { return }
-    if pool.isEcho { return echo() }
     while let piece = stream[.request].output.popFirst() { upstream?.write(piece) }
     guard stream[.request].isWhole, !upstreamIsTold else { return }
     upstreamIsTold = true
     // First: a socket that is shut in both directions closes at once, which is no disconnect then.
     endIfBothEnded()
     upstream?.endOutput()
-  }
-
-  /// The embedded upstream sends back what it gets.
-  private func echo() {
-    let hasEnded = stream[.request].isWhole && !upstreamIsTold
-    guard hasEnded || !stream[.request].output.isEmpty else { return }
-    while let piece = stream[.request].output.popFirst() { stream.put(piece, .response) }
-    if hasEnded {
-      upstreamIsTold = true
-      stream.putEnd([], .response)
-    } else {
-      stream.note()
-    }
   }
 
   private func passToClient() {
@@ -81,17 +66,18 @@ extension TCPStream: StreamSink {
   private func updateReads() {
     guard phase == .open else { return }
     let full = FrontSettings.bodyHighWater
-    if takes(.request), buffered(.request) < full {
-      madeForUpstream.settle()
-      client?.resumeReads()
-    } else {
-      client?.suspendReads()
-    }
+    // First: the embedded echo takes as much as it may send back.
     if takes(.response), buffered(.response) < full {
       madeForClient.settle()
       upstream?.resumeReads()
     } else {
       upstream?.suspendReads()
+    }
+    if takes(.request), buffered(.request) < full {
+      madeForUpstream.settle()
+      client?.resumeReads()
+    } else {
+      client?.suspendReads()
     }
   }
 

@@ -7,8 +7,8 @@ extension TCPStream {
   func connect() {
     guard phase == .open, !isConnected, !isConnecting else { return }
     if pool.isEcho {
-      connected()
-      return
+      upstream = EchoPeer(self)
+      return connected()
     }
     guard pool.endpointCount > 0 else { return upstreamFailed("has no endpoint") }
     guard pool.takeConnection() else {

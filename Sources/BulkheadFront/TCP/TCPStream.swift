@@ -36,7 +36,7 @@ final class TCPStream: ClientConnection {
   private(set) var phase = Phase.idle
 
   private(set) var client: TCPEnd?
-  var upstream: TCPEnd?
+  var upstream: (any TCPPeer)?
   /// Bytes go both ways; for the embedded echo from the moment that the chain has let the connection pass.
   var isConnected = false
   var isConnecting = false
@@ -177,6 +177,9 @@ final class TCPStream: ClientConnection {
     loop.engine.pollActive()
   }
 
+  /// What came just now is to go its way: for who has no rounds of reading.
+  func bytesCame() { stream.note() }
+
   func inputEnded(of side: Side) {
     guard phase == .open else { return }
     lastActivity = Clock.monotonicNanoseconds
@@ -204,7 +207,7 @@ final class TCPStream: ClientConnection {
   /// The socket is closed in both directions.
   func closed(_ side: Side) {
     if side == .upstream { giveBackToPool() }
-    let end = side == .client ? client : upstream
+    let end: (any TCPPeer)? = side == .client ? client : upstream
     if phase == .open, let end, end.outputEnded, end.failure.isEmpty {
       // Shut here before: the peer's end has closed it.
       if !end.inputEnded { inputEnded(of: side) }

@@ -5,7 +5,7 @@ struct Attempt {
     case none
     /// It waits for a connection, since there may be no more of them.
     case waiting
-    case connecting(HTTP1Upstream)
+    case connecting(any UpstreamTransport)
     case open(any UpstreamTransport)
   }
 

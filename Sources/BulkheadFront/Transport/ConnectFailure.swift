@@ -9,7 +9,10 @@ struct ConnectFailure: Error {
   /// For people, behind the endpoint's name.
   var reason: String
 
-  init(reason: String) { self.reason = reason }
+  init(reason: String, isTimeout: Bool = false) {
+    self.reason = reason
+    self.isTimeout = isTimeout
+  }
 
   /// - Parameter limit: the longest that an endpoint may take, ms.
   init(_ error: any Error, limit: UInt32) {

@@ -107,6 +107,7 @@ final class Connector {
     }
     let alpn = use == .http2 ? "h2" : "http/1.1"
     var timeout: Scheduled<Void>?
+    var isTimeout = false
     let gate = TLSGate(isALPNRequired: use == .http2, alpn: alpn) { [self] problem in
       timeout?.cancel()
       guard let problem else {
@@ -115,9 +116,10 @@ final class Connector {
       }
       channel.close(promise: nil)
       avoid(number, since: problem)
-      done(.failure(ConnectFailure(reason: problem)))
+      done(.failure(ConnectFailure(reason: problem, isTimeout: isTimeout)))
     }
     timeout = channel.eventLoop.assumeIsolated().scheduleTask(in: limit) {
+      isTimeout = true
       gate.giveUp("did not finish its TLS handshake within \(limit.nanoseconds / 1_000_000) ms")
     }
     do {

@@ -34,6 +34,7 @@ final class EchoUpstream: UpstreamTransport {
     if let end { answer(trailers: end) }
   }
 
+  func whenTaken(_ done: @escaping () -> Void) { done() }
   func suspendReads() {}
   func resumeReads() {}
   func abandon() { receiver = nil }

@@ -73,8 +73,8 @@ final class HTTP1Upstream: ChannelDuplexHandler, UpstreamTransport {
   /// How much of `input` was searched for the end of a head.
   private var searched = 0
 
-  /// - Parameter receiver: who waits for it to be connected.
-  init(loop: FrontLoop, owner: any UpstreamOwner, endpoint: Int, for receiver: any ResponseReceiver) {
+  /// - Parameter receiver: who waits for it to be connected, where that is one alone.
+  init(loop: FrontLoop, owner: any UpstreamOwner, endpoint: Int, for receiver: (any ResponseReceiver)? = nil) {
     self.loop = loop
     self.owner = owner
     self.endpoint = endpoint
@@ -161,6 +161,10 @@ final class HTTP1Upstream: ChannelDuplexHandler, UpstreamTransport {
       isBehind = false
       if state == .busy { receiver?.requestMayGoOn() }
     }
+  }
+
+  func whenTaken(_ done: @escaping () -> Void) {
+    if let context { context.whenWritten(done) } else { done() }
   }
 
   func suspendReads() { gate.close() }
@@ -336,6 +340,6 @@ final class HTTP1Upstream: ChannelDuplexHandler, UpstreamTransport {
       ? error
       : message.body != nil
         ? "closed the connection in the middle of its response" : "closed the connection before it answered"
-    receiver.upstreamBroke(reason, isStale: wasUsed && !message.isAnswered)
+    receiver.upstreamBroke(reason, wasUsed && !message.isAnswered ? .unlikely : .maybe)
   }
 }

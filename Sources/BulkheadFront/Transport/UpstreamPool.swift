@@ -22,6 +22,8 @@ final class UpstreamPool: UpstreamOwner {
   private let maximum: Int
   private var idle: [[HTTP1Upstream]]
   private var connections = 0
+  /// Nil where HTTP/1.1 is spoken.
+  private var shared: HTTP2Connections?
   /// Streams that wait for a connection, since there may be no more of them.
   private var waiting: [Waiter] = []
 
@@ -43,7 +45,7 @@ final class UpstreamPool: UpstreamOwner {
     /// There may be no more of them: it waits for one that comes free.
     case waits
     /// One is being made for it.
-    case connects(HTTP1Upstream)
+    case connects(any UpstreamTransport)
     case ready(any UpstreamTransport)
     case failed(Failure)
   }
@@ -67,6 +69,10 @@ final class UpstreamPool: UpstreamOwner {
     connector = Connector(loop: loop, name: name, endpoints: upstream.endpoints, tls: upstream.tls)
     maximum = Int(clamping: max(loop.settings.bootstrap.bounds.upstreamConnections, 1))
     idle = Array(repeating: [], count: upstream.endpoints.count)
+    guard upstream.bootstrap.isHTTP2 else { return }
+    shared = HTTP2Connections(
+      loop: loop, connector: connector, maximum: maximum, hasRoomAgain: { [weak self] in self?.serveWaiting() },
+      failed: { [weak self] in self?.cannotConnect(to: $0, $1, toAny: $2) })
   }
 
   var endpointCount: Int { connector.endpoints.count }
@@ -90,7 +96,8 @@ final class UpstreamPool: UpstreamOwner {
             status: 503, reason: "has \(maximum) connections in use and too many requests wait",
             flag: ResponseFlags.upstreamOverflow)))
     }
-    let deadline = Clock.monotonicNanoseconds &+ loop.settings.upstreamConnect
+    let times = shared?.isConnecting ?? false ? ConnectAttempts.times : 1
+    let deadline = Clock.monotonicNanoseconds &+ loop.settings.upstreamConnect &* times
     waiting.append(Waiter(exchange: exchange, chosenEndpoint: chosenEndpoint, deadline: deadline))
     exchange.placed(.waits)
   }
@@ -104,6 +111,7 @@ final class UpstreamPool: UpstreamOwner {
       exchange.placed(.failed(Failure(status: 503, reason: "has no endpoint", flag: ResponseFlags.upstreamConnect)))
       return true
     }
+    if let shared { return shared.place(exchange, chosenEndpoint: chosenEndpoint) }
     let isChosen = (0..<endpointCount).contains(chosenEndpoint)
     let endpoint = isChosen ? chosenEndpoint : connector.takeTurn()
     if !isFresh {
@@ -198,7 +206,27 @@ final class UpstreamPool: UpstreamOwner {
     serveWaiting()
   }
 
+  /// No connection of HTTP/2 could be made to that endpoint, or to any.
+  private func cannotConnect(to endpoint: Int, _ failure: ConnectFailure, toAny: Bool) {
+    let given = Failure(
+      status: failure.isTimeout ? 504 : 502, reason: "(\(connector.text(of: endpoint))) \(failure.reason)",
+      flag: ResponseFlags.upstreamConnect)
+    let lost = waiting.filter { toAny || $0.chosenEndpoint == endpoint }
+    waiting.removeAll { toAny || $0.chosenEndpoint == endpoint }
+    for waiter in lost { waiter.exchange.placed(.failed(given)) }
+  }
+
+  private func serveShared(_ shared: HTTP2Connections) {
+    var left = waiting.count
+    while left > 0, !waiting.isEmpty, shared.mayPlace {
+      left -= 1
+      let waiter = waiting.removeFirst()
+      if !shared.place(waiter.exchange, chosenEndpoint: waiter.chosenEndpoint) { waiting.append(waiter) }
+    }
+  }
+
   private func serveWaiting() {
+    if let shared { return serveShared(shared) }
     // One whose plugin chose another endpoint goes back to wait: then the next one has its turn.
     var left = waiting.count
     while left > 0, !waiting.isEmpty, connections < maximum || idle.contains(where: { !$0.isEmpty }) {
@@ -217,6 +245,7 @@ final class UpstreamPool: UpstreamOwner {
           Failure(
             status: 503, reason: "has all of its \(maximum) connections in use", flag: ResponseFlags.upstreamOverflow)))
     }
+    shared?.closeIdle(now: now, limit: loop.settings.idle)
     for endpoint in idle.indices {
       // The one that is idle the longest stands first.
       while let first = idle[endpoint].first, now > first.idleSince, now - first.idleSince >= loop.settings.idle {
@@ -229,6 +258,7 @@ final class UpstreamPool: UpstreamOwner {
   func closeIdle() {
     let all = idle
     for connection in all.joined() { connection.close() }
+    shared?.closeIdle(now: .max, limit: 0)
   }
 
   // MARK: For connections of TCP listeners

@@ -19,6 +19,8 @@ protocol UpstreamTransport: AnyObject {
   ///   - end: the trailers where this is the last of the request; nil where more is to come. They leave only behind a body
   ///     whose end is open.
   func send(_ head: MessageHead?, _ body: inout ByteQueue, end: Trailers?)
+  /// Calls `done` once all that was sent so far has left, or never will.
+  func whenTaken(_ done: @escaping () -> Void)
   func suspendReads()
   func resumeReads()
   /// The receiver has no use for the rest, and hears nothing more.
@@ -41,9 +43,15 @@ protocol ResponseReceiver: AnyObject {
   func responseEnd(_ trailers: Trailers)
   /// This round of reading is over.
   func responseReadComplete()
-  /// The connection broke, or said something that is not taken.
-  ///
-  /// - Parameter isStale: it had served a request before and said nothing to this one: the upstream may have closed it
-  ///   while the request was on its way.
-  func upstreamBroke(_ reason: String, isStale: Bool)
+  /// The connection broke, or said something that is not taken. `reason` is for people.
+  func upstreamBroke(_ reason: String, _ acted: UpstreamActed)
+}
+
+/// Whether an upstream that gave no whole response has acted on the request.
+enum UpstreamActed {
+  case maybe
+  /// The connection had served a request before and said nothing to this one: the upstream may have closed it while the
+  /// request was on its way.
+  case unlikely
+  case no
 }
