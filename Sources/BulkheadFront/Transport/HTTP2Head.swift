@@ -64,14 +64,21 @@ enum HTTP2Head {
     else { return false }
     map.append(":status", status, name: .status)
     var hasHopByHop = false
+    var length: UInt64?
     for (name, value, _) in headers where name.utf8.first != UInt8(ascii: ":") {
       var (name, value) = (name, value)
       let isField = name.withUTF8 { name in
         value.withUTF8 { value in
           let (name, value) = (UnsafeRawBufferPointer(name), UnsafeRawBufferPointer(value))
           guard ASCII.isToken(name), ASCII.isFieldValue(value) else { return false }
-          let known = map.appendParsed(name, value)
-          if known == .authority { map.removeLast() } else if known.isHopByHop { hasHopByHop = true }
+          switch map.appendParsed(name, value) {
+          case .authority: map.removeLast()
+          case .contentLength:
+            guard let number = ASCII.number(value), length == nil || length == number else { return false }
+            if length != nil { map.removeLast() }
+            length = number
+          case let known: if known.isHopByHop { hasHopByHop = true }
+          }
           return true
         }
       }

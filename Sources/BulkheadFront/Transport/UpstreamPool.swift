@@ -237,13 +237,22 @@ final class UpstreamPool: UpstreamOwner {
     }
   }
 
+  /// The place of a stream that has waited too long.
+  private func firstLate(_ now: UInt64) -> Int? {
+    // Who waits for a connection of HTTP/2 to be made has more time than who waits for room on one; all others have the same.
+    if shared != nil { return waiting.firstIndex { now >= $0.deadline } }
+    return waiting.first.map { now >= $0.deadline } ?? false ? 0 : nil
+  }
+
   func checkDeadlines(_ now: UInt64) {
-    while let first = waiting.first, now >= first.deadline {
-      waiting.removeFirst()
-      first.exchange.placed(
-        .failed(
-          Failure(
-            status: 503, reason: "has all of its \(maximum) connections in use", flag: ResponseFlags.upstreamOverflow)))
+    while let index = firstLate(now) {
+      let isConnecting = shared?.isConnecting ?? false
+      let failure =
+        isConnecting
+        ? Failure(status: 504, reason: "took no connection in time", flag: ResponseFlags.upstreamConnect)
+        : Failure(
+          status: 503, reason: "has all of its \(maximum) connections in use", flag: ResponseFlags.upstreamOverflow)
+      waiting.remove(at: index).exchange.placed(.failed(failure))
     }
     shared?.closeIdle(now: now, limit: loop.settings.idle)
     for endpoint in idle.indices {
