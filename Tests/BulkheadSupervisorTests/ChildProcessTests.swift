@@ -137,6 +137,36 @@ private func guestLine(_ total: Int, parts: Int, request: String = "") -> String
   }
 }
 
+@Test(.timeLimit(.minutes(1))) func aPipeThatCannotBeReadIsSaidAndIsNotTakenForItsEnd() throws {
+  let path = NSTemporaryDirectory() + "bulkhead-log-\(UUID().uuidString)"
+  let file = try Descriptor.open(path, .createNew(mode: 0o600))
+  defer { unlink(path) }
+  let writer = LogWriter(format: .text, minimumLevel: .debug, descriptor: file.raw)
+  let loop = try EventLoop()
+  let null = try Descriptor.open("/dev/null", .readWrite)
+  let process = try ProcessSpawner.spawn(
+    SpawnRequest(executable: "/bin/cat", arguments: ["cat"], descriptors: [null.raw, null.raw, null.raw]))
+  let pid = process.pid
+  // The end of a pipe that is written to: its reader is gone, so that epoll reports it, and it cannot be read.
+  let report = try BulkheadSystem.Pipe()
+  let errors = try BulkheadSystem.Pipe(nonBlockingRead: true)
+  let child = try ChildProcess(
+    .init(process: "worker", plugin: "geo"),
+    adopting: Handover.Child(
+      pid: pid, pidfd: dup(process.pidfd.raw), report: dup(report.write.raw), errors: dup(errors.read.raw)),
+    bounds: .init(frame: Limits.maximumReportFrame, linesPerSecond: 10), loop: loop, log: writer)
+  var status: BulkheadSystem.ExitStatus?
+  child.onExit = { status = $0 }
+  _ = report.takeRead()
+  try loop.run(until: { status != nil })
+  writer.flush(atMost: .seconds(10))
+  let log = try String(contentsOfFile: path, encoding: .utf8)
+  let lines = log.split(separator: "\n").filter {
+    $0.contains(" error process=worker plugin=geo pid=\(pid) its report pipe cannot be read")
+  }
+  #expect(lines.count == 1 && lines.first?.contains("bad file descriptor (EBADF)") == true, "\(log)")
+}
+
 @Test func aBinaryThatIsNotThereIsNamed() throws {
   let loop = try EventLoop()
   let writer = LogWriter(format: .text, minimumLevel: .critical)

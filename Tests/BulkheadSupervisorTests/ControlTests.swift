@@ -236,7 +236,7 @@ private func leaveSocket(at path: String) throws {
   ("ä\u{7F}\n", "ä?\n"),
 ])
 func theFrontsTextIsWholeLinesWithoutControlCharacters(text: String, shown: String) {
-  #expect(Supervisor.printable(text) == shown)
+  #expect(FrontInquiry.printable(text) == shown)
 }
 
 @Suite struct ControlRightsTests {

@@ -117,11 +117,11 @@ func otherCallbacksAreNotTheSupervisorsToWatch(callback: UInt16) {
 }
 
 @Test func anUnknownCallbackIsShownAsItsNumber() {
-  let current = Supervisor.currentCallback(status(999, started: 500_000_000), now: .seconds(1))
+  let current = status(999, started: 500_000_000).currentCallback(at: .seconds(1))
   #expect(current?.name == "unknown (999)")
   #expect(current?.milliseconds == 500)
-  #expect(Supervisor.currentCallback(status(6, started: .max), now: .seconds(1))?.milliseconds == 0)
-  #expect(Supervisor.currentCallback(status(0), now: .seconds(1)) == nil)
+  #expect(status(6, started: .max).currentCallback(at: .seconds(1))?.milliseconds == 0)
+  #expect(status(0).currentCallback(at: .seconds(1)) == nil)
 }
 
 /// A callback that began at 500 ms, was found at fault at 700 ms, and whose worker ended at 900 ms.

@@ -70,21 +70,24 @@ import Testing
   ]
 
   @Test func whatIsCountedOfAPluginGoesOnInItsNextRevision() {
+    let record = PluginRecord()
     func revision() -> PluginRuntime {
       PluginRuntime(
         index: 0, manifest: Self.manifest, policy: CrashPolicy(), hostID: 0,
-        seccompPrograms: WorkerPrograms(loading: [], running: []))
+        seccompPrograms: WorkerPrograms(loading: [], running: []), record: record)
     }
     var last = revision()
+    last.take(over: nil)
     for number in 1...3 as ClosedRange<UInt64> {
       _ = last.streams.machine.handle(.begin, at: .zero)
       _ = last.streams.machine.handle(.exited(1, .trap), at: .zero)
-      last.counts.exits[.trap, default: 0] += 1
-      last.counts.deadlineHits += 1
+      last.record.counts.exits[.trap, default: 0] += 1
+      last.record.counts.deadlineHits += 1
       #expect(last.restarts == number && last.info(at: .zero).restarts == number)
       let next = revision()
-      next.countOn(from: last)
-      #expect(next.restarts == number && next.counts.exits == [.trap: number] && next.counts.deadlineHits == number)
+      next.take(over: last)
+      #expect(next.restarts == number)
+      #expect(next.record.counts.exits == [.trap: number] && next.record.counts.deadlineHits == number)
       last = next
     }
   }

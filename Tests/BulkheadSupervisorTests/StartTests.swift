@@ -133,7 +133,7 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   #expect(time.wholeMilliseconds == milliseconds)
 }
 
-@Test func theFrontIsToldTheConfigurationInTheOrderOfTheChain() {
+@Test func theFrontIsToldTheConfigurationInTheOrderOfTheChain() throws {
   let place = SourceLocation(file: "bulkhead.yaml")
   var configuration = Configuration(
     file: "bulkhead.yaml",
@@ -147,7 +147,7 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   configuration.timeouts.idle = .seconds(7)
   configuration.bounds.bodyBytes = .mebibytes(1)
   let manifests = ["b", "a"].map { PluginManifest(name: $0, location: place, modulePath: "/\($0).wasm") }
-  let bootstrap = FrontBootstrap(
+  let bootstrap = try FrontBootstrap(
     configuration, plugins: manifests.map { ($0, CrashPolicy(), [.requestHeaders]) }, logLevel: .warn,
     maximumSpinMicroseconds: 50)
   #expect(bootstrap.listeners.map(\.upstream) == [1])
@@ -157,15 +157,21 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   #expect(bootstrap.timeouts.idle == 7_000)
   #expect(bootstrap.bounds.bodyBytes == 1 << 20)
   #expect(bootstrap.eventLoops == 3)
+
+  configuration.listeners[0].upstream = "nobody"
+  let error = #expect(throws: StartError.self) {
+    try FrontBootstrap(configuration, plugins: [], logLevel: .warn, maximumSpinMicroseconds: 50)
+  }
+  #expect(error?.lines.first?.contains("listener 'edge': there is no upstream 'nobody'") == true, "not the first one")
 }
 
-@Test func theFrontIsToldTheDeadlineOfEachKindOfCallback() {
+@Test func theFrontIsToldTheDeadlineOfEachKindOfCallback() throws {
   let place = SourceLocation(file: "bulkhead.yaml")
   let manifest = PluginManifest(name: "a", location: place, modulePath: "/a.wasm")
   var policy = CrashPolicy()
   policy.deadlines.body = .seconds(3)
   policy.deadlines.log = .milliseconds(20)
-  let bootstrap = FrontBootstrap(
+  let bootstrap = try FrontBootstrap(
     Configuration(
       file: "bulkhead.yaml", listeners: [], upstreams: [], pluginsDirectory: "/p", policiesDirectory: "/q",
       eventLoops: 1), plugins: [(manifest, policy, [.requestHeaders])], logLevel: .warn, maximumSpinMicroseconds: 50)
@@ -175,7 +181,7 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   #expect(policy.longestCallback == .seconds(3))
 }
 
-@Test func theFrontIsToldWhatPluginsShareAndCall() {
+@Test func theFrontIsToldWhatPluginsShareAndCall() throws {
   let place = SourceLocation(file: "bulkhead.yaml")
   var tls = Configuration.Upstream.TLS()
   tls.serverName = "auth"
@@ -208,7 +214,7 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   policy.failAnswer = .init(status: 403, body: "no")
   policy.exhaustion.strategy = .failOpen
   policy.overload = .open
-  let bootstrap = FrontBootstrap(
+  let bootstrap = try FrontBootstrap(
     configuration, plugins: [(manifest, policy, [])], logLevel: .warn, maximumSpinMicroseconds: 0)
   #expect(bootstrap.listeners.map(\.isTCP) == [true, false])
   #expect(bootstrap.listeners.map(\.tellsClients) == [false, true])

@@ -6,14 +6,14 @@ extension Supervisor {
   var whyNotReady: String? {
     noteFirstStarts()
     return Readiness(
-      phase: phase, frontServes: front?.isServing == true || upgrade.isPending,
+      phase: phase, frontServes: front.isServing || upgrader.isPending,
       startingPlugins: firstStartsAreOver ? [] : stillStarting
     ).why
   }
 
   /// The plugins at their first start, but for those that the host has no room for: they keep the others from nothing.
   private var stillStarting: [String] {
-    plugins.filter { $0.machine.state == .starting && !$0.lacksHost }.map(\.name)
+    fleet.plugins.filter { $0.machine.state == .starting && !$0.lacksHost }.map(\.name)
   }
 
   /// Remembers that every plugin has had its first start: what is started again later makes nobody less ready.

@@ -47,7 +47,7 @@ enum ControlRoute: Equatable, Sendable {
   var wait: Duration {
     switch self {
     case .events(let query): .seconds(Int64(query.wait))
-    case .reload, .reloadCheck, .reloadOutcome: Supervisor.reloadAnswerTime
+    case .reload, .reloadCheck, .reloadOutcome: Reloader.answerTime
     default: .zero
     }
   }

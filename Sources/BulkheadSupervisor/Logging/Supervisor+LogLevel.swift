@@ -20,7 +20,7 @@ extension Supervisor {
   }
 
   func change(_ change: LogLevelChange) -> Result<ControlAnswer, ControlError> {
-    let names = Set(allPlugins.map(\.name))
+    let names = Set(fleet.allPlugins.map(\.name))
     if let plugin = change.plugin, !names.contains(plugin) { return .failure(noPlugin(plugin)) }
     log.levels.change { values in
       if let plugin = change.plugin {
@@ -31,15 +31,15 @@ extension Supervisor {
         values = LogLevels.Values(usual: change.level ?? log.levels.initial)
       }
     }
-    let who = asker.map { ", by uid \($0.uid), pid \($0.pid)" } ?? ""
+    let who = chronicle.asker.map { ", by uid \($0.uid), pid \($0.pid)" } ?? ""
     let level = log.levels.level(plugin: change.plugin).name
     // It is why lines are there from now on, or missing.
     log.writeInAnyCase(
       LogLine(
         at: .now, level: .info, process: "supervisor", plugin: change.plugin,
         message: "the least level that is logged is \(level) now\(who)"))
-    tellFront(.logLevel(log.levels.level(plugin: nil)))
-    for worker in workers.values { worker.setLogLevel(log.levels.level(plugin: worker.plugin.name)) }
+    front.tell(.logLevel(log.levels.level(plugin: nil)))
+    for worker in fleet.workers.values { worker.setLogLevel(log.levels.level(plugin: worker.plugin.name)) }
     return .success(.logLevel(logLevelResponse))
   }
 }

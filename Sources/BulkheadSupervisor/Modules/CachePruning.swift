@@ -148,16 +148,3 @@ final class CachePruner {
     }
   }
 }
-
-extension Supervisor {
-  /// The stems of what the plugins have, those that are on their way in or out included.
-  func modulesInUse() -> Set<String> {
-    guard let engineKey else { return [] }
-    return Set(
-      allPlugins.compactMap { plugin in
-        plugin.digest.map {
-          CacheNames(module: $0, engine: EngineKey(engineKey, with: plugin.policy.wasmFeatures)).stem
-        }
-      })
-  }
-}

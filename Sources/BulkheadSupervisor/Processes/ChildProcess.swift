@@ -62,6 +62,8 @@ final class ChildProcess {
   private var resumeTimer: TimerQueue.Token?
   private var droppedTimer: TimerQueue.Token?
   private var isReportBroken = false
+  /// The pipes that could not be read.
+  private var unreadable: Set<String> = []
   private let floodBounds: Bounds
   private var linesBeyond: UInt64 = 0
   private var errorBytes = 0
@@ -220,7 +222,9 @@ final class ChildProcess {
         body(UnsafeRawBufferPointer(rebasing: buffer.prefix(count)))
         return count
       } catch {
-        note(.error, "its \(name) cannot be read, so nothing that it says there is heard any more: \(error)")
+        if unreadable.insert(name).inserted {
+          note(.error, "its \(name) cannot be read, so nothing that it says there is heard any more: \(error)")
+        }
         return 0
       }
     }

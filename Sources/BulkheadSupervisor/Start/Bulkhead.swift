@@ -102,11 +102,11 @@ public enum Bulkhead {
     let supervisor = try Supervisor(
       setup, sockets: inheritance.handover?.listeners ?? [], loop: loop, log: log, inbox: inbox)
     inheritance.give(to: supervisor)
-    try supervisor.openEventFile()
-    defer { supervisor.flushEvents() }
+    try supervisor.chronicle.openFile(supervisor.configuration, inbox)
+    defer { supervisor.chronicle.flush() }
     do throws(SystemError) {
-      _ = try loop.poller.add(signals.raw) { [unowned supervisor] _ in
-        while let arrival = signals.next() { supervisor.take(arrival) }
+      _ = try loop.poller.add(signals.raw) { [weak supervisor] _ in
+        while let arrival = signals.next() { loop.post { supervisor?.take(arrival) } }
       }
     } catch {
       throw StartError(ExitCode.software, "\(error)")

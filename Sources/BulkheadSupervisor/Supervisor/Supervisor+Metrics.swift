@@ -5,73 +5,16 @@ import BulkheadSystem
 import BulkheadWire
 import Glibc
 
-/// Metrics that are being collected: of the front, in pieces, for all who ask meanwhile.
-struct MetricsCollection {
-  /// What the front is asked under; 0 is none.
-  var number: UInt32 = 0
-  var text = ""
-  var waiters: [(String) -> Void] = []
-  var timer: TimerQueue.Token?
-
-  /// The longest that the front is waited for.
-  static let limit = Duration.seconds(3)
-  /// The most that is taken from the front, in bytes.
-  static let maximumBytes = 17 << 20
-}
-
 /// `GET /v1/metrics`: what the front counts, and what this process knows.
 extension Supervisor {
   /// Gives the text of all metrics, now or once the front has answered. On the loop's thread.
   func collectMetrics(_ answer: @escaping (String) -> Void) {
-    guard let front, front.isServing else { return answer(ownMetrics(without: "it does not run")) }
-    metrics.waiters.append(answer)
-    // Whoever asks while an answer is on its way shares it.
-    guard metrics.waiters.count == 1 else { return }
-    metrics.number &+= 1
-    if metrics.number == 0 { metrics.number = 1 }
-    metrics.text = ""
-    metrics.timer = loop.after(MetricsCollection.limit) { [unowned self] in
-      metrics.timer = nil
-      endMetrics(without: "it did not answer within \(MetricsCollection.limit.text)")
+    inquiry.collectMetrics { [self] result in
+      switch result {
+      case .success(let text): answer(text + ownMetrics(without: nil))
+      case .failure(let silence): answer(ownMetrics(without: silence.why))
+      }
     }
-    tellFront(.collectMetrics(number: metrics.number))
-  }
-
-  /// A piece of the front's text.
-  func takeMetrics(number: UInt32, isLast: Bool, text: String) {
-    guard number == metrics.number, !metrics.waiters.isEmpty else { return }
-    guard metrics.text.utf8.count + text.utf8.count < MetricsCollection.maximumBytes else {
-      return endMetrics(without: "it sent more than \(MetricsCollection.maximumBytes) bytes")
-    }
-    metrics.text += Self.printable(text)
-    guard isLast else { return }
-    finishMetrics(metrics.text + ownMetrics(without: nil))
-  }
-
-  /// The front does not answer any more: those who wait get what this process knows.
-  func endMetrics(without why: String) {
-    guard !metrics.waiters.isEmpty else { return }
-    finishMetrics(ownMetrics(without: why))
-  }
-
-  private func finishMetrics(_ text: String) {
-    loop.cancel(&metrics.timer)
-    let waiters = metrics.waiters
-    metrics.waiters = []
-    metrics.text = ""
-    for waiter in waiters { waiter(text) }
-  }
-
-  /// Whole lines, without what would steer an operator's terminal.
-  static func printable(_ text: String) -> String {
-    let isClean = text.utf8.allSatisfy { ($0 >= 0x20 && $0 != 0x7F) || $0 == UInt8(ascii: "\n") }
-    let clean =
-      isClean
-      ? text
-      : String(
-        decoding: text.utf8.map { ($0 >= 0x20 && $0 != 0x7F) || $0 == UInt8(ascii: "\n") ? $0 : UInt8(ascii: "?") },
-        as: UTF8.self)
-    return clean.isEmpty || clean.utf8.last == UInt8(ascii: "\n") ? clean : clean + "\n"
   }
 
   private typealias Sample = PrometheusText.Sample
@@ -80,7 +23,7 @@ extension Supervisor {
   ///
   /// - Parameter why: why the front's part is missing; nil where it is there.
   func ownMetrics(without why: String?) -> String {
-    var text = PrometheusText(maximumBytes: MetricsCollection.maximumBytes)
+    var text = PrometheusText(maximumBytes: FrontInquiry.maximumBytes)
     if let why { text.comment("the metrics of the front and of the plugins are missing: \(why)") }
     text.family(
       "bulkhead_info", "gauge", help: "The version that runs.", [Sample([("version", SupervisorOptions.version)], 1)])
@@ -88,20 +31,20 @@ extension Supervisor {
       "bulkhead_uptime_seconds", "gauge", help: "Since the supervisor started.",
       [Sample([], (loop.now - startedAt).inSeconds)])
     text.family(
-      "bulkhead_front_up", "gauge", help: "Whether the front serves.", [Sample([], front?.isServing == true ? 1 : 0)])
+      "bulkhead_front_up", "gauge", help: "Whether the front serves.", [Sample([], front.isServing ? 1 : 0)])
     text.family(
       "bulkhead_front_restarts_total", "counter", help: "Fronts started after the first one.",
-      [Sample([], frontRestarts)])
+      [Sample([], front.restarts)])
     text.family(
       "bulkhead_reloads_total", "counter",
       help: "Configurations read again, by whether they were taken over or refused.",
-      [Sample([("result", "taken")], reloads.taken), Sample([("result", "refused")], reloads.refused)])
+      [Sample([("result", "taken")], reloader.counts.taken), Sample([("result", "refused")], reloader.counts.refused)])
     text.family(
       "bulkhead_upgrades_total", "counter",
       help: "Upgrades of this process, by how they ended.",
       [
-        Sample([("result", "done")], journal.counts[.upgraded] ?? 0),
-        Sample([("result", "failed")], journal.counts[.upgradeFailed] ?? 0),
+        Sample([("result", "done")], chronicle.journal.counts[.upgraded] ?? 0),
+        Sample([("result", "failed")], chronicle.journal.counts[.upgradeFailed] ?? 0),
       ])
     writeProcesses(&text)
     loop.rounds.write(&text)
@@ -109,7 +52,7 @@ extension Supervisor {
     writePlugins(&text)
     text.family(
       "bulkhead_events_total", "counter", help: "Events that were recorded, by kind; the last ones are kept.",
-      EventInfo.Kind.all.map { Sample([("kind", $0.rawValue)], journal.counts[$0] ?? 0) })
+      EventInfo.Kind.all.map { Sample([("kind", $0.rawValue)], chronicle.journal.counts[$0] ?? 0) })
     text.family(
       "bulkhead_log_lines_dropped_total", "counter",
       help: "Lines of log that were dropped because standard error is not read fast enough.",
@@ -117,13 +60,13 @@ extension Supervisor {
     text.family(
       "bulkhead_event_lines_dropped_total", "counter",
       help: "Events that could not be written to the file that they are kept in.",
-      [Sample([], eventFile?.droppedLines ?? 0)])
+      [Sample([], chronicle.droppedLines)])
     text.finish()
     return text.lines.reduce(into: "") { $0 += $1 + "\n" }
   }
 
   private func writeProcesses(_ text: inout PrometheusText) {
-    let pids = [("supervisor", getpid())] + (front.map { [("front", $0.child.pid)] } ?? [])
+    let pids = [("supervisor", getpid())] + (front.front.map { [("front", $0.child.pid)] } ?? [])
     let usages = pids.compactMap { process, pid in usage(of: pid).map { (process, $0) } }
     text.family(
       "bulkhead_process_cpu_seconds_total", "counter",
@@ -137,7 +80,7 @@ extension Supervisor {
 
   private func writeWorkers(_ text: inout PrometheusText) {
     var counts: [String: [String: Int]] = [:]
-    for plugin in allPlugins {
+    for plugin in fleet.allPlugins {
       for worker in plugin.workers {
         let state =
           switch worker.shownState {
@@ -158,7 +101,7 @@ extension Supervisor {
     ]
     text.family(
       "bulkhead_workers", "gauge", help: "Worker processes, by plugin, state, and role of those that are ready.",
-      plugins.flatMap { plugin in
+      fleet.plugins.flatMap { plugin in
         states.map { state, role in
           // A label that is not there is the same as an empty one.
           Sample(
@@ -169,7 +112,7 @@ extension Supervisor {
     text.family(
       "bulkhead_worker_layer", "gauge",
       help: "Whether a layer of the sandbox holds in every ready worker of a plugin.",
-      plugins.flatMap { plugin -> [Sample] in
+      fleet.plugins.flatMap { plugin -> [Sample] in
         let reports = plugin.workers.filter { $0.state == .ready }.flatMap(\.layers)
         return IsolationLayer.allCases.compactMap { layer in
           let holds = reports.filter { $0.layer == layer }.map(\.holds)
@@ -180,89 +123,89 @@ extension Supervisor {
       })
     text.family(
       "bulkhead_front_layer", "gauge", help: "Whether a layer of the front's sandbox holds.",
-      (front?.isolation ?? []).map { Sample([("layer", $0.layer.rawValue)], $0.holds ? 1 : 0) })
+      (front.front?.isolation ?? []).map { Sample([("layer", $0.layer.rawValue)], $0.holds ? 1 : 0) })
   }
 
   private func writePlugins(_ text: inout PrometheusText) {
     text.family(
       "bulkhead_state", "gauge", help: "Which state a plugin is in: 1 for that one.",
-      plugins.flatMap { plugin in
+      fleet.plugins.flatMap { plugin in
         PluginState.allCases.map {
           Sample([("plugin", plugin.name), ("state", $0.rawValue)], plugin.machine.state == $0 ? 1 : 0)
         }
       })
     text.family(
       "bulkhead_restarts_total", "counter", help: "Workers started after a plugin's first ones.",
-      plugins.map { Sample([("plugin", $0.name)], $0.restarts) })
+      fleet.plugins.map { Sample([("plugin", $0.name)], $0.restarts) })
     text.family(
       "bulkhead_exits_total", "counter", help: "Ends of workers, by plugin and reason.",
-      plugins.flatMap { plugin in
+      fleet.plugins.flatMap { plugin in
         ExitReason.allCases.map {
-          Sample([("plugin", plugin.name), ("reason", $0.rawValue)], plugin.counts.exits[$0] ?? 0)
+          Sample([("plugin", plugin.name), ("reason", $0.rawValue)], plugin.record.counts.exits[$0] ?? 0)
         }
       })
     text.family(
       "bulkhead_vm_deaths_total", "counter",
       help: "Ends of VMs in workers that went on with a fresh one, by plugin and reason.",
-      plugins.flatMap { plugin in
+      fleet.plugins.flatMap { plugin in
         [ExitReason.trap, .deadline, .memory].map {
-          Sample([("plugin", plugin.name), ("reason", $0.rawValue)], plugin.counts.vmDeaths[$0] ?? 0)
+          Sample([("plugin", plugin.name), ("reason", $0.rawValue)], plugin.record.counts.vmDeaths[$0] ?? 0)
         }
       })
     text.family(
       "bulkhead_crashes_total", "counter",
       help: "Crashes by plugin and reason: ends of its workers, and of guests in workers that live on.",
-      plugins.flatMap { plugin in
+      fleet.plugins.flatMap { plugin in
         ExitReason.allCases.filter { $0 != .requested }.map {
-          Sample([("plugin", plugin.name), ("reason", $0.rawValue)], crashes[plugin.name]?.counts[$0] ?? 0)
+          Sample([("plugin", plugin.name), ("reason", $0.rawValue)], crashes.tables[plugin.name]?.counts[$0] ?? 0)
         }
       })
     text.family(
       "bulkhead_crash_signatures", "gauge", help: "Kinds of crashes of a plugin that are kept.",
-      plugins.map { Sample([("plugin", $0.name)], crashes[$0.name]?.entries.count ?? 0) })
+      fleet.plugins.map { Sample([("plugin", $0.name)], crashes.tables[$0.name]?.entries.count ?? 0) })
     text.family(
       "bulkhead_crash_signatures_evicted_total", "counter",
       help: "Kinds of crashes of a plugin that are not kept any more, since newer ones took their place.",
-      plugins.map { Sample([("plugin", $0.name)], crashes[$0.name]?.evicted ?? 0) })
+      fleet.plugins.map { Sample([("plugin", $0.name)], crashes.tables[$0.name]?.evicted ?? 0) })
     text.family(
       "bulkhead_suspects", "gauge", help: "Fingerprints of streams that a plugin died of.",
-      plugins.map { plugin in
+      fleet.plugins.map { plugin in
         plugin.suspects.age(Clock.monotonicNanoseconds)
         return Sample([("plugin", plugin.name)], plugin.suspects.table.entries.count)
       })
     text.family(
       "bulkhead_suspect_lane_starts_total", "counter",
       help: "Workers that were started for suspects of a plugin; they are none of its restarts.",
-      plugins.map { Sample([("plugin", $0.name)], $0.counts.laneStarts) })
+      fleet.plugins.map { Sample([("plugin", $0.name)], $0.record.counts.laneStarts) })
     text.family(
       "bulkhead_suspect_lane_closed", "gauge",
       help: "Whether the lane for suspects of a plugin takes none: its crash budget is spent.",
-      plugins.map { Sample([("plugin", $0.name)], $0.lane?.machine.state == .quarantined ? 1 : 0) })
+      fleet.plugins.map { Sample([("plugin", $0.name)], $0.lane?.machine.state == .quarantined ? 1 : 0) })
     text.family(
       "bulkhead_quarantined", "gauge",
       help: "Whether a plugin is quarantined: its crash budget is spent, and none of its workers is left.",
-      plugins.map { Sample([("plugin", $0.name)], $0.machine.state == .quarantined ? 1 : 0) })
+      fleet.plugins.map { Sample([("plugin", $0.name)], $0.machine.state == .quarantined ? 1 : 0) })
     text.family(
       "bulkhead_deadline_hits_total", "counter",
       help: "Workers of a plugin that were interrupted since a callback, or their start, took too long.",
-      plugins.map { Sample([("plugin", $0.name)], $0.counts.deadlineHits) })
+      fleet.plugins.map { Sample([("plugin", $0.name)], $0.record.counts.deadlineHits) })
     text.family(
       "bulkhead_recycled_workers_total", "counter",
       help: "Workers of a plugin that are replaced since they reached a limit of its policy's recycling.",
-      plugins.map { Sample([("plugin", $0.name)], $0.counts.recycled) })
+      fleet.plugins.map { Sample([("plugin", $0.name)], $0.record.counts.recycled) })
     text.family(
       "bulkhead_worker_log_lines_dropped_total", "counter",
       help: "Lines of log of a plugin's workers that were dropped, since more came in a second than its policy allows.",
-      plugins.map { Sample([("plugin", $0.name)], $0.counts.droppedLines) })
+      fleet.plugins.map { Sample([("plugin", $0.name)], $0.record.counts.droppedLines) })
     text.family(
       "bulkhead_worker_resident_bytes", "gauge", help: "Resident memory of a plugin's workers, shared pages included.",
-      plugins.compactMap { plugin in
+      fleet.plugins.compactMap { plugin in
         let sizes = plugin.workers.compactMap { try? ProcessMemory.residentSize(of: $0.child.pid) }
         return sizes.isEmpty ? nil : Sample([("plugin", plugin.name)], sizes.reduce(0) { $0 &+ $1 })
       })
     text.family(
       "bulkhead_guest_memory_bytes", "gauge", help: "Linear memory of a plugin's guests, as its workers say.",
-      plugins.compactMap { plugin in
+      fleet.plugins.compactMap { plugin in
         let sizes = plugin.workers.compactMap { $0.status()?.memoryBytes }
         return sizes.isEmpty ? nil : Sample([("plugin", plugin.name)], sizes.reduce(0, &+))
       })

@@ -5,28 +5,28 @@ import BulkheadCore
 /// What the control API tells of crash policies.
 extension Supervisor {
   var policiesResponse: PoliciesResponse {
-    let users = Dictionary(grouping: plugins, by: \.manifest.policy)
+    let users = Dictionary(grouping: fleet.plugins, by: \.manifest.policy)
     return PoliciesResponse(
-      policies: setup.loaded.policies.sorted { $0.key < $1.key }.map { name, policy in
+      policies: reloader.loaded.policies.sorted { $0.key < $1.key }.map { name, policy in
         .init(name: name, extends: policy.lineage.dropFirst().first, plugins: users[name]?.map(\.name) ?? [])
       })
   }
 
   func policyResponse(_ name: String) -> Result<ControlAnswer, ControlError> {
-    guard let policy = setup.loaded.policies[name] else {
-      let names = setup.loaded.policies.keys.sorted().prefix(20).joined(separator: ", ")
+    guard let policy = reloader.loaded.policies[name] else {
+      let names = reloader.loaded.policies.keys.sorted().prefix(20).joined(separator: ", ")
       return .failure(
         ControlError(
           code: .unknownPolicy,
           message: "there is no crash policy '\(name)'"
-            + "\(NearestName.question(name, among: setup.loaded.policies.keys.sorted())); there are: \(names)"))
+            + "\(NearestName.question(name, among: reloader.loaded.policies.keys.sorted())); there are: \(names)"))
     }
     return .success(.policy(PolicyResponse(policy, of: nil)))
   }
 
   func policyResponse(ofPlugin name: String) -> Result<ControlAnswer, ControlError> {
-    guard let plugin = plugins.first(where: { $0.name == name }) else { return .failure(noPlugin(name)) }
-    return .success(.policy(PolicyResponse(setup.loaded.effectivePolicy(of: plugin.manifest), of: plugin.manifest)))
+    guard let plugin = fleet.revisions.current(name) else { return .failure(noPlugin(name)) }
+    return .success(.policy(PolicyResponse(reloader.loaded.effectivePolicy(of: plugin.manifest), of: plugin.manifest)))
   }
 }
 

@@ -67,31 +67,16 @@ enum EndpointTrial {
   }
 
   private static func look(at endpoint: SocketAddress) -> Finding {
-    var hints = addrinfo()
-    hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-    hints.ai_flags = AI_NUMERICSERV
-    var list: UnsafeMutablePointer<addrinfo>?
-    let code = getaddrinfo(endpoint.host, String(endpoint.port), &hints, &list)
-    guard code == 0, let first = list else { return finding(lookup: code) }
-    defer { freeaddrinfo(list) }
-    let address = first.pointee
-    let raw = socket(
-      address.ai_family, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-    guard raw >= 0 else { return .notNow(why(errno)) }
-    let descriptor = Descriptor(owning: raw)
-    guard connect(descriptor.raw, address.ai_addr, address.ai_addrlen) != 0 else { return .answers }
-    guard errno == EINPROGRESS else { return .notNow(why(errno)) }
-    var poll = pollfd(fd: descriptor.raw, events: Int16(POLLOUT), revents: 0)
-    guard Glibc.poll(&poll, 1, connectMilliseconds) > 0 else { return .notNow(why(ETIMEDOUT)) }
-    var error: Int32 = 0
-    var size = socklen_t(MemoryLayout<Int32>.size)
-    guard getsockopt(descriptor.raw, SOL_SOCKET, SO_ERROR, &error, &size) == 0, error == 0 else {
-      return .notNow(why(error))
+    do throws(Dialing.Failure) {
+      _ = try Dialing.connect(to: endpoint, within: connectMilliseconds)
+      return .answers
+    } catch {
+      switch error {
+      case .lookup(let code): return finding(lookup: code)
+      case .connection(let error): return .notNow(error.reason)
+      }
     }
-    return .answers
   }
-
-  private static func why(_ code: Int32) -> String { strerror(code).map { String(cString: $0) } ?? "errno \(code)" }
 
   /// What the resolver's answer means.
   static func finding(lookup code: Int32) -> Finding {

@@ -62,20 +62,21 @@ extension Supervisor {
   var history: History {
     var history = History()
     history.startedNanoseconds = startedAt.wholeNanoseconds
-    history.frontRestarts = frontRestarts
-    history.reloadsTaken = reloads.taken
-    history.reloadsRefused = reloads.refused
+    history.frontRestarts = front.restarts
+    history.reloadsTaken = reloader.counts.taken
+    history.reloadsRefused = reloader.counts.refused
     history.events = Dictionary(
-      journal.counts.map { ($0.key.rawValue, $0.value) }, uniquingKeysWith: { first, _ in first })
-    history.plugins = plugins.map { plugin in
+      chronicle.journal.counts.map { ($0.key.rawValue, $0.value) }, uniquingKeysWith: { first, _ in first })
+    history.plugins = fleet.plugins.map { plugin in
+      let counts = plugin.record.counts
       var past = History.Plugin(name: plugin.name, restarts: plugin.restarts, lastExit: plugin.lastExit)
-      past.exits = History.byName(plugin.counts.exits)
-      past.vmDeaths = History.byName(plugin.counts.vmDeaths)
-      past.crashes = History.byName(crashes[plugin.name]?.counts ?? [:])
-      past.deadlineHits = plugin.counts.deadlineHits
-      past.recycled = plugin.counts.recycled
-      past.laneStarts = plugin.counts.laneStarts
-      past.droppedLines = plugin.counts.droppedLines
+      past.exits = History.byName(counts.exits)
+      past.vmDeaths = History.byName(counts.vmDeaths)
+      past.crashes = History.byName(crashes.tables[plugin.name]?.counts ?? [:])
+      past.deadlineHits = counts.deadlineHits
+      past.recycled = counts.recycled
+      past.laneStarts = counts.laneStarts
+      past.droppedLines = counts.droppedLines
       return past
     }
     return history
@@ -85,17 +86,13 @@ extension Supervisor {
   func takeOver(_ history: History) {
     let started = Duration.nanoseconds(Int64(clamping: history.startedNanoseconds))
     if started > .zero, started < startedAt { startedAt = started }
-    frontRestartsBefore = history.frontRestarts
-    reloads.taken &+= history.reloadsTaken
-    reloads.refused &+= history.reloadsRefused
-    journal.add(history.events)
+    front.add(restarts: history.frontRestarts)
+    reloader.add(taken: history.reloadsTaken, refused: history.reloadsRefused)
+    chronicle.add(history.events)
     for past in history.plugins {
-      guard let plugin = plugins.first(where: { $0.name == past.name }) else { continue }
-      plugin.goOn(from: past)
-      crashes[plugin.name, default: CrashTable()].add(past.crashes)
+      guard let plugin = fleet.revisions.current(past.name) else { continue }
+      plugin.record.goOn(from: past)
+      crashes.add(past.crashes, of: past.name)
     }
   }
-
-  /// Fronts that were started after the process's first one, those after upgrades left out.
-  var frontRestarts: UInt64 { frontRestartsBefore &+ frontMachine.restarts }
 }

@@ -7,6 +7,22 @@ import Glibc
 /// This program cannot start, but a front of before serves, and would end with this process: stays, and tries what is
 /// installed again and again, until that starts, no such front is left, or a signal ends it.
 final class Hold {
+  private enum Event {
+    /// The front of before of that process id has ended.
+    case frontEnded(Int32)
+    case signal(Int32)
+    /// The fronts are to be looked at.
+    case look
+    /// The service manager is to be told.
+    case tell
+    /// The next attempt is to be made.
+    case attempt
+    /// The newly installed program was tried; with what is wrong, for people.
+    case checked(problem: String?)
+    /// The fronts have not drained in time.
+    case drainIsLate
+  }
+
   /// The time between two attempts to start.
   private static let attemptInterval = Duration.seconds(5)
 
@@ -63,13 +79,13 @@ final class Hold {
     do throws(SystemError) {
       for generation in handover.generations {
         let pid = generation.front.pid
-        let watch = try loop.poller.add(generation.front.pidfd) { [unowned self] _ in frontEnded(pid) }
+        let watch = try loop.poller.add(generation.front.pidfd) { [weak self] _ in self?.post(.frontEnded(pid)) }
         var front = HeldFront(generation)
         front.watch = watch
         fronts[pid] = front
       }
-      _ = try loop.poller.add(signals.raw) { [unowned self] _ in
-        while let arrival = signals.next() { take(arrival.signal) }
+      _ = try loop.poller.add(signals.raw) { [weak self, signals] _ in
+        while let arrival = signals.next() { self?.post(.signal(arrival.signal)) }
       }
       tell()
       look()
@@ -80,6 +96,26 @@ final class Hold {
     }
     control?.remove()
     return result ?? ExitCode.software
+  }
+
+  /// Has an event dealt with when whatever caused it is over.
+  private func post(_ event: Event) { loop.post { [self] in take(event) } }
+
+  /// The same, after that time.
+  private func after(_ time: Duration, _ event: Event) { loop.after(time) { [weak self] in self?.take(event) } }
+
+  private func take(_ event: Event) {
+    switch event {
+    case .frontEnded(let pid): frontEnded(pid)
+    case .signal(let signal): take(signal)
+    case .look: look()
+    case .tell: tell()
+    case .attempt: attempt()
+    case .checked(let problem): checked(problem)
+    case .drainIsLate:
+      note(.warn, "the front of before did not drain in time")
+      result = ExitCode.ok
+    }
   }
 
   // MARK: what is told
@@ -120,7 +156,7 @@ final class Hold {
       note(.error, "the front of before, pid \(pid), is killed: \(late)")
       fronts[pid]?.kill()
     }
-    loop.after(Self.lookInterval) { [unowned self] in look() }
+    after(Self.lookInterval, .look)
   }
 
   private func note(_ level: LogLevel, _ message: String) {
@@ -138,7 +174,7 @@ final class Hold {
     say(.status(why))
     say(.watchdog)
     let interval = min(Self.attemptInterval, environment.watchdog.map { $0 / 3 } ?? Self.attemptInterval)
-    loop.after(max(interval, .milliseconds(10))) { [unowned self] in tell() }
+    after(max(interval, .milliseconds(10)), .tell)
   }
 
   // MARK: the next attempt
@@ -147,7 +183,7 @@ final class Hold {
     note(.error, "\(why); the next attempt follows in \(Self.attemptInterval.text)")
     answer()
     log.flush()
-    loop.after(Self.attemptInterval) { [unowned self] in attempt() }
+    after(Self.attemptInterval, .attempt)
   }
 
   private func attempt() {
@@ -163,7 +199,7 @@ final class Hold {
     do throws(SystemError) {
       check = try UpgradeCheck(
         program: program.path, options: program.options, request: trialRequest, loop: loop, log: log
-      ) { [unowned self] problem in checked(problem) }
+      ) { [weak self] problem in self?.post(.checked(problem: problem)) }
     } catch {
       failed("\(program.path) cannot be started: \(error)")
     }
@@ -231,9 +267,6 @@ final class Hold {
     control?.tell(status)
     if fronts.isEmpty { result = ExitCode.ok }
     // What is left then ends with this process.
-    loop.after(time + .seconds(2)) { [unowned self] in
-      note(.warn, "the front of before did not drain in time")
-      result = ExitCode.ok
-    }
+    after(time + .seconds(2), .drainIsLate)
   }
 }

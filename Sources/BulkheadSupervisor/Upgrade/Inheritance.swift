@@ -37,11 +37,11 @@ final class Inheritance {
       if handover.failure.isEmpty { handover.failure = error.description }
       return handover
     }
-    guard let supervisor, supervisor.upgrade.isPending, supervisor.phase != .stopping else { return nil }
-    supervisor.killOwn()
-    let why = supervisor.upgrade.isBack ? supervisor.upgrade.info?.detail : nil
+    guard let supervisor, supervisor.upgrader.isPending, supervisor.phase != .stopping else { return nil }
+    supervisor.upgrader.killOwn()
+    let why = supervisor.upgrader.isBack ? supervisor.upgrader.detail : nil
     var handover = supervisor.handover(isOwnLeaving: true, failure: why ?? error.description)
-    handover.isBack = supervisor.upgrade.isBack
+    handover.isBack = supervisor.upgrader.isBack
     return handover
   }
 }

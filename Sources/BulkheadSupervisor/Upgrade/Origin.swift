@@ -116,7 +116,7 @@ extension Origin.Binary {
 extension Supervisor {
   /// Whom the next program in this one's place goes back to: the one that served last. Nil where that could not go on.
   var origin: Origin? {
-    if upgrade.isPending, let origin = upgrade.origin { return origin.value }
+    if let origin = upgrader.originOfBefore { return origin }
     let installation = setup.installation
     guard let image = setup.program.image, let front = Origin.Binary(installation.front),
       let worker = Origin.Binary(installation.worker), let compiler = Origin.Binary(installation.compiler)
@@ -124,7 +124,7 @@ extension Supervisor {
     let origin = Origin(
       supervisor: .init(path: setup.program.path, descriptor: image.raw), front: front, worker: worker,
       compiler: compiler, shippedPolicies: installation.shippedPolicies, arguments: setup.program.arguments,
-      files: setup.loaded.files)
+      files: reloader.loaded.files)
     return origin.fits ? origin : nil
   }
 }

@@ -8,7 +8,10 @@ import BulkheadSystem
 /// worker's fault and `pong` is passed over. Its workers are not replaced.
 final class PreviousGeneration {
   final class Worker {
+    let id: UInt64
     let plugin: String
+    /// What is counted of that plugin; nil where there is none of its name any more.
+    let record: PluginRecord?
     let wasReady: Bool
     let startedAt: Duration
     let child: ChildProcess
@@ -18,8 +21,10 @@ final class PreviousGeneration {
     /// The end of the time that one which was on its way out already has for that.
     var timer: TimerQueue.Token?
 
-    init(_ worker: Handover.Worker, child: ChildProcess) {
+    init(_ worker: Handover.Worker, child: ChildProcess, record: PluginRecord?) {
+      id = worker.id
       plugin = worker.plugin
+      self.record = record
       wasReady = worker.wasReady
       startedAt = .nanoseconds(Int64(clamping: worker.startedNanoseconds))
       self.child = child
@@ -53,8 +58,8 @@ final class PreviousGeneration {
   }
 
   /// Adds one of its workers, as it was taken over.
-  func add(_ id: UInt64, _ worker: Worker) {
-    workers[id] = worker
+  func add(_ worker: Worker) {
+    workers[worker.id] = worker
     if worker.wasReady { readyAtFirst[worker.plugin, default: 0] += 1 }
   }
 

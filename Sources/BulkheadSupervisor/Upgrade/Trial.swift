@@ -99,11 +99,10 @@ extension Supervisor {
   ///   become ready.
   func prove(ready wanted: Set<String>) throws(StartError) {
     try prepareModules()
-    let time = startTime(of: plugins) + Self.trialTime
+    let time = fleet.startTime(of: fleet.plugins) + Self.trialTime
     let deadline = loop.now + time
     loop.after(time) {}
-    handleFront(.begin)
-    for plugin in plugins { handle(.begin, plugin.streams) }
+    begin()
     var failure: StartError?
     do throws(StartError) {
       try run(until: { isProven(wanted) || isHopeless(wanted) || loop.now >= deadline })
@@ -117,21 +116,21 @@ extension Supervisor {
   }
 
   private func late(_ wanted: Set<String>) -> [PluginRuntime] {
-    plugins.filter { wanted.contains($0.name) && !$0.workers.contains(where: \.serves) }
+    fleet.plugins.filter { wanted.contains($0.name) && !$0.workers.contains(where: \.serves) }
   }
 
-  private func isProven(_ wanted: Set<String>) -> Bool { front?.isServing == true && late(wanted).isEmpty }
+  private func isProven(_ wanted: Set<String>) -> Bool { front.isServing && late(wanted).isEmpty }
 
   private func isHopeless(_ wanted: Set<String>) -> Bool {
     late(wanted).contains { plugin in
-      let failures = plugin.counts.exits.reduce(0) { $1.key == .requested ? $0 : $0 &+ $1.value }
+      let failures = plugin.record.counts.exits.reduce(0) { $1.key == .requested ? $0 : $0 &+ $1.value }
       return failures >= Self.hopelessWorkers || plugin.machine.state == .quarantined
     }
   }
 
   private func whyUnproven(_ wanted: Set<String>) -> StartError {
     // Workers that end again and again may do so before the front is there.
-    guard front?.isServing == true || isHopeless(wanted) else {
+    guard front.isServing || isHopeless(wanted) else {
       return StartError(ExitCode.software, "the new front does not serve")
     }
     return StartError(
@@ -141,15 +140,5 @@ extension Supervisor {
           ExitCode.unavailable, plugin.manifest.location,
           "plugin \(plugin.name) is ready now and would not be: \(why)")
       })
-  }
-
-  /// Ends what was started, and waits for that.
-  private func endTrial() throws(StartError) {
-    outcome = nil
-    phase = .draining
-    loop.cancel(&frontTimer)
-    if let front { front.child.send(signal: SIGKILL) } else { stopWorkers() }
-    try run(until: { false })
-    controlGroups.leave()
   }
 }

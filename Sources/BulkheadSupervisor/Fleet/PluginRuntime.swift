@@ -30,25 +30,12 @@ final class PluginRuntime {
   var machine: PluginMachine { streams.machine }
   /// Its worker processes, the oldest first.
   var workers: [WorkerRuntime] = []
-  var lastExit: PluginInfo.LastExit?
-  /// Since the supervisor started, over all revisions of the plugin.
-  struct Counts {
-    /// Workers that were interrupted since a callback, or their start, took too long.
-    var deadlineHits: UInt64 = 0
-    /// Ends of its workers.
-    var exits: [ExitReason: UInt64] = [:]
-    /// Ends of VMs in workers that lived on.
-    var vmDeaths: [ExitReason: UInt64] = [:]
-    /// Workers that reached a limit of its policy's recycling.
-    var recycled: UInt64 = 0
-    /// Workers that were started for suspects.
-    var laneStarts: UInt64 = 0
-    /// Lines of its workers' log that were dropped, as far as they say themselves.
-    var droppedLines: UInt64 = 0
-  }
-  var counts = Counts()
-  /// Of revisions before this one.
-  private var restartsBefore: UInt64 = 0
+  /// What is counted of it over all its revisions.
+  let record: PluginRecord
+  /// Whether new streams take it, or took it.
+  private var isTaken = false
+  /// How its last worker ended while no stream took it yet: it may be why none ever does.
+  private var ownExit: PluginInfo.LastExit?
   /// Whether the last worker could not be started since the host was short of something.
   var lacksHost = false
   /// Until when nothing is started in place of that: the host may have it then.
@@ -58,36 +45,46 @@ final class PluginRuntime {
 
   var name: String { manifest.name }
 
-  init(index: UInt32, manifest: PluginManifest, policy: CrashPolicy, hostID: UInt32, seccompPrograms: WorkerPrograms) {
+  init(
+    index: UInt32, manifest: PluginManifest, policy: CrashPolicy, hostID: UInt32, seccompPrograms: WorkerPrograms,
+    record: PluginRecord
+  ) {
     self.index = index
     self.manifest = manifest
     self.policy = policy
     self.hostID = hostID
     self.seccompPrograms = seccompPrograms
+    self.record = record
     suspects = SuspectList(policy.suspects)
     streams = WorkerSet(self, policy: policy)
   }
 
   /// Workers started after the first ones, since the supervisor started.
-  var restarts: UInt64 { restartsBefore &+ machine.restarts }
+  var restarts: UInt64 { record.restartsBefore &+ machine.restarts }
 
-  /// What was counted of the revision before it goes on.
-  func countOn(from before: PluginRuntime) {
-    counts = before.counts
-    lastExit = lastExit ?? before.lastExit
-    restartsBefore = before.restarts
+  /// How its last worker ended.
+  var lastExit: PluginInfo.LastExit? {
+    get { isTaken ? record.lastExit : ownExit }
+    set { if isTaken { record.lastExit = newValue } else { ownExit = newValue } }
   }
 
-  /// The same of the program before this one.
-  func goOn(from past: History.Plugin) {
-    restartsBefore &+= past.restarts
-    lastExit = lastExit ?? past.lastExit
-    History.add(past.exits, to: &counts.exits)
-    History.add(past.vmDeaths, to: &counts.vmDeaths)
-    counts.deadlineHits &+= past.deadlineHits
-    counts.recycled &+= past.recycled
-    counts.laneStarts &+= past.laneStarts
-    counts.droppedLines &+= past.droppedLines
+  /// The front says more of an end; of one that came after it, it does not.
+  func amendExit(at time: Timestamp, _ lost: LostCallback) {
+    if lastExit?.at == time { lastExit?.crash?.add(lost) }
+  }
+
+  /// New streams take it from now on.
+  ///
+  /// - Parameter before: the revision that they took by now.
+  func take(over before: PluginRuntime?) {
+    isTaken = true
+    record.lastExit = ownExit ?? record.lastExit
+    if let before { record.restartsBefore = before.restarts }
+  }
+
+  /// Whether as many workers of it are ready as are to take streams; fewer will do where there were no more before.
+  func isReady(atLeast before: Int = .max) -> Bool {
+    workers.count(where: \.serves) >= max(min(policy.workers, before), 1)
   }
 
   /// What a ready worker is there for: as the front chooses, the oldest ones take streams.
@@ -105,7 +102,7 @@ final class PluginRuntime {
       lastExit: lastExit, workers: workers.map(\.child.pid), policy: manifest.policy,
       phase: manifest.phase.name, priority: Int(manifest.priority), module: manifest.modulePath,
       budget: budget(at: now))
-    info.vmDeaths = counts.vmDeaths.values.reduce(0, &+)
+    info.vmDeaths = record.counts.vmDeaths.values.reduce(0, &+)
     return info
   }
 }

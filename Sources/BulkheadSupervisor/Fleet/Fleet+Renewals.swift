@@ -6,14 +6,14 @@ import BulkheadWire
 import Glibc
 
 /// Ends of VMs in workers that live on, and callbacks that are interrupted there.
-extension Supervisor {
+extension Fleet {
   /// A VM of the worker has ended, and a fresh one takes its place.
   func vmEnded(_ death: ReportFrame.VMDeath, _ worker: WorkerRuntime) {
     let policy = worker.plugin.policy
     guard policy.renewals > 0 else {
       return breach(worker, "it renewed its VM, which its policy does not allow")
     }
-    guard worker.deathLimiter.take(at: loop.now) else {
+    guard worker.deathLimiter.take(at: now) else {
       return breach(worker, "it reports the ends of more VMs than there can be")
     }
     let cause = worker.explained(ExitAnalysis.claim(death.reason, detail: death.detail))
@@ -23,18 +23,18 @@ extension Supervisor {
     worker.deaths &+= 1
     worker.isRenewing = true
     worker.interruption = nil
-    armWatch()
+    armLook(.callbacks)
     let plugin = worker.plugin
-    counted(plugin).counts.vmDeaths[cause.reason, default: 0] += 1
+    plugin.record.counts.vmDeaths[cause.reason, default: 0] += 1
     recordDeath(of: worker, death, cause)
     let ran = Duration.microseconds(Int64(clamping: death.microseconds))
     handle(.vmEnded(worker.number, cause.reason, cost: ran + worker.renewalTime), worker.set)
     if worker.deaths == UInt64(clamping: policy.renewals), worker.isUp {
       let what = "to be replaced by a fresh one: \(worker.deaths) of its VMs have ended ('renewals')"
-      tell(.recycled, what, of: plugin.name, worker.child, level: .info)
+      crashes.tell(.recycled, what, of: plugin.name, worker.child, level: .info)
       worker.isWorn = true
-      counted(plugin).counts.recycled += 1
-      armRecycling()
+      plugin.record.counts.recycled += 1
+      armLook(.recycling)
       handle(.worn(worker.number), worker.set)
     }
   }
@@ -56,7 +56,7 @@ extension Supervisor {
     let plugin = worker.plugin
     let time = Timestamp.now
     var crash = CrashInfo(
-      reason: cause.reason, status: "its worker lives on", uptimeSeconds: (loop.now - worker.startedAt).inSeconds,
+      reason: cause.reason, status: "its worker lives on", uptimeSeconds: (now - worker.startedAt).inSeconds,
       backtrace: Self.frames(death.backtrace))
     crash.callback = CallbackKind.name(of: death.callback)
     crash.callbackMilliseconds = Double(death.microseconds) / 1_000
@@ -65,9 +65,9 @@ extension Supervisor {
     let lost = worker.lostCallback.flatMap { $0.stream == death.stream ? $0 : nil }
     if let lost { crash.add(lost) }
     worker.lostCallback = nil
-    let told = crashed(
+    let told = crashes.crashed(
       plugin.name, worker.child, cause, crash, as: .vmCrashed, what: "its VM ended, a fresh one serves", at: time)
-    counted(plugin).lastExit = .init(
+    plugin.lastExit = .init(
       reason: cause.reason, detail: LogText.escaped(cause.detail, quoted: false), at: time, crash: crash)
     // The front's word on it may come later.
     worker.untoldDeath =
@@ -94,15 +94,15 @@ extension Supervisor {
     guard let interruption = worker.interruption, interruption.run == status.runNumber else {
       return interrupt(worker, run: status.runNumber, "\(kind.name) ran longer than \(deadline.text)")
     }
-    guard loop.now - interruption.at >= worker.plugin.policy.grace else { return }
+    guard now - interruption.at >= worker.plugin.policy.grace else { return }
     killAfterGrace(worker, ExitCause(reason: .deadline, detail: "\(kind.name) ran longer than \(deadline.text)"))
   }
 
   /// Interrupts one callback of the worker, and no other that it may have come to by then.
   private func interrupt(_ worker: WorkerRuntime, run: UInt32, _ what: String) {
-    worker.interruption = .init(run: run, at: loop.now, what: what)
-    counted(worker.plugin).counts.deadlineHits += 1
-    tell(
+    worker.interruption = .init(run: run, at: now, what: what)
+    worker.plugin.record.counts.deadlineHits += 1
+    crashes.tell(
       .workerInterrupted, "deadline: \(what)", of: worker.plugin.name, worker.child, level: .warn,
       line: "deadline: \(what): it is interrupted")
     worker.child.send(signal: SIGUSR1, value: run)

@@ -7,19 +7,25 @@ extension FrontBootstrap {
   /// What the front needs to know of a configuration.
   ///
   /// - Parameter plugins: in the order of the chain, each with what its module exports.
+  /// - Throws: `StartError` (configuration) where a listener names an upstream that is none.
   init(
     _ configuration: Configuration, plugins: [(manifest: PluginManifest, policy: CrashPolicy, callbacks: CallbackSet)],
     logLevel: LogLevel, maximumSpinMicroseconds: UInt32
-  ) {
+  ) throws(StartError) {
     let numbers = Dictionary(
       configuration.upstreams.enumerated().map { ($1.name, UInt32($0)) }, uniquingKeysWith: { first, _ in first })
-    self.init(
+    try self.init(
       eventLoops: UInt32(clamping: configuration.eventLoops), maximumSpinMicroseconds: maximumSpinMicroseconds,
       logLevel: logLevel,
-      listeners: configuration.listeners.map {
-        Listener(
-          name: $0.name, upstream: numbers[$0.upstream] ?? 0, isTCP: $0.kind == .tcp,
-          tellsClients: $0.errorDetails == .client)
+      listeners: configuration.listeners.map { listener throws(StartError) in
+        guard let upstream = numbers[listener.upstream] else {
+          throw StartError(
+            ExitCode.configuration, listener.location,
+            "listener '\(listener.name)': there is no upstream '\(listener.upstream)'")
+        }
+        return Listener(
+          name: listener.name, upstream: upstream, isTCP: listener.kind == .tcp,
+          tellsClients: listener.errorDetails == .client)
       },
       upstreams: configuration.upstreams.map {
         Upstream(
@@ -76,6 +82,23 @@ extension FrontBootstrap {
     bounds.bodyRate = UInt32(clamping: configuration.bounds.bodyRate.bytes)
     accessLog = configuration.accessLog.map {
       AccessLog(fields: $0.fields.map { .init(name: $0.name, property: $0.property) })
+    }
+  }
+}
+
+extension FrontBootstrap {
+  /// What a front is to know of a chain.
+  ///
+  /// - Throws: `StartError` (configuration) where a listener names an upstream that is none.
+  init(
+    _ configuration: Configuration, _ plugins: [PluginRuntime], logLevel: LogLevel, maximumSpinMicroseconds: UInt32
+  ) throws(StartError) {
+    try self.init(
+      configuration, plugins: plugins.map { ($0.manifest, $0.policy, $0.artifact?.callbacks ?? []) },
+      logLevel: logLevel, maximumSpinMicroseconds: maximumSpinMicroseconds)
+    for (place, plugin) in plugins.enumerated() {
+      self.plugins[place].number = plugin.index
+      self.plugins[place].keepsStreams = plugin.artifact?.keepsStreams(under: plugin.policy) ?? true
     }
   }
 }

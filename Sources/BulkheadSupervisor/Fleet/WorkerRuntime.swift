@@ -74,7 +74,7 @@ final class WorkerRuntime {
   /// What it says of the ends of VMs, more of which no honest worker has.
   var deathLimiter = LineLimiter(perSecond: 5_000, burst: 20_000)
   /// The end of a VM of which the front may still say more.
-  var untoldDeath: EventJournal.Grave?
+  var untoldDeath: CrashBook.Grave?
   /// The callback that was interrupted last, and is not known to have ended by it.
   var interruption: Interruption?
 
