@@ -9,7 +9,7 @@ import BulkheadCore
 ///
 /// A worker whose VM dies renews it by itself, and says so with `vmEnded`. A plugin's *death* is either: the end of a VM in
 /// a worker that goes on, or the end of a worker. A death is *productive* where the worker had served, or where it was
-/// ready and the plugin has served under its present configuration; else it is *fruitless*.
+/// ready and the plugin has served; else it is *fruitless*.
 ///
 /// A lane for suspects has a machine of its own, with one worker. Whoever comes there is expected to kill it: a ready worker
 /// that dies has done no worse than one that served.
@@ -25,7 +25,7 @@ import BulkheadCore
 /// - never more than `budget.starts` starts after fruitless deaths within any span of `budget.interval`;
 /// - where `budget.restarts` is set, never more than so many restarts, renewals among them, within any such span. A
 ///   renewal that is one too many ends its worker. What an operator asks for, replacements of workers that did not fail,
-///   and the one attempt after a spent budget are not counted; `reset` and a new configuration begin afresh;
+///   and the one attempt after a spent budget are not counted; `reset` begins afresh;
 /// - a plugin that serves is given up for its deaths alone never where they are `budget.share` of its requests or less,
 ///   nor where they waste `budget.cpu` of a processor or less, within `budget.interval`, nor for fewer than
 ///   `Budget.leastDeaths`. So one client with one bad request does not have a plugin quarantined, at whatever rate that
@@ -33,8 +33,8 @@ import BulkheadCore
 /// - as long as no worker is ready after a fruitless death, or after a spent budget, one start at a time;
 /// - a spent budget does not touch workers that run and do not die, and one of those that goes without having failed is
 ///   replaced. One whose VM dies is stopped. The plugin is quarantined once none is left;
-/// - a spent budget ends: by `reset`, by a new configuration, or (`exhaustion.retries`) after `stability` with one
-///   attempt.
+/// - a spent budget ends: by `reset`, or (`exhaustion.retries`) after `stability` with one attempt. A new configuration is
+///   another machine's.
 ///
 /// Events that make no sense where the machine stands (a second `exited`, a late timer, an unknown number) change nothing.
 public struct PluginMachine: Sendable {
@@ -55,9 +55,6 @@ public struct PluginMachine: Sendable {
     case restart
     /// An operator forgives all failures so far.
     case reset
-    /// The manifest, the module or the policy is another: failures so far don't count any more, and all workers are
-    /// replaced, one after the other.
-    case configurationChanged(CrashPolicy)
     /// The plugin is not wanted any more.
     case end
     /// The worker has answered its first callback of a stream.
@@ -134,7 +131,7 @@ public struct PluginMachine: Sendable {
 
   private struct Exhaustion: Hashable {
     var spent: SpentBudget
-    /// When the attempt comes; nil: it takes `reset` or a new configuration.
+    /// When the attempt comes; nil: it takes `reset`.
     var until: Duration?
   }
 
@@ -147,8 +144,8 @@ public struct PluginMachine: Sendable {
   /// The attempt after a spent budget comes no earlier than that.
   public static let shortestQuarantine = Duration.milliseconds(100)
 
-  /// The policy that holds now.
-  public private(set) var policy: CrashPolicy
+  /// The policy that holds.
+  public let policy: CrashPolicy
   /// Workers started after those of the beginning, whoever asked for it; spares are none.
   public private(set) var restarts: UInt64 = 0
 
@@ -165,7 +162,7 @@ public struct PluginMachine: Sendable {
   private var exhaustion: Exhaustion?
   /// The next start is the attempt after a spent budget.
   private var isAttempt = false
-  /// It has answered somebody, under the present configuration and since the last time that its budget was spent.
+  /// It has answered somebody since the last time that its budget was spent.
   public private(set) var hasServed = false
   private var ledger = DeathLedger()
   private var spares = SpareWorkers()
@@ -246,7 +243,6 @@ public struct PluginMachine: Sendable {
     case .worn(let number): worn(number)
     case .restart: restart()
     case .reset: if phase == .running { forgive() }
-    case .configurationChanged(let policy): change(to: policy)
     case .end: end()
     case .served(let number): served(number)
     case .vmEnded(let number, let reason, let cost): vmEnded(number, reason, cost)
@@ -370,17 +366,6 @@ public struct PluginMachine: Sendable {
     isAttempt = false
     delay.end()
     markOutdated()
-  }
-
-  private mutating func change(to policy: CrashPolicy) {
-    guard phase != .ended else { return }
-    self.policy = policy
-    spares.hold(to: policy.spare)
-    hasServed = false
-    markOutdated()
-    // One that takes no streams yet needs none in its place first.
-    for worker in workers where worker.phase == .starting { stop(worker.number) }
-    if phase == .running { forgive() }
   }
 
   private mutating func markOutdated() {

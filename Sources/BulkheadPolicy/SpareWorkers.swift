@@ -18,10 +18,4 @@ struct SpareWorkers: Hashable {
   mutating func look(at now: Duration) {
     if count > 0, now >= until { self = SpareWorkers() }
   }
-
-  /// The policy is another: what it does not allow goes.
-  mutating func hold(to spare: CrashPolicy.Spare) {
-    let isOff = (spare.keep ?? .zero) <= .zero
-    count = isOff ? 0 : min(count, max(spare.most, 0))
-  }
 }

@@ -106,23 +106,3 @@ public enum MessageSocket {
     }
   }
 }
-
-/// Who is at the other end of a Unix socket, as the kernel says it.
-public struct PeerCredentials: Equatable, Sendable {
-  public var pid: Int32
-  public var uid: UInt32
-  public var gid: UInt32
-
-  /// - Throws: `SystemError` where the descriptor is no connected Unix socket.
-  public init(of raw: Int32) throws(SystemError) {
-    var pid: Int32 = 0
-    var uid: UInt32 = 0
-    var gid: UInt32 = 0
-    try Funnel.call("ask who is at the other end of", on: "descriptor \(raw)") {
-      bh_peer_credentials(raw, &pid, &uid, &gid)
-    }
-    self.pid = pid
-    self.uid = uid
-    self.gid = gid
-  }
-}

@@ -127,41 +127,6 @@ public final class Poller {
   }
 }
 
-/// A timer that polls as readable: `timerfd` on the monotonic clock.
-public struct TimerDescriptor: ~Copyable, Sendable {
-  public let descriptor: Descriptor
-
-  /// - Throws: `SystemError` where the process has no descriptors left.
-  public init() throws(SystemError) {
-    descriptor = Descriptor(owning: try Funnel.descriptor("make a timer") { bh_timerfd() })
-  }
-
-  /// Fires at a moment of `Clock.monotonicNanoseconds`, at once where it is past, then every `period` nanoseconds
-  /// where that is not 0.
-  ///
-  /// - Throws: `SystemError` where the kernel refuses the time.
-  public borrowing func arm(at nanoseconds: UInt64, period: UInt64 = 0) throws(SystemError) {
-    let raw = descriptor.raw
-    // 0 would disarm.
-    try Funnel.call("arm a timer") { bh_timerfd_set(raw, max(nanoseconds, 1), period) }
-  }
-
-  /// Fires no more.
-  ///
-  /// - Throws: `SystemError` where the kernel refuses.
-  public borrowing func disarm() throws(SystemError) {
-    let raw = descriptor.raw
-    try Funnel.call("disarm a timer") { bh_timerfd_set(raw, 0, 0) }
-  }
-
-  /// Forgets that it fired, so that it polls as readable only when it fires again.
-  public borrowing func drain() {
-    let raw = descriptor.raw
-    var count: UInt64 = 0
-    _ = bh_read(raw, &count, 8)
-  }
-}
-
 /// Signals that arrive as reads: they are blocked in the calling thread, and in all threads that it starts afterwards.
 public struct SignalDescriptor: ~Copyable, Sendable {
   public let descriptor: Descriptor

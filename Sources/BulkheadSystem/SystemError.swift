@@ -37,11 +37,6 @@ public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
     return advice.isEmpty ? "\(what): \(reason)" : "\(what): \(reason): \(advice)"
   }
 
-  /// Whether the same call may succeed later without anybody doing anything.
-  public var isTransient: Bool {
-    [Errno.again, Errno.noMemory, Errno.tooManyFiles, Errno.tooManyFilesInSystem, Errno.noBuffers].contains(code)
-  }
-
   private static func usualAdvice(_ code: Int32) -> String {
     switch code {
     case Errno.tooManyFiles: "raise the limit on open files (LimitNOFILE= of the service)"

@@ -16,7 +16,6 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
-#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -196,18 +195,6 @@ int64_t bh_epoll_wait(int epoll, uint32_t *events, uint64_t *tokens, int room, i
     tokens[index] = ready[index].data.u64;
   }
   return count;
-}
-
-int64_t bh_timerfd(void) { return result(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)); }
-
-static struct timespec timespec_of(uint64_t nanoseconds) {
-  return (struct timespec){
-      .tv_sec = (time_t)(nanoseconds / 1000000000u), .tv_nsec = (long)(nanoseconds % 1000000000u)};
-}
-
-int64_t bh_timerfd_set(int fd, uint64_t at_nanoseconds, uint64_t period_nanoseconds) {
-  struct itimerspec when = {.it_value = timespec_of(at_nanoseconds), .it_interval = timespec_of(period_nanoseconds)};
-  return result(timerfd_settime(fd, TFD_TIMER_ABSTIME, &when, NULL));
 }
 
 int64_t bh_signalfd(const int *signals, size_t count) {

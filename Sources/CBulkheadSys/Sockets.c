@@ -81,16 +81,6 @@ int64_t bh_receive(int fd, void *bytes, size_t room, int *descriptors, size_t *d
   return count;
 }
 
-int64_t bh_peer_credentials(int fd, int32_t *pid, uint32_t *uid, uint32_t *gid) {
-  struct ucred credentials;
-  socklen_t size = sizeof(credentials);
-  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0) return -(int64_t)errno;
-  *pid = credentials.pid;
-  *uid = credentials.uid;
-  *gid = credentials.gid;
-  return 0;
-}
-
 const char *bh_lookup_text(int lookup_error) { return gai_strerror(lookup_error); }
 
 static int64_t listen_at(const struct addrinfo *address, int backlog) {

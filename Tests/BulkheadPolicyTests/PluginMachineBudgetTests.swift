@@ -96,18 +96,6 @@ import Testing
       ], Self.policy())
   }
 
-  @Test func aNewConfigurationHasToShowThatItServes() {
-    PluginMachineTests.run(
-      Self.productive + [
-        .init(3, .configurationChanged(Self.policy()), [.startWorker(2)]),
-        .init(4, .ready(2), [.stopWorker(1)]),
-        .init(5, .exited(1, .requested), []),
-        .init(6, .exited(2, .trap), [.startWorker(3), .report(.starting)]),
-        .init(7, .ready(3), [.report(.ready)]),
-        .init(8, .exited(3, .trap), [Self.timer(58), .report(.backoff)]),
-      ], Self.policy())
-  }
-
   @Test func aProductiveDeathDoesNotWaitForAStartThatDoes() {
     PluginMachineTests.run(
       [
@@ -378,17 +366,6 @@ import Testing
         .init(3, .exited(1, .deadline), [.startWorker(2), .report(.starting)]),
         .init(4, .exited(2, .deadline), [Self.timer(54), .report(.backoff)]),
         .init(5, .spareWanted, []),
-      ], Self.spare(.seconds(1)))
-  }
-
-  @Test func aConfigurationWithoutSparesEndsThem() {
-    PluginMachineTests.run(
-      Self.productive + [
-        .init(10, .spareWanted, [.startWorker(2), Self.timer(1_010)]),
-        .init(11, .ready(2), []),
-        .init(12, .configurationChanged(Self.policy()), [.stopWorker(1), .disarmTimer]),
-        .init(13, .exited(1, .requested), [.startWorker(3)]),
-        .init(14, .ready(3), [.stopWorker(2)]),
       ], Self.spare(.seconds(1)))
   }
 

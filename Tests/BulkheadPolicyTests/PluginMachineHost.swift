@@ -129,15 +129,6 @@ struct PluginMachineHost {
     case .reset where isRunning:
       forgive()
       forget()
-    case .configurationChanged(let policy) where !hasEnded:
-      let before = target
-      self.policy = policy
-      spares = (policy.spare.keep ?? .zero) > .zero ? min(spares, policy.spare.most) : 0
-      reasons += max(target - before, 0) + workers.values.count { $0.isLive && $0.readySince == nil }
-      forgive()
-      forget()
-      hasServed = false
-      markOutdated()
     case .end: hasEnded = true
     default: break
     }
@@ -378,7 +369,7 @@ struct PluginMachineHost {
     case 82..<86: send(.worn(number))
     case 86: send(.restart)
     case 87: send(.reset)
-    case 88: if Int.random(in: 0..<4, using: &random) == 0 { send(.configurationChanged(Self.policy(&random))) }
+    case 88: send(.worn(number))
     case 89: send(.exited(number &+ 1_000, .trap))
     case 90: send(.ready(number &+ 1_000))
     case 91: send(.vmEnded(number &+ 1_000, .trap, cost: cost))

@@ -32,7 +32,7 @@ import Testing
 
   /// The events, by what they are called in the table; `n` is the newest worker.
   enum Event: String, CaseIterable, Sendable {
-    case begin, ready, failed, requested, timer, worn, restart, reset, configuration, end
+    case begin, ready, failed, requested, timer, worn, restart, reset, end
     case served, vmEnded, stuck, worked, spareWanted
   }
 
@@ -66,7 +66,7 @@ import Testing
         .ready: ([.report(.ready)], .ready),
         // The first failure in a row is followed by a start at once.
         .failed: ([.startWorker(2)], .starting), .requested: ([.startWorker(2)], .starting),
-        .configuration: ([.stopWorker(1), .startWorker(2)], .starting), .end: ([.stopWorker(1)], .starting),
+        .end: ([.stopWorker(1)], .starting),
       ])
     + rows(
       .ready, .ready,
@@ -75,7 +75,7 @@ import Testing
         .requested: ([.startWorker(2), .report(.starting)], .starting),
         // The new one is ready before the old one is stopped.
         .worn: ([.startWorker(2)], .ready), .restart: ([.startWorker(2)], .ready),
-        .configuration: ([.startWorker(2)], .ready), .end: ([.stopWorker(1)], .starting),
+        .end: ([.stopWorker(1)], .starting),
         // A VM that died has its successor in the same worker; one that was stuck calls for a spare.
         .stuck: ([.startWorker(2), .armTimer(at: keptUntil(2))], .ready),
         .spareWanted: ([.startWorker(2), .armTimer(at: keptUntil(2))], .ready),
@@ -87,7 +87,7 @@ import Testing
         .failed: ([.startWorker(2), .armTimer(at: keptUntil(3)), .report(.starting)], .starting),
         .requested: ([.startWorker(2), .report(.starting)], .starting),
         .worn: ([.startWorker(2)], .ready), .restart: ([.startWorker(2)], .ready),
-        .configuration: ([.startWorker(2)], .ready), .end: ([.stopWorker(1)], .starting),
+        .end: ([.stopWorker(1)], .starting),
         .stuck: ([.startWorker(2), .armTimer(at: keptUntil(3))], .ready),
         .spareWanted: ([.startWorker(2), .armTimer(at: keptUntil(3))], .ready),
       ])
@@ -98,7 +98,6 @@ import Testing
         .failed: ([.startWorker(4), .armTimer(at: keptUntil(6))], .ready), .requested: ([.startWorker(4)], .ready),
         .timer: ([.armTimer(at: keptUntil(3))], .ready),
         .worn: ([.startWorker(4)], .ready), .restart: ([.startWorker(4)], .ready),
-        .configuration: ([.startWorker(4)], .ready),
         .end: ([.stopWorker(2), .stopWorker(3), .disarmTimer], .starting),
         .stuck: ([.armTimer(at: keptUntil(6))], .ready), .spareWanted: ([.armTimer(at: keptUntil(6))], .ready),
       ])
@@ -109,7 +108,6 @@ import Testing
         .timer: ([.armTimer(at: .milliseconds(53))], .backoff),
         .restart: ([.startWorker(3), .disarmTimer, .report(.starting)], .starting),
         .reset: ([.startWorker(3), .disarmTimer, .report(.starting)], .starting),
-        .configuration: ([.startWorker(3), .disarmTimer, .report(.starting)], .starting),
         .end: ([.disarmTimer], .starting),
       ])
     + rows(
@@ -117,22 +115,20 @@ import Testing
       [
         .timer: ([.armTimer(at: .milliseconds(30_053))], .quarantined),
         .reset: ([.startWorker(4), .disarmTimer, .report(.starting)], .starting),
-        .configuration: ([.startWorker(4), .disarmTimer, .report(.starting)], .starting),
         .end: ([.disarmTimer], .starting),
       ])
     + rows(
       .quarantinedForGood, .quarantined,
       [
         .reset: ([.startWorker(4), .report(.starting)], .starting),
-        .configuration: ([.startWorker(4), .report(.starting)], .starting), .end: ([], .starting),
+        .end: ([], .starting),
       ])
     + rows(
       .replacing, .ready,
       [
         .ready: ([.stopWorker(1)], .ready),
         .failed: ([.startWorker(3)], .ready), .requested: ([.startWorker(3)], .ready),
-        // Three at once would be one too many: the next one follows the end of this one.
-        .configuration: ([.stopWorker(2)], .ready), .end: ([.stopWorker(1), .stopWorker(2)], .starting),
+        .end: ([.stopWorker(1), .stopWorker(2)], .starting),
         .spareWanted: ([.startWorker(3), .armTimer(at: keptUntil(3))], .ready),
       ])
     + rows(
@@ -140,7 +136,7 @@ import Testing
       [
         .failed: ([.startWorker(3), .report(.starting)], .starting),
         .requested: ([.startWorker(3), .report(.starting)], .starting),
-        // `worn`, `restart` and a new configuration wait until the old one is gone.
+        // `worn` and `restart` wait until the old one is gone.
         .end: ([.stopWorker(2)], .starting),
         .stuck: ([.startWorker(3), .armTimer(at: keptUntil(4))], .ready),
         .spareWanted: ([.startWorker(3), .armTimer(at: keptUntil(4))], .ready),
@@ -166,7 +162,6 @@ import Testing
       case .worn: .worn(number)
       case .restart: .restart
       case .reset: .reset
-      case .configuration: .configurationChanged(policy)
       case .end: .end
       case .served: .served(number)
       case .vmEnded: .vmEnded(number, .trap, cost: .milliseconds(1))

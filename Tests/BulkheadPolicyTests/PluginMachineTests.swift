@@ -153,15 +153,6 @@ import Testing
       ], Self.policy(restarts: 2))
   }
 
-  @Test func aNewConfigurationEndsAQuarantine() {
-    let patient = Self.policy(restarts: 1_000)
-    let machine = Self.run(
-      Self.quarantined + [
-        .init(100, .configurationChanged(patient), Self.start(4) + [.disarmTimer, .report(.starting)])
-      ], Self.policy(restarts: 2))
-    #expect(machine.policy == patient)
-  }
-
   @Test func aRestartDoesNotEndAQuarantine() {
     let machine = Self.run(Self.quarantined + [.init(100, .restart, [])], Self.policy(restarts: 2))
     #expect(machine.state == .quarantined)
@@ -200,7 +191,7 @@ import Testing
       [
         .init(0, .begin, Self.start(1)),
         .init(1, .ready(1), [.report(.ready)]),
-        .init(2, .configurationChanged(Self.policy(restarts: 1)), Self.start(2)),
+        .init(2, .restart, Self.start(2)),
         .init(3, .exited(2, .configure), Self.start(3)),
         .init(4, .exited(3, .configure), [.budgetSpent, Self.timer(30_004)]),
         .init(30_004, .timer, Self.start(4)),
@@ -227,8 +218,7 @@ import Testing
 
   @Test func nothingIsStartedAfterTheEnd() {
     let after: [Event] = [
-      .exited(1, .trap), .timer, .restart, .reset, .configurationChanged(CrashPolicy()), .ready(1), .begin, .worn(1),
-      .end,
+      .exited(1, .trap), .timer, .restart, .reset, .ready(1), .begin, .worn(1), .end,
     ]
     Self.run([.init(0, .begin, Self.start(1)), .init(1, .end, [.stopWorker(1)])] + after.map { .init(2, $0, []) })
     Self.run(
@@ -413,18 +403,5 @@ import Testing
         .init(4, .ready(3), Self.start(4)),
         .init(5, .ready(4), [.stopWorker(2)]),
       ], Self.policy(workers: 2))
-  }
-
-  @Test func aConfigurationWithFewerWorkersStopsThoseThatAreTooMany() {
-    Self.run(
-      [
-        .init(0, .begin, Self.start(1, 2, 3)),
-        .init(1, .ready(1), [.report(.ready)]),
-        .init(1, .ready(2), []),
-        .init(2, .configurationChanged(Self.policy()), [.stopWorker(3), .stopWorker(1)]),
-        .init(3, .exited(1, .requested), []),
-        .init(3, .exited(3, .requested), Self.start(4)),
-        .init(4, .ready(4), [.stopWorker(2)]),
-      ], Self.policy(workers: 3))
   }
 }

@@ -106,14 +106,6 @@ import Testing
     }
   }
 
-  @Test func thePeerIsWhoTheKernelSays() throws {
-    let pair = try MessageSocket.Pair()
-    let peer = try PeerCredentials(of: pair.first.raw)
-    #expect(peer.pid == getpid())
-    #expect(peer.uid == geteuid())
-    #expect(peer.gid == getegid())
-  }
-
   /// Whether the other end goes. A child that another test starts at this moment holds a copy until its exec, so this
   /// waits for the end instead of looking once.
   private func hangsUp(_ raw: Int32) -> Bool { bh_poll(raw, 0, 10_000) & 0x10 != 0 }

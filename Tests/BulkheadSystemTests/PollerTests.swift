@@ -56,21 +56,6 @@ import Testing
     #expect(order.numbers == Array(0..<100))
   }
 
-  @Test func aTimerFiresOnceAndNotWhenDisarmed() throws {
-    let poller = try Poller()
-    let timer = try TimerDescriptor()
-    var fired = 0
-    _ = try poller.add(timer.descriptor.raw) { _ in fired += 1 }
-    // A moment that is past fires at once.
-    try timer.arm(at: 1)
-    try poller.run()
-    timer.drain()
-    #expect(fired == 1)
-    try timer.arm(at: Clock.monotonicNanoseconds + 3_600_000_000_000)
-    try timer.disarm()
-    #expect(try poller.run(timeoutMilliseconds: 0) == 0)
-  }
-
   @Test func signalsArriveAsReads() throws {
     try onThreadRethrowing {
       let signals = try SignalDescriptor([SIGUSR2])

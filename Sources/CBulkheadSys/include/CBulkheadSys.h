@@ -82,7 +82,6 @@ int64_t bh_send(int fd, const void *bytes, size_t count, const int *descriptors,
 /// message whose bytes or descriptors were cut is closed, and the result is -EMSGSIZE.
 int64_t bh_receive(int fd, void *bytes, size_t room, int *descriptors, size_t *descriptor_count);
 #define BH_MAXIMUM_DESCRIPTORS 128
-int64_t bh_peer_credentials(int fd, int32_t *pid, uint32_t *uid, uint32_t *gid);
 /// A non-blocking listening TCP socket. `host` may be NULL for any address; `*bound_port` is the port that it got.
 /// `*lookup_error` is the code of getaddrinfo where the name is not one, else 0.
 int64_t bh_listen(const char *host, const char *port, int backlog, char *bound, size_t bound_size, int *bound_port,
@@ -109,9 +108,6 @@ int64_t bh_epoll_create(void);
 int64_t bh_epoll_control(int epoll, int operation, int fd, uint32_t events, uint64_t token);
 /// `events` and `tokens` have room for `room` entries.
 int64_t bh_epoll_wait(int epoll, uint32_t *events, uint64_t *tokens, int room, int timeout_milliseconds);
-int64_t bh_timerfd(void);
-/// Arms for a moment of the monotonic clock in nanoseconds, then every `period`; 0 for both disarms.
-int64_t bh_timerfd_set(int fd, uint64_t at_nanoseconds, uint64_t period_nanoseconds);
 int64_t bh_signalfd(const int *signals, size_t count);
 /// The next signal, with the sender's pid.
 int64_t bh_signalfd_read(int fd, int32_t *sender);
