@@ -1,5 +1,4 @@
 import BulkheadCore
-import NIOCore
 import Testing
 
 @testable import BulkheadFront
@@ -15,7 +14,10 @@ func seededRandom(_ seed: Int) -> (Int) -> Int {
   }
 }
 
-/// The queue of a body's buffers, by itself.
+/// A chunk of that text.
+func chunk(_ text: String) -> ByteChunk { Array(text.utf8).withUnsafeBytes { ByteChunk(copying: $0) } }
+
+/// The queue of a body's pieces, by itself.
 @Suite struct ByteQueueTests {
   private func text(_ queue: ByteQueue) -> String { String(decoding: queue.bytes, as: UTF8.self) }
 
@@ -25,9 +27,9 @@ func seededRandom(_ seed: Int) -> (Int) -> Int {
   ])
   func aSpliceEditsWhatIsKept(start: Int, length: Int, value: String, expected: String) {
     var queue = ByteQueue()
-    queue.append(ByteBuffer(string: "ab"))
-    queue.append(ByteBuffer(string: "cd"))
-    queue.keep(ByteBuffer(string: "ef"))
+    queue.append(chunk("ab"))
+    queue.append(chunk("cd"))
+    queue.keep(chunk("ef"))
     Array(value.utf8).withUnsafeBytes { queue.splice(start: start, length: length, $0) }
     #expect(text(queue) == expected)
     #expect(queue.byteCount == expected.utf8.count)
@@ -36,14 +38,14 @@ func seededRandom(_ seed: Int) -> (Int) -> Int {
   @Test func smallPiecesThatStayDoNotHoldOnToWhatTheyWereReadInto() {
     var queue = ByteQueue()
     for _ in 0..<1_000 {
-      var large = ByteBuffer(repeating: 0x61, count: 65_536)
-      if let piece = large.readSlice(length: 10) { queue.keep(piece) }
+      var large = ByteChunk(ByteBlock(capacity: 65_536))
+      queue.keep(large.takeFirst(10))
     }
     var pieces = 0
     var capacity = 0
     while let piece = queue.popFirst() {
       pieces += 1
-      capacity += piece.capacity
+      capacity += piece.block?.capacity ?? 0
     }
     #expect(pieces == 1)
     #expect(capacity <= 32_768)
@@ -51,7 +53,7 @@ func seededRandom(_ seed: Int) -> (Int) -> Int {
 
   @Test func bytesThatArePutBeforeAllOneByOneCostLittleMoreThanTheirSize() {
     var queue = ByteQueue()
-    queue.append(ByteBuffer(string: "end"))
+    queue.append(chunk("end"))
     var expected = Array("end".utf8)
     var values: [[UInt8]] = []
     for index in 0..<100_000 { values.append([UInt8(truncatingIfNeeded: index)]) }
@@ -64,7 +66,7 @@ func seededRandom(_ seed: Int) -> (Int) -> Int {
     var front = ByteQueue()
     queue.move(atMost: 70_001, to: &front)
     Array("<".utf8).withUnsafeBytes { queue.splice(start: 0, length: 0, $0) }
-    queue.keep(ByteBuffer(string: "!"))
+    queue.keep(chunk("!"))
     #expect(front.bytes == Array(expected[..<70_001]))
     #expect(queue.bytes == Array("<".utf8) + expected[70_001...] + Array("!".utf8))
   }
@@ -78,7 +80,7 @@ func seededRandom(_ seed: Int) -> (Int) -> Int {
       let value = [UInt8](repeating: UInt8(truncatingIfNeeded: step), count: random(random(8) == 0 ? 20_000 : 40))
       switch random(5) {
       case 0:
-        queue.keep(ByteBuffer(bytes: value))
+        queue.keep(value.withUnsafeBytes { ByteChunk(copying: $0) })
         array += value
       case 1:
         let start = random(array.count + 1)
@@ -86,7 +88,7 @@ func seededRandom(_ seed: Int) -> (Int) -> Int {
         value.withUnsafeBytes { queue.splice(start: start, length: length, $0) }
         array.replaceSubrange(start..<(start + length), with: value)
       case 2:
-        if let piece = queue.popFirst() { array.removeFirst(piece.readableBytes) }
+        if let piece = queue.popFirst() { array.removeFirst(piece.count) }
       default:
         value.withUnsafeBytes { queue.splice(start: 0, length: 0, $0) }
         array = value + array

@@ -1,5 +1,4 @@
 import BulkheadCore
-import NIOCore
 import Testing
 
 @testable import BulkheadFront
@@ -46,7 +45,7 @@ import Testing
       if !ended, random(3) == 0 {
         let piece = String(repeating: "\(step % 10)", count: 1 + random(random(4) == 0 ? 20_000 : 50))
         sent += piece
-        passage.put(ByteBuffer(string: piece), stays: true)
+        passage.put(chunk(piece), stays: true)
       }
       if !ended, step > 300 {
         ended = true
@@ -104,7 +103,7 @@ import Testing
 
   @Test func whatWaitsUnbufferedStopsWhatFollowsAtItsBound() {
     var passage = passage(1)
-    for piece in 0..<4 { passage.put(ByteBuffer(string: "\(piece)\(piece)"), stays: true) }
+    for piece in 0..<4 { passage.put(chunk("\(piece)\(piece)"), stays: true) }
     for piece in 0..<2 {
       #expect(work(passage, 0) == .bytes)
       _ = passage[lane: 0].show(atMost: 2, hasTrailers: false)
@@ -122,13 +121,13 @@ import Testing
     for (bound, isLost) in [(100, false), (3, true)] {
       var passage = passage(1)
       for piece in ["abc", "def"] {
-        passage.put(ByteBuffer(string: piece), stays: true)
+        passage.put(chunk(piece), stays: true)
         _ = passage[lane: 0].show(atMost: 3, hasTrailers: false)
         passage[lane: 0].seen(bound: bound)
         passage.pause(0, .noBuffer, keepsOriginal: true, bound: bound)
       }
       #expect(passage[lane: 0].originalIsLost == isLost)
-      passage.put(ByteBuffer(string: "g"), stays: true)
+      passage.put(chunk("g"), stays: true)
       passage.flow(isLeftOut: { _ in true })
       #expect(text(passage.output) == (isLost ? "g" : "abcdefg"))
     }
@@ -152,8 +151,8 @@ import Testing
 
   @Test func withoutPluginsAllComesOutAtOnce() {
     var passage = Passage(.response)
-    passage.put(ByteBuffer(string: "a"), stays: false)
-    passage.put(ByteBuffer(string: "b"), stays: true)
+    passage.put(chunk("a"), stays: false)
+    passage.put(chunk("b"), stays: true)
     #expect(text(passage.output) == "ab" && !passage.isWhole)
     passage.end([(name: "t", value: [1])])
     #expect(passage.isWhole && passage.trailers.count == 1)

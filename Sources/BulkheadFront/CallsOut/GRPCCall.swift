@@ -88,7 +88,7 @@ final class GRPCCall: OutgoingCall {
 
   private func write(_ frame: ByteBuffer, isLast: Bool, to transport: any UpstreamTransport) {
     var pieces = ByteQueue()
-    if frame.readableBytes > 0 { pieces.append(frame) }
+    if frame.readableBytes > 0 { pieces.append(ByteChunk(frame)) }
     transport.send(nil, &pieces, end: isLast ? [] : nil)
     // The message of a unary call is kept, so that it can be sent once more.
     guard !isUnary else { return }

@@ -48,7 +48,7 @@ final class HTTPCall: OutgoingCall {
 
   override func begin(_ transport: any UpstreamTransport) {
     var pieces = ByteQueue()
-    if body.readableBytes > 0 { pieces.append(body) }
+    if body.readableBytes > 0 { pieces.append(ByteChunk(body)) }
     let framing: BodyFraming =
       !trailers.isEmpty ? .open : body.readableBytes > 0 ? .length(UInt64(body.readableBytes)) : .none
     transport.send(MessageHead(fields: head.map, framing: framing), &pieces, end: CallPairs.trailers(trailers))

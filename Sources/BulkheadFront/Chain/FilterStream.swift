@@ -1,7 +1,6 @@
 import BulkheadCore
 import BulkheadSystem
 import BulkheadWire
-import NIOCore
 
 /// One stream's way through the filter chain: an HTTP request with its response, or a TCP connection.
 ///
@@ -293,7 +292,7 @@ final class FilterStream {
   // MARK: What the transport says
 
   /// A piece of that direction has come.
-  func put(_ piece: ByteBuffer, _ direction: Direction, stays: Bool = true) {
+  func put(_ piece: ByteChunk, _ direction: Direction, stays: Bool = true) {
     progress &+= 1
     self[direction].put(piece, stays: stays)
   }

@@ -1,5 +1,4 @@
 import BulkheadCore
-import NIOCore
 
 /// One direction's bytes at one plugin: those that it has not seen, those that it is shown now, and those that it has seen
 /// and holds back.
@@ -100,7 +99,7 @@ struct Lane {
 
   mutating func put(_ bytes: inout ByteQueue) { inbox.take(&bytes) }
 
-  mutating func put(_ piece: ByteBuffer) { inbox.keep(piece) }
+  mutating func put(_ piece: ByteChunk) { inbox.keep(piece) }
 
   mutating func inputEnds() { if end == .open { end = .came } }
 

@@ -1,5 +1,4 @@
 import BulkheadCore
-import NIOCore
 
 /// One direction of a stream on its way through the chain: its head, its bytes at each plugin, its trailers, and what has
 /// come out.
@@ -101,7 +100,7 @@ struct Passage {
   // MARK: In
 
   /// - Parameter stays: it may stay for long where no plugin looks at it: small pieces gather in one buffer.
-  mutating func put(_ piece: ByteBuffer, stays: Bool) {
+  mutating func put(_ piece: ByteChunk, stays: Bool) {
     if !lanes.isEmpty {
       lanes[0].put(piece)
     } else if stays {

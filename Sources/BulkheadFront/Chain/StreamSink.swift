@@ -1,6 +1,5 @@
 import BulkheadCore
 import BulkheadWire
-import NIOCore
 
 /// Why a stream ends its way through the chain before its time, or takes another one.
 enum StreamStop {

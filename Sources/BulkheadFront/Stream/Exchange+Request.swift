@@ -59,7 +59,7 @@ extension Exchange {
     if isAnswered { return }
     // Where it stays, small pieces gather in one buffer, and let go of those that they were read into.
     let goesOn = requestQueue.isEmpty || (upstream.map { !$0.isBehind } ?? false)
-    stream.put(buffer, .request, stays: !goesOn)
+    stream.put(ByteChunk(buffer), .request, stays: !goesOn)
     if !stream.hasRoom(.request) { connection.suspendReads() }
   }
 

@@ -34,7 +34,7 @@ extension Exchange {
     guard phase == .responseChain || phase == .responding, !responseEnded, responseFraming != .none else { return }
     // Where it stays, small pieces gather in one buffer, and let go of those that they were read into.
     let goesOn = responseQueue.isEmpty || (phase == .responding && !connection.isBehind)
-    stream.put(buffer, .response, stays: !goesOn)
+    stream.put(ByteChunk(buffer), .response, stays: !goesOn)
     if !stream.hasRoom(.response) { upstream?.suspendReads() }
   }
 
@@ -201,7 +201,7 @@ extension Exchange {
       .response, at: place, hasHead: true,
       isEmpty || !chain.settings.hasResponseBodyCallbacks
         ? [] : chain.settings.responseRoles.filter { $0.place <= place }, endsWithHead: isEmpty)
-    if !isEmpty { stream.put(body, .response, stays: false) }
+    if !isEmpty { stream.put(ByteChunk(body), .response, stays: false) }
     stream.putEnd([], .response)
   }
 

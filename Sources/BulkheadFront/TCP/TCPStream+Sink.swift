@@ -20,7 +20,7 @@ extension TCPStream: StreamSink {
     guard !upstreamBroke else { return stream[.request].output.removeAll() }
     if !isConnected, case .passed = stream[.request].head { connect() }
     guard phase == .open, isConnected else { return }
-    while let piece = stream[.request].output.popFirst() { upstream?.write(piece) }
+    while let piece = stream[.request].output.popFirst() { upstream?.write(ByteBuffer(piece)) }
     guard stream[.request].isWhole, !upstreamIsTold else { return }
     upstreamIsTold = true
     // First: a socket that is shut in both directions closes at once, which is no disconnect then.
@@ -31,8 +31,8 @@ extension TCPStream: StreamSink {
   private func passToClient() {
     while let piece = stream[.response].output.popFirst() {
       clientHasSpoken = false
-      bytesToClient &+= UInt64(piece.readableBytes)
-      client?.write(piece)
+      bytesToClient &+= UInt64(piece.count)
+      client?.write(ByteBuffer(piece))
     }
     guard stream[.response].isWhole, !clientIsTold else { return }
     clientIsTold = true

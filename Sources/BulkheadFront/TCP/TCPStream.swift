@@ -166,9 +166,9 @@ final class TCPStream: ClientConnection {
     if side == .client {
       bytesFromClient &+= UInt64(bytes.readableBytes)
       clientHasSpoken = true
-      stream.put(bytes, .request, stays: !isConnected)
+      stream.put(ByteChunk(bytes), .request, stays: !isConnected)
     } else {
-      stream.put(bytes, .response, stays: false)
+      stream.put(ByteChunk(bytes), .response, stays: false)
     }
   }
 

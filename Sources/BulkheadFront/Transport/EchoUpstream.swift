@@ -25,11 +25,9 @@ final class EchoUpstream: UpstreamTransport {
   func send(_ head: MessageHead?, _ body: inout ByteQueue, end: Trailers?) {
     if let head { self.head = head.fields }
     while let piece = body.popFirst() {
-      size &+= UInt64(piece.readableBytes)
-      let room = Self.repeatedBody - text.readableBytes
-      if let part = piece.getSlice(at: piece.readerIndex, length: min(piece.readableBytes, room)) {
-        text.writeImmutableBuffer(part)
-      }
+      size &+= UInt64(piece.count)
+      let room = max(Self.repeatedBody - text.readableBytes, 0)
+      piece.withBytes { _ = text.writeBytes($0.prefix(room)) }
     }
     if let end { answer(trailers: end) }
   }

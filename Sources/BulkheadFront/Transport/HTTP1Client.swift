@@ -327,14 +327,14 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
     out.clear()
     if let head { begin(head, into: &out) }
     let isChunked = message.responseFraming == .chunked
-    while var piece = body.popFirst() {
-      if isChunked { MessageWriter.chunkHead(piece.readableBytes, into: &out) }
-      if piece.readableBytes <= FrontSettings.coalesced {
-        out.writeBuffer(&piece)
+    while let piece = body.popFirst() {
+      if isChunked { MessageWriter.chunkHead(piece.count, into: &out) }
+      if piece.count <= FrontSettings.coalesced {
+        piece.withBytes { _ = out.writeBytes($0) }
       } else {
         write(out)
         out.clear()
-        write(piece)
+        write(ByteBuffer(piece))
       }
       if isChunked { out.writeStaticString("\r\n") }
     }

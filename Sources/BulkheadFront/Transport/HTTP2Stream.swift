@@ -70,7 +70,7 @@ final class HTTP2Stream: ChannelDuplexHandler, UpstreamTransport {
     }
     while let piece = body.popFirst() {
       hasEnded = isLast && body.isEmpty
-      write(.data(.init(data: .byteBuffer(piece), endStream: hasEnded)), isEnd: hasEnded)
+      write(.data(.init(data: .byteBuffer(ByteBuffer(piece)), endStream: hasEnded)), isEnd: hasEnded)
     }
     if end != nil, !hasEnded {
       if trailers.isEmpty {
