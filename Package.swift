@@ -73,6 +73,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-nio.git", exact: "2.101.2"),
     .package(url: "https://github.com/apple/swift-nio-http2.git", exact: "1.46.0"),
     .package(url: "https://github.com/apple/swift-nio-ssl.git", exact: "2.37.6"),
+    .package(url: "https://github.com/apple/swift-collections.git", exact: "1.6.0"),
     .package(url: "https://github.com/apple/swift-log.git", exact: "1.16.2"),
     .package(url: "https://github.com/apple/swift-argument-parser.git", exact: "1.8.2"),
     .package(url: "https://github.com/apple/swift-crypto.git", exact: "4.5.2"),
@@ -112,6 +113,14 @@ let package = Package(
       // Into the worker itself: one library less to relocate in each of many processes.
       linkerSettings: [.unsafeFlags(["-Xlinker", "-l:libz.a"])]),
 
+    // chain: no NIO, no HTTP/1, no sockets
+    library(
+      "BulkheadChain",
+      [
+        "ProxyWasmABI", "BulkheadCore", "BulkheadPolicy", "BulkheadWire", "BulkheadSystem", "BulkheadRing",
+        .product(name: "DequeModule", package: "swift-collections"),
+      ], hot: true),
+
     // configuration and control
     library("BulkheadConfig", ["CBulkheadYAML", "BulkheadPolicy", "BulkheadCore", "ProxyWasmABI"]),
     library("BulkheadControl", ["BulkheadPolicy", "BulkheadCore"]),
@@ -132,7 +141,8 @@ let package = Package(
     library(
       "BulkheadFront",
       [
-        "ProxyWasmABI", "BulkheadCore", "BulkheadPolicy", "BulkheadWire", "BulkheadSystem", "BulkheadRing",
+        "ProxyWasmABI", "BulkheadChain", "BulkheadCore", "BulkheadPolicy", "BulkheadWire", "BulkheadSystem",
+        "BulkheadRing",
         "BulkheadSandbox",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
@@ -203,7 +213,7 @@ let package = Package(
     tests(
       "BulkheadFrontTests",
       [
-        "BulkheadFront", "BulkheadWire", "BulkheadRing", "BulkheadSystem",
+        "BulkheadFront", "BulkheadChain", "BulkheadWire", "BulkheadRing", "BulkheadSystem",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "NIOHTTP2", package: "swift-nio-http2"),
@@ -241,14 +251,14 @@ if only == "fuzz" {
     "CBulkheadSys", "CBulkheadRing", "CBulkheadYAML", "CZlib", "CCrypto", "BulkheadCore", "BulkheadPolicy",
     "BulkheadWire",
     "ProxyWasmABI", "BulkheadSystem", "BulkheadRing", "BulkheadSandbox", "BulkheadProxyWasm", "BulkheadConfig",
-    "BulkheadFront",
+    "BulkheadChain", "BulkheadFront",
   ]
   package.targets.removeAll { !kept.contains($0.name) }
   package.targets.append(
     .executableTarget(
       name: "bulkhead-fuzz",
       dependencies: [
-        "BulkheadConfig", "BulkheadFront", "BulkheadProxyWasm", "BulkheadWire",
+        "BulkheadChain", "BulkheadConfig", "BulkheadFront", "BulkheadProxyWasm", "BulkheadWire",
         .product(name: "NIOCore", package: "swift-nio"),
       ],
       path: "Tests/Fuzz", exclude: ["seeds"], swiftSettings: swiftSettings + [.unsafeFlags(["-parse-as-library"])],

@@ -1,3 +1,4 @@
+import BulkheadChain
 import BulkheadCore
 import BulkheadSystem
 import BulkheadWire
@@ -217,7 +218,7 @@ public final class Front: Sendable {
     // The supervisor may not have read `drained` yet: its socket keeps it.
     _ = events.flush()
     try? group.syncShutdownGracefully()
-    shared.shared.helper.stop()
+    shared.helper.stop()
     for loop in shared.loops { loop.dismantle() }
     accessLog?.close()
     return exit.withLockedValue { $0 } ?? ExitCode.ok

@@ -2,6 +2,7 @@ import BulkheadSystem
 import Glibc
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// How many connections may wait to be accepted, as the kernel has it.

@@ -4,6 +4,7 @@ import BulkheadWire
 import Glibc
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// The read end of a pipe that takes the access log.

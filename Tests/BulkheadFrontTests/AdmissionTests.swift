@@ -4,6 +4,7 @@ import Glibc
 import Synchronization
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// Who waits for a plugin's worker, and in which order they go on.
@@ -200,7 +201,7 @@ import Testing
     let full = try front.addWorker { callback, _ in callback.kind == .requestBody ? .pause : .goOn() }
     let client = try Self.begin(front)
     try full.waitForSeen(1) { $0.kind == .requestHeaders }
-    let size = FrontSettings.heldBytes + 1
+    let size = ChainLimits.heldBytes + 1
     client.send(String(size, radix: 16) + "\r\n")
     client.send([UInt8](repeating: 0x61, count: size))
     waitUntil { full.seen(.requestBody).reduce(0) { $0 + $1.payload.count } == size }

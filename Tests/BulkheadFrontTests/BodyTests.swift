@@ -2,6 +2,7 @@ import BulkheadCore
 import BulkheadWire
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// Bodies on their way through the chain.
@@ -204,7 +205,7 @@ import Testing
     #expect(TestResponse(text).body.utf8.count == size)
     let records = first.seen(.requestBody)
     #expect(records.reduce(0) { $0 + $1.payload.count } == size)
-    #expect(records.allSatisfy { $0.payload.count <= FrontSettings.bodyHighWater })
+    #expect(records.allSatisfy { $0.payload.count <= ChainLimits.bodyHighWater })
     #expect(records.filter(\.isEnd).count == 1 && records.last?.isEnd == true)
     #expect(first.seen(.responseBody).reduce(0) { $0 + $1.payload.count } == size)
   }

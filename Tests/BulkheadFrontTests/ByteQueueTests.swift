@@ -1,6 +1,7 @@
 import BulkheadCore
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// Numbers from 0 to below the one asked for, the same ones for each seed.
@@ -20,6 +21,18 @@ func chunk(_ text: String) -> ByteChunk { Array(text.utf8).withUnsafeBytes { Byt
 /// The queue of a body's pieces, by itself.
 @Suite struct ByteQueueTests {
   private func text(_ queue: ByteQueue) -> String { String(decoding: queue.bytes, as: UTF8.self) }
+
+  @Test func aByteQueueGivesBackWhatItTookInOrder() {
+    var queue = ByteQueue()
+    for index in 0..<10 { queue.append(chunk("piece \(index)")) }
+    #expect(queue.byteCount == 70)
+    for index in 0..<10 {
+      #expect(queue.popFirst()?.withBytes { String(decoding: $0, as: UTF8.self) } == "piece \(index)")
+    }
+    #expect(queue.isEmpty)
+    #expect(queue.popFirst().map(\.count) == nil)
+    #expect(queue.byteCount == 0)
+  }
 
   @Test(arguments: [
     (0, 0, "><", "><abcdef"), (6, 0, "x", "abcdefx"), (99, 99, "x", "abcdefx"), (0, 6, "x", "x"), (0, 99, "", ""),

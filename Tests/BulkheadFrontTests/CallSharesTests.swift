@@ -1,5 +1,6 @@
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// How the places for calls out are shared among plugins: tables, and random sequences.

@@ -4,6 +4,7 @@ import Glibc
 import NIOCore
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// What calls out keep in the front is counted and let go of, and no call harms those of other plugins.

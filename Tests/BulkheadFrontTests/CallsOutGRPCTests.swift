@@ -5,6 +5,7 @@ import NIOHTTP2
 import NIOSSL
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// Calls out over HTTP/2 and TLS: what upstreams say and break, and which callbacks a plugin gets of it.

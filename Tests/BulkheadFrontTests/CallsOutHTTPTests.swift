@@ -4,6 +4,7 @@ import Glibc
 import NIOSSL
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// Calls out over HTTP/1.1, as plugins make them and as upstreams break them.

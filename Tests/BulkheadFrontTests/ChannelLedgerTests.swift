@@ -1,6 +1,7 @@
 import BulkheadCore
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 @Suite struct ChannelLedgerTests {

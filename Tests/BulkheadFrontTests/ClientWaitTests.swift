@@ -2,6 +2,7 @@ import BulkheadCore
 import NIOCore
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// Who waits for its client, and for how long.

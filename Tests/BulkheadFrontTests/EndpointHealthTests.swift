@@ -2,6 +2,7 @@ import BulkheadWire
 import Glibc
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 @Suite struct EndpointHealthTests {

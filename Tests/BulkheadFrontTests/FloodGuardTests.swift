@@ -1,5 +1,6 @@
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 @Suite struct FloodGuardTests {

@@ -1,5 +1,6 @@
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// Heads of which only the beginning has come.

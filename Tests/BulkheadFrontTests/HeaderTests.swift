@@ -2,6 +2,7 @@ import BulkheadWire
 import NIOCore
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 private func bytes<Result>(_ text: String, _ body: (UnsafeRawBufferPointer) -> Result) -> Result {
@@ -271,15 +272,5 @@ private func lines(_ map: HeaderMap) -> [String] { map.strings.map { "\($0)=\($1
 
   @Test func aStreamsNumberIsNeverThatOfNoStream() {
     #expect(StreamID.make(slot: StreamID.maximumSlots - 1, generation: StreamID.generations - 1) != StreamID.none)
-  }
-
-  @Test func aByteQueueGivesBackWhatItTookInOrder() {
-    var queue = ByteQueue()
-    for index in 0..<10 { queue.append(ByteBuffer(string: "piece \(index)")) }
-    #expect(queue.byteCount == 70)
-    for index in 0..<10 { #expect(queue.popFirst().map { String(buffer: $0) } == "piece \(index)") }
-    #expect(queue.isEmpty)
-    #expect(queue.popFirst() == nil)
-    #expect(queue.byteCount == 0)
   }
 }

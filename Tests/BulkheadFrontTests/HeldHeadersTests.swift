@@ -1,6 +1,7 @@
 import BulkheadWire
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// What streams keep in a worker counts as it grows, not only as it was when they began.

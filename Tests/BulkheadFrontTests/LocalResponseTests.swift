@@ -2,6 +2,7 @@ import BulkheadCore
 import BulkheadWire
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// Answers and resets that plugins ask for, from every callback (proxy-wasm.md 11).

@@ -2,6 +2,7 @@ import BulkheadCore
 import BulkheadWire
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// What plugins make themselves and nobody has taken yet is bounded in sum.
@@ -97,6 +98,6 @@ import Testing
     try leave(19_999, front)
     client.send("end")
     #expect(client.readToEnd() == "")
-    #expect(try underWay(front) == FrontSettings.madeBytes - 19_999)
+    #expect(try underWay(front) == ChainLimits.madeBytes - 19_999)
   }
 }

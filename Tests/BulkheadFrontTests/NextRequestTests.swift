@@ -2,6 +2,7 @@ import BulkheadCore
 import BulkheadWire
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// A plugin that fails a request unmet fails the next one of the same connection just the same, or filters it again.

@@ -1,6 +1,7 @@
 import NIOCore
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 private func head<Result>(

@@ -1,12 +1,13 @@
 import BulkheadCore
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// One direction's way through the chain, by itself.
 @Suite struct PassageTests {
   private func passage(_ lanes: Int) -> Passage {
-    var passage = Passage(.request)
+    let passage = Passage(.request)
     passage.open((0..<lanes).map { Lane.Role(place: $0, hasBytes: true, hasTrailers: $0 % 2 == 0) })
     passage.head = .passed
     return passage
@@ -15,25 +16,25 @@ import Testing
   private func text(_ queue: ByteQueue) -> String { String(decoding: queue.bytes, as: UTF8.self) }
 
   /// Shows the plugin what is next; it then waits for its answer.
-  private func call(_ passage: inout Passage, _ lane: Int, _ work: Lane.Work, atMost most: Int) {
+  private func call(_ passage: Passage, _ lane: Int, _ work: Lane.Work, atMost most: Int) {
     switch work {
-    case .trailers: passage[lane: lane].showTrailers()
+    case .trailers: passage.lanes[lane].showTrailers()
     case .bytes:
       let hasTrailers = passage.hasTrailers
-      _ = passage[lane: lane].show(atMost: most, hasTrailers: hasTrailers)
+      _ = passage.lanes[lane].show(atMost: most, hasTrailers: hasTrailers)
     }
-    passage[lane: lane].awaiting = .admission
+    passage.lanes[lane].awaiting = .admission
   }
 
   private func work(_ passage: Passage, _ lane: Int) -> Lane.Work? {
-    passage[lane: lane].isIdle ? passage[lane: lane].work(hasTrailers: passage.hasTrailers) : nil
+    passage.lanes[lane].isIdle ? passage.lanes[lane].work(hasTrailers: passage.hasTrailers) : nil
   }
 
   /// Whatever the plugins pause and release, and whoever fails: all bytes come out, in order, and the end behind them, which
   /// passes each plugin once.
   @Test(arguments: 0..<200) func nothingIsLostOrTurnedAround(seed: Int) {
     let random = seededRandom(seed)
-    var passage = passage(1 + random(4))
+    let passage = passage(1 + random(4))
     let lanes = passage.lanes.count
     let hasTrailers = random(2) == 0
     var dead: Set<Int> = []
@@ -53,22 +54,22 @@ import Testing
       }
       passage.flow(isLeftOut: { dead.contains($0) }, endPassed: { ends.append($0) })
       if let lane = (0..<lanes).reversed().first(where: { work(passage, $0) != nil }), let work = work(passage, lane) {
-        call(&passage, lane, work, atMost: 1 + random(10_000))
-        told[lane, default: 0] += passage[lane: lane].inFlight.byteCount
+        call(passage, lane, work, atMost: 1 + random(10_000))
+        told[lane, default: 0] += passage.lanes[lane].inFlight.byteCount
       }
-      let asked = (0..<lanes).filter { !passage[lane: $0].isIdle }
+      let asked = (0..<lanes).filter { !passage.lanes[$0].isIdle }
       switch random(12) {
       case 0:
         if let lane = asked.first, told[lane] == 0 {
-          passage[lane: lane].awaiting = .nothing
-          passage[lane: lane].takeBack()
+          passage.lanes[lane].awaiting = .nothing
+          passage.lanes[lane].takeBack()
         }
       case 1 where random(20) == 0: dead.insert(random(lanes))
       case 2...6:
         if !asked.isEmpty {
           let lane = asked[random(asked.count)]
-          passage[lane: lane].awaiting = .nothing
-          passage[lane: lane].seen(bound: 1 << 20)
+          passage.lanes[lane].awaiting = .nothing
+          passage.lanes[lane].seen(bound: 1 << 20)
           if random(2) == 0 {
             passage.pause(lane, random(2) == 0 ? .watermark : .buffer, keepsOriginal: random(2) == 0, bound: 1 << 20)
           } else {
@@ -76,7 +77,7 @@ import Testing
           }
         }
       case 7, 8:
-        if let lane = (0..<lanes).first(where: { passage[lane: $0].isPaused }) {
+        if let lane = (0..<lanes).first(where: { passage.lanes[$0].isPaused }) {
           passage.release(lane) { ends.append($0) }
         }
       default: break
@@ -84,13 +85,13 @@ import Testing
     }
     for _ in 0..<10_000 where !passage.isWhole {
       passage.flow(isLeftOut: { dead.contains($0) }, endPassed: { ends.append($0) })
-      if let lane = (0..<lanes).first(where: { !passage[lane: $0].isIdle }) {
-        passage[lane: lane].awaiting = .nothing
-        passage[lane: lane].seen(bound: 1 << 20)
+      if let lane = (0..<lanes).first(where: { !passage.lanes[$0].isIdle }) {
+        passage.lanes[lane].awaiting = .nothing
+        passage.lanes[lane].seen(bound: 1 << 20)
         passage.release(lane) { ends.append($0) }
       } else if let lane = (0..<lanes).first(where: { work(passage, $0) != nil }), let work = work(passage, lane) {
-        call(&passage, lane, work, atMost: 60_000)
-      } else if let lane = (0..<lanes).first(where: { passage[lane: $0].isPaused }) {
+        call(passage, lane, work, atMost: 60_000)
+      } else if let lane = (0..<lanes).first(where: { passage.lanes[$0].isPaused }) {
         passage.release(lane) { ends.append($0) }
       }
     }
@@ -102,14 +103,14 @@ import Testing
   }
 
   @Test func whatWaitsUnbufferedStopsWhatFollowsAtItsBound() {
-    var passage = passage(1)
+    let passage = passage(1)
     for piece in 0..<4 { passage.put(chunk("\(piece)\(piece)"), stays: true) }
     for piece in 0..<2 {
       #expect(work(passage, 0) == .bytes)
-      _ = passage[lane: 0].show(atMost: 2, hasTrailers: false)
-      passage[lane: 0].seen(bound: 4)
+      _ = passage.lanes[0].show(atMost: 2, hasTrailers: false)
+      passage.lanes[0].seen(bound: 4)
       passage.pause(0, .watermark, bound: 4)
-      #expect((passage[lane: 0].hold == .full) == (piece == 1))
+      #expect((passage.lanes[0].hold == .full) == (piece == 1))
     }
     #expect(work(passage, 0) == nil && passage.stuckAt == 0, "its plugin alone can move it")
     passage.release(0)
@@ -119,14 +120,14 @@ import Testing
 
   @Test func whatWasDroppedGoesOnWhereThePluginIsLeftOut() {
     for (bound, isLost) in [(100, false), (3, true)] {
-      var passage = passage(1)
+      let passage = passage(1)
       for piece in ["abc", "def"] {
         passage.put(chunk(piece), stays: true)
-        _ = passage[lane: 0].show(atMost: 3, hasTrailers: false)
-        passage[lane: 0].seen(bound: bound)
+        _ = passage.lanes[0].show(atMost: 3, hasTrailers: false)
+        passage.lanes[0].seen(bound: bound)
         passage.pause(0, .noBuffer, keepsOriginal: true, bound: bound)
       }
-      #expect(passage[lane: 0].originalIsLost == isLost)
+      #expect(passage.lanes[0].originalIsLost == isLost)
       passage.put(chunk("g"), stays: true)
       passage.flow(isLeftOut: { _ in true })
       #expect(text(passage.output) == (isLost ? "g" : "abcdefg"))
@@ -135,7 +136,7 @@ import Testing
 
   /// Bytes stay behind the head, or are shown where the plugin that holds the head asks for them.
   @Test(arguments: [Direction.request, .response]) func bytesStayBehindTheHead(_ direction: Direction) {
-    var passage = Passage(direction)
+    let passage = Passage(direction)
     let table: [(Passage.Head, [Bool])] = [
       (.at(1, .turn), [true, false, false]), (.at(1, .admission), [true, false, false]),
       (.at(1, .resumption(bytesRun: false, since: 0)), [true, false, false]),
@@ -150,7 +151,7 @@ import Testing
   }
 
   @Test func withoutPluginsAllComesOutAtOnce() {
-    var passage = Passage(.response)
+    let passage = Passage(.response)
     passage.put(chunk("a"), stays: false)
     passage.put(chunk("b"), stays: true)
     #expect(text(passage.output) == "ab" && !passage.isWhole)

@@ -1,6 +1,7 @@
 import BulkheadWire
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 @Suite struct PollChainTests {

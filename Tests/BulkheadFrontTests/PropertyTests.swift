@@ -2,6 +2,7 @@ import BulkheadCore
 import BulkheadWire
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// What plugins are told of a stream, and tell each other.

@@ -3,6 +3,7 @@ import BulkheadWire
 import Glibc
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// HTTP/1.1 on both sides, without plugins, over loopback sockets.

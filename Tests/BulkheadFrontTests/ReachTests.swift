@@ -2,6 +2,7 @@ import BulkheadCore
 import BulkheadWire
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// What a plugin may reach, and what those who are reached are told of it: checked by the front, whatever a worker says.

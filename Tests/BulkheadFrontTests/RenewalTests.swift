@@ -2,6 +2,7 @@ import BulkheadCore
 import BulkheadWire
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// A worker whose VM ends goes on with a fresh one: what was lost with the VM fails, all else stays where it is.

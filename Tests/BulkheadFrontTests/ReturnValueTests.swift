@@ -2,6 +2,7 @@ import BulkheadCore
 import BulkheadWire
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// What plugins ask for beyond a pause: headers that stop alone, bodies that are not buffered, and more than one record holds.

@@ -3,6 +3,7 @@ import BulkheadWire
 import Glibc
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// Workers that ask the front, over rings.

@@ -3,6 +3,7 @@ import BulkheadWire
 import Glibc
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// Several workers of one plugin: who takes streams, and who stands by.

@@ -3,6 +3,7 @@ import BulkheadSystem
 import BulkheadWire
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// What a front measures of its plugins, and what it says of a callback that was lost.

@@ -4,6 +4,7 @@ import Glibc
 import NIOCore
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// Peers that take nothing of what is written to them.

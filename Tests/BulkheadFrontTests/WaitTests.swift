@@ -4,6 +4,7 @@ import BulkheadWire
 import Glibc
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// How long a stream may wait for workers in all.

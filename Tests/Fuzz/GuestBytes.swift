@@ -1,6 +1,7 @@
 import BulkheadWire
 import NIOCore
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 @testable import BulkheadProxyWasm
 

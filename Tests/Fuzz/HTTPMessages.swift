@@ -1,6 +1,7 @@
 import BulkheadWire
 import NIOCore
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// The head of a message as it comes: whole, or in pieces. In which pieces must make no difference.

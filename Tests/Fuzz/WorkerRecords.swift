@@ -1,5 +1,6 @@
 import BulkheadWire
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// What a worker may send, which its plugin may have taken over.

@@ -1,3 +1,5 @@
+import BulkheadChain
+
 /// Writes JSON.
 struct JSONText {
   private(set) var bytes: [UInt8] = []

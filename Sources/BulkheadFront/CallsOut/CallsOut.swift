@@ -1,3 +1,4 @@
+import BulkheadChain
 import BulkheadCore
 import BulkheadSystem
 import BulkheadWire
@@ -33,7 +34,7 @@ final class CallsOut {
 
   init(loop: FrontLoop) {
     self.loop = loop
-    maximumBytes = FrontSettings.heldBytes / max(Int(loop.settings.bootstrap.eventLoops), 1)
+    maximumBytes = ChainLimits.heldBytes / max(Int(loop.settings.bootstrap.eventLoops), 1)
     for (upstream, pool) in zip(loop.settings.bootstrap.upstreams, loop.pools) {
       targets[upstream.name] = Target(settings: upstream, connector: pool.connector)
     }

@@ -1,3 +1,4 @@
+import BulkheadChain
 import BulkheadCore
 import BulkheadWire
 import NIOCore
@@ -40,7 +41,7 @@ final class GRPCCall: OutgoingCall {
 
   /// A plugin that owes the front this much of its ring gets no further message until it has caught up: bytes.
   static let highWater = 256 << 10
-  static let lowWater = 64 << 10
+  static let lowWater = ChainLimits.owedLowWater
 
   /// Messages of one stream that may wait to be sent.
   static let maximumWaiting = 16_384

@@ -1,7 +1,5 @@
+import BulkheadChain
 import NIOCore
-
-/// The fields behind a body: values are bytes, since nothing says that they are text.
-typealias Trailers = [(name: String, value: [UInt8])]
 
 /// Takes the body of an HTTP/1.1 message out of the bytes behind its head (RFC 9112, sections 6 and 7).
 ///

@@ -1,3 +1,5 @@
+import BulkheadChain
+
 /// What is known of a message's body by its head. How its end is said on the wire is the codec's matter.
 enum BodyFraming: Equatable {
   case none

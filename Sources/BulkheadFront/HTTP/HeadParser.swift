@@ -1,3 +1,4 @@
+import BulkheadChain
 import BulkheadWire
 import Glibc
 

@@ -1,3 +1,4 @@
+import BulkheadChain
 import NIOCore
 
 // The heads of messages of HTTP/1.1.

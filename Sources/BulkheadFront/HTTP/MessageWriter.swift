@@ -1,3 +1,4 @@
+import BulkheadChain
 import NIOCore
 
 /// Writes parts of HTTP/1.1 messages into buffers.

@@ -1,3 +1,4 @@
+import BulkheadChain
 import BulkheadWire
 
 /// What the head of an HTTP/1.1 request says, beside its fields.

@@ -1,3 +1,5 @@
+import BulkheadChain
+
 /// What the head of an HTTP/1.1 response says, beside its fields.
 struct ResponseHead {
   var framing = HTTP1Framing.none

@@ -1,3 +1,4 @@
+import BulkheadChain
 import BulkheadCore
 import BulkheadSystem
 import BulkheadWire
@@ -77,7 +78,7 @@ extension FrontGroup {
   /// - Parameter file: closed here.
   func takeState(from file: Int32) {
     let events = self.events
-    let isTaken = shared.helper.run { [self] in
+    let isTaken = helper.run { [self] in
       let state: CarriedState
       do {
         let bytes = try RawDescriptor.readFile(file, atMost: CarriedState.maximumBytes)
@@ -108,9 +109,9 @@ extension FrontGroup {
     let sum = FrontCounters(
       listeners: first.settings.bootstrap.listeners.count, plugins: chain.plugins.count,
       upstreams: first.settings.bootstrap.upstreams.count)
-    MetricsCollection.ask(loops[...], sum: sum, chain) { [shared] sum in
+    MetricsCollection.ask(loops[...], sum: sum, chain) { [helper] sum in
       let rows = sum.carried(first.settings.bootstrap, plugins: chain.plugins.map(\.name))
-      if !shared.helper.run({ then(rows) }) { otherwise() }
+      if !helper.run({ then(rows) }) { otherwise() }
     }
   }
 

@@ -1,3 +1,4 @@
+import BulkheadChain
 import BulkheadCore
 import BulkheadRing
 import BulkheadSystem
@@ -15,6 +16,8 @@ final class FrontGroup: Sendable {
   let events: EventSink
   /// What workers share, and what outlives them.
   let shared: SharedState
+  /// For what would hold an event loop up.
+  let helper = HelperThread()
   /// What is left to another front.
   let carry = CarryOver()
   /// What fingerprints of streams are made with.

@@ -1,3 +1,4 @@
+import BulkheadChain
 import NIOCore
 
 /// A worker's doorbell and liveness pipe in an event loop's selector. That loop alone touches it.

@@ -1,3 +1,4 @@
+import BulkheadChain
 import BulkheadSystem
 import BulkheadWire
 import NIOCore
@@ -33,7 +34,7 @@ final class MetricsCollection {
       bootstrap.plugins = chain.plugins
       ask(loops.dropFirst(), sum: first.snapshot(chain), chain) { [bootstrap] sum in
         // Much text: not on a loop that has traffic.
-        let isTaken = group.shared.helper.run {
+        let isTaken = group.helper.run {
           let text = MetricsText.write(bootstrap, sum, chain.entries.map(\.shared.metrics))
           let pieces = text.pieces(ofAtMost: FrontEvent.maximumMetricsText)
           let events = pieces.enumerated().map { index, text in

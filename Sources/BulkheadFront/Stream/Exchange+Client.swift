@@ -1,3 +1,4 @@
+import BulkheadChain
 import BulkheadSystem
 
 // The client of a stream: what its connection says, and how it keeps the stream waiting.

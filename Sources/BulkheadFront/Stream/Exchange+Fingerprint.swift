@@ -1,3 +1,4 @@
+import BulkheadChain
 import BulkheadCore
 
 // What a request looks like, so that one like it is known again where a plugin dies of it. It is made of what the client

@@ -1,3 +1,4 @@
+import BulkheadChain
 import BulkheadCore
 import BulkheadSystem
 import NIOCore
@@ -17,7 +18,7 @@ extension Exchange {
         requestFraming = size == 0 ? .none : .length(size)
         request.set(.contentLength, "content-length", size)
       }
-    } else if request.lengthWasRemoved || stream[.request].hasChangedLength || stream[.request].hasTrailers {
+    } else if request.lengthWasRemoved || stream.request.hasChangedLength || stream.request.hasTrailers {
       requestFraming = .open
       request.removeAll { $0.name == .contentLength }
     }
@@ -37,7 +38,7 @@ extension Exchange {
         responseFraming = size == 0 ? .none : .length(size)
         response.set(.contentLength, "content-length", size)
       }
-    } else if response.lengthWasRemoved || stream[.response].hasChangedLength || stream[.response].hasTrailers {
+    } else if response.lengthWasRemoved || stream.response.hasChangedLength || stream.response.hasTrailers {
       responseFraming = .open
       response.removeAll { $0.name == .contentLength }
     }

@@ -1,3 +1,4 @@
+import BulkheadChain
 import BulkheadCore
 import BulkheadSystem
 import BulkheadWire
@@ -44,7 +45,7 @@ extension Exchange {
     guard phase == .responseChain || phase == .responding, !responseEnded else { return }
     responseEnded = true
     if !requestEnded { connection.giveUpRequest() }
-    if stream[.response].lanes.isEmpty, !trailers.isEmpty, responseFraming != .none {
+    if stream.response.lanes.isEmpty, !trailers.isEmpty, responseFraming != .none {
       stream.startTrailers(.response, chain.settings.responseRoles)
     }
     stream.putEnd(trailers, .response)
@@ -284,14 +285,14 @@ extension Exchange {
     switch phase {
     case .idle: break
     case .requestChain:
-      if let place = stream[.request].stuckAt {
+      if let place = stream.request.stuckAt {
         pausedTooLong(place)
       } else if changesBody(.request), !requestEnded {
         connection.giveUpRequest()
         answer(408, bodyIsMissing, from: stream.wayBack, details: "request_timeout")
       }
     case .responseChain:
-      if let place = stream[.response].stuckAt {
+      if let place = stream.response.stuckAt {
         pausedTooLong(place)
       } else if changesBody(.response), !responseEnded {
         flags |= ResponseFlags.upstreamTimeout
@@ -301,7 +302,7 @@ extension Exchange {
         answer(504, text, plain: PlainText.upstreamTimeout, from: stream.wayBack, details: "upstream_failure")
       }
     case .upstream:
-      if !attempt.sent, let place = stream[.request].stuckAt {
+      if !attempt.sent, let place = stream.request.stuckAt {
         pausedTooLong(place)
         return
       }
@@ -317,7 +318,7 @@ extension Exchange {
         upstreamFailed(504, "did not take the request within \(timeouts.idle) ms", flag: ResponseFlags.upstreamTimeout)
       }
     case .responding:
-      concerned = stream[.response].stuckAt ?? -1
+      concerned = stream.response.stuckAt ?? -1
       details = concerned < 0 ? "idle_timeout" : "plugin_paused"
       reset()
     }

@@ -1,3 +1,4 @@
+import BulkheadChain
 import BulkheadCore
 import BulkheadSystem
 import BulkheadWire
@@ -7,7 +8,7 @@ import NIOCore
 extension Exchange: StreamSink {
   func takes(_ direction: Direction) -> Bool {
     direction == .response
-      ? !responseHeadSent || connection.isWritable : requestQueue.byteCount <= FrontSettings.bodyHighWater
+      ? !responseHeadSent || connection.isWritable : requestQueue.byteCount <= ChainLimits.bodyHighWater
   }
 
   func passed(_ direction: Direction) {
@@ -17,7 +18,7 @@ extension Exchange: StreamSink {
   private func requestPassed() {
     switch phase {
     case .requestChain:
-      guard case .passed = stream[.request].head else { return }
+      guard case .passed = stream.request.head else { return }
       if changesBody(.request) {
         // The body goes through the chain before the head leaves.
         bytesAreAwaited()
@@ -34,7 +35,7 @@ extension Exchange: StreamSink {
   private func responsePassed() {
     switch phase {
     case .responseChain:
-      guard case .passed = stream[.response].head,
+      guard case .passed = stream.response.head,
         !changesBody(.response) || !responseQueue.isEmpty || responseIsWhole || responseHeadGoesAhead
       else { return }
       respond()
@@ -49,12 +50,12 @@ extension Exchange: StreamSink {
   /// A head waits for the first of its body, so that plugins may still change it. Where none has come by the end of the
   /// round of reading, and no length is promised, it goes ahead: an event stream may be silent for long.
   private var responseHeadGoesAhead: Bool {
-    responseFraming == .open && stream[.response].isUntouched
+    responseFraming == .open && stream.response.isUntouched
       && !(upstream?.isReading ?? false)
   }
 
   private var requestHeadGoesAhead: Bool {
-    requestFraming == .open && stream[.request].isUntouched && !connection.isReading
+    requestFraming == .open && stream.request.isUntouched && !connection.isReading
   }
 
   func bytesAreAwaited() {
@@ -149,7 +150,7 @@ extension Exchange: StreamSink {
       ? "plugin \(settings.name) has no room (\(why))" : "plugin \(settings.name) is unavailable (\(why))"
     let told = body(text, plain: fault == .overload ? PlainText.overload : PlainText.unavailable)
     answer(
-      settings.failStatus, settings.failBody ?? told, from: stream.wayBack,
+      settings.failStatus, settings.failBody.map { ByteBuffer(string: $0) } ?? told, from: stream.wayBack,
       details: fault == .overload ? "plugin_overloaded" : "plugin_unavailable", plugin: place)
   }
 

@@ -1,3 +1,4 @@
+import BulkheadChain
 import BulkheadCore
 import BulkheadSystem
 import BulkheadWire
@@ -77,8 +78,8 @@ final class Exchange: ResponseReceiver {
     self.loop = loop
     self.pool = pool
     stream = FilterStream(engine: loop.engine, proto: .http)
-    request = stream[.request].headers
-    response = stream[.response].headers
+    request = stream.request.headers
+    response = stream.response.headers
     stream.attach(self)
   }
 
@@ -86,19 +87,19 @@ final class Exchange: ResponseReceiver {
 
   /// What of the bodies has come out of the chain.
   var requestQueue: ByteQueue {
-    _read { yield stream[.request].output }
-    _modify { yield &stream[.request].output }
+    _read { yield stream.request.output }
+    _modify { yield &stream.request.output }
   }
   var responseQueue: ByteQueue {
-    _read { yield stream[.response].output }
-    _modify { yield &stream[.response].output }
+    _read { yield stream.response.output }
+    _modify { yield &stream.response.output }
   }
   /// All that is to be sent on has come out of the chain.
-  var requestIsWhole: Bool { stream[.request].isWhole }
-  var responseIsWhole: Bool { stream[.response].isWhole }
+  var requestIsWhole: Bool { stream.request.isWhole }
+  var responseIsWhole: Bool { stream.response.isWhole }
   /// Those that have come out; none before the direction is whole.
-  var requestTrailers: Trailers { requestIsWhole ? stream[.request].trailers : [] }
-  var responseTrailers: Trailers { responseIsWhole ? stream[.response].trailers : [] }
+  var requestTrailers: Trailers { requestIsWhole ? stream.request.trailers : [] }
+  var responseTrailers: Trailers { responseIsWhole ? stream.response.trailers : [] }
   /// The place of the last plugin.
   var lastPlace: Int { stream.visits.count &- 1 }
 

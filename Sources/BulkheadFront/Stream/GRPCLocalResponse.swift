@@ -1,3 +1,4 @@
+import BulkheadChain
 import BulkheadCore
 
 /// How a local response looks to a gRPC client: Envoy sends no body but the status and the message as headers, under 200,

@@ -1,3 +1,5 @@
+import BulkheadChain
+
 /// The bits of Envoy's `response.flags` that have a meaning here, with the short names that Envoy's access logs have for them.
 enum ResponseFlags {
   static let upstreamTimeout: UInt64 = 1 << 2

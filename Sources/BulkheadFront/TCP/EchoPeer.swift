@@ -1,3 +1,4 @@
+import BulkheadChain
 import NIOCore
 
 /// The embedded upstream of a TCP listener: sends back what it gets, as fast as that is taken.

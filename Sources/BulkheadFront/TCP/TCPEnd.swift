@@ -1,3 +1,4 @@
+import BulkheadChain
 import BulkheadSystem
 import Glibc
 import NIOCore

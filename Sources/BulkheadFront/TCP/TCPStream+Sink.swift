@@ -1,3 +1,4 @@
+import BulkheadChain
 import BulkheadCore
 import BulkheadSystem
 import NIOCore
@@ -7,7 +8,7 @@ extension TCPStream: StreamSink {
   func takes(_ direction: Direction) -> Bool {
     if direction == .response { return client?.isWritable ?? false }
     // Before it is connected, the upstream takes what one read can bring.
-    guard isConnected else { return stream[.request].output.byteCount < FrontSettings.bodyHighWater }
+    guard isConnected else { return stream.request.output.byteCount < ChainLimits.bodyHighWater }
     return upstream?.isWritable ?? false
   }
 
@@ -17,11 +18,11 @@ extension TCPStream: StreamSink {
   }
 
   private func passToUpstream() {
-    guard !upstreamBroke else { return stream[.request].output.removeAll() }
-    if !isConnected, case .passed = stream[.request].head { connect() }
+    guard !upstreamBroke else { return stream.request.output.removeAll() }
+    if !isConnected, case .passed = stream.request.head { connect() }
     guard phase == .open, isConnected else { return }
-    while let piece = stream[.request].output.popFirst() { upstream?.write(ByteBuffer(piece)) }
-    guard stream[.request].isWhole, !upstreamIsTold else { return }
+    while let piece = stream.request.output.popFirst() { upstream?.write(ByteBuffer(piece)) }
+    guard stream.request.isWhole, !upstreamIsTold else { return }
     upstreamIsTold = true
     // First: a socket that is shut in both directions closes at once, which is no disconnect then.
     endIfBothEnded()
@@ -29,12 +30,12 @@ extension TCPStream: StreamSink {
   }
 
   private func passToClient() {
-    while let piece = stream[.response].output.popFirst() {
+    while let piece = stream.response.output.popFirst() {
       clientHasSpoken = false
       bytesToClient &+= UInt64(piece.count)
       client?.write(ByteBuffer(piece))
     }
-    guard stream[.response].isWhole, !clientIsTold else { return }
+    guard stream.response.isWhole, !clientIsTold else { return }
     clientIsTold = true
     endIfBothEnded()
     client?.endOutput()
@@ -65,7 +66,7 @@ extension TCPStream: StreamSink {
   /// Reads from each side as long as the other one takes.
   private func updateReads() {
     guard phase == .open else { return }
-    let full = FrontSettings.bodyHighWater
+    let full = ChainLimits.bodyHighWater
     // First: the embedded echo takes as much as it may send back.
     if takes(.response), buffered(.response) < full {
       madeForClient.settle()

@@ -1,3 +1,4 @@
+import BulkheadChain
 import NIOCore
 
 /// What a client's codec does for one stream: its request comes by it, its response leaves by it.

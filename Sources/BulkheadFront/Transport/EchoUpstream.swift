@@ -1,3 +1,4 @@
+import BulkheadChain
 import NIOCore
 
 /// The embedded upstream: answers one request with what it received, as JSON.

@@ -1,3 +1,4 @@
+import BulkheadChain
 import NIOCore
 import NIOHPACK
 import NIOHTTP2

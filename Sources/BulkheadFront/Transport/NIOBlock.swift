@@ -1,3 +1,4 @@
+import BulkheadChain
 import NIOCore
 
 /// A buffer of NIO's that bytes of a body lie in, lent to the chains: they are read where they were received.

@@ -1,3 +1,4 @@
+import BulkheadChain
 import NIOCore
 
 /// The way of one request to an upstream, and of its response back. One event loop.

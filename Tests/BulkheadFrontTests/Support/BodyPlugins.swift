@@ -1,6 +1,7 @@
 import BulkheadCore
 import BulkheadWire
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 extension CallbackSet {

@@ -1,5 +1,6 @@
 import BulkheadWire
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// One operation about a call out, as a plugin's worker asks for it.

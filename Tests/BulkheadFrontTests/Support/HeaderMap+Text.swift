@@ -1,3 +1,4 @@
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 extension HeaderMap {

@@ -5,6 +5,7 @@ import BulkheadWire
 import Glibc
 import Synchronization
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 struct TestError: Error, CustomStringConvertible { var description: String }

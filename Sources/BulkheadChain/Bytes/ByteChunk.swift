@@ -1,0 +1,105 @@
+/// Memory that bytes of a body lie in. A transport may lend its own: a subclass keeps alive what that lies in.
+open class ByteBlock {
+  /// Where it begins; of a lent block nothing is written.
+  package final let base: UnsafeMutableRawPointer
+  package final let capacity: Int
+  /// Made here, so that it may be written to by who has it alone.
+  final let isOwn: Bool
+
+  /// - Parameter capacity: bytes.
+  public init(capacity: Int) {
+    base = .allocate(byteCount: max(capacity, 1), alignment: 16)
+    self.capacity = capacity
+    isOwn = true
+  }
+
+  /// Memory of somebody else, which stays as it is as long as this object lives. Nobody writes to it.
+  public init(lent bytes: UnsafeRawBufferPointer) {
+    capacity = bytes.count
+    if let address = bytes.baseAddress {
+      base = UnsafeMutableRawPointer(mutating: address)
+      isOwn = false
+    } else {
+      base = .allocate(byteCount: 1, alignment: 1)
+      isOwn = true
+    }
+  }
+
+  deinit { if isOwn { base.deallocate() } }
+}
+
+/// A piece of a body: bytes in a block that it shares with others. A value; its bytes do not change under it.
+package struct ByteChunk {
+  /// Nil where there are no bytes.
+  package private(set) var block: ByteBlock?
+  /// In the block.
+  package private(set) var start = 0
+  package private(set) var count = 0
+
+  /// No bytes.
+  package init() {}
+
+  /// All of a block.
+  package init(_ block: ByteBlock) {
+    self.block = block
+    count = block.capacity
+  }
+
+  /// A copy.
+  package init(copying bytes: UnsafeRawBufferPointer) {
+    self.init(room: bytes.count)
+    append(bytes)
+  }
+
+  /// No bytes, but room for so many behind.
+  package init(room: Int) { block = ByteBlock(capacity: room) }
+
+  /// No bytes, but room for so many before.
+  package init(roomBefore: Int) {
+    block = ByteBlock(capacity: roomBefore)
+    start = roomBefore
+  }
+
+  package var isEmpty: Bool { count == 0 }
+
+  /// Shows the bytes.
+  @inline(__always)
+  package func withBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
+    guard let block else { return body(UnsafeRawBufferPointer(start: nil, count: 0)) }
+    return withExtendedLifetime(block) { body(UnsafeRawBufferPointer(start: block.base + start, count: count)) }
+  }
+
+  /// Takes the first bytes out, as a chunk that shares the block.
+  package mutating func takeFirst(_ most: Int) -> ByteChunk {
+    var part = self
+    part.count = min(most, count)
+    start &+= part.count
+    count &-= part.count
+    return part
+  }
+
+  // MARK: For who has the block alone, and knows that there is room
+
+  var roomBehind: Int { block.map { $0.capacity &- start &- count } ?? 0 }
+
+  /// Whether the block may be written to: that was made here, and is nobody else's.
+  var isAlone: Bool {
+    mutating get { block?.isOwn ?? false && isKnownUniquelyReferenced(&block) }
+  }
+
+  package mutating func append(_ bytes: UnsafeRawBufferPointer) {
+    write(bytes, at: count)
+    count &+= bytes.count
+  }
+
+  package mutating func prepend(_ bytes: UnsafeRawBufferPointer) {
+    start &-= bytes.count
+    count &+= bytes.count
+    write(bytes, at: 0)
+  }
+
+  package func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) {
+    guard let block, let from = bytes.baseAddress else { return }
+    (block.base + start + offset).copyMemory(from: from, byteCount: bytes.count)
+  }
+}

@@ -1,0 +1,83 @@
+import BulkheadWire
+
+/// What one event loop counts of one plugin; its host has it.
+package struct PluginCounters: Sendable {
+  /// Nothing is counted.
+  package init() {}
+
+  /// Streams that it failed.
+  package var failures: UInt64 = 0
+  /// Callbacks sent to its workers, and those that were sent again since their worker was lost before it began with them.
+  package var callbacks: UInt64 = 0
+  package var redispatched: UInt64 = 0
+  /// Hostcalls that its workers asked the front for.
+  package var hostcalls: UInt64 = 0
+  /// Calls out, and those that ended without an answer.
+  package var calls: UInt64 = 0
+  package var failedCalls: UInt64 = 0
+  /// How long its callbacks took.
+  package var latencies = CallbackLatencies()
+  /// Streams whose first callback its workers answered, and those of them that its lane for suspects had.
+  var answeredStreams: UInt64 = 0
+  var answeredSuspects: UInt64 = 0
+  /// Streams that it was not asked about for want of room, and those that were ended since their clients dawdled while
+  /// others wanted their room in its workers.
+  package var overloads: UInt64 = 0
+  package var shed: UInt64 = 0
+  /// Streams that look like one that it died of, and those of them that did not get to its lane for them.
+  package var suspects: UInt64 = 0
+  package var refusedSuspects: UInt64 = 0
+  /// Now, gathered when somebody asks: streams that wait for it, and its workers' channels by the workers' numbers.
+  package var waiting: UInt64 = 0
+  package var channels: [UInt64: PluginStatistics.Channel] = [:]
+
+  package mutating func add(_ other: PluginCounters) {
+    failures &+= other.failures
+    callbacks &+= other.callbacks
+    redispatched &+= other.redispatched
+    hostcalls &+= other.hostcalls
+    calls &+= other.calls
+    failedCalls &+= other.failedCalls
+    answeredStreams &+= other.answeredStreams
+    answeredSuspects &+= other.answeredSuspects
+    overloads &+= other.overloads
+    shed &+= other.shed
+    suspects &+= other.suspects
+    refusedSuspects &+= other.refusedSuspects
+    latencies.add(other.latencies)
+    waiting &+= other.waiting
+    for (worker, channel) in other.channels {
+      channels[worker, default: PluginStatistics.Channel(worker: worker)].add(channel)
+    }
+  }
+
+  /// What the front that takes this one's place goes on with, in an order that stays.
+  package var carried: [UInt64] {
+    [
+      failures, callbacks, redispatched, hostcalls, calls, failedCalls, overloads, shed, suspects, refusedSuspects,
+    ]
+  }
+
+  /// Adds what the front before has counted, in that order.
+  package mutating func takeOver(_ numbers: [UInt64]) {
+    var rest = numbers[...]
+    func next() -> UInt64 { rest.popFirst() ?? 0 }
+    failures &+= next()
+    callbacks &+= next()
+    redispatched &+= next()
+    hostcalls &+= next()
+    calls &+= next()
+    failedCalls &+= next()
+    overloads &+= next()
+    shed &+= next()
+    suspects &+= next()
+    refusedSuspects &+= next()
+  }
+
+  /// What is told of the plugin with that number.
+  package func statistics(of plugin: UInt32) -> PluginStatistics {
+    PluginStatistics(
+      plugin: plugin, callbacks: callbacks, failedStreams: failures, waitingStreams: waiting,
+      latencies: latencies.all, channels: channels.values.sorted { $0.worker < $1.worker })
+  }
+}

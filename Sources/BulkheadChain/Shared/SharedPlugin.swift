@@ -1,0 +1,47 @@
+import BulkheadSystem
+
+/// A plugin as what is shared knows it: all workers, and all revisions that have its name and vm_id, are one. Any thread.
+package final class SharedPlugin: Sendable {
+  /// Never used for another one; it names the plugin in queues and in the shares of calls out.
+  package let number: Int
+  package let name: String
+  let vm: SharedVM
+  package let metrics: PluginMetrics
+  /// The tokens of other vm_ids' queues that it has resolved: no more than there are queues, which are bounded.
+  package let resolved = Locked<Set<UInt32>>([])
+
+  package init(number: Int, name: String, vm: SharedVM, metrics: PluginMetrics) {
+    self.number = number
+    self.name = name
+    self.vm = vm
+    self.metrics = metrics
+  }
+}
+
+/// The data and queues of one vm_id, or of one plugin that has none. It is gone with its last plugin.
+package final class SharedVM: Sendable {
+  /// Whether it is of a vm_id, and so reached by tokens from others.
+  let isNamed: Bool
+  /// The tokens of its queues: this one and as many as there may be queues. No other store ever has them.
+  let firstToken: UInt32
+  package let tokens: UInt32
+  package let store: Locked<SharedStore>
+
+  package init(isNamed: Bool, firstToken: UInt32, tokens: UInt32, store: SharedStore) {
+    self.isNamed = isNamed
+    self.firstToken = firstToken
+    self.tokens = tokens
+    self.store = Locked(store)
+  }
+
+  /// 0 is no token.
+  package func token(queue: Int) -> UInt32? {
+    guard queue >= 0, queue < Int(tokens) else { return nil }
+    return firstToken &+ UInt32(truncatingIfNeeded: queue)
+  }
+
+  package func queue(_ token: UInt64) -> Int? {
+    guard token >= UInt64(firstToken), token - UInt64(firstToken) < UInt64(tokens) else { return nil }
+    return Int(token - UInt64(firstToken))
+  }
+}

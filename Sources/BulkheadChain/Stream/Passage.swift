@@ -1,0 +1,254 @@
+import BulkheadCore
+
+/// One direction of a stream on its way through the chain: its head, its bytes at each plugin, its trailers, and what has
+/// come out.
+///
+/// Without I/O. The head is a request's or a response's headers, or the news of a TCP connection. Bytes stay behind
+/// it: a plugin is shown them once it has let the head pass, or has asked for them (`StopIteration`).
+package final class Passage {
+  package enum Head {
+    /// There is none yet, or it is of no use any more.
+    case none
+    /// At the plugin at that place in the chain.
+    case at(Int, Wait)
+    /// All plugins have let it pass.
+    case passed
+  }
+
+  /// What a head waits for.
+  package enum Wait {
+    /// The plugin's callback is yet to be made.
+    case turn
+    case callback(WorkerLink, sequence: UInt64)
+    /// A worker of the plugin, or room in one.
+    case admission
+    /// The plugin paused the stream and must resume it.
+    ///
+    /// - Parameters:
+    ///   - bytesRun: the callbacks of the bytes come meanwhile, and may let the head go too.
+    ///   - since: CLOCK_MONOTONIC, ns.
+    case resumption(bytesRun: Bool, since: UInt64)
+  }
+
+  package let direction: Direction
+  /// The headers; empty in a TCP connection.
+  package let headers = HeaderMap()
+  package var head = Head.none
+  /// Nothing follows the head.
+  package var endsWithHead = false
+  /// One for each plugin that is told of the bytes or of the trailers, in the order in which they pass.
+  package internal(set) var lanes: [Lane] = []
+  /// What has passed the last lane and was not taken.
+  package var output = ByteQueue()
+  /// The end has passed the last lane.
+  package private(set) var isWhole = false
+  /// The end has come from the sender.
+  package private(set) var hasEnded = false
+  /// What came out is not taken fast enough, so that a plugin is not told what it could be.
+  package var isHeldBack = false
+  /// A plugin has changed how many bytes there are.
+  package private(set) var hasChangedLength = false
+  /// The trailers as the lanes so far have left them; nil while nobody has any.
+  private(set) var trailerMap: HeaderMap?
+  private var plainTrailers: Trailers = []
+
+  /// The callback for the head is yet to be made, or the head to leave the chain.
+  @inline(__always)
+  var isInTurn: Bool { if case .at(_, .turn) = head { true } else { false } }
+
+  package init(_ direction: Direction) { self.direction = direction }
+
+  /// Everything is as the next stream finds it; the memory of lists and header maps stays.
+  package func reset() {
+    headers.reset()
+    drop()
+    endsWithHead = false
+  }
+
+  /// Forgets what is on its way: an answer goes in its place, or nobody takes it.
+  package func drop() {
+    head = .none
+    lanes.removeAll(keepingCapacity: true)
+    output.removeAll()
+    isWhole = false
+    hasEnded = false
+    isHeldBack = false
+    hasChangedLength = false
+    trailerMap = nil
+    plainTrailers = []
+  }
+
+  /// Begins with the plugins of those roles, of which there were none.
+  package func open(_ roles: [Lane.Role], endsWithHead: Bool = false) {
+    for role in roles { lanes.append(Lane(role)) }
+    self.endsWithHead = endsWithHead
+  }
+
+  /// There are no bytes.
+  package func dropBytes() {
+    lanes.removeAll(keepingCapacity: true)
+    output.removeAll()
+    trailerMap = nil
+    plainTrailers = []
+    hasEnded = true
+    isWhole = true
+  }
+
+  package func lane(of place: Int) -> Int? { lanes.firstIndex { $0.role.place == place } }
+
+  // MARK: In
+
+  /// - Parameter stays: it may stay for long where no plugin looks at it: small pieces gather in one buffer.
+  package func put(_ piece: ByteChunk, stays: Bool) {
+    if !lanes.isEmpty {
+      lanes[0].put(piece)
+    } else if stays {
+      output.keep(piece)
+    } else {
+      output.append(piece)
+    }
+  }
+
+  /// The end has come.
+  package func end(_ trailers: Trailers) {
+    guard !hasEnded else { return }
+    hasEnded = true
+    guard !lanes.isEmpty else {
+      plainTrailers = trailers
+      isWhole = true
+      return
+    }
+    lanes[0].inputEnds()
+    guard !trailers.isEmpty else { return }
+    let map = HeaderMap()
+    for (name, value) in trailers {
+      var name = name
+      name.withUTF8 { name in
+        value.withUnsafeBytes { map.append(UnsafeRawBufferPointer(name), $0, name: .other) }
+      }
+    }
+    trailerMap = map
+  }
+
+  // MARK: On
+
+  /// Moves what no plugin needs to be asked about.
+  ///
+  /// - Parameters:
+  ///   - isLeftOut: whether the plugin at that place has no part in the stream any more.
+  ///   - endPassed: told each place that the end has passed.
+  func flow(isLeftOut: (Int) -> Bool, endPassed: (Int) -> Void = { _ in }) {
+    for index in lanes.indices {
+      if isLeftOut(lanes[index].role.place) {
+        passAll(index, endPassed)
+        continue
+      }
+      if !lanes[index].role.hasBytes, !lanes[index].inbox.isEmpty {
+        var inbox = lanes[index].takeInbox()
+        push(&inbox, from: index)
+      }
+      if lanes[index].endNeedsNobody(hasTrailers: hasTrailers) { passEnd(index, endPassed) }
+    }
+  }
+
+  package var hasTrailers: Bool { trailerMap.map { !$0.entries.isEmpty } ?? false }
+
+  /// The plugin lets go of what it holds.
+  package func release(_ index: Int, endPassed: (Int) -> Void = { _ in }) {
+    var held = lanes[index].release()
+    push(&held, from: index)
+    // A record that carries the end may still be on its way.
+    if lanes[index].end == .said, lanes[index].isIdle { passEnd(index, endPassed) }
+  }
+
+  func splice(
+    _ index: Int, start: UInt32, length: UInt32, _ value: UnsafeRawBufferPointer, keepsOriginal: Bool, bound: Int
+  ) {
+    let isOther = lanes[index].splice(
+      start: start, length: length, value, keepsOriginal: keepsOriginal, bound: bound)
+    if isOther { hasChangedLength = true }
+  }
+
+  package func pause(_ index: Int, _ how: Lane.Pause = .buffer, keepsOriginal: Bool = false, bound: Int = .max) {
+    if lanes[index].pause(how, keepsOriginal: keepsOriginal, bound: bound) { hasChangedLength = true }
+  }
+
+  /// The stream goes on without the plugin: what it held passes as it came.
+  private func passAll(_ index: Int, _ endPassed: (Int) -> Void) {
+    guard lanes[index].end < .passed else { return }
+    var (bytes, wasChanged) = lanes[index].takeAll()
+    if wasChanged { hasChangedLength = true }
+    push(&bytes, from: index)
+    if lanes[index].end > .open { passEnd(index, endPassed) }
+  }
+
+  private func push(_ bytes: inout ByteQueue, from index: Int) {
+    guard !bytes.isEmpty else { return }
+    if index + 1 < lanes.count { lanes[index + 1].put(&bytes) } else { output.take(&bytes) }
+  }
+
+  private func passEnd(_ index: Int, _ endPassed: (Int) -> Void) {
+    guard lanes[index].end < .passed else { return }
+    lanes[index].endPasses()
+    endPassed(lanes[index].role.place)
+    if index + 1 < lanes.count { lanes[index + 1].inputEnds() } else { isWhole = true }
+  }
+
+  // MARK: Looking
+
+  /// Whether the plugin at that place has let the head pass, or is shown the bytes while it holds the head.
+  func bytesMayReach(_ place: Int) -> Bool {
+    switch head {
+    case .none, .passed: return true
+    case .at(let position, .resumption(bytesRun: true, _)) where position == place: return true
+    case .at(let position, _): return direction == .request ? position > place : position < place
+    }
+  }
+
+  /// The head waits at that place for what the plugin says to the bytes.
+  func headWaitsForBytes(_ place: Int) -> Bool {
+    if case .at(place, .resumption(bytesRun: true, _)) = head { return true }
+    return false
+  }
+
+  /// The plugin at that place holds the head, or bytes.
+  package func isPaused(by place: Int) -> Bool {
+    if case .at(place, .resumption) = head { return true }
+    return lane(of: place).map { lanes[$0].isPaused } ?? false
+  }
+
+  /// The place of a plugin that holds back and that nobody else can move; nil where there is none.
+  package var stuckAt: Int? {
+    if case .at(let place, .resumption(bytesRun: false, _)) = head { return place }
+    return lanes.first { $0.isStuck }?.role.place
+  }
+
+  func waitsForAdmission(_ place: Int, isHead: Bool) -> Bool {
+    if isHead {
+      if case .at(place, .admission) = head { return true }
+      return false
+    }
+    guard let index = lane(of: place), case .admission = lanes[index].awaiting else { return false }
+    return true
+  }
+
+  /// Bytes that wait for a plugin to look at them.
+  package var queuedBytes: Int { lanes.reduce(0) { $0 &+ $1.inbox.byteCount } }
+
+  /// Bytes that plugins look at now.
+  package var bytesInFlight: Int { lanes.reduce(0) { $0 &+ $1.inFlight.byteCount } }
+
+  /// Nothing of the body, nor its end, has come.
+  package var isUntouched: Bool { output.isEmpty && !isWhole && !lanes.contains { !$0.isUntouched } }
+
+  /// The trailers where the plugin at that place may edit them or make them: its callback that tells of the end runs, or it
+  /// pauses there.
+  func editableTrailers(_ place: Int) -> HeaderMap? {
+    guard let index = lane(of: place), lanes[index].end == .said else { return nil }
+    if trailerMap == nil { trailerMap = HeaderMap() }
+    return trailerMap
+  }
+
+  /// The trailers as they leave; of use once the direction is whole.
+  package var trailers: Trailers { trailerMap?.fields ?? plainTrailers }
+}

@@ -1,0 +1,47 @@
+/// What plugins made themselves of one message, local answers and what they added to bodies, and what waits for who is to
+/// take it: counted against a bound of each plugin. One event engine.
+package struct MadeBytes {
+  /// Nothing is counted.
+  package init() {}
+
+  private var charges: [(host: PluginHost, bytes: Int)] = []
+
+  @inline(__always)
+  package var isEmpty: Bool { charges.isEmpty }
+
+  /// Counts bytes of the plugin.
+  ///
+  /// - Returns: false where the plugin has as much under way as it may, and nothing is counted.
+  package mutating func charge(_ host: PluginHost, _ bytes: Int) -> Bool {
+    // Few are within what any connection may have waiting.
+    guard bytes > ChainLimits.uncounted else { return true }
+    guard host.madeBytes &+ bytes <= host.maximumMadeBytes else { return false }
+    host.madeBytes &+= bytes
+    if let last = charges.indices.last, charges[last].host === host {
+      charges[last].bytes &+= bytes
+    } else {
+      charges.append((host, bytes))
+    }
+    return true
+  }
+
+  /// They have been taken, or are of no use any more.
+  @inline(__always)
+  package mutating func settle() {
+    if !isEmpty { settleAll() }
+  }
+
+  @inline(never)
+  private mutating func settleAll() {
+    for charge in charges { charge.host.madeBytes &-= charge.bytes }
+    charges = []
+  }
+}
+
+extension PluginHost {
+  /// What is said where it has made as much as it may.
+  package var madeTooMuch: String {
+    "plugin \(settings.name) has made more of answers and bytes than its bound of \(maximumMadeBytes) bytes that nobody "
+      + "has taken yet"
+  }
+}

@@ -1,7 +1,0 @@
-/// Why a plugin has no say in a stream.
-enum PluginFault {
-  /// It failed, or is not there: its fail strategy decides.
-  case failure
-  /// It was not asked for want of room: its policy's `overload` decides.
-  case overload
-}
