@@ -1,6 +1,7 @@
 import NIOCore
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// The embedded upstream is a transport like any other: here with a receiver that notes what it hears.
@@ -34,7 +35,7 @@ import Testing
 
   private func queue(_ pieces: String...) -> ByteQueue {
     var queue = ByteQueue()
-    for piece in pieces { queue.append(ByteBuffer(string: piece)) }
+    for piece in pieces { queue.append(chunk(piece)) }
     return queue
   }
 

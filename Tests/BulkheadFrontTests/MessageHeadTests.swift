@@ -2,6 +2,7 @@ import BulkheadWire
 import NIOCore
 import Testing
 
+@testable import BulkheadChain
 @testable import BulkheadFront
 
 /// What heads of HTTP/1.1 say, and how they are written: without a connection.

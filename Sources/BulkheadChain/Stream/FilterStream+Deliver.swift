@@ -6,7 +6,7 @@ import BulkheadWire
 extension FilterStream {
   /// What came of an attempt to make a callback.
   package enum Delivery {
-    case sent(WorkerLink, sequence: UInt64)
+    case sent(worker: UInt64, sequence: UInt64)
     /// It waits for a worker, or for room in one.
     case waits
     case failed(String, PluginFault)
@@ -79,7 +79,7 @@ extension FilterStream {
     if case .sent(let sequence) = sent {
       if isFirst { meet(place, link, sequence) }
       noteSent(kind, to: place)
-      return .sent(link, sequence: sequence)
+      return .sent(worker: link.worker, sequence: sequence)
     }
     if let lane { self[direction].lanes[lane].takeBack() }
     switch sent {
@@ -130,22 +130,19 @@ extension FilterStream {
 
   /// Writes what is known of the stream and the worker does not know: the connection, the properties, the headers.
   private func writeKnown(_ kind: CallbackKind, to place: Int, isFirst: Bool) {
-    if isFirst, let sink { engine.writer.blob(sink.connectionProperties()) } else { engine.writer.emptyBlob() }
+    guard let sink else { return }
+    if isFirst { engine.writer.blob(sink.connectionProperties()) } else { engine.writer.emptyBlob() }
     // The response's headers, and what is known with them, are told once.
     let showsResponse =
       kind == .responseHeaders || (proto == .http && kind.isFromUpstream && !visits[place].sawResponse)
     if isFirst || showsResponse || visits[place].propertyVersion != properties.version {
       let start = engine.writer.beginBlob()
-      sink?.writeProperties(isFirst: isFirst, isResponse: kind.isFromUpstream, isDone: false)
+      sink.writeProperties(isFirst: isFirst, isResponse: kind.isFromUpstream, isDone: false, into: &engine.writer)
       engine.writer.endBlob(start)
     } else {
       engine.writer.emptyBlob()
     }
-    if isFirst, proto == .http {
-      engine.writer.blob(request.headers.serialized())
-    } else {
-      engine.writer.emptyBlob()
-    }
+    if isFirst, proto == .http { engine.writer.blob(request.headers.serialized()) } else { engine.writer.emptyBlob() }
     if showsResponse { engine.writer.blob(response.headers.serialized()) } else { engine.writer.emptyBlob() }
   }
 
@@ -256,7 +253,7 @@ extension FilterStream {
     engine.writer.callbackHead(.streamDone, flags: [], stream: streamID, sequence: link.nextSequence)
     engine.writer.emptyBlob()
     let start = engine.writer.beginBlob()
-    sink?.writeProperties(isFirst: false, isResponse: true, isDone: true)
+    sink?.writeProperties(isFirst: false, isResponse: true, isDone: true, into: &engine.writer)
     engine.writer.endBlob(start)
     engine.writer.emptyBlob()
     if withResponse { engine.writer.blob(response.headers.serialized()) } else { engine.writer.emptyBlob() }

@@ -27,7 +27,7 @@ extension FilterStream {
   private func headAnswered(
     _ place: Int, _ link: WorkerLink, _ direction: Direction, _ sequence: UInt64, _ outcome: PluginOutcome
   ) -> Bool {
-    guard case .at(place, .callback(let asked, sequence)) = self[direction].head, asked === link else { return true }
+    guard case .at(place, .callback(link.worker, sequence)) = self[direction].head else { return true }
     // It has had its callback: an answer in place of the response does not come by it again.
     self[direction].head = .at(place, .resumption(bytesRun: false, since: 0))
     countProgress()
@@ -62,7 +62,7 @@ extension FilterStream {
     _ place: Int, _ link: WorkerLink, _ direction: Direction, _ sequence: UInt64, _ outcome: PluginOutcome
   ) -> Bool {
     guard let lane = self[direction].lane(of: place),
-      case .callback(let asked, sequence) = self[direction].lanes[lane].awaiting, asked === link
+      case .callback(link.worker, sequence) = self[direction].lanes[lane].awaiting
     else { return true }
     let settings = chain.hosts[place].settings
     let pauses = outcome.flags.contains(.pause) && !outcome.flags.contains(proto.resumption(direction))

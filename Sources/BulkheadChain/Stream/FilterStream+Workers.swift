@@ -61,6 +61,7 @@ extension FilterStream {
 
   /// No worker came in time, or none will, or there was no room in time.
   func admissionFailed(_ place: Int, _ why: String, _ fault: PluginFault) {
+    guard isOpen else { return }
     var waited = false
     for direction in Self.directions {
       if self[direction].waitsForAdmission(place, isHead: true) {
@@ -109,13 +110,13 @@ extension FilterStream {
     _ place: Int, _ link: WorkerLink, _ direction: Direction, isHead: Bool, _ sequence: UInt64
   ) -> Bool {
     if isHead {
-      guard case .at(place, .callback(let asked, sequence)) = self[direction].head else { return false }
-      return asked === link
+      guard case .at(place, .callback(link.worker, sequence)) = self[direction].head else { return false }
+      return true
     }
     guard let lane = self[direction].lane(of: place),
-      case .callback(let asked, sequence) = self[direction].lanes[lane].awaiting
+      case .callback(link.worker, sequence) = self[direction].lanes[lane].awaiting
     else { return false }
-    return asked === link
+    return true
   }
 
   private func mayGoElsewhere(_ place: Int, _ link: WorkerLink, _ fate: ChannelLedger.Fate) -> Bool {
@@ -145,9 +146,9 @@ extension FilterStream {
     guard visits[place].meeting == .open else { return }
     let isHeld = Self.directions.contains { direction in
       if self[direction].isPaused(by: place) { return true }
-      if case .at(place, .callback(let asked, _)) = self[direction].head, asked === link { return true }
+      if case .at(place, .callback(link.worker, _)) = self[direction].head { return true }
       guard let lane = self[direction].lane(of: place) else { return false }
-      if case .callback(let asked, _) = self[direction].lanes[lane].awaiting, asked === link { return true }
+      if case .callback(link.worker, _) = self[direction].lanes[lane].awaiting { return true }
       return false
     }
     guard isHeld else { return }

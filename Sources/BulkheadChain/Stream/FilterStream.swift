@@ -35,6 +35,7 @@ package final class FilterStream {
   private var faults: [(place: Int, why: String, fault: PluginFault)] = []
   /// Counts what moves it on: bytes, ends and what plugins answer, but nothing that they merely say.
   package private(set) var progress: UInt32 = 0
+  private var isEnding = false
   /// It is in the loop's list of streams that are to be pumped.
   var isDue = false
 
@@ -47,6 +48,9 @@ package final class FilterStream {
 
   @inline(__always)
   package subscript(direction: Direction) -> Passage { direction == .request ? request : response }
+
+  /// Plugins are told of bytes of it.
+  package var hasLanes: Bool { !request.lanes.isEmpty || !response.lanes.isEmpty }
 
   /// A callback of it is outstanding or waits to be made, or a plugin holds a head.
   package var waitsForPlugin: Bool {
@@ -69,7 +73,8 @@ package final class FilterStream {
     return visits.count &- 1
   }
 
-  package var isOpen: Bool { streamID != StreamID.none }
+  /// There is a stream, and it is not about to be over.
+  package var isOpen: Bool { streamID != StreamID.none && !isEnding }
   package var label: String { sink?.label ?? "" }
   package var look: String { sink?.look ?? "" }
 
@@ -131,6 +136,9 @@ package final class FilterStream {
   ///   - closes: of a TCP connection.
   package func end(_ closes: ConnectionCloses? = nil, showsResponse: Bool = false) {
     guard isOpen else { return }
+    // Telling a worker may show that it is lost, which is nothing to this stream any more.
+    isEnding = true
+    defer { isEnding = false }
     if hasVisits { sayDone(showsResponse: showsResponse, closes) }
     if engine.callsOfStreams > 0 { engine.driver.callsEnd(ofStream: streamID) }
     if !faults.isEmpty { faults = [] }
@@ -217,7 +225,8 @@ package final class FilterStream {
   func callHead(_ direction: Direction, _ place: Int) {
     guard let kind = proto.head(direction) else { return }
     switch deliver(kind, direction, to: place, lane: nil) {
-    case .sent(let link, let sequence): self[direction].head = .at(place, .callback(link, sequence: sequence))
+    case .sent(let worker, let sequence):
+      self[direction].head = .at(place, .callback(worker: worker, sequence: sequence))
     case .waits: self[direction].head = .at(place, .admission)
     case .failed(let why, let fault): faults.append((place, why, fault))
     }
@@ -278,8 +287,8 @@ package final class FilterStream {
       case .trailers: direction == .request ? .requestTrailers : .responseTrailers
       }
     switch deliver(kind, direction, to: place, lane: index) {
-    case .sent(let link, let sequence):
-      self[direction].lanes[index].awaiting = .callback(link, sequence: sequence)
+    case .sent(let worker, let sequence):
+      self[direction].lanes[index].awaiting = .callback(worker: worker, sequence: sequence)
     case .waits: self[direction].lanes[index].awaiting = .admission
     case .failed(let why, let fault): faults.append((place, why, fault))
     }

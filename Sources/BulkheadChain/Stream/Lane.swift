@@ -16,7 +16,8 @@ package struct Lane {
   /// What the lane waits for.
   package enum Awaiting {
     case nothing
-    case callback(WorkerLink, sequence: UInt64)
+    /// - Parameter worker: its number; the number alone, so that looking at it costs nothing.
+    case callback(worker: UInt64, sequence: UInt64)
     /// A worker, or room in one.
     case admission
   }

@@ -19,7 +19,8 @@ package final class Passage {
   package enum Wait {
     /// The plugin's callback is yet to be made.
     case turn
-    case callback(WorkerLink, sequence: UInt64)
+    /// - Parameter worker: its number; the number alone, so that looking at it costs nothing.
+    case callback(worker: UInt64, sequence: UInt64)
     /// A worker of the plugin, or room in one.
     case admission
     /// The plugin paused the stream and must resume it.

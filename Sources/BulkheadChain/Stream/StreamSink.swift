@@ -55,9 +55,9 @@ package protocol StreamSink: AnyObject {
   /// What is known of the connection, as serialized pairs.
   func connectionProperties() -> UnsafeRawBufferPointer
 
-  /// Appends what is known of the stream by now, as one pairs block, to the loop's writer. A later block takes the place
+  /// Appends what is known of the stream by now, as one pairs block, to the record. A later block takes the place
   /// of an earlier one, but for the first: each has all that it did not have.
-  func writeProperties(isFirst: Bool, isResponse: Bool, isDone: Bool)
+  func writeProperties(isFirst: Bool, isResponse: Bool, isDone: Bool, into writer: inout WireWriter)
 
   /// How many endpoints `choose` looks through.
   var endpointCount: Int { get }

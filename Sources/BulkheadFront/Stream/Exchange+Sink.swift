@@ -68,7 +68,7 @@ extension Exchange: StreamSink {
       timedProgress = stream.progress
       setDeadline()
     }
-    regulate()
+    if stream.hasLanes { regulate() }
   }
 
   /// How long what the chain waits for may take.

@@ -22,7 +22,7 @@ extension TCPStream {
       ], and: [], into: &connectionBlock)
   }
 
-  func writeProperties(isFirst: Bool, isResponse: Bool, isDone: Bool) {
+  func writeProperties(isFirst: Bool, isResponse: Bool, isDone: Bool, into writer: inout WireWriter) {
     var pairs: [(String, [UInt8])] = []
     if isFirst {
       pairs.append(("cluster_name", pool.nameBytes))
@@ -42,7 +42,7 @@ extension TCPStream {
       pairs.append(("response\0code_details", Array(details.bytes)))
       pairs.append(("connection\0termination_details", Array(details.bytes)))
     }
-    Self.write(pairs, and: stream.properties.list, into: &loop.engine.writer)
+    Self.write(pairs, and: stream.properties.list, into: &writer)
   }
 
   private static func write(
