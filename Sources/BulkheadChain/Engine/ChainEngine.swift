@@ -117,6 +117,10 @@ package final class ChainEngine: @unchecked Sendable {
     link.host.attach(link)
   }
 
+  /// What time it is, for all that the engine counts and waits for: CLOCK_MONOTONIC, ns.
+  @inline(__always)
+  var now: UInt64 { driver.now }
+
   // MARK: Streams
 
   /// The number for the slot's next stream: no two streams of a slot have the same before all numbers were used.
@@ -283,7 +287,7 @@ package final class ChainEngine: @unchecked Sendable {
 
   package func wakeForDone() {
     guard !toBeWokenInTime.isEmpty else { return }
-    let now = Clock.monotonicNanoseconds
+    let now = self.now
     for link in toBeWokenInTime { link.wakeForDone(now: now) }
     toBeWokenInTime.removeAll(keepingCapacity: true)
   }
@@ -317,7 +321,7 @@ package final class ChainEngine: @unchecked Sendable {
       return
     }
     if spin.current > 0 {
-      let now = Clock.monotonicNanoseconds
+      let now = self.now
       if spinUntil == 0 || active.count < before { spinUntil = now &+ spin.current }
       if now < spinUntil {
         schedulePoll()
@@ -355,7 +359,7 @@ package final class ChainEngine: @unchecked Sendable {
   }
 
   private func checkDeadlines() {
-    let now = Clock.monotonicNanoseconds
+    let now = self.now
     armedFor = .max
     // Replies that are there already are in time.
     if !active.isEmpty { poll() }

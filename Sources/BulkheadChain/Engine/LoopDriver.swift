@@ -3,6 +3,9 @@ import BulkheadWire
 
 /// What an engine needs of the event loop that it runs on, and of the process around it. Called on that loop alone.
 package protocol LoopDriver: AnyObject {
+  /// CLOCK_MONOTONIC, ns.
+  var now: UInt64 { get }
+
   /// Does it once the loop has done what it is doing.
   func execute(_ work: @escaping () -> Void)
 

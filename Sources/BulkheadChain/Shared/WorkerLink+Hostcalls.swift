@@ -102,7 +102,7 @@ extension WorkerLink {
   func sayRefused(_ bound: SharedBound) { warn("a hostcall is refused: \(bound)") }
 
   private func warn(_ text: @autoclosure () -> String) {
-    guard let suppressed = engine.sharedLines.admit(now: Clock.monotonicNanoseconds) else { return }
+    guard let suppressed = engine.sharedLines.admit(now: engine.now) else { return }
     engine.driver.log(
       .warn, request: "",
       "plugin \(host.settings.name): \(text())" + LineLimiter.note(suppressed: suppressed))

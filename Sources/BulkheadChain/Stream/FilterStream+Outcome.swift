@@ -54,7 +54,7 @@ extension FilterStream {
     let seesBytes = self[direction].lane(of: place).map { self[direction].lanes[$0].role.hasBytes } ?? false
     // As in Envoy, what follows a new connection that is paused may let it go.
     let bytesRun = seesBytes && (proto == .tcp || outcome.flags.contains(.stopIteration))
-    self[direction].head = .at(place, .resumption(bytesRun: bytesRun, since: Clock.monotonicNanoseconds))
+    self[direction].head = .at(place, .resumption(bytesRun: bytesRun, since: engine.now))
     if bytesRun, direction == .request { sink?.bytesAreAwaited() }
   }
 
@@ -68,7 +68,7 @@ extension FilterStream {
     let pauses = outcome.flags.contains(.pause) && !outcome.flags.contains(proto.resumption(direction))
     countProgress()
     self[direction].lanes[lane].awaiting = .nothing
-    update(place) { $0.redispatches.end(&waits) }
+    update(place) { $0.redispatches.end(&waits, now: engine.now) }
     self[direction].lanes[lane].seen(bound: settings.bufferBytes)
     guard edit(outcome, of: place, in: direction),
       splice(outcome, of: place, current: direction, passes: pauses ? nil : direction)
@@ -270,7 +270,7 @@ extension FilterStream {
 
   /// A line about a plugin; only a few in a second.
   package func warn(_ place: Int, _ text: @autoclosure () -> String) {
-    guard let suppressed = engine.editLines.admit(now: Clock.monotonicNanoseconds) else { return }
+    guard let suppressed = engine.editLines.admit(now: engine.now) else { return }
     engine.driver.log(
       .warn, request: label,
       "plugin \(chain.hosts[place].settings.name): \(text())" + LineLimiter.note(suppressed: suppressed))

@@ -235,7 +235,7 @@ package final class FilterStream {
   /// The plugin that has the head has said its word: on to the next.
   func headGoesOn(_ direction: Direction) {
     guard case .at(let place, _) = self[direction].head else { return }
-    visits[place].redispatches.end(&waits)
+    visits[place].redispatches.end(&waits, now: engine.now)
     self[direction].head = .at(direction == .request ? place &+ 1 : place &- 1, .turn)
   }
 
@@ -367,7 +367,7 @@ package final class FilterStream {
       self[direction].lane(of: place).map { self[direction].lanes[$0].originalIsLost } ?? false
     }
     let goesOn = host.goesOn(after: fault) && !isLost
-    if let suppressed = host.failureLines.admit(now: Clock.monotonicNanoseconds) {
+    if let suppressed = host.failureLines.admit(now: engine.now) {
       let bound = host.settings.bufferBytes
       engine.driver.log(
         .warn, request: label,
@@ -379,7 +379,7 @@ package final class FilterStream {
       if case .at(place, _) = self[direction].head { self[direction].head = .at(place, .turn) }
     }
     guard goesOn else { return sink.stop(.failed(why, fault), by: place) }
-    visits[place].redispatches.end(&waits)
+    visits[place].redispatches.end(&waits, now: engine.now)
   }
 
   package static let directions: [Direction] = [.request, .response]

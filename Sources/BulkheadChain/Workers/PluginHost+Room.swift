@@ -61,7 +61,7 @@ extension PluginHost {
   /// A stream that is about to wait found no such room. Who dawdles makes it, as soon as the loop has done what it does: so
   /// nothing changes under the stream that asks.
   func wantRoom(_ room: Room) {
-    let now = Clock.monotonicNanoseconds
+    let now = engine.now
     if wantedRoom.isEmpty { roomIsWantedSince = now }
     if !wantedRoom.contains(where: { $0 == room }) { wantedRoom.append(room) }
     guard case .idle = roomMaking, now >= nextRoomMaking else { return }
@@ -86,7 +86,7 @@ extension PluginHost {
       roomWasMade()
       guard !wantedRoom.isEmpty else { return }
       roomIsWantedSince = since
-      let now = Clock.monotonicNanoseconds
+      let now = engine.now
       guard let (stream, waited) = dawdler(now: now) else {
         // The timer of those who wait looks again.
         nextRoomMaking = now &+ Self.lookAgain / 2

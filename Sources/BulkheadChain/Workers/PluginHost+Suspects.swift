@@ -35,14 +35,14 @@ extension PluginHost {
 
   @inline(never)
   private func looksSuspect(_ fingerprint: Fingerprint) -> Bool {
-    !isQuarantined && suspects.suspicion(of: fingerprint, at: Clock.monotonicNanoseconds) != nil
+    !isQuarantined && suspects.suspicion(of: fingerprint, at: engine.now) != nil
   }
 
   /// Takes in a suspect that is new to the plugin.
   ///
   /// - Parameter bytes: what a worker keeps of the stream from its beginning.
   package func way(ofSuspect stream: FilterStream, for bytes: Int) -> SuspectWay {
-    let now = Clock.monotonicNanoseconds
+    let now = engine.now
     if !isTried(stream), let key = suspects.suspicion(of: stream.fingerprint, at: now) {
       suspects.matched(key)
       counters.suspects &+= 1
@@ -74,7 +74,7 @@ extension PluginHost {
   package func refused(_ stream: FilterStream) {
     counters.refusedSuspects &+= 1
     suspects.refused(
-      stream.fingerprint, at: Clock.monotonicNanoseconds, weight: UInt64(engine.loops))
+      stream.fingerprint, at: engine.now, weight: UInt64(engine.loops))
   }
 
   /// Whether a suspect that waits has a reason to try again.
@@ -104,7 +104,7 @@ extension PluginHost {
   ///   - link: the worker.
   package func died(of fingerprint: Fingerprint, _ stream: FilterStream?, _ reason: ExitReason?, in link: WorkerLink) {
     guard settings.hasLane, fingerprint != .none else { return }
-    let now = Clock.monotonicNanoseconds
+    let now = engine.now
     // A worker that claims more deaths than there can be has all of its plugin's streams to claim them of, and nobody else's.
     if now &- deathsSince >= Self.deathsSpan {
       deathsSince = now

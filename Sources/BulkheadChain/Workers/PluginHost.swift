@@ -175,7 +175,7 @@ package final class PluginHost {
     admitWaiters()
     // Those that wait for room had a worker until now.
     if before != nil, first == nil, hasWaiters {
-      waiting.hasten(.worker, to: Clock.monotonicNanoseconds &+ waitForWorker)
+      waiting.hasten(.worker, to: engine.now &+ waitForWorker)
     }
     // It may be in quarantine before the last worker's death is known here.
     if isQuarantined, first == nil { failThoseWithoutWorker() }
@@ -185,7 +185,7 @@ package final class PluginHost {
 
   /// All workers are at callbacks that run long, and others wait behind those: one more is asked for.
   private func askForSpare(_ slow: [WorkerLink]) {
-    let now = Clock.monotonicNanoseconds
+    let now = engine.now
     guard slow.contains(where: { $0.load.callbacks > 1 }), now >= asksAgain else { return }
     asksAgain = now &+ Self.askPause
     engine.driver.send(.spareWanted(plugin: number))
@@ -250,7 +250,7 @@ package final class PluginHost {
   package func setNextStart(_ due: UInt64) {
     nextStart = due
     guard hasWaiters else { return }
-    let now = Clock.monotonicNanoseconds
+    let now = engine.now
     waiting.beginRound()
     // The first one of the line is the first one whose time is over.
     while let (waiter, need) = waiting.next({ $0 == .worker }) {
@@ -294,7 +294,7 @@ package final class PluginHost {
     _ exchange: FilterStream, at place: Int, _ part: AdmissionQueue.Part, for need: AdmissionQueue.Need,
     _ otherwise: String
   ) -> (why: String, fault: PluginFault)? {
-    let now = Clock.monotonicNanoseconds
+    let now = engine.now
     // Where there is a worker, it has only no room. Suspects get no further than their lane, whatever the strategy.
     let wait = first == nil && need != .lane ? waitForWorker : settings.waitForRoom
     let limit = need.isOfNew ? exchange.waits.left(of: wait) : wait
@@ -338,7 +338,7 @@ package final class PluginHost {
 
   /// Counts what the stream has waited for a worker.
   private func count(_ waiter: AdmissionQueue.Waiter, _ need: AdmissionQueue.Need, _ exchange: FilterStream) {
-    if need.isOfNew { exchange.waits.spend(from: waiter.since, to: Clock.monotonicNanoseconds) }
+    if need.isOfNew { exchange.waits.spend(from: waiter.since, to: engine.now) }
   }
 
   /// The waiter's stream, where it still waits.

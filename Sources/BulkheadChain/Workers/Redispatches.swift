@@ -18,7 +18,7 @@ package struct Redispatches {
   ///   - wait: how long it may take from the first lost worker on, ns.
   /// - Returns: whether another worker may have the callback.
   package mutating func allows(
-    _ fate: ChannelLedger.Fate, within wait: UInt64, now: UInt64 = Clock.monotonicNanoseconds
+    _ fate: ChannelLedger.Fate, within wait: UInt64, now: UInt64
   ) -> Bool {
     guard fate == .redispatch else { return false }
     if count == 0 {
@@ -35,13 +35,13 @@ package struct Redispatches {
   package mutating func allows(_ fate: ChannelLedger.Fate, of host: PluginHost, _ waits: inout WaitAllowance) -> Bool {
     // Nothing was lost: however often that happens, it harms nobody.
     if fate == .moved { return true }
-    guard allows(fate, within: waits.left(of: host.waitForWorker)) else { return false }
+    guard allows(fate, within: waits.left(of: host.waitForWorker), now: host.engine.now) else { return false }
     host.counters.redispatched &+= 1
     return true
   }
 
   /// The callback was answered, or failed: the time that it took to find a worker is spent.
-  package mutating func end(_ waits: inout WaitAllowance, now: @autoclosure () -> UInt64 = Clock.monotonicNanoseconds) {
+  package mutating func end(_ waits: inout WaitAllowance, now: @autoclosure () -> UInt64) {
     guard count > 0 else { return }
     waits.spend(from: since, to: now())
     self = Redispatches()

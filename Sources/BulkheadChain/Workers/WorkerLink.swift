@@ -154,7 +154,7 @@ package final class WorkerLink {
   var watchedAt = -1
 
   /// When it was told of the worker, which had just been started: CLOCK_MONOTONIC, ns.
-  let attachedAt = Clock.monotonicNanoseconds
+  let attachedAt: UInt64
 
   private var pipes: (any LinkPipes)?
 
@@ -173,16 +173,17 @@ package final class WorkerLink {
     self.mapping = mapping
     self.channel = channel
     self.host = host
+    attachedAt = engine.now
     isAsleep = channel.fallAsleep()
   }
 
   /// Whether its worker has dealt with all that it was sent; one that sleeps over what nobody waits for is woken.
   func owesNothing() -> Bool {
     guard isAlive else { return true }
-    if isToBeWokenInTime { wakeForDone(now: Clock.monotonicNanoseconds) }
+    if isToBeWokenInTime { wakeForDone(now: engine.now) }
     do throws(RingError) {
       let isPaid = try payOwed()
-      try ledger.complete(now: Clock.monotonicNanoseconds) { (position) throws(RingError) in
+      try ledger.complete(now: engine.now) { (position) throws(RingError) in
         try channel.isDealtWith(position)
       }
       return isPaid && ledger.isEmpty
@@ -198,7 +199,7 @@ package final class WorkerLink {
   package func becomeReady() {
     guard state == .attached else { return }
     state = .ready
-    host.starts.add(Clock.monotonicNanoseconds &- attachedAt)
+    host.starts.add(engine.now &- attachedAt)
     host.reconsider()
     settleOwed()
   }
@@ -251,7 +252,7 @@ package final class WorkerLink {
       return .lost
     }
     sequence &+= 1
-    let now = Clock.monotonicNanoseconds
+    let now = engine.now
     note(
       kind: kind, sequence: sequence, stream: stream.streamID, stream.fingerprint, plugin: plugin, isFirst: isFirst,
       hasState: hasState, now: now)
@@ -291,7 +292,7 @@ package final class WorkerLink {
       if try payOwed(), try channel.publish(engine.writer.bytes) {
         note(
           kind: kind, sequence: sequence, stream: stream.streamID, stream.fingerprint, plugin: plugin, hasState: true,
-          now: Clock.monotonicNanoseconds)
+          now: engine.now)
         if kind == .streamDone {
           engine.wakeInTime(self)
         } else {
@@ -333,7 +334,7 @@ package final class WorkerLink {
       if isAlive, try payOwed(), try channel.publish(engine.writer.bytes) {
         note(
           kind: kind, sequence: sequence, stream: CallbackRecord.noStream, plugin: host.place, hasState: true,
-          now: Clock.monotonicNanoseconds)
+          now: engine.now)
         becomeAwaited()
       } else {
         owed.append(
@@ -377,7 +378,7 @@ package final class WorkerLink {
         engine.driver.callsGoOn()
       }
     }
-    let now = Clock.monotonicNanoseconds
+    let now = engine.now
     for done in owed {
       var sent: Result<Bool, RingError> = .success(false)
       done.record.withUnsafeBytes { bytes in
@@ -429,7 +430,7 @@ package final class WorkerLink {
       if ledger.awaited == 0 { settle() }
       return false
     }
-    let now = Clock.monotonicNanoseconds
+    let now = engine.now
     do throws(RingError) {
       // No more than an honest worker can owe: the loop has others to look after.
       var left = isLast ? Int.max : ledger.awaited &+ 64
@@ -441,7 +442,7 @@ package final class WorkerLink {
         room &-= bytes.count
         taken &+= 1
         if bytes.count >= Self.longReply || taken & 15 == 0, !isLast,
-          Clock.monotonicNanoseconds &- now >= Self.roundNanoseconds
+          engine.now &- now >= Self.roundNanoseconds
         {
           break
         }
@@ -913,7 +914,7 @@ package final class WorkerLink {
       running = ledger.head?.sequence
     }
     if let head = ledger.head, head.sequence == running {
-      let now = Clock.monotonicNanoseconds
+      let now = engine.now
       countLost(head, now: now)
       sayLost(head, since: ledger.headSince, now: now)
       // One that breaks the protocol, or is replaced, may do so whatever it is asked; and where it was not begun it has
@@ -998,7 +999,7 @@ package final class WorkerLink {
     isAsleep = false
     if ledger.awaited > 0 { engine.activate(self) }
     let found = poll()
-    guard found || flood.takesEmptyRing(replies: replies, now: { Clock.monotonicNanoseconds }) else {
+    guard found || flood.takesEmptyRing(replies: replies, now: { engine.now }) else {
       lose(.protocolViolation, "it rings its doorbell without end and has nothing to say")
       return
     }

@@ -23,6 +23,8 @@ final class FrontDriver: LoopDriver {
     self.group = group
   }
 
+  var now: UInt64 { Clock.monotonicNanoseconds }
+
   func execute(_ work: @escaping () -> Void) { eventLoop.assumeIsolated().execute(work) }
 
   func schedule(in nanoseconds: UInt64, _ work: @escaping () -> Void) {
