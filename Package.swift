@@ -210,6 +210,7 @@ let package = Package(
       ],
       linker: wasmtimeLinkage),
     tests("BulkheadConfigTests", ["BulkheadConfig", "BulkheadPolicy", "BulkheadCore"]),
+    tests("BulkheadChainTests", ["BulkheadChain", "BulkheadWire", "BulkheadRing", "BulkheadSystem", "BulkheadCore"]),
     tests(
       "BulkheadFrontTests",
       [

@@ -55,7 +55,7 @@ package final class WorkerLink {
   var isToBeWoken = false
   /// What the worker keeps of the streams that it has a context for: each keeps its headers to its end.
   private var heldStreams = 0
-  private var heldBytes = 0
+  private(set) var heldBytes = 0
 
   /// Whether the worker may keep that many bytes for one more stream: it has that much room beside its guest's memory.
   package func hasRoom(for bytes: Int) -> Bool {

@@ -1,0 +1,178 @@
+import BulkheadCore
+import BulkheadWire
+import Testing
+
+@testable import BulkheadChain
+
+/// Callbacks that go from one worker to another: within which bounds, and what the other one is told.
+@Suite struct EngineRedispatchTests {
+  static let firsts: [EnginePhase] = EnginePhase.allCases
+
+  private func waiting(
+    _ phase: EnginePhase, _ plugin: FrontBootstrap.Plugin
+  ) throws -> (harness: EngineHarness, worker: EngineWorker, sink: EngineSink) {
+    let harness = try EngineHarness([plugin])
+    let worker = try harness.addWorker()
+    let sink = harness.sink(phase.proto)
+    sink.come(to: phase)
+    harness.run()
+    sink.answer(for: phase)
+    harness.run()
+    return (harness, worker, sink)
+  }
+
+  @Test(arguments: firsts) func withinItsWaitItGoesToAnyNumberOfWorkers(phase: EnginePhase) throws {
+    var (harness, worker, sink) = try waiting(phase, .engine(phase.callback, admission: 1_000))
+    for _ in 0..<10 {
+      worker.die()
+      harness.pass(milliseconds: 10)
+      worker = try harness.addWorker()
+      harness.run()
+      #expect(sink.stops.isEmpty)
+    }
+    let record = worker.take()
+    #expect(record?.kind == phase.kind)
+    #expect(record?.isFirst == true)
+    // The other worker knows nothing of the stream: it is told all.
+    if phase.proto == .http {
+      #expect(record?.requestHeaders.contains("a=1") == true)
+      #expect(record?.responseHeaders.contains("b=2") == (phase.direction == .response))
+    }
+    if phase.isBytes {
+      #expect(record?.text == (phase.direction == .request ? EngineSink.requestText : EngineSink.responseText))
+    }
+    harness.serve()
+    sink.sendRest()
+    harness.serve()
+    #expect(sink.isComplete)
+    #expect(harness.host().counters.redispatched == 10)
+    harness.expectNothingHeld()
+  }
+
+  @Test(arguments: firsts) func beyondItsWaitTwoOthersHaveIt(phase: EnginePhase) throws {
+    var (harness, worker, sink) = try waiting(phase, .engine(phase.callback, admission: 50))
+    for count in 1...3 {
+      #expect(sink.stops.isEmpty)
+      // The next one is there already: nothing waits.
+      let next = try harness.addWorker()
+      worker.die()
+      harness.pass(milliseconds: 60)
+      #expect(sink.stops.isEmpty == (count < 3), "lost worker \(count)")
+      worker = next
+    }
+    #expect(sink.stops == ["failed 0"])
+    #expect(harness.host().counters.redispatched == 2)
+    harness.serve()
+    harness.expectNothingHeld()
+  }
+
+  @Test(arguments: firsts) func theTimeOfAllWaitsIsOne(phase: EnginePhase) throws {
+    var (harness, worker, sink) = try waiting(phase, .engine(phase.callback, admission: 50))
+    worker.die()
+    harness.pass(milliseconds: 30)
+    #expect(sink.stops.isEmpty)
+    worker = try harness.addWorker()
+    harness.run()
+    worker.die()
+    harness.pass(milliseconds: 15)
+    #expect(sink.stops.isEmpty)
+    harness.pass(milliseconds: 10)
+    #expect(sink.stops == ["failed 0"])
+    harness.serve()
+    harness.expectNothingHeld()
+  }
+
+  /// Behind a callback that runs long, those that are new to the worker go elsewhere; nothing was lost by that.
+  @Test(arguments: firsts) func whatWaitsBehindASlowCallbackIsMoved(phase: EnginePhase) throws {
+    var plugin = FrontBootstrap.Plugin.engine(phase.callback)
+    plugin.slow = 5
+    let (harness, slow, first) = try waiting(phase, plugin)
+    #expect(slow.take()?.kind == phase.kind)
+    slow.begin()
+    let sinks = (0..<3).map { _ in harness.sink(phase.proto) }
+    for sink in sinks {
+      sink.come(to: phase)
+      harness.run()
+      sink.answer(for: phase)
+      harness.run()
+    }
+    let other = try harness.addWorker()
+    harness.pass(milliseconds: 10)
+    #expect(slow.link.isSlow)
+    for _ in sinks {
+      #expect(other.take()?.isFirst == true)
+      other.answer()
+      harness.run()
+    }
+    for sink in sinks {
+      sink.sendRest()
+      harness.serve()
+      #expect(sink.isComplete)
+    }
+    #expect(slow.records.count { $0.isFirst } == 1)
+    first.sendRest()
+    harness.serve()
+    #expect(first.isComplete)
+    #expect(harness.host().counters.redispatched == 0)
+    #expect(harness.host().counters.failures == 0)
+    harness.expectNothingHeld()
+  }
+
+  /// What another callback has learned there is lost with it.
+  @Test func aStreamWithStateDoesNotMove() throws {
+    var plugin = FrontBootstrap.Plugin.engine([.requestHeaders, .responseHeaders])
+    plugin.slow = 5
+    let harness = try EngineHarness([plugin])
+    let slow = try harness.addWorker()
+    let known = harness.sink(.http)
+    known.come(to: .requestHead)
+    harness.serve()
+    let first = harness.sink(.http)
+    first.come(to: .requestHead)
+    harness.run()
+    #expect(slow.take() != nil)
+    slow.begin()
+    known.send(.response)
+    harness.run()
+    let other = try harness.addWorker()
+    harness.pass(milliseconds: 10)
+    #expect(slow.link.isSlow)
+    #expect(other.take() == nil)
+    slow.answer()
+    harness.serve()
+    #expect(known.isComplete)
+    first.sendRest()
+    harness.serve()
+    #expect(first.isComplete)
+    harness.expectNothingHeld()
+  }
+
+  /// A worker that is replaced goes on with its streams, and takes no new ones; idle, it says so once.
+  @Test func aRetiredWorkerKeepsItsStreams() throws {
+    let harness = try EngineHarness([.engine([.requestHeaders, .responseHeaders])])
+    let old = try harness.addWorker()
+    let known = harness.sink(.http)
+    known.come(to: .requestHead)
+    harness.serve()
+    let new = try harness.addWorker()
+    old.link.retire()
+    let next = harness.sink(.http)
+    next.come(to: .requestHead)
+    harness.run()
+    #expect(new.take()?.stream == next.stream.streamID)
+    harness.serve()
+    #expect(harness.loop.idle.isEmpty)
+    known.send(.response)
+    next.send(.response)
+    harness.serve()
+    #expect(known.isComplete)
+    #expect(next.isComplete)
+    harness.pass(milliseconds: 50)
+    harness.serve()
+    harness.pass(milliseconds: 50)
+    #expect(harness.loop.idle == [old.number])
+    old.die()
+    #expect(harness.loop.letGo == [old.number])
+    harness.expectNothingHeld()
+  }
+}
