@@ -118,6 +118,77 @@ import Testing
     harness.expectNothingHeld()
   }
 
+  /// A connection whose two directions wait for the worker at once.
+  private func bothWays(
+    _ harness: EngineHarness
+  ) -> EngineSink {
+    let sink = harness.sink(.tcp)
+    sink.begin()
+    sink.start()
+    sink.put(EngineSink.requestText, .request)
+    sink.put(EngineSink.responseText, .response)
+    harness.run()
+    return sink
+  }
+
+  private func finish(_ sink: EngineSink, _ harness: EngineHarness) {
+    for direction in FilterStream.directions { sink.putEnd(direction) }
+    harness.serve()
+    #expect(sink.isComplete)
+    #expect(harness.host().counters.failures == 0)
+    harness.expectNothingHeld()
+  }
+
+  /// What the slow worker says of the second one comes when the other worker has answered the first one already.
+  @Test func bothCallbacksOfAStreamAreMoved() throws {
+    var plugin = FrontBootstrap.Plugin.engine([.downstreamData, .upstreamData])
+    plugin.slow = 5
+    let harness = try EngineHarness([plugin])
+    let slow = try harness.addWorker()
+    let first = harness.sink(.tcp)
+    first.begin()
+    first.start()
+    first.put("slow", .request)
+    harness.run()
+    #expect(slow.take() != nil)
+    slow.begin()
+    let sink = bothWays(harness)
+    let other = try harness.addWorker()
+    harness.pass(milliseconds: 10)
+    #expect(other.take()?.kind == .downstreamData)
+    other.answer()
+    harness.run()
+    slow.answer()
+    harness.run()
+    // The first one was taken back, and the second one is of a stream that it does not have.
+    #expect(slow.take()?.stream == sink.stream.streamID)
+    #expect(!slow.begin())
+    #expect(slow.take() == nil)
+    harness.run()
+    #expect(sink.stops.isEmpty)
+    #expect(other.take()?.kind == .upstreamData)
+    #expect(other.take()?.isFirst == false)
+    first.abort()
+    #expect(harness.host().counters.redispatched == 0)
+    finish(sink, harness)
+  }
+
+  /// Two callbacks that are lost with one worker are one loss.
+  @Test func aLostWorkerCountsOnce() throws {
+    let harness = try EngineHarness([.engine([.downstreamData, .upstreamData], admission: 50)])
+    var worker = try harness.addWorker()
+    let sink = bothWays(harness)
+    for count in 1...2 {
+      let next = try harness.addWorker()
+      worker.die()
+      harness.pass(milliseconds: 60)
+      #expect(sink.stops.isEmpty)
+      #expect(harness.host().counters.redispatched == count)
+      worker = next
+    }
+    finish(sink, harness)
+  }
+
   /// What another callback has learned there is lost with it.
   @Test func aStreamWithStateDoesNotMove() throws {
     var plugin = FrontBootstrap.Plugin.engine([.requestHeaders, .responseHeaders])

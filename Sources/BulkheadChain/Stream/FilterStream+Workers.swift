@@ -87,7 +87,9 @@ extension FilterStream {
     guard isOpen, place < visits.count, let (direction, isHead) = kind.part,
       awaits(place, link, direction, isHead: isHead, sequence)
     else { return }
-    if mayGoElsewhere(place, link, fate) {
+    // Of two callbacks that it had there the first one has taken the stream elsewhere: one lost worker counts once.
+    let hasLeft = visits[place].link !== link || visits[place].firstSequence > sequence
+    if mayGoElsewhere(place, link, hasLeft && fate == .redispatch ? .moved : fate) {
       if isHead {
         self[direction].head = .at(place, .turn)
       } else if let lane = self[direction].lane(of: place) {
@@ -95,7 +97,7 @@ extension FilterStream {
         self[direction].lanes[lane].takeBack()
       }
       // Another callback of the stream may have met a worker again by now, and be it the same one.
-      if !visits[place].hasState, visits[place].link === link, visits[place].firstSequence <= sequence {
+      if !visits[place].hasState, !hasLeft {
         update(place) { $0.unmeet() }
       } else if kind.isFromUpstream {
         update(place) { $0.sawResponse = false }
