@@ -59,6 +59,28 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], linker: [LinkerS
     name: name, dependencies: dependencies, swiftSettings: swiftSettings, linkerSettings: linker)
 }
 
+/// The products that stand for the packages which others bring along: SwiftPM warns of a package that no target names. The
+/// condition never holds where Bulkhead builds, so nothing of them is built or linked on this account.
+let broughtAlong: [Target.Dependency] = [
+  ("async-http-client", "AsyncHTTPClient"),
+  ("swift-algorithms", "Algorithms"),
+  ("swift-asn1", "SwiftASN1"),
+  ("swift-async-algorithms", "AsyncAlgorithms"),
+  ("swift-atomics", "Atomics"),
+  ("swift-certificates", "X509"),
+  ("swift-configuration", "Configuration"),
+  ("swift-distributed-tracing", "Tracing"),
+  ("swift-http-structured-headers", "RawStructuredFieldValues"),
+  ("swift-http-types", "HTTPTypes"),
+  ("swift-metrics", "Metrics"),
+  ("swift-nio-extras", "NIOExtras"),
+  ("swift-nio-transport-services", "NIOTransportServices"),
+  ("swift-numerics", "Numerics"),
+  ("swift-service-context", "ServiceContextModule"),
+  ("swift-service-lifecycle", "ServiceLifecycle"),
+  ("swift-system", "SystemPackage"),
+].map { .product(name: $1, package: $0, condition: .when(platforms: [.windows])) }
+
 let package = Package(
   name: "bulkhead",
   products: [
@@ -68,7 +90,7 @@ let package = Package(
     .executable(name: "bulkhead-compiler", targets: ["bulkhead-compiler"]),
     .executable(name: "bulkheadctl", targets: ["bulkheadctl"]),
   ],
-  // What was tested, and nothing else. What these bring along is within their own bounds.
+  // What was tested, and nothing else: `.ci/pins` checks that every package of the graph is here with its exact version.
   dependencies: [
     .package(url: "https://github.com/apple/swift-nio.git", exact: "2.101.2"),
     .package(url: "https://github.com/apple/swift-nio-http2.git", exact: "1.46.0"),
@@ -79,6 +101,25 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-crypto.git", exact: "4.5.2"),
     // Without its traits: they bring the whole of Foundation, 40 MB of it.
     .package(url: "https://github.com/hummingbird-project/hummingbird.git", exact: "2.28.1", traits: []),
+    // What those bring along, and no target of ours imports. Without traits of their own choice: `swift-http-types` and
+    // `swift-configuration` would bring Foundation too.
+    .package(url: "https://github.com/swift-server/async-http-client.git", exact: "1.37.0", traits: []),
+    .package(url: "https://github.com/apple/swift-algorithms.git", exact: "1.2.1"),
+    .package(url: "https://github.com/apple/swift-asn1.git", exact: "1.7.4"),
+    .package(url: "https://github.com/apple/swift-async-algorithms.git", exact: "1.1.4", traits: []),
+    .package(url: "https://github.com/apple/swift-atomics.git", exact: "1.3.0"),
+    .package(url: "https://github.com/apple/swift-certificates.git", exact: "1.21.1"),
+    .package(url: "https://github.com/apple/swift-configuration.git", exact: "1.4.0", traits: []),
+    .package(url: "https://github.com/apple/swift-distributed-tracing.git", exact: "1.7.3"),
+    .package(url: "https://github.com/apple/swift-http-structured-headers.git", exact: "1.7.0"),
+    .package(url: "https://github.com/apple/swift-http-types.git", exact: "1.8.0", traits: []),
+    .package(url: "https://github.com/apple/swift-metrics.git", exact: "2.13.0"),
+    .package(url: "https://github.com/apple/swift-nio-extras.git", exact: "1.35.2"),
+    .package(url: "https://github.com/apple/swift-nio-transport-services.git", exact: "1.28.0"),
+    .package(url: "https://github.com/apple/swift-numerics.git", exact: "1.1.1"),
+    .package(url: "https://github.com/apple/swift-service-context.git", exact: "1.5.1"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", exact: "2.13.0"),
+    .package(url: "https://github.com/apple/swift-system.git", exact: "1.8.1"),
   ],
   targets: [
     // C shims
@@ -137,7 +178,7 @@ let package = Package(
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "Crypto", package: "swift-crypto"),
-      ]),
+      ] + broughtAlong),
     library(
       "BulkheadFront",
       [
