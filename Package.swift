@@ -20,7 +20,13 @@ let swiftSettings: [SwiftSetting] =
   // Where branches are counted, libFuzzer finds its way.
   + (only == "fuzz" ? [.unsafeFlags(["-sanitize=fuzzer"])] : [])
 
-let cSettings: [CSetting] = strict ? [.treatAllWarnings(as: .error)] : []
+/// The C shims are few lines that run beside foreign bytes, so their stacks and buffers are checked. (Checks of indirect
+/// branches would need every object of a program to have them, and Swift's have none.)
+let cSettings: [CSetting] =
+  [
+    .unsafeFlags(["-fstack-protector-strong", "-fstack-clash-protection"]),
+    .unsafeFlags(["-D_FORTIFY_SOURCE=3"], .when(configuration: .release)),
+  ] + (strict ? [.treatAllWarnings(as: .error)] : [])
 
 /// Binaries find `libwasmtime.so` in `lib/bulkhead` from `libexec/bulkhead` once installed, and in `.build/lib/bulkhead`,
 /// which `make deps` links there, from the build tree.
@@ -45,7 +51,12 @@ func library(_ name: String, _ dependencies: [Target.Dependency] = [], hot: Bool
 }
 
 /// Nothing looks symbols up in our programs: without their names, and what is kept for these, each is megabytes smaller.
-let closed: [LinkerSetting] = [.unsafeFlags(["-Xlinker", "--no-export-dynamic"], .when(configuration: .release))]
+/// All that the loader fills in is filled in at the start and read-only from then on, so that nobody who can write to a
+/// program's memory finds a table of functions there to bend.
+let closed: [LinkerSetting] = [
+  .unsafeFlags(["-Xlinker", "-z", "-Xlinker", "relro", "-Xlinker", "-z", "-Xlinker", "now"]),
+  .unsafeFlags(["-Xlinker", "--no-export-dynamic"], .when(configuration: .release)),
+]
 
 func executable(
   _ name: String, _ dependencies: [Target.Dependency], linker: [LinkerSetting] = [], path: String? = nil
