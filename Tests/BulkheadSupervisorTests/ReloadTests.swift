@@ -1,4 +1,5 @@
 import BulkheadConfig
+import BulkheadControl
 import BulkheadCore
 import BulkheadPolicy
 import Testing
@@ -73,7 +74,7 @@ import Testing
     let record = PluginRecord()
     func revision() -> PluginRuntime {
       PluginRuntime(
-        index: 0, manifest: Self.manifest, policy: CrashPolicy(), hostID: 0,
+        number: 0, manifest: Self.manifest, policy: CrashPolicy(), hostID: 0,
         seccompPrograms: WorkerPrograms(loading: [], running: []), record: record)
     }
     var last = revision()
@@ -115,5 +116,29 @@ import Testing
     let kept = HostIdentity.assign(["geo", "other"], uidMap: map, keeping: ["other": first[0]])
     #expect(kept[1] == first[0])
     #expect(kept[0] != first[0])
+  }
+
+  static let differences: [(before: String, after: String, same: String, expected: [String], isReordered: Bool)] = [
+    ("", "", "", ["", "", "", ""], false), ("ab", "ab", "ab", ["", "", "", "ab"], false),
+    ("ab", "ba", "ab", ["", "", "", "ba"], true), ("ab", "abc", "ab", ["c", "", "", "ab"], false),
+    ("ab", "b", "b", ["", "", "a", "b"], false), ("ab", "ab", "a", ["", "b", "", "a"], false),
+    // One that changes may change its place too: those that stay are in their order.
+    ("abc", "cab", "ab", ["", "c", "", "ab"], false), ("abc", "cba", "ac", ["", "b", "", "ca"], true),
+    ("a", "b", "", ["b", "", "a", ""], false), ("a", "b", "b", ["b", "", "a", ""], false),
+  ]
+
+  /// Each letter is a plugin.
+  @Test(arguments: differences.indices) func whatAReloadChangesIsToldByName(_ index: Int) {
+    let (before, after, same, expected, isReordered) = Self.differences[index]
+    let difference = ReloadDifference(
+      from: before.map(String.init), to: after.map { (String($0), same.contains($0)) })
+    let told = [difference.added, difference.changed, difference.removed, difference.unchanged]
+    #expect(told.map { $0.joined() } == expected)
+    #expect(difference.isReordered == isReordered)
+    #expect(difference.isAnother == (before != after || same != after))
+    var response = ReloadResponse()
+    response.tell(difference)
+    #expect(response.added == difference.added && response.changed == difference.changed)
+    #expect(response.removed == difference.removed && response.unchanged == difference.unchanged)
   }
 }

@@ -33,7 +33,7 @@ extension Fleet {
   /// A suspect waits for a lane, or was in it.
   func laneWanted(_ plugin: PluginRuntime) {
     guard course.phase == .running || course.phase == .draining, plugin.policy.suspects.lane, plugin.artifact != nil,
-      let life = revisions[plugin.index]?.life, life != .ending
+      let life = revisions[plugin.number]?.life, life != .ending
     else { return }
     if let lane = plugin.lane {
       lane.wantedAt = now
@@ -71,13 +71,13 @@ extension Fleet {
     queue.loop.cancel(&lane.idleTimer)
     if let why { crashes.tell(.laneClosed, "its lane for suspects ends: \(why)", of: plugin.name, level: .debug) }
     handle(.end, lane)
-    front.tell(.laneState(plugin: plugin.index, state: .starting))
+    front.tell(.laneState(plugin: plugin.number, state: .starting))
   }
 
   /// The lane's machine has come to another state.
   func reportLane(_ state: PluginState, _ lane: WorkerSet) {
     let plugin = lane.plugin
-    front.tell(.laneState(plugin: plugin.index, state: state))
+    front.tell(.laneState(plugin: plugin.number, state: state))
     guard state == .quarantined else { return }
     let why = plugin.whySpent(lane.machine)
     let attempt = lane.machine.nextStart.map { "; it is tried again in \(($0 - now).text)" } ?? ""
@@ -120,7 +120,7 @@ extension Fleet {
     plugin.suspects.clear()
     chronicle.note(.info, "its suspects are forgotten", plugin: plugin.name)
     chronicle.record(.suspectsCleared, "its suspects are forgotten", plugin: plugin.name)
-    front.tell(.clearSuspects(plugin: plugin.index))
+    front.tell(.clearSuspects(plugin: plugin.number))
     if let lane = plugin.lane { handle(.reset, lane) }
   }
 }

@@ -162,8 +162,8 @@ final class Fleet {
   }
 
   private func buryIfGone(_ plugin: PluginRuntime) {
-    guard plugin.workers.isEmpty, revisions[plugin.index]?.life == .ending else { return }
-    handle(.workersGone(plugin.index))
+    guard plugin.workers.isEmpty, revisions[plugin.number]?.life == .ending else { return }
+    handle(.workersGone(plugin.number))
   }
 
   /// The plugin that the front knows by that number.
@@ -209,11 +209,11 @@ final class Fleet {
     let due = start?.wholeNanoseconds ?? 0
     guard due != plugin.toldStart else { return }
     plugin.toldStart = due
-    front.tell(.nextStart(plugin: plugin.index, due: due))
+    front.tell(.nextStart(plugin: plugin.number, due: due))
   }
 
   private func report(_ state: PluginState, _ plugin: PluginRuntime) {
-    front.tell(.pluginState(plugin: plugin.index, state: state))
+    front.tell(.pluginState(plugin: plugin.number, state: state))
     queue.post(.news(.pluginIs(state, plugin)))
     switch state {
     case .starting, .ready: chronicle.note(.debug, "plugin is \(state.rawValue)", plugin: plugin.name)
@@ -238,7 +238,7 @@ final class Fleet {
   /// A front is there: it is told of all plugins, and workers may start.
   func frontStarted() {
     for plugin in plugins {
-      front.tell(.pluginState(plugin: plugin.index, state: plugin.machine.state))
+      front.tell(.pluginState(plugin: plugin.number, state: plugin.machine.state))
       plugin.toldStart = 0
       tellNextStart(of: plugin)
     }
@@ -302,7 +302,7 @@ final class Fleet {
     arm(worker, .start, plugin.policy.startDeadline)
     armLook(.callbacks)
     front.tell(
-      .addWorker(worker: worker.id, plugin: plugin.index, ofLane: set.isLane), [worker.channel] + spawned.ofFront)
+      .addWorker(worker: worker.id, plugin: plugin.number, ofLane: set.isLane), [worker.channel] + spawned.ofFront)
     crashes.tell(.workerStarted, "worker started", of: plugin.name, worker.child, level: .debug, line: "started")
   }
 
@@ -622,7 +622,7 @@ final class Fleet {
     // Where all go, none takes another's place.
     let isWanted =
       (course.phase == .starting || course.phase == .running) && front.isThere
-      && revisions[plugin.index]?.life == .current
+      && revisions[plugin.number]?.life == .current
     for worker in plugin.workers where worker.shownState == .ready && !worker.set.isLane {
       let isStandby = plugin.role(of: worker) == .standby
       if worker.isStandby, !isStandby, isWanted {

@@ -7,7 +7,7 @@ import BulkheadWire
 /// One plugin as it stands. It belongs to the loop's thread.
 final class PluginRuntime {
   /// Its number on the wire, never used for another plugin, nor for another revision of it.
-  let index: UInt32
+  let number: UInt32
   /// What it says of the plugin's place may change.
   var manifest: PluginManifest
   let policy: CrashPolicy
@@ -46,10 +46,10 @@ final class PluginRuntime {
   var name: String { manifest.name }
 
   init(
-    index: UInt32, manifest: PluginManifest, policy: CrashPolicy, hostID: UInt32, seccompPrograms: WorkerPrograms,
+    number: UInt32, manifest: PluginManifest, policy: CrashPolicy, hostID: UInt32, seccompPrograms: WorkerPrograms,
     record: PluginRecord
   ) {
-    self.index = index
+    self.number = number
     self.manifest = manifest
     self.policy = policy
     self.hostID = hostID

@@ -97,7 +97,7 @@ extension FrontBootstrap {
       configuration, plugins: plugins.map { ($0.manifest, $0.policy, $0.artifact?.callbacks ?? []) },
       logLevel: logLevel, maximumSpinMicroseconds: maximumSpinMicroseconds)
     for (place, plugin) in plugins.enumerated() {
-      self.plugins[place].number = plugin.index
+      self.plugins[place].number = plugin.number
       self.plugins[place].keepsStreams = plugin.artifact?.keepsStreams(under: plugin.policy) ?? true
     }
   }

@@ -31,6 +31,6 @@ final class EventQueue {
 
   /// The same, at that moment of the loop's `now`.
   func at(_ time: Duration, _ event: SupervisorEvent) -> TimerQueue.Token {
-    loop.at(time) { [self] in deliver(event) }
+    loop.at(time) { [weak self] in self?.deliver(event) }
   }
 }

@@ -326,13 +326,13 @@ final class Reloader {
   /// Looks, at the end of a round, whether the workers that it waits for are ready.
   func look() {
     guard machine.stage == .workers, let attempt else { return }
-    handle(.looked(late: attempt.chain.filter { machine.awaits($0.index) && !$0.isReady() }.map(\.index)))
+    handle(.looked(late: attempt.chain.filter { machine.awaits($0.number) && !$0.isReady() }.map(\.number)))
   }
 
   /// A plugin's state is another.
   func noticed(_ state: PluginState, _ plugin: PluginRuntime) {
     switch state {
-    case .backoff, .quarantined: handle(.failed(plugin.index))
+    case .backoff, .quarantined: handle(.failed(plugin.number))
     case .starting, .ready: break
     }
   }
@@ -385,53 +385,51 @@ final class Reloader {
   /// Finds out which plugins stay as they are and makes the others.
   private func compare(_ artifacts: [String: CompiledArtifact], _ digests: [String: Digest256]) {
     guard var attempt else { return }
-    var fresh: [PluginRuntime] = []
-    let plugins = attempt.loaded.plugins
+    let (before, manifests) = (fleet.plugins, attempt.loaded.plugins)
     let hostIDs = HostIdentity.assign(
-      plugins.map(\.name), uidMap: FileSystem.readProcess("/proc/self/uid_map"),
+      manifests.map(\.name), uidMap: FileSystem.readProcess("/proc/self/uid_map"),
       keeping: Dictionary(fleet.allPlugins.map { ($0.name, $0.hostID) }, uniquingKeysWith: { first, _ in first }))
-    for (manifest, hostID) in zip(plugins, hostIDs) {
-      let policy = attempt.loaded.policy(of: manifest)
-      let before = fleet.revisions.current(manifest.name)
-      let programs = attempt.programs.worker(under: policy)
-      if let before, before.digest == digests[manifest.name], before.policy == policy,
-        before.seccompPrograms == programs,
-        ConfigurationChange.isSame(before.manifest, manifest)
+    var fresh: [PluginRuntime] = []
+    for (manifest, hostID) in zip(manifests, hostIDs) {
+      if let plugin = fleet.revisions.current(manifest.name),
+        mayStay(plugin, manifest, digests[manifest.name], in: attempt)
       {
-        attempt.chain.append(before)
-        attempt.response.unchanged.append(manifest.name)
+        attempt.chain.append(plugin)
         continue
       }
+      let policy = attempt.loaded.policy(of: manifest)
       let plugin = PluginRuntime(
-        index: nextPlugin, manifest: manifest, policy: policy, hostID: hostID, seccompPrograms: programs,
+        number: nextPlugin, manifest: manifest, policy: policy, hostID: hostID,
+        seccompPrograms: attempt.programs.worker(under: policy),
         record: fleet.revisions.any(manifest.name)?.record ?? PluginRecord())
       nextPlugin &+= 1
       plugin.artifact = artifacts[manifest.name]
       plugin.digest = digests[manifest.name]
       attempt.chain.append(plugin)
       fresh.append(plugin)
-      if before == nil {
-        attempt.response.added.append(manifest.name)
-      } else {
-        attempt.response.changed.append(manifest.name)
-      }
     }
     let ring = RingSizes(policies: attempt.chain.map(\.policy))
     for plugin in fresh { plugin.ring = ring }
-    let names = Set(plugins.map(\.name))
-    attempt.response.removed = fleet.plugins.map(\.name).filter { !names.contains($0) }
-    let staying = Set(attempt.response.unchanged)
-    attempt.response.isReordered = fleet.plugins.map(\.name).filter(staying.contains) != attempt.response.unchanged
+    let difference = ReloadDifference(
+      from: before.map(\.name),
+      to: attempt.chain.map { plugin in (plugin.name, before.contains { $0 === plugin }) })
+    attempt.response.tell(difference)
     attempt.startTime = fleet.startTime(of: fresh)
     self.attempt = attempt
     if !machine.isCheck {
-      fleet.handle(.prepare(generation: machine.generation, fresh.map { ($0.index, $0.name, $0) }))
+      fleet.handle(.prepare(generation: machine.generation, fresh.map { ($0.number, $0.name, $0) }))
     }
-    handle(
-      .compared(
-        fresh: fresh.map(\.index),
-        isAnother: !fresh.isEmpty || !attempt.response.removed.isEmpty || attempt.response.isReordered,
-        time: attempt.startTime))
+    handle(.compared(fresh: fresh.map(\.number), isAnother: difference.isAnother, time: attempt.startTime))
+  }
+
+  /// Whether a plugin's workers may go on under what the files say of it now.
+  private func mayStay(
+    _ plugin: PluginRuntime, _ manifest: PluginManifest, _ digest: Digest256?, in attempt: ReloadAttempt
+  ) -> Bool {
+    let policy = attempt.loaded.policy(of: manifest)
+    return plugin.digest == digest && plugin.policy == policy
+      && plugin.seccompPrograms == attempt.programs.worker(under: policy)
+      && ConfigurationChange.isSame(plugin.manifest, manifest)
   }
 
   private func tellChain(_ generation: UInt32) {
@@ -454,7 +452,7 @@ final class Reloader {
   private func takeOver(_ generation: UInt32) {
     guard let attempt else { return }
     self.generation = generation
-    fleet.handle(.activated(generation: generation, chain: attempt.chain.map(\.index)))
+    fleet.handle(.activated(generation: generation, chain: attempt.chain.map(\.number)))
     takeOverFiles()
   }
 

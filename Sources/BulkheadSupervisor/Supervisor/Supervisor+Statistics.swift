@@ -15,7 +15,7 @@ extension Supervisor {
   }
 
   private func described(_ told: PluginStatistics) -> StatisticsResponse.Plugin? {
-    guard let plugin = fleet.plugins.first(where: { $0.index == told.plugin }) else { return nil }
+    guard let plugin = fleet.plugins.first(where: { $0.number == told.plugin }) else { return nil }
     // A reload leaves the channels of those that it leaves alone as they are.
     let ring = plugin.ring
     return StatisticsResponse.Plugin(

@@ -116,11 +116,11 @@ final class Supervisor {
     let plugins = zip(manifests, HostIdentity.assign(manifests.map(\.name), uidMap: uidMap)).enumerated().map {
       let policy = setup.loaded.policy(of: $1.0)
       return PluginRuntime(
-        index: UInt32($0), manifest: $1.0, policy: policy, hostID: $1.1,
+        number: UInt32($0), manifest: $1.0, policy: policy, hostID: $1.1,
         seccompPrograms: setup.programs.worker(under: policy), record: PluginRecord())
     }
-    fleet.handle(.prepare(generation: 0, plugins.map { ($0.index, $0.name, $0) }))
-    fleet.handle(.activated(generation: 0, chain: plugins.map(\.index)))
+    fleet.handle(.prepare(generation: 0, plugins.map { ($0.number, $0.name, $0) }))
+    fleet.handle(.activated(generation: 0, chain: plugins.map(\.number)))
     queue.deliver = { [weak self] in self?.take($0) }
   }
 
