@@ -218,6 +218,34 @@ import Testing
     harness.expectNothingHeld()
   }
 
+  /// The worker has run what stood behind the slow callback, and nobody has read its answer yet.
+  @Test(arguments: [false, true]) func whatIsAnsweredAlreadyIsNotMoved(isAsked: Bool) throws {
+    var plugin = FrontBootstrap.Plugin.engine(.newConnection)
+    plugin.slow = 5
+    let harness = try EngineHarness([plugin])
+    let slow = try harness.addWorker()
+    let sinks = (0..<3).map { _ in harness.sink(.tcp) }
+    for sink in sinks { sink.come(to: .connection) }
+    harness.run()
+    #expect(slow.take() != nil)
+    slow.begin()
+    harness.pass(milliseconds: 10)
+    #expect(slow.link.isSlow)
+    slow.answer()
+    slow.answer()
+    // By another worker that could have them, or as where the lane for suspects closes.
+    if isAsked { slow.link.moveUnbegun() } else { try harness.addWorker() }
+    harness.run()
+    #expect(slow.open == Set(sinks[..<2].map(\.stream.streamID)))
+    for sink in sinks {
+      sink.sendRest()
+      harness.serve()
+      #expect(sink.isComplete)
+    }
+    #expect(slow.records.count { $0.isFirst } == 3)
+    harness.expectNothingHeld()
+  }
+
   /// A worker that is replaced goes on with its streams, and takes no new ones; idle, it says so once.
   @Test func aRetiredWorkerKeepsItsStreams() throws {
     let harness = try EngineHarness([.engine([.requestHeaders, .responseHeaders])])

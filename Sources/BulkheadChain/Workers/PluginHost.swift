@@ -197,7 +197,12 @@ package final class PluginHost {
     for link in links where link.isSlow && link.load.callbacks > least &+ 1 {
       // Twins alone would come back.
       let request = stands.first { $0.worker == link.worker }?.request
-      if request == nil || link.hasUnbegun({ $0.request != request }) { link.moveUnbegun() }
+      guard request == nil || link.hasUnbegun({ $0.request != request }) else { continue }
+      // Not in the middle of what the worker says, or another one does.
+      engine.driver.execute {
+        _ = link.poll()
+        if link.isSlow { link.moveUnbegun() }
+      }
     }
   }
 

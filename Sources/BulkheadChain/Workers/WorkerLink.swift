@@ -422,10 +422,10 @@ package final class WorkerLink {
   /// Reads the replies that are there, as many as one round takes.
   ///
   /// - Returns: whether there was one.
-  package func poll() -> Bool { poll(isLast: false) }
+  package func poll() -> Bool { poll(takesAll: false) }
 
-  /// - Parameter isLast: the worker is dead: all that its ring holds.
-  private func poll(isLast: Bool) -> Bool {
+  /// - Parameter takesAll: all that its ring holds, as where the worker is dead.
+  private func poll(takesAll: Bool) -> Bool {
     guard state != .lost, channel.hasReply else {
       if ledger.awaited == 0 { settle() }
       return false
@@ -433,15 +433,15 @@ package final class WorkerLink {
     let now = engine.now
     do throws(RingError) {
       // No more than an honest worker can owe: the loop has others to look after.
-      var left = isLast ? Int.max : ledger.awaited &+ 64
-      var room = isLast ? mapping.layout.replyBytes : Self.roundBytes
+      var left = takesAll ? Int.max : ledger.awaited &+ 64
+      var room = takesAll ? mapping.layout.replyBytes : Self.roundBytes
       var taken = 0
       while left > 0, room > 0, state != .lost, let bytes = try channel.nextReply() {
         take(bytes, now: now)
         left &-= 1
         room &-= bytes.count
         taken &+= 1
-        if bytes.count >= Self.longReply || taken & 15 == 0, !isLast,
+        if bytes.count >= Self.longReply || taken & 15 == 0, !takesAll,
           engine.now &- now >= Self.roundNanoseconds
         {
           break
@@ -825,6 +825,8 @@ package final class WorkerLink {
   func moveUnbegun() {
     guard isAlive, ledger.awaited > 0 else { return }
     let begun = channel.revoke(through: sequence)
+    // What it has run by now is answered: it says so before it says that it is at something else.
+    _ = poll(takesAll: true)
     for entry in ledger.unbegun(but: begun) {
       guard state != .lost else { return }
       engine.stream(entry.stream)?.workerLost(
@@ -902,7 +904,7 @@ package final class WorkerLink {
     guard state != .lost else { return }
     if reason == nil {
       // It died: what it answered before still counts, which is no more than the ring holds.
-      _ = poll(isLast: true)
+      _ = poll(takesAll: true)
       guard state != .lost else { return }
     }
     dropParts()
