@@ -55,15 +55,22 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
   /// Whose connection it is, where that is counted.
   private var client: ClientAddress?
   private(set) var clientNumber: UInt64 = 0
-  private var isTaking = false
   private(set) var isReading = false
   private var gate = ReadGate()
   private(set) var isBehind = false
-  /// Bytes of a request came, but not its whole head.
-  private var sawPart = false
   /// CLOCK_MONOTONIC, ns; 0 for none. The time between requests, and for a head.
   private var deadline: UInt64 = 0
-  private var isReadingHead = true
+
+  private enum Awaited {
+    /// The connection's first head, whose time runs from the connection's beginning.
+    case firstHead
+    /// The rest of a head that has begun to come.
+    case restOfHead
+    /// The next one, for as long as a connection may be idle.
+    case nextHead
+  }
+  /// What is awaited while no request is under way.
+  private var awaited = Awaited.firstHead
 
   /// The time that a drain leaves to a first request: ns.
   private static let firstRequestTime: UInt64 = 1_000_000_000
@@ -150,12 +157,10 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
   /// The most bytes of later requests that are read while one is under way; a whole head fits.
   private var maximumEarly: Int { max(64 << 10, Int(loop.settings.bootstrap.bounds.headerBytes) + 4) }
 
-  /// Takes what can be taken of the input. Called again by what it does: the outer call goes on.
+  /// Takes what can be taken of the input. Each step reads the state anew, and what it leads to comes last: the end of a
+  /// response may lead here again, once, since the next stream goes on only behind the one that ends.
   private func takeInput() {
-    guard !isTaking else { return }
-    isTaking = true
     while state == .open, let exchange, body != nil ? takeBody(exchange) : takeHead(exchange) {}
-    isTaking = false
     if exchange?.phase == .idle { resumeReads() }
   }
 
@@ -194,12 +199,9 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
     }
     guard let (head, end) = found else {
       searched = input.readableBytes
-      if !sawPart {
-        // Its time runs from here; that of a connection's first head from the connection's beginning.
-        sawPart = true
-        if !isReadingHead { deadline = Clock.monotonicNanoseconds &+ loop.settings.headerRead }
-        isReadingHead = true
-      }
+      // Its time runs from here, if it does not run yet.
+      if awaited == .nextHead { deadline = Clock.monotonicNanoseconds &+ loop.settings.headerRead }
+      awaited = .restOfHead
       return false
     }
     input.moveReaderIndex(forwardBy: end)
@@ -231,8 +233,7 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
 
   private func headIsRead() {
     searched = 0
-    sawPart = false
-    isReadingHead = false
+    awaited = .nextHead
     deadline = 0
   }
 
@@ -463,8 +464,7 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
     if closes {
       linger()
     } else {
-      isReadingHead = false
-      sawPart = false
+      awaited = .nextHead
       deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
       takeInput()
       // What came early is all there is for now: no end of a round of reading will send it on.
@@ -505,8 +505,11 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
     guard let exchange, exchange.phase != .idle else {
       guard state == .open else { return }
       // Who connected before the drain and has not asked yet is about to: the answer then says that it was the last.
-      guard isReadingHead else { return close() }
-      if !sawPart { deadline = min(deadline, Clock.monotonicNanoseconds &+ Self.firstRequestTime) }
+      switch awaited {
+      case .nextHead: close()
+      case .firstHead: deadline = min(deadline, Clock.monotonicNanoseconds &+ Self.firstRequestTime)
+      case .restOfHead: break
+      }
       return
     }
     message.isLast = true
@@ -532,7 +535,7 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
         }
       } else if deadline > 0, now >= deadline {
         deadline = 0
-        if isReadingHead, sawPart, let exchange {
+        if awaited == .restOfHead, let exchange {
           refuseForTime(exchange)
         } else {
           close()
