@@ -150,7 +150,7 @@ let package = Package(
     library("BulkheadCore", hot: true),
     library("BulkheadPolicy", ["BulkheadCore"]),
     library("BulkheadWire", ["BulkheadCore"], hot: true),
-    library("ProxyWasmABI", ["BulkheadCore"], hot: true),
+    library("ProxyWasmABI", hot: true),
 
     // system
     library("BulkheadSystem", ["CBulkheadSys", "BulkheadCore"], hot: true),

@@ -85,7 +85,7 @@ public final class Front: Sendable {
     log = FrontLog(descriptor: report, level: settings.bootstrap.logLevel)
     self.accessLog =
       settings.bootstrap.accessLog != nil && accessLog >= 0 ? AccessLogWriter(descriptor: accessLog, log: log) : nil
-    events = EventSink(descriptor: control)
+    events = EventSink(descriptor: control, log: log)
     shared = FrontGroup(
       maximumConnections: Int(clamping: settings.bootstrap.bounds.connections),
       maximumPerClient: Int(clamping: settings.bootstrap.bounds.connectionsPerClient),
@@ -216,7 +216,7 @@ public final class Front: Sendable {
     finished.lock(whenValue: true)
     finished.unlock()
     // The supervisor may not have read `drained` yet: its socket keeps it.
-    _ = events.flush()
+    events.flush(waitingAtMost: 1_000)
     try? group.syncShutdownGracefully()
     shared.helper.stop()
     for loop in shared.loops { loop.dismantle() }

@@ -64,12 +64,6 @@ public struct GuestMemory {
   @inline(__always)
   public func contains(_ address: UInt32, _ length: UInt32) -> Bool { pointer(address, length) != nil }
 
-  /// Reads four bytes, little-endian; nil where they are not all inside.
-  @inline(__always)
-  public func load32(_ address: UInt32) -> UInt32? {
-    pointer(address, 4).map { UInt32(littleEndian: $0.loadUnaligned(as: UInt32.self)) }
-  }
-
   /// Writes four bytes, little-endian; false where they are not all inside.
   @inline(__always)
   public func store32(_ value: UInt32, at address: UInt32) -> Bool {

@@ -25,17 +25,6 @@ public final class FrontChannel {
     answers = RingProducer(layout.answerRing(loop, in: memory))
   }
 
-  /// Publishes one callback record and wakes the worker where it sleeps.
-  ///
-  /// - Returns: false where the ring is full.
-  /// - Throws: `RingError` where the worker's cursor cannot be.
-  @inline(__always)
-  public func send(_ record: UnsafeRawBufferPointer) throws(RingError) -> Bool {
-    guard try callbacks.write(record) else { return false }
-    wakeWorker()
-    return true
-  }
-
   /// The largest callback record that there is room for on an empty ring, in bytes.
   public var maximumCallback: Int { callbacks.maximumRecord }
 

@@ -54,7 +54,6 @@ public enum Errno {
   public static let notPermitted: Int32 = 1
   public static let notFound: Int32 = 2
   public static let interrupted: Int32 = 4
-  public static let ioError: Int32 = 5
   public static let again: Int32 = 11
   public static let noMemory: Int32 = 12
   public static let accessDenied: Int32 = 13
@@ -64,7 +63,6 @@ public enum Errno {
   public static let tooManyFilesInSystem: Int32 = 23
   public static let tooManyFiles: Int32 = 24
   public static let noSpace: Int32 = 28
-  public static let brokenPipe: Int32 = 32
   public static let notImplemented: Int32 = 38
   public static let messageTooLong: Int32 = 90
   public static let addressInUse: Int32 = 98

@@ -36,7 +36,4 @@ public final class Engine {
   /// Whether a signal has interrupted the guest call that runs now: it traps as soon as its code runs again. What waits in
   /// a host function should return.
   public static var isInterrupted: Bool { bh_interrupt_is_pending() != 0 }
-
-  /// How often a signal has interrupted a guest of this process.
-  public static var interruptions: UInt32 { bh_interrupt_count() }
 }

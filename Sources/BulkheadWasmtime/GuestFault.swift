@@ -109,8 +109,6 @@ public struct TrapCode: RawRepresentable, Sendable, Hashable {
 
   /// The native stack that a guest may use is full.
   public static let stackOverflow = TrapCode(rawValue: 0)
-  /// A load or store outside the linear memory.
-  public static let memoryOutOfBounds = TrapCode(rawValue: 1)
   /// What compilers make of an abort or a panic.
   public static let unreachable = TrapCode(rawValue: 9)
   /// The epoch ended: a signal interrupted the guest.

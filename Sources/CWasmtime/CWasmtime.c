@@ -11,7 +11,6 @@
 static _Atomic(wasm_engine_t *) interrupt_engine;
 // 0 while no guest runs, else the number of the running call (never 0) in the low half and 1 in the high half.
 static _Atomic uint64_t interrupt_running;
-static _Atomic uint32_t interrupt_count;
 // Whether the running call was interrupted, for a host function that waits meanwhile.
 static _Atomic uint32_t interrupt_pending;
 
@@ -27,7 +26,6 @@ static void interrupt_handler(int number, siginfo_t *info, void *context) {
   wasm_engine_t *engine = atomic_load_explicit(&interrupt_engine, memory_order_acquire);
   uint32_t meant = info != NULL && info->si_code == SI_QUEUE ? (uint32_t)info->si_value.sival_int : 0;
   if (engine != NULL && running != 0 && (meant == 0 || meant == (uint32_t)running)) {
-    atomic_fetch_add_explicit(&interrupt_count, 1, memory_order_relaxed);
     atomic_store_explicit(&interrupt_pending, 1, memory_order_relaxed);
     wasmtime_engine_increment_epoch(engine);
   }
@@ -58,5 +56,3 @@ void bh_interrupt_end(void) {
 }
 
 int bh_interrupt_is_pending(void) { return atomic_load_explicit(&interrupt_pending, memory_order_relaxed) != 0; }
-
-uint32_t bh_interrupt_count(void) { return atomic_load_explicit(&interrupt_count, memory_order_relaxed); }

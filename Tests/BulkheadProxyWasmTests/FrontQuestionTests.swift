@@ -63,7 +63,8 @@ private final class Channel {
     let questions = FrontQuestions(channel: channel.worker, maximumSpinMicroseconds: 0, isInterrupted: { false })
     let number = try Self.ask(questions, channel)
     let callback: [UInt8] = [1, 2, 3]
-    _ = try callback.withUnsafeBytes { try channel.fronts[0].send($0) }
+    _ = try callback.withUnsafeBytes { try channel.fronts[0].publish($0) }
+    channel.fronts[0].wakeWorker()
     try channel.answer(number)
     #expect(questions.answer(loop: 1) != nil)
     let waiting = try #require(try channel.worker.nextCallback())

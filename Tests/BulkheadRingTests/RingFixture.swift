@@ -44,12 +44,18 @@ final class RingFixture: @unchecked Sendable {
 
   /// Where the cursors of a loop lie, for a test that plays the hostile peer.
   func cursors(_ loop: Int = 0) -> UnsafeMutableRawPointer {
-    memory + 2 * 4096 + loop * (4096 + layout.callbackBytes + layout.replyBytes + layout.answerBytes)
+    memory + BH_WORKER_PAGE_BYTES + BH_STATUS_PAGE_BYTES + loop
+      * (BH_CURSOR_PAGE_BYTES + layout.callbackBytes + layout.replyBytes + layout.answerBytes)
   }
 }
 
 extension [UInt8] {
-  func send(_ channel: FrontChannel) throws -> Bool { try withUnsafeBytes { try channel.send($0) } }
+  /// Publishes it as a callback record, and wakes the worker.
+  func send(_ channel: FrontChannel) throws -> Bool {
+    guard try withUnsafeBytes({ try channel.publish($0) }) else { return false }
+    channel.wakeWorker()
+    return true
+  }
   func reply(_ channel: WorkerChannel, loop: Int = 0) throws -> Bool {
     try withUnsafeBytes { try channel.reply($0, loop: loop) }
   }

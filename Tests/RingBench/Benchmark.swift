@@ -169,7 +169,8 @@ struct Benchmark {
     }
     let record = [UInt8](repeating: 5, count: 256)
     func send(_ bytes: UnsafeRawBufferPointer) throws {
-      guard try channel.send(bytes) else { throw BenchmarkError("the ring is full") }
+      guard try channel.publish(bytes) else { throw BenchmarkError("the ring is full") }
+      channel.wakeWorker()
     }
     func roundTrip() throws {
       try record.withUnsafeBytes(send)

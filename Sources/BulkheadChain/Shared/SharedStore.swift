@@ -24,7 +24,7 @@ package struct SharedStore {
   }
 
   private struct Queue {
-    /// Place in the chain of the plugin that registered it last, which is told of messages.
+    /// `SharedPlugin.number` of the plugin that registered it last, which is told of messages.
     var registrant: Int
     var messages = Deque<Message>()
     /// The worker of the registrant that was told of what is in the queue, 0 for none.
@@ -119,7 +119,7 @@ package struct SharedStore {
 
   /// Makes the queue, or takes over the one of that name with what is in it.
   ///
-  /// - Parameter plugin: place in the chain; it is told of messages from now on.
+  /// - Parameter plugin: its `SharedPlugin.number`; it is told of messages from now on.
   package mutating func register(_ name: [UInt8], plugin: Int) throws(Refusal) -> Int {
     if let number = queueNumbers[name] {
       if queues[number].registrant != plugin {

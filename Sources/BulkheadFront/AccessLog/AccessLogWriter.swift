@@ -77,6 +77,8 @@ final class AccessLogWriter: Sendable {
   private func run(_ first: Int32) {
     var descriptor = first
     var failures = LineLimiter()
+    // Lines that are gone, until the log has said so.
+    var lost: UInt64 = 0
     while true {
       work.lock(whenValue: true)
       work.unlock(withValue: false)
@@ -89,7 +91,7 @@ final class AccessLogWriter: Sendable {
         }
         return (state.pieces, state.droppedLines, state.next, state.isClosed)
       }
-      var lost = dropped
+      lost &+= dropped
       var reason = "the file does not take them fast enough"
       for piece in pieces {
         do throws(SystemError) {
@@ -99,8 +101,9 @@ final class AccessLogWriter: Sendable {
           reason = "\(error)"
         }
       }
-      if lost > 0, failures.admit(now: Clock.monotonicNanoseconds) != nil {
+      if lost > 0, failures.admit(now: Clock.monotonicNanoseconds) != nil || isClosed {
         log.write(.warn, "\(lost) lines of the access log are lost: \(reason)")
+        lost = 0
       }
       if let next {
         RawDescriptor.close(descriptor)

@@ -229,8 +229,6 @@ int bh_interrupt_install(wasm_engine_t *engine);
 // A call into the guest begins, or has ended: only between the two does a signal interrupt anything.
 void bh_interrupt_begin(uint32_t sequence);
 void bh_interrupt_end(void);
-// How often a signal interrupted a call.
-uint32_t bh_interrupt_count(void);
 // Whether a signal has interrupted the call that runs now: it traps as soon as it is back in the guest.
 int bh_interrupt_is_pending(void);
 
