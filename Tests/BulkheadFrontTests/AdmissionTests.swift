@@ -96,17 +96,6 @@ import Testing
 
 /// Streams of one plugin that wait, over workers that are stuck.
 @Suite(.serialized) struct AdmissionTests {
-  final class Gate: Sendable {
-    private let isOpen = Atomic(false)
-    /// How many have come to it.
-    let came = Counter()
-    func open() { isOpen.store(true, ordering: .relaxed) }
-    func pass() {
-      came.add(1)
-      while !isOpen.load(ordering: .relaxed) { usleep(1_000) }
-    }
-  }
-
   private static func plugin(workers: UInt32, admission: UInt32) -> FrontBootstrap.Plugin {
     var plugin = FrontBootstrap.Plugin.test(
       "guard", .failClose, [.requestHeaders, .requestBody, .log], deadline: 20_000, admission: admission)
@@ -140,7 +129,7 @@ import Testing
       }
     }
     let loop = try #require(front.front.loops.first)
-    waitUntil { (try? loop.eventLoop.submit { loop.engine.chain.hosts.first?.serving.count }.wait()) == 2 }
+    try waitUntil { (try? loop.eventLoop.submit { loop.engine.chain.hosts.first?.serving.count }.wait()) == 2 }
     // Streams go to the one with the fewest: to the first, to the second, to the first.
     var clients: [TestClient] = []
     for (number, worker) in [(1, 0), (1, 1), (2, 0)] {
@@ -149,16 +138,16 @@ import Testing
     }
     let chunk = chunked([String(repeating: "x", count: 5_000)])
     clients[0].send(chunk)
-    waitUntil { gates[0].came.value == 1 }
+    try waitUntil { gates[0].came.value == 1 }
     clients[2].send(chunk)
-    waitUntil { (try? waiting(front)) == 1 }
+    try waitUntil { (try? waiting(front)) == 1 }
     #expect(try waiting(front) == 1, "there is no room on the first worker's ring")
     clients[1].send(chunk)
-    waitUntil { gates[1].came.value == 1 }
+    try waitUntil { gates[1].came.value == 1 }
     let new = try TestClient(port: front.ports[0])
     let large = String(repeating: "x", count: 4_000)
     new.send("GET / HTTP/1.1\r\nHost: a\r\nX-Large: \(large)\r\nConnection: close\r\n\r\n")
-    waitUntil { (try? waiting(front)) == 2 }
+    try waitUntil { (try? waiting(front)) == 2 }
     #expect(try waiting(front) == 2, "there is no room on the second one's either")
     gates[1].open()
     #expect(TestResponse(new.readToEnd()).status == 200)
@@ -179,10 +168,10 @@ import Testing
     let large = String(repeating: "x", count: 2_500)
     let clients = try (0..<2).map { _ in try TestClient(port: front.ports[0]) }
     for client in clients { client.send("GET / HTTP/1.1\r\nHost: a\r\nX-Large: \(large)\r\nConnection: close\r\n\r\n") }
-    waitUntil { (try? waiting(front)) == 1 && worker.seen.count == 1 }
+    try waitUntil { (try? waiting(front)) == 1 && worker.seen.count == 1 }
     try front.command(.pluginState(plugin: 0, state: .quarantined))
     let loop = try #require(front.front.loops.first)
-    waitUntil { (try? loop.eventLoop.submit { loop.engine.chain.hosts.first?.isQuarantined ?? false }.wait()) == true }
+    try waitUntil { try loop.eventLoop.submit { loop.engine.chain.hosts.first?.isQuarantined }.wait() == true }
     worker.die()
     let answers = clients.map { TestResponse($0.readToEnd()) }
     #expect(answers.map(\.status) == [503, 503])
@@ -204,13 +193,13 @@ import Testing
     let size = ChainLimits.heldBytes + 1
     client.send(String(size, radix: 16) + "\r\n")
     client.send([UInt8](repeating: 0x61, count: size))
-    waitUntil { full.seen(.requestBody).reduce(0) { $0 + $1.payload.count } == size }
+    try waitUntil { full.seen(.requestBody).reduce(0) { $0 + $1.payload.count } == size }
     let other = try front.addWorker { callback, _ in .pause }
     // The second one has more streams, each of which waits for nothing.
     var clients: [TestClient] = []
     for number in 1...3 {
       clients.append(try Self.begin(front))
-      waitUntil { other.seen(.requestHeaders).count == number }
+      try waitUntil { other.seen(.requestHeaders).count == number }
       #expect(other.seen(.requestHeaders).count == number)
     }
     #expect(full.seen(.requestHeaders).count == 1)

@@ -66,11 +66,11 @@ import Testing
 
   @Test(arguments: [FailStrategy.failOpen, .failClose])
   func aResponseWhoseHeadHasLeftGoesOnOrIsReset(strategy: FailStrategy) throws {
-    let gate = Counter()
+    let gate = Gate()
     let upstream = try TestUpstream { peer, _ in
       _ = peer.read(until: "\r\n\r\n")
       peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst")
-      waitUntil { gate.value > 0 }
+      gate.pass()
       peer.send("after")
     }
     let front = try TestFront(
@@ -82,7 +82,7 @@ import Testing
     #expect(client.read(until: "first").contains("HTTP/1.1 200"))
     worker.die()
     try front.waitForEvent { $0 == .workerGone(worker: worker.number) }
-    gate.add(1)
+    gate.open()
     #expect(client.readToEnd() == (strategy == .failOpen ? "after" : ""))
   }
 
@@ -165,7 +165,7 @@ import Testing
       }
     }
     try front.addWorker { _, _ in .goOn() }
-    waitUntil { done.value == 8 }
+    try waitUntil { done.value == 8 }
     #expect(good.value == 320)
   }
 }

@@ -90,7 +90,7 @@ import Testing
       worker.call(.http(token))
       #expect(
         try worker.waitForEvents(1, of: token) == [.http(token, headers: [":status=200"], body: "late", trailers: [])])
-      waitUntil { front.callCounts.connections == 0 }
+      try waitUntil { front.callCounts.connections == 0 }
     }
     #expect(peer.connections.value == 3)
   }
@@ -310,7 +310,7 @@ import Testing
         .initial(2, [":status=200"]), .trailing(2, []), .close(2, status: 4, message: "no answer within 60 ms"),
       ])
     #expect(front.waitForNoCalls())
-    waitUntil { peer.resets.value == 2 }
+    try waitUntil { peer.resets.value == 2 }
     #expect(peer.resets.value == 2)
   }
 
@@ -324,7 +324,7 @@ import Testing
     _ = try worker.waitForEvents(2, of: 2)
     worker.call(.cancel(2), .send(2, "late"), .close(2))
     #expect(front.waitForNoCalls())
-    waitUntil { peer.resets.value == 1 }
+    try waitUntil { peer.resets.value == 1 }
     #expect(worker.events(of: 2) == [.initial(2, [":status=200"]), .message(2, "first")])
     // The connection serves on.
     worker.call(.grpc(4, "M", message: "x"))
@@ -347,7 +347,7 @@ import Testing
       _ = try worker.waitForEvents(1, of: 2)
     }
     #expect(front.waitForNoCalls())
-    waitUntil { peer.resets.value == 1 }
+    try waitUntil { peer.resets.value == 1 }
     #expect(peer.resets.value == 1)
     #expect(worker.events(of: 2).count == 1)
   }
@@ -382,13 +382,13 @@ import Testing
       $0.plugins[0].callbackDeadline = 60_000
     }
     defer { front.stop() }
-    let blocked = Counter()
+    let blocked = Gate()
     let worker = try front.addWorker { callback, index in
-      if index == 0 { waitUntil { blocked.value > 0 } }
+      if index == 0 { blocked.pass() }
       return .goOn()
     }
     worker.call(.grpc(2, "M"), .close(2))
-    waitUntil { worker.seen.count == 1 }
+    try waitUntil { blocked.came.value == 1 }
     // What the front keeps meanwhile stays bounded.
     func owed() -> Int {
       front.front.loops.reduce(0) { sum, loop in
@@ -397,10 +397,18 @@ import Testing
             ?? 0)
       }
     }
-    waitUntil { owed() > GRPCCall.highWater / 2 }
-    usleep(200_000)
-    #expect(owed() < GRPCCall.highWater + (256 << 10))
-    blocked.add(1)
+    try waitUntil { owed() > GRPCCall.highWater / 2 }
+    // Until it takes no more.
+    var last = -1
+    var still = 0
+    try waitUntil("what the front keeps stands") {
+      let now = owed()
+      #expect(now < GRPCCall.highWater + (256 << 10))
+      still = now == last ? still + 1 : 0
+      last = now
+      return still == 50
+    }
+    blocked.open()
     let events = try worker.waitForClose(of: 2)
     #expect(events.count == 463)
     #expect(events.suffix(3).first == .message(2, "399"))
@@ -536,7 +544,7 @@ final class OpenSSLServer {
     guard let process = popen(command, "we") else { throw TestError(description: "popen: errno \(errno)") }
     self.process = process
     let port = self.port
-    waitUntil { (try? TestClient(port: port)) != nil }
+    try waitUntil { (try? TestClient(port: port)) != nil }
   }
 
   deinit { pclose(process) }

@@ -8,7 +8,7 @@ import Testing
 /// Many clients and two event loops while workers die.
 @Suite(.serialized) struct LoadTests {
   /// Sends requests on a few connections at once, each in a thread; returns the statuses by number.
-  private func load(_ front: TestFront, connections: Int, requests: Int) -> [Int: Int] {
+  private func load(_ front: TestFront, connections: Int, requests: Int) throws -> [Int: Int] {
     let done = Counter()
     let lock = TestLock()
     final class Tally: @unchecked Sendable { var counts: [Int: Int] = [:] }
@@ -33,7 +33,7 @@ import Testing
         done.add(1)
       }
     }
-    waitUntil { done.value == connections }
+    try waitUntil { done.value == connections }
     return lock.locked { tally.counts }
   }
 
@@ -61,7 +61,7 @@ import Testing
         crashes.add(1)
       }
     }
-    let counts = load(front, connections: 8, requests: 150)
+    let counts = try load(front, connections: 8, requests: 150)
     finished.add(1)
     #expect(counts.values.reduce(0, +) == 1_200)
     if strategy == .failOpen {
@@ -89,6 +89,6 @@ import Testing
       }
     }
     // 65 KiB each: kernel buffers hold some of it; the front must not take the rest.
-    #expect(sent.whenStill() < 1_000)
+    #expect(try sent.whenStill() < 1_000)
   }
 }

@@ -22,7 +22,7 @@ import Testing
   }
 
   private func expectNothingUnderWay(_ front: TestFront) throws {
-    waitUntil { (try? underWay(front)) == 0 }
+    try waitUntil { (try? underWay(front)) == 0 }
     #expect(try underWay(front) == 0)
   }
 

@@ -106,7 +106,7 @@ import Testing
     let more = try (0..<20).map { _ in try TestClient(port: front.ports[0]) }
     for client in more { client.send(Self.waiting) }
     // What is kept of a stream is known once its headers were edited.
-    waitUntil { (try? isFull(front, having: 280)) ?? false }
+    try waitUntil { (try? isFull(front, having: 280)) ?? false }
     let answer = try front.get(headers: "x-bad: 1\r\n")
     #expect(answer.status == status)
     if status == 503 { #expect(answer.body.contains("plugin guard has no room")) }
@@ -155,7 +155,7 @@ import Testing
     let lazy = try TestClient(port: front.ports[0], receiveBuffer: 16 << 10)
     lazy.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     let loop = try #require(front.front.loops.first)
-    waitUntil { (try? loop.eventLoop.submit { loop.engine.clientWaits.first }.wait()) == 0 }
+    try waitUntil { (try? loop.eventLoop.submit { loop.engine.clientWaits.first }.wait()) == 0 }
     let clients = try Self.fill(front, worker, 258, Self.waiting)
     var more: [TestClient] = []
     // What a stream keeps is counted with its reply: one that comes before that gets in beyond the bound, and then one
@@ -167,13 +167,13 @@ import Testing
       .wait())
         == true
     }
-    waitUntil { allAreCounted() }
+    try waitUntil { allAreCounted() }
     while try counters(front).shed == 0, more.count < 20 {
       let client = try TestClient(port: front.ports[0])
       client.send(Self.waiting)
       more.append(client)
       try worker.waitForSeen(clients.count + 1 + more.count) { $0.kind == .requestHeaders }
-      waitUntil { allAreCounted() }
+      try waitUntil { allAreCounted() }
     }
     #expect(try counters(front).shed == 1)
     #expect(lazy.readToEnd().utf8.count < 100_000_000)
@@ -193,7 +193,7 @@ import Testing
       let client = try front.connect()
       client.send([UInt8](repeating: 0x61, count: 15 << 20))
       clients.append(client)
-      waitUntil { worker.seen(.downstreamData).reduce(0) { $0 + $1.payload.count } == number * (15 << 20) }
+      try waitUntil { worker.seen(.downstreamData).reduce(0) { $0 + $1.payload.count } == number * (15 << 20) }
     }
     let next = try front.connect()
     next.send("pass")
@@ -223,7 +223,7 @@ import Testing
     clients.removeLast()
     // Asked again only where it was refused: the connection of an answer may be there for a moment when the next one comes.
     var status = 0
-    waitUntil {
+    try waitUntil {
       status = (try? front.get().status) ?? 0
       return status == 200
     }
@@ -243,10 +243,8 @@ import Testing
     let slow = try TestClient(port: front.ports[0])
     slow.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
     thread {
-      for _ in 0..<40 {
-        usleep(50_000)
-        slow.send("x")
-      }
+      // At a tenth of the rate.
+      for _ in 0..<40 where (try? front.elapse(milliseconds: 50)) != nil { slow.send("xxxxx") }
     }
     let answer = TestResponse(slow.readToEnd())
     #expect(answer.status == 408)
@@ -254,7 +252,7 @@ import Testing
     let good = try TestClient(port: front.ports[0])
     good.send("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 2000\r\n\r\n")
     for _ in 0..<10 {
-      usleep(80_000)
+      try front.elapse(milliseconds: 80)
       good.send(String(repeating: "x", count: 200))
     }
     #expect(TestResponse(good.readToEnd()).status == 200)

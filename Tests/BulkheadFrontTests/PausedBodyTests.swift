@@ -103,7 +103,7 @@ import Testing
         sent.add(1)
       }
     }
-    #expect(sent.whenStill() < (size >> 16))
+    #expect(try sent.whenStill() < (size >> 16))
     worker.act(stream: worker.seen[0].stream, flags: .continueRequest)
     #expect(TestResponse(client.readToEnd()).body.contains("\"size\": \(size)"))
   }

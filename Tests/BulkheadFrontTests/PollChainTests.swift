@@ -35,7 +35,7 @@ import Testing
     try worker.waitForSeen(1)
     let stream = try #require(worker.seen.first).stream
     worker.talkWithoutEnd(of: stream)
-    waitUntil { worker.sent.value > 5_000 }
+    try waitUntil { worker.sent.value > 5_000 }
     // Each one takes several looks at the sockets; the plugin has no callback for it.
     for _ in 0..<5 { #expect(try front.get().status == 200) }
     worker.beSilent()

@@ -79,8 +79,8 @@ import Testing
     let client = try TestClient(port: front.ports[0])
     for segment in segments {
       client.send(segment)
-      // So that each is read by itself: the front has answered what came before, or has had the time to.
-      if segment.hasPrefix("POST") { _ = client.read(until: "\n}\n") } else { usleep(20_000) }
+      // So that each is read by itself: the front has answered what came before, or has read it.
+      if segment.hasPrefix("POST") { _ = client.read(until: "\n}\n") } else { try front.settle() }
     }
     let text = client.readToEnd()
     #expect(text.contains(segments.count == 2 && segments[0].hasPrefix("POST") ? "\"/b\"" : "\"/a\""))
@@ -372,26 +372,26 @@ import Testing
     let client = try TestClient(port: front.ports[0])
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     _ = client.readSome(10)
-    let last = counter.whenStill()
+    let last = try counter.whenStill()
     // Kernel buffers hold a few megabytes; the rest of the gigabyte must not be in the front.
     #expect(last < 1_000)
   }
 
   @Test func drainFinishesWhatIsInFlightAndThenEnds() throws {
-    let gate = Counter()
+    let gate = Gate()
     let upstream = try TestUpstream { peer, _ in
       _ = peer.read(until: "\r\n\r\n")
-      waitUntil { gate.value > 0 }
+      gate.pass()
       peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
     }
     let front = try TestFront(upstreams: [.at(upstream.port)])
     let client = try TestClient(port: front.ports[0])
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-    waitUntil { upstream.connectionCount > 0 }
+    try waitUntil { upstream.connectionCount > 0 }
     let idle = try TestClient(port: front.ports[0])
     try front.command(.drain(milliseconds: 10_000))
     #expect(idle.readToEnd().isEmpty)
-    gate.add(1)
+    gate.open()
     let response = TestResponse(client.readToEnd())
     #expect(response.body == "done")
     #expect(response.has("connection: close"))
@@ -404,7 +404,7 @@ import Testing
     let front = try TestFront(upstreams: [.at(upstream.port)])
     let client = try TestClient(port: front.ports[0])
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-    waitUntil { upstream.connectionCount > 0 }
+    try waitUntil { upstream.connectionCount > 0 }
     try front.command(.drain(milliseconds: 100))
     #expect(client.readToEnd().isEmpty)
     try front.waitForEvent { $0 == .drained }

@@ -153,7 +153,7 @@ import Testing
       for token in UInt32(1)...20 { worker.call(.http(token, path: "/hold", timeout: 60_000)) }
     }
     // Of twelve places, one is kept for each, and six are for the first that come.
-    waitUntil { arrived.value == 11 }
+    try waitUntil { arrived.value == 11 }
     #expect(arrived.value == 11)
     let worker = try front.addWorker(plugin: 5) { _, _ in .goOn() }
     for token in UInt32(1)...5 { worker.call(.http(token, path: "/check")) }

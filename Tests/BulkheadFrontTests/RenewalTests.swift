@@ -156,20 +156,20 @@ import Testing
     let killer = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Kill: 1\r\n\r\n"
     let clients = try (0..<8).map { _ in try TestClient(port: front.ports[0]) }
     clients[0].send(killer)
-    waitUntil { workers.contains { !$0.seen.isEmpty } }
+    try waitUntil { workers.contains { !$0.seen.isEmpty } }
     let stuck = try #require(workers.first { !$0.seen.isEmpty })
     let free = try #require(workers.first { $0 !== stuck })
     /// Callbacks that run long, as far as the loop knows.
     func stands(_ loop: FrontLoop) throws -> Int? {
       try loop.eventLoop.submit { loop.engine.chain.hosts.first?.stands.count }.wait()
     }
-    for loop in front.front.loops { waitUntil { (try? stands(loop)) == 1 } }
+    for loop in front.front.loops { try waitUntil { (try? stands(loop)) == 1 } }
     for client in clients[1...] { client.send(killer) }
     for number in 1...20 { #expect(try front.get("/\(number)").status == 200) }
     #expect(free.seen.count { $0.kind == .requestHeaders } == 20 && !free.seen.contains(where: Self.isKiller))
     for client in clients { #expect(TestResponse(client.readToEnd()).status == 200) }
     for loop in front.front.loops {
-      waitUntil { (try? stands(loop)) == 0 }
+      try waitUntil { (try? stands(loop)) == 0 }
       #expect(try stands(loop) == 0)
     }
   }

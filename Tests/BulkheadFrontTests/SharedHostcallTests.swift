@@ -72,15 +72,15 @@ import Testing
   @Test func aWorkerIsToldOfManyMessagesAFewAtATime() throws {
     let front = try TestFront(plugins: [plugin("a", vm: "x"), plugin("b", vm: "x")])
     defer { front.stop() }
-    let isOpen = Counter()
+    let gate = Gate()
     let worker = try front.addWorker { callback, _ in
-      while callback.kind == .queueReady, isOpen.value == 0 { usleep(500) }
+      if callback.kind == .queueReady { gate.pass() }
       return .goOn()
     }
     let token = try worker.ask(.registerQueue, key: "q").number
     let writer = try front.addWorker(plugin: 1) { _, _ in .goOn() }
     for _ in 0..<100 { #expect(try writer.ask(.enqueue, number: token).status == 0) }
-    isOpen.add(1)
+    gate.open()
     try worker.waitForSeen(100) { $0.kind == .queueReady }
   }
 
@@ -120,10 +120,10 @@ import Testing
     let worker = try FakeWorker(number: 77, layout: front.layout) { _, _ in .goOn() }
     defer { worker.stop() }
     worker.act(FakeWorker.question(.registerQueue, sequence: 1, key: Array("q".utf8)))
-    usleep(30_000)
+    try waitUntil { worker.sent.value == 1 }
     try front.command(.addWorker(worker: 77, plugin: 0), descriptors: worker.descriptorsForFront)
     worker.closeFrontsDescriptors()
-    waitUntil { worker.lock.locked { !worker.answers.isEmpty } }
+    try waitUntil { worker.lock.locked { !worker.answers.isEmpty } }
     #expect(worker.lock.locked { worker.answers.first?.status } == 0)
   }
 

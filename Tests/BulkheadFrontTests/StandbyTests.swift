@@ -78,7 +78,7 @@ import Testing
       let client = try TestClient(port: front.ports[0])
       client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
       clients.append(client)
-      try until("stream \(number) has come to a worker") { workers.reduce(0) { $0 + Self.callbacks($1) } == number }
+      try waitUntil("stream \(number) has come to a worker") { workers.reduce(0) { $0 + Self.callbacks($1) } == number }
     }
     #expect(workers.map(Self.callbacks) == [3, 3, 3, 0], "the fourth stands by")
     clients.removeAll()
@@ -95,7 +95,7 @@ import Testing
       let client = try TestClient(port: front.ports[0])
       client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
       clients.append(client)
-      try until("stream \(number) has come to a worker") { workers.reduce(0) { $0 + Self.callbacks($1) } == number }
+      try waitUntil("stream \(number) has come to a worker") { workers.reduce(0) { $0 + Self.callbacks($1) } == number }
     }
     #expect(workers.map(Self.callbacks) == [0, 2, 2])
     clients.removeAll()
@@ -108,7 +108,7 @@ import Testing
     let new = try front.addWorker { _, _ in .goOn() }
     let client = try TestClient(port: front.ports[0])
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-    try until("the stream has come to the old worker") { Self.callbacks(old) == 1 }
+    try waitUntil("the stream has come to the old worker") { Self.callbacks(old) == 1 }
     try front.command(.retireWorker(worker: old.number))
     try front.command(.retireWorker(worker: new.number))
     // The events come in order: this one has no stream.
@@ -118,13 +118,5 @@ import Testing
     client.halfClose()
     try front.waitForEvent { $0 == .workerIdle(worker: old.number) }
     #expect(old.seen.contains { $0.kind == .streamDone }, "it was told of their end, and has dealt with that")
-  }
-
-  private func until(_ what: String, _ holds: () -> Bool) throws {
-    for _ in 0..<5_000 {
-      if holds() { return }
-      usleep(2_000)
-    }
-    throw TestError(description: "\(what): it never held")
   }
 }

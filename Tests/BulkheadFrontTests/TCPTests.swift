@@ -70,7 +70,7 @@ func bracketUpstream() throws -> TestUpstream {
     #expect(client.readToEnd() == "first")
     client.send("still heard")
     client.halfClose()
-    waitUntil { got.value == 11 }
+    try waitUntil { got.value == 11 }
     #expect(got.value == 11)
   }
 
@@ -102,7 +102,7 @@ func bracketUpstream() throws -> TestUpstream {
       let some = client.readSome()
       if some.isEmpty { break }
       received.append(contentsOf: some)
-      if received.count % 7 == 0 { usleep(1_000) }
+      if received.count % 7 == 0 { try front.sync() }
     }
     #expect(received.count == sent.count)
     #expect(received == sent)
@@ -129,9 +129,10 @@ func bracketUpstream() throws -> TestUpstream {
   }
 
   @Test func anUpstreamThatBreaksAbortsTheClient() throws {
+    let arrived = Gate()
     let upstream = try TestUpstream { peer, _ in
       peer.send("part")
-      usleep(50_000)
+      arrived.pass()
       var now = linger(l_onoff: 1, l_linger: 0)
       setsockopt(peer.descriptor, SOL_SOCKET, SO_LINGER, &now, socklen_t(MemoryLayout<linger>.size))
     }
@@ -139,6 +140,7 @@ func bracketUpstream() throws -> TestUpstream {
     defer { front.stop() }
     let client = try front.connect()
     #expect(client.read(until: "part") == "part")
+    arrived.open()
     #expect(client.readSome().isEmpty)
     #expect(errno == ECONNRESET)
   }
@@ -163,7 +165,7 @@ func bracketUpstream() throws -> TestUpstream {
     #expect(try front.connect().readToEnd() == "")
     first.halfClose()
     #expect(first.readToEnd() == "")
-    waitUntil {
+    try waitUntil {
       guard let next = try? front.connect() else { return false }
       next.send("b")
       return next.read(until: "b") == "b"
@@ -196,7 +198,7 @@ func bracketUpstream() throws -> TestUpstream {
       }
     }
     let client = try front.connect()
-    waitUntil { order.all.count == 2 }
+    try waitUntil { order.all.count == 2 }
     client.send("x")
     #expect(client.read(until: "x") == "x")
     #expect(
@@ -338,7 +340,8 @@ func bracketUpstream() throws -> TestUpstream {
     client.send("x")
     client.halfClose()
     try first.waitForSeen(1)
-    usleep(20_000)
+    try waitUntil { first.sent.value > 0 }
+    try front.settle()
     #expect(second.seen.isEmpty)
     #expect(upstream.connectionCount == 0)
     first.act(stream: try #require(first.seen.first?.stream), flags: .continueDownstream)
@@ -507,7 +510,8 @@ func bracketUpstream() throws -> TestUpstream {
     defer { front.stop() }
     let client = try front.connect()
     client.send("x")
-    usleep(50_000)
+    let loop = try #require(front.front.loops.first)
+    try waitUntil { try loop.eventLoop.submit { loop.engine.chain.hosts.first?.measured.waiting }.wait() == 1 }
     try front.addWorker { _, _ in .goOn() }
     #expect(client.read(until: "x") == "x")
   }

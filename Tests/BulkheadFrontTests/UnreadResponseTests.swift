@@ -38,7 +38,7 @@ import Testing
       client.send(String(repeating: Self.request, count: count))
       client.send("GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     }
-    #expect(served.whenStill() < count, "the kernel's buffers hold less than all")
+    #expect(try served.whenStill() < count, "the kernel's buffers hold less than all")
     let held = try unwritten(front)
     #expect(held.isBehind)
     #expect(held.bytes < 2 * size, "one response, and no further one is made")
@@ -73,15 +73,15 @@ import Testing
     defer { front.stop() }
     let client = try TestClient(port: front.ports[0], receiveBuffer: 4_096)
     client.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n")
-    waitUntil { (try? unwritten(front).isBehind) ?? false }
+    try waitUntil { (try? unwritten(front).isBehind) ?? false }
     #expect(Self.isWhole(client.readBytesToEnd().suffix(count * 500), count))
   }
 
   @Test func smallPiecesOfARequestThatNobodyReadsComeWholeAndInOrder() throws {
     let count = 24_000
-    let gate = Counter()
+    let gate = Gate()
     let upstream = try TestUpstream { peer, _ in
-      waitUntil { gate.value > 0 }
+      gate.pass()
       var all: [UInt8] = []
       while !all.suffix(5).elementsEqual("0\r\n\r\n".utf8) {
         let some = peer.readSome()
@@ -108,8 +108,8 @@ import Testing
       client.send("0\r\n\r\n")
     }
     // All on the way is full, or all is sent.
-    _ = sent.whenStill()
-    gate.add(1)
+    _ = try sent.whenStill()
+    gate.open()
     #expect(TestResponse(client.readToEnd()).status == 200)
   }
 }

@@ -153,7 +153,7 @@ import Testing
     let front = try TestFront(upstreams: [upstream(peer.port)])
     defer { front.stop() }
     #expect(try front.get("/leave").text.contains("hello"))
-    waitUntil { peer.closedConnections.value == 1 }
+    try waitUntil { peer.closedConnections.value == 1 }
     #expect(try front.get().text.contains("hello"))
     #expect(peer.connections.value == 2)
   }
@@ -191,7 +191,7 @@ import Testing
     let front = try TestFront(upstreams: [upstream(peer.port)]) { $0.timeouts.idle = 200 }
     defer { front.stop() }
     #expect(try front.get().text.contains("hello"))
-    waitUntil { peer.closedConnections.value == 1 }
+    try waitUntil { peer.closedConnections.value == 1 }
     #expect(peer.closedConnections.value == 1)
   }
 

@@ -137,7 +137,7 @@ import Testing
     // One waits already.
     let early = try TestClient(port: front.ports[0])
     early.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-    waitUntil { (try? waiting(front)) == 1 }
+    try waitUntil { (try? waiting(front)) == 1 }
     let start = Clock.monotonicNanoseconds
     try front.command(.nextStart(plugin: 0, due: Self.at(in: 60_000)))
     let first = TestResponse(early.readToEnd())
@@ -159,7 +159,7 @@ import Testing
     try front.sync()
     let client = try TestClient(port: front.ports[0])
     client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-    waitUntil { (try? waiting(front)) == 1 }
+    try waitUntil { (try? waiting(front)) == 1 }
     #expect(try waiting(front) == 1)
     try front.addWorker { _, _ in .goOn() }
     #expect(TestResponse(client.readToEnd()).status == 200)
@@ -175,7 +175,7 @@ import Testing
     try front.sync()
     let client = try TestClient(port: front.ports[0])
     client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-    waitUntil { (try? waiting(front)) == 1 }
+    try waitUntil { (try? waiting(front)) == 1 }
     #expect(try waiting(front) == 1)
     try front.command(.nextStart(plugin: 0, due: 1))
     try front.sync()
@@ -202,7 +202,7 @@ import Testing
     try front.waitForEvent { $0 == .workerGone(worker: worker.number) }
     let client = try TestClient(port: front.ports[0])
     client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-    waitUntil { (try? waiting(front)) == 1 }
+    try waitUntil { (try? waiting(front)) == 1 }
     try front.addWorker { _, _ in .goOn() }
     #expect(TestResponse(client.readToEnd()).status == 200)
   }
@@ -260,8 +260,9 @@ import Testing
     let large = String(repeating: "x", count: 2_500)
     let clients = try (0..<2).map { _ in try TestClient(port: front.ports[0]) }
     for client in clients { client.send("GET / HTTP/1.1\r\nHost: a\r\nX-Large: \(large)\r\nConnection: close\r\n\r\n") }
-    waitUntil { (try? waiting(front)) == 1 && worker.seen.count == 1 }
-    usleep(60_000)
+    try waitUntil { (try? waiting(front)) == 1 && worker.seen.count == 1 }
+    // Three times as long as streams wait where no worker is.
+    try front.elapse(milliseconds: 60)
     #expect(try waiting(front) == 1, "the plugin is not down: it waits for room")
     worker.die()
     #expect(clients.map { TestResponse($0.readToEnd()).status } == [200, 200])

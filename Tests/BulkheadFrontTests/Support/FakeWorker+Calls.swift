@@ -183,10 +183,8 @@ extension FakeWorker {
   /// Waits until the call has that many events.
   @discardableResult
   func waitForEvents(_ count: Int, of token: UInt32) throws -> [CallEvent] {
-    waitUntil { self.events(of: token).count >= count }
-    let events = events(of: token)
-    guard events.count >= count else { throw TestError(description: "only \(events) of \(count) events came") }
-    return events
+    try waitUntil("\(count) events of call \(token) came") { self.events(of: token).count >= count }
+    return events(of: token)
   }
 
   /// Waits until the call has ended, and gives all that came of it.
@@ -199,8 +197,7 @@ extension FakeWorker {
         }
       }
     }
-    waitUntil { isOver() }
-    guard isOver() else { throw TestError(description: "the call did not end: \(events(of: token))") }
+    try waitUntil("call \(token) ended") { isOver() }
     return events(of: token)
   }
 }
@@ -218,7 +215,7 @@ extension TestFront {
 
   /// Waits until no call is left and no byte is counted for one.
   func waitForNoCalls() -> Bool {
-    waitUntil { self.callCounts.calls == 0 }
+    guard holds({ self.callCounts.calls == 0 }) else { return false }
     let counts = callCounts
     let held = front.loops.reduce(0) { sum, loop in
       sum + ((try? loop.eventLoop.submit { loop.engine.links.reduce(0) { $0 + $1.callBytes } }.wait()) ?? 0)

@@ -57,11 +57,12 @@ extension FakeWorker {
     let sequence = UInt64(lock.locked { answers.count } + 1)
     act(
       Self.question(call, sequence: sequence, number: number, key: key, value: value, extra: extra), loop: loop)
-    for _ in 0..<10_000 {
-      if let answer = lock.locked({ answers.first { $0.sequence == sequence } }) { return answer }
-      usleep(1_000)
+    var answer: SeenAnswer?
+    try waitUntil("an answer to \(call)") {
+      answer = lock.locked { answers.first { $0.sequence == sequence } }
+      return answer != nil
     }
-    throw TestError(description: "no answer to \(call)")
+    return try answer ?? { throw TestError(description: "no answer to \(call)") }()
   }
 
   /// Counts, outside any callback.

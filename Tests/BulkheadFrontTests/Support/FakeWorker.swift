@@ -179,11 +179,7 @@ final class FakeWorker: @unchecked Sendable {
 
   /// Waits until that many callbacks have come.
   func waitForSeen(_ count: Int, where fits: (SeenCallback) -> Bool = { _ in true }) throws {
-    for _ in 0..<2_000 {
-      if seen.count(where: fits) >= count { return }
-      usleep(5_000)
-    }
-    throw TestError(description: "only \(seen.count(where: fits)) of \(count) callbacks came")
+    try waitUntil("\(count) callbacks came") { seen.count(where: fits) >= count }
   }
 
   /// Sends an action on a stream, outside any callback, from the worker's thread.
@@ -260,19 +256,20 @@ final class FakeWorker: @unchecked Sendable {
       switch action {
       case .die: return
       case .hang:
-        while !isStopped.load(ordering: .relaxed) { usleep(2_000) }
+        _ = holds { isStopped.load(ordering: .relaxed) }
         return
       case .stuckInTick, .claimElsewhere:
         let begun = Clock.monotonicNanoseconds
-        while !isStopped.load(ordering: .relaxed) {
+        _ = holds {
           var since = begun
           if case .claimElsewhere = action { since = Clock.monotonicNanoseconds }
           channel.begin(callback: CallbackKind.tick.rawValue, loop: 0, stream: 0, sequence: 0, nowNanoseconds: since)
-          usleep(2_000)
+          return isStopped.load(ordering: .relaxed)
         }
         return
       case .slow(let milliseconds):
-        usleep(milliseconds * 1_000)
+        let end = Clock.monotonicNanoseconds + UInt64(milliseconds) * 1_000_000
+        _ = holds { Clock.monotonicNanoseconds >= end }
         write(.goOn(), for: callback, into: &writer)
         send(writer.array, loop: next.loop)
       case .raw(let bytes): send(bytes, loop: next.loop)
@@ -356,7 +353,7 @@ final class FakeWorker: @unchecked Sendable {
       return
     }
     record.withUnsafeBytes { bytes in
-      while !isStopped.load(ordering: .relaxed), (try? channel.reply(bytes, loop: loop)) == false { usleep(1_000) }
+      _ = holds { isStopped.load(ordering: .relaxed) || (try? channel.reply(bytes, loop: loop)) != false }
     }
     sent.add(1)
   }

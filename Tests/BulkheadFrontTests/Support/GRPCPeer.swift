@@ -24,7 +24,7 @@ final class GRPCPeer {
     guard let process = popen(command, "we") else { throw TestError(description: "popen: errno \(errno)") }
     self.process = process
     let path = portFile
-    waitUntil { access(path, R_OK) == 0 }
+    try waitUntil { access(path, R_OK) == 0 }
     guard let text = try? TestCertificates.read(path), let port = UInt16(String(decoding: text, as: UTF8.self)) else {
       pclose(process)
       let log = (try? TestCertificates.read(folder + "/log")) ?? []

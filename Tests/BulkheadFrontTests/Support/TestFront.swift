@@ -374,30 +374,3 @@ final class TestDescriptors {
 
   var all: [Int32] { [memory, pipe.read.raw, doorbell.read.raw] }
 }
-
-final class Counter: Sendable {
-  private let count = Atomic(0)
-  var value: Int { count.load(ordering: .relaxed) }
-  func add(_ number: Int) { count.add(number, ordering: .relaxed) }
-
-  /// The count once it has not moved for a while.
-  func whenStill() -> Int {
-    var last = -1
-    var still = 0
-    while still < 20 {
-      usleep(20_000)
-      let now = value
-      still = now == last && now > 0 ? still + 1 : 0
-      last = now
-    }
-    return last
-  }
-}
-
-/// Waits, at most twenty seconds, until the condition holds.
-func waitUntil(_ condition: () -> Bool) {
-  for _ in 0..<10_000 {
-    if condition() { return }
-    usleep(2_000)
-  }
-}
