@@ -5,6 +5,7 @@ import Glibc
 
 /// `bulkheadctl`: asks the supervisor how things stand, and tells it to restart or forgive a plugin.
 public struct BulkheadControlCommand: AsyncParsableCommand {
+  /// What `--help` shows, and the commands.
   public static let configuration = CommandConfiguration(
     commandName: "bulkheadctl",
     abstract: "Shows and steers a running bulkheadd over its control socket.",
@@ -22,6 +23,7 @@ public struct BulkheadControlCommand: AsyncParsableCommand {
 
   @OptionGroup var connection: ConnectionOptions
 
+  /// A command that was not parsed yet: ArgumentParser asks for it.
   public init() {}
 
   /// Runs the command line of this process and ends it, where something fails with the code that says what.

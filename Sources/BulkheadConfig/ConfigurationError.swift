@@ -24,6 +24,7 @@ public struct SourceLocation: Hashable, Sendable, CustomStringConvertible {
 
 /// One thing that is wrong in a configuration.
 public struct ConfigurationError: Error, Hashable, Sendable, CustomStringConvertible {
+  /// Where it is wrong.
   public var location: SourceLocation
   /// The path of the key, for example `spec.vmConfig.env[0].name`; empty where the error is of no key.
   public var key: String
@@ -51,6 +52,7 @@ public struct ConfigurationError: Error, Hashable, Sendable, CustomStringConvert
 
 /// All that is wrong in a configuration, in the order of files and lines; never empty.
 public struct ConfigurationErrors: Error, Hashable, Sendable, CustomStringConvertible {
+  /// At least one, in the order of the files.
   public var errors: [ConfigurationError]
 
   public init(errors: [ConfigurationError]) { self.errors = errors }

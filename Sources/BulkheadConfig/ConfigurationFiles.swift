@@ -6,6 +6,7 @@ public struct ConfigurationFiles: Hashable, Sendable {
   /// The names of the YAML files in each directory that was there, by its absolute path.
   public var directories: [String: [String]]
 
+  /// Files and directories that were read already, by their paths.
   public init(texts: [String: String] = [:], directories: [String: [String]] = [:]) {
     self.texts = texts
     self.directories = directories

@@ -10,7 +10,9 @@ public struct PolicyOrigin: Hashable, Sendable, CustomStringConvertible {
     case manifest
   }
 
+  /// Who says it.
   public var speaker: Speaker
+  /// Where it stands.
   public var location: SourceLocation
 
   public init(speaker: Speaker, location: SourceLocation) {
@@ -28,6 +30,7 @@ public struct PolicyOrigin: Hashable, Sendable, CustomStringConvertible {
 
 /// A policy with the place of each of its values.
 public struct EffectivePolicy: Hashable, Sendable {
+  /// What holds.
   public var policy: CrashPolicy
   /// The policies that it is made of, the nearest first: its own name, then what it extends.
   public var lineage: [String]

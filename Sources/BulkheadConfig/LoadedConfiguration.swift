@@ -3,6 +3,7 @@ import BulkheadPolicy
 /// A whole configuration: what `bulkhead.yaml` says, and what is in the directories that it names. All in it holds
 /// together: every listener's upstream and every plugin's policy is there.
 public struct LoadedConfiguration: Hashable, Sendable {
+  /// What `bulkhead.yaml` says.
   public var configuration: Configuration
   /// In the order of the chain.
   public var plugins: [PluginManifest]

@@ -42,6 +42,7 @@ public struct PluginManifest: Hashable, Sendable {
   /// A variable of the guest's environment.
   public struct EnvironmentVariable: Hashable, Sendable {
     public var name: String
+    /// The variable's value.
     public var value: String
 
     public init(name: String, value: String) {
@@ -60,10 +61,13 @@ public struct PluginManifest: Hashable, Sendable {
   public var moduleLocation: SourceLocation?
   /// `spec.sha256`: 64 lower-case hexadecimal digits, or nil where none is given.
   public var sha256: String?
+  /// What it filters: HTTP streams or connections.
   public var type = PluginType.http
+  /// Where in the chain it stands.
   public var phase: PluginPhase
   /// Higher comes first within a phase.
   public var priority: Int32
+  /// What its streams see where it cannot run.
   public var failStrategy: FailStrategy
   /// `spec.pluginName`: the root id; empty where none is given.
   public var pluginName: String
@@ -80,6 +84,7 @@ public struct PluginManifest: Hashable, Sendable {
   /// about headers holds them back alone, and the callbacks of the body come.
   public var headersStopIteration = false
 
+  /// A manifest of which this is known; the rest is as where nothing is said.
   public init(
     name: String, location: SourceLocation, modulePath: String, sha256: String? = nil,
     phase: PluginPhase = .unspecified, priority: Int32 = 0, failStrategy: FailStrategy = .failClose,

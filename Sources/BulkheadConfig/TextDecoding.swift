@@ -7,6 +7,7 @@ public enum TextDecoding {
     public var message: String
     /// The first byte that is wrong, from 1; nil where all of them are.
     public var line: Int?
+    /// The byte of the line, from 1; nil where it is not one place.
     public var column: Int?
   }
 

@@ -64,7 +64,9 @@ public enum ControlPaths {
   public static let ready = "/ready"
   /// `GET`: 200 where the supervisor's loop runs. `/healthz` is the same.
   public static let live = "/live"
+  /// `GET`: the same as `live`, where container platforms look for it.
   public static let health = "/healthz"
+  /// The content type of `metrics`: Prometheus' text format.
   public static let metricsContentType = "text/plain; version=0.0.4; charset=utf-8"
 
   /// `POST`: `ReloadResponse`, once the configuration was read again and holds; with status 202 where that takes longer.

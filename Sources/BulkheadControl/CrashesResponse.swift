@@ -23,11 +23,15 @@ public struct CrashesResponse: Hashable, Sendable, Codable {
       }
     }
 
+    /// The plugin's name.
     public var plugin: String
     /// How many there were, whatever the log and the events say of them.
     public var count: UInt64
+    /// When the first of them was seen.
     public var first: Timestamp
+    /// When the last of them was seen.
     public var last: Timestamp
+    /// Why they ended.
     public var reason: ExitReason
     /// The Proxy-Wasm export that ran; not there outside any.
     public var callback: String?
@@ -53,6 +57,7 @@ public struct CrashesResponse: Hashable, Sendable, Codable {
 
   /// When counting began: an upgrade begins anew, as a start does.
   public var since: Timestamp
+  /// Those that were seen last come first; at most `maximumCrashes`.
   public var crashes: [Crash]
   /// Kinds beyond the most that an answer has.
   public var leftOut: Int

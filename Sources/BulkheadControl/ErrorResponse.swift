@@ -24,7 +24,9 @@ public struct ErrorResponse: Hashable, Sendable, Codable {
     case `internal`
   }
 
+  /// What went wrong, for programs and for people.
   public struct Detail: Hashable, Sendable, Codable {
+    /// For programs.
     public var code: Code
     /// What failed, on what, why and what to do, for people.
     public var message: String
@@ -38,8 +40,10 @@ public struct ErrorResponse: Hashable, Sendable, Codable {
     }
   }
 
+  /// The only member of the body.
   public var error: Detail
 
+  /// An answer of that code; without `details` where there is one thing to say.
   public init(code: Code, message: String, details: [String] = []) {
     error = Detail(code: code, message: message, details: details)
   }

@@ -16,21 +16,27 @@ public struct EventInfo: Hashable, Sendable, Codable {
       try container.encode(rawValue)
     }
 
-    /// The supervisor began, and is about to end.
+    /// The supervisor began.
     public static let started = Kind(rawValue: "started")
+    /// The supervisor is about to end.
     public static let stopping = Kind(rawValue: "stopping")
-    /// A front process was started, accepts connections, ended.
+    /// A front process was started.
     public static let frontStarted = Kind(rawValue: "front_started")
+    /// A front process accepts connections.
     public static let frontReady = Kind(rawValue: "front_ready")
+    /// A front process has ended.
     public static let frontEnded = Kind(rawValue: "front_ended")
-    /// A worker process was started, takes streams, ended because that was asked for.
+    /// A worker process was started.
     public static let workerStarted = Kind(rawValue: "worker_started")
+    /// A worker takes streams.
     public static let workerReady = Kind(rawValue: "worker_ready")
+    /// A worker has ended because that was asked for.
     public static let workerEnded = Kind(rawValue: "worker_ended")
     /// A worker could not be started at all.
     public static let workerFailed = Kind(rawValue: "worker_failed")
-    /// A worker is interrupted, mostly since a callback ran past its deadline; it did not end in the grace time.
+    /// A worker is interrupted, mostly since a callback ran past its deadline.
     public static let workerInterrupted = Kind(rawValue: "worker_interrupted")
+    /// A worker did not end in the grace time after its interrupt, and was killed.
     public static let workerKilled = Kind(rawValue: "worker_killed")
     /// A worker ended otherwise; `crash` says what it was doing.
     public static let workerCrashed = Kind(rawValue: "worker_crashed")
@@ -42,27 +48,38 @@ public struct EventInfo: Hashable, Sendable, Codable {
     /// serve on, or with the last one; a worker has reached a limit of recycling and is to be replaced; a standby takes
     /// streams now.
     public static let backoff = Kind(rawValue: "backoff")
+    /// The crash budget is spent while other workers serve on.
     public static let budgetSpent = Kind(rawValue: "budget_spent")
+    /// The crash budget is spent, and no worker is left.
     public static let quarantined = Kind(rawValue: "quarantined")
+    /// A worker has reached a limit of recycling and is to be replaced.
     public static let recycled = Kind(rawValue: "recycled")
+    /// A standby takes streams now.
     public static let standbyServes = Kind(rawValue: "standby_serves")
-    /// An operator asked for a fresh worker, forgave the failures so far.
+    /// An operator asked for a fresh worker.
     public static let restart = Kind(rawValue: "restart")
+    /// An operator forgave the failures so far.
     public static let reset = Kind(rawValue: "reset")
-    /// The configuration was read again, or was not since something is wrong with it.
+    /// The configuration was read again, and holds.
     public static let reloaded = Kind(rawValue: "reloaded")
+    /// The configuration was not taken over since something is wrong with it.
     public static let reloadRefused = Kind(rawValue: "reload_refused")
-    /// An operator asked for another program in this one's place; it was replaced, or was not.
+    /// An operator asked for another program in this one's place.
     public static let upgradeBegun = Kind(rawValue: "upgrade_begun")
+    /// Another program has taken this one's place.
     public static let upgraded = Kind(rawValue: "upgraded")
+    /// Another program was to take this one's place, and has not.
     public static let upgradeFailed = Kind(rawValue: "upgrade_failed")
     /// Crashes of a plugin that had no event of their own, since there were many of their kind.
     public static let crashesCounted = Kind(rawValue: "crashes_counted")
     /// A plugin died of a stream, and streams like it are suspects now; the lane for them was opened, was closed since its
     /// budget is spent or nobody wanted it; an operator had the suspects forgotten.
     public static let suspected = Kind(rawValue: "suspected")
+    /// The lane for suspects was opened.
     public static let laneOpened = Kind(rawValue: "lane_opened")
+    /// The lane for suspects was closed, since its budget is spent or nobody wanted it.
     public static let laneClosed = Kind(rawValue: "lane_closed")
+    /// An operator had the suspects forgotten.
     public static let suspectsCleared = Kind(rawValue: "suspects_cleared")
 
     /// All that this version knows.
@@ -78,7 +95,9 @@ public struct EventInfo: Hashable, Sendable, Codable {
 
   /// Counts from 1 in each run of the supervisor, without a gap; an upgrade begins none.
   public var sequence: UInt64
+  /// When it happened.
   public var at: Timestamp
+  /// What happened.
   public var kind: Kind
   /// The plugin that it is about.
   public var plugin: String?
@@ -93,10 +112,12 @@ public struct EventInfo: Hashable, Sendable, Codable {
 
   /// A process that asked, as the kernel told of it.
   public struct Asker: Hashable, Sendable, Codable {
+    /// The user that the process ran as.
     public var uid: UInt32
     /// 0 where it is no process that bulkheadd can see.
     public var pid: Int32
 
+    /// An event without an asker; `sequence` is given by the journal that keeps it.
     public init(uid: UInt32, pid: Int32) {
       self.uid = uid
       self.pid = pid
@@ -119,11 +140,13 @@ public struct EventInfo: Hashable, Sendable, Codable {
 
 /// What is known of a worker at the moment of its end. What is not known is left out.
 public struct CrashInfo: Hashable, Sendable, Codable {
+  /// Why it ended.
   public var reason: ExitReason
   /// How the process ended: exit code or signal.
   public var status: String
   /// The callback that it was in, a Proxy-Wasm export, and for how long.
   public var callback: String?
+  /// How long that callback had run; nil where it was in none.
   public var callbackMilliseconds: Double?
   /// The front's number of the stream that it was working on.
   public var stream: UInt32?
@@ -135,8 +158,10 @@ public struct CrashInfo: Hashable, Sendable, Codable {
   public var memoryBytes: UInt64?
   /// Callbacks that it had run.
   public var callbacks: UInt64?
+  /// From its start to its end, in seconds.
   public var uptimeSeconds: Double
 
+  /// An end of which only this is known; the rest is filled in by whoever knows more.
   public init(reason: ExitReason, status: String, uptimeSeconds: Double, backtrace: [String] = []) {
     self.reason = reason
     self.status = status

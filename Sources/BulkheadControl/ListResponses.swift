@@ -1,5 +1,6 @@
 /// The answer to `GET /v1/plugins`, in the order of the chain.
 public struct PluginsResponse: Hashable, Sendable, Codable {
+  /// Every plugin of the chain.
   public var plugins: [PluginInfo]
 
   public init(plugins: [PluginInfo]) { self.plugins = plugins }
@@ -7,6 +8,7 @@ public struct PluginsResponse: Hashable, Sendable, Codable {
 
 /// The answer to `GET /v1/workers`, in the order of the chain.
 public struct WorkersResponse: Hashable, Sendable, Codable {
+  /// Every worker process that there is.
   public var workers: [WorkerInfo]
 
   public init(workers: [WorkerInfo]) { self.workers = workers }

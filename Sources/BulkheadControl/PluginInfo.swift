@@ -4,9 +4,11 @@ import BulkheadCore
 public struct PluginInfo: Hashable, Sendable, Codable {
   /// How the last worker that is gone came to its end.
   public struct LastExit: Hashable, Sendable, Codable {
+    /// Why it ended.
     public var reason: ExitReason
     /// What happened, for people.
     public var detail: String
+    /// When it ended.
     public var at: Timestamp
     /// What the worker was doing; null where its end was asked for, or it never began.
     public var crash: CrashInfo?
@@ -23,9 +25,13 @@ public struct PluginInfo: Hashable, Sendable, Codable {
   public struct Budget: Hashable, Sendable, Codable {
     /// Null where the policy sets no such bound.
     public struct Allowed: Hashable, Sendable, Codable {
+      /// The most of the requests that may be deaths, in percent.
       public var sharePercent: Int?
+      /// The most that the deaths may waste, in percent of one processor.
       public var processorPercent: Int?
+      /// The most starts that may fail.
       public var failedStarts: Int
+      /// The most restarts and renewals.
       public var restarts: Int?
 
       public init(sharePercent: Int?, processorPercent: Int?, failedStarts: Int, restarts: Int?) {
@@ -44,6 +50,7 @@ public struct PluginInfo: Hashable, Sendable, Codable {
       }
     }
 
+    /// The time that all of it is counted over, in seconds.
     public var intervalSeconds: Double
     /// Ends of VMs and workers that had served.
     public var deaths: UInt64
@@ -57,6 +64,7 @@ public struct PluginInfo: Hashable, Sendable, Codable {
     public var restarts: Int?
     /// Whether a bound was passed and that holds yet.
     public var isSpent: Bool
+    /// The bounds.
     public var allowed: Allowed
 
     public init(
@@ -100,7 +108,9 @@ public struct PluginInfo: Hashable, Sendable, Codable {
   public var name: String
   /// `HTTP` or `NETWORK`.
   public var type: String
+  /// Where its workers stand.
   public var state: PluginState
+  /// What its streams see where it cannot run.
   public var failStrategy: FailStrategy
   /// Workers started after those of the beginning.
   public var restarts: UInt64
@@ -112,6 +122,7 @@ public struct PluginInfo: Hashable, Sendable, Codable {
   public var policy: String
   /// `AUTHN`, `AUTHZ`, `STATS` or `none`.
   public var phase: String
+  /// Its place within the phase: the higher runs first.
   public var priority: Int
   /// The absolute path of the module.
   public var module: String

@@ -2,6 +2,7 @@
 public struct PoliciesResponse: Hashable, Sendable, Codable {
   /// One policy.
   public struct Policy: Hashable, Sendable, Codable {
+    /// The policy's name.
     public var name: String
     /// The policy that it extends; nil where it extends none.
     public var extends: String?
@@ -15,6 +16,7 @@ public struct PoliciesResponse: Hashable, Sendable, Codable {
     }
   }
 
+  /// By name.
   public var policies: [Policy]
 
   public init(policies: [Policy]) { self.policies = policies }
@@ -40,6 +42,7 @@ public struct PolicyResponse: Hashable, Sendable, Codable {
     public var value: String
     /// What comes of a value that only says where another one stands; not there where it says it itself.
     public var effective: String?
+    /// Who says it.
     public var source: Source
     /// The name of the policy that says it, where one does.
     public var policy: String?

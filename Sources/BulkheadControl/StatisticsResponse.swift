@@ -6,15 +6,20 @@ public struct StatisticsResponse: Hashable, Sendable, Codable {
   public struct Latency: Hashable, Sendable, Codable {
     /// The Proxy-Wasm export.
     public var callback: String
+    /// How many were measured.
     public var count: UInt64
+    /// All their times together, in seconds.
     public var sumSeconds: Double
     /// Interpolated within buckets whose bounds are a factor of two apart; null where nothing was measured.
     public var p50Seconds: Double?
+    /// As `p50Seconds`, for nine of ten.
     public var p90Seconds: Double?
+    /// As `p50Seconds`, for 99 of 100.
     public var p99Seconds: Double?
     /// How many took less than 2^10 ns, 2^11 ns and so on; the last one counts all others.
     public var buckets: [UInt64]
 
+    /// What the histogram says of that callback.
     public init(callback: String, _ histogram: LatencyHistogram) {
       self.callback = callback
       count = histogram.count
@@ -34,12 +39,17 @@ public struct StatisticsResponse: Hashable, Sendable, Codable {
 
   /// The channel of one worker: of several event loops' rings the fullest one.
   public struct Channel: Hashable, Sendable, Codable {
+    /// The worker's process.
     public var pid: Int32
     /// Callbacks that were sent and are not answered.
     public var outstanding: UInt32
+    /// Bytes of callbacks that the worker has not dealt with.
     public var callbackRingBytes: UInt32
+    /// The size of that ring, in bytes.
     public var callbackRingCapacity: UInt32
+    /// Bytes of replies that the front has not read.
     public var replyRingBytes: UInt32
+    /// The size of that ring, in bytes.
     public var replyRingCapacity: UInt32
 
     public init(
@@ -55,7 +65,9 @@ public struct StatisticsResponse: Hashable, Sendable, Codable {
     }
   }
 
+  /// What was measured of one plugin.
   public struct Plugin: Hashable, Sendable, Codable {
+    /// Its name.
     public var plugin: String
     /// Callbacks sent to its workers.
     public var callbacks: UInt64
@@ -63,7 +75,9 @@ public struct StatisticsResponse: Hashable, Sendable, Codable {
     public var failedStreams: UInt64
     /// Streams that wait for one of its workers now.
     public var waitingStreams: UInt64
+    /// By kind of callback, those that were measured.
     public var latencies: [Latency]
+    /// Of each of its workers.
     public var channels: [Channel]
 
     public init(
@@ -81,6 +95,7 @@ public struct StatisticsResponse: Hashable, Sendable, Codable {
 
   /// Of the front that measured; null, with no plugins, where none serves.
   public var frontPid: Int32?
+  /// In the order of the chain.
   public var plugins: [Plugin]
 
   public init(frontPid: Int32?, plugins: [Plugin]) {

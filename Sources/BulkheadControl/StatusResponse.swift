@@ -1,5 +1,6 @@
 /// The answer to `GET /v1/status`.
 public struct StatusResponse: Hashable, Sendable, Codable {
+  /// How far the whole has come.
   public enum State: String, Hashable, Sendable, Codable {
     /// Listeners are open, the front is coming up.
     case starting
@@ -11,6 +12,7 @@ public struct StatusResponse: Hashable, Sendable, Codable {
 
   /// What a process has used since it started.
   public struct Usage: Hashable, Sendable, Codable {
+    /// Processor time, in seconds.
     public var cpuSeconds: Double
     /// Shared pages included.
     public var residentBytes: UInt64
@@ -27,7 +29,9 @@ public struct StatusResponse: Hashable, Sendable, Codable {
     public var rounds: UInt64
     /// Interpolated within buckets whose bounds are a factor of two apart; not there before the first round.
     public var p50Seconds: Double?
+    /// As `p50Seconds`, for 99 of 100 rounds.
     public var p99Seconds: Double?
+    /// The longest round, in seconds.
     public var longestSeconds: Double
 
     public init(rounds: UInt64, p50Seconds: Double?, p99Seconds: Double?, longestSeconds: Double) {
@@ -40,12 +44,14 @@ public struct StatusResponse: Hashable, Sendable, Codable {
 
   /// The process that takes the traffic.
   public struct Front: Hashable, Sendable, Codable {
+    /// How far the front has come; `backoff`: there is none, and the next waits for its time.
     public enum State: String, Hashable, Sendable, Codable {
       case starting, ready, draining, backoff
     }
 
     /// Null while there is none.
     public var pid: Int32?
+    /// How far it has come.
     public var state: State
     /// Fronts started after the first one.
     public var restarts: UInt64
@@ -71,10 +77,13 @@ public struct StatusResponse: Hashable, Sendable, Codable {
     }
   }
 
+  /// A socket that takes traffic.
   public struct Listener: Hashable, Sendable, Codable {
+    /// Its name in the configuration.
     public var name: String
     /// `host:port` that the socket is bound to: a port of 0 in the configuration has become a real one.
     public var address: String
+    /// The name of the upstream that its traffic goes to.
     public var upstream: String
 
     public init(name: String, address: String, upstream: String) {
@@ -86,11 +95,17 @@ public struct StatusResponse: Hashable, Sendable, Codable {
 
   /// How many plugins there are, and in which state; and how many workers run.
   public struct Counts: Hashable, Sendable, Codable {
+    /// Plugins of the chain.
     public var plugins: Int
+    /// Plugins in the state `ready`.
     public var ready: Int
+    /// Plugins in the state `starting`.
     public var starting: Int
+    /// Plugins in the state `backoff`.
     public var backoff: Int
+    /// Plugins in the state `quarantined`.
     public var quarantined: Int
+    /// Worker processes of all plugins.
     public var workers: Int
 
     public init(plugins: Int, ready: Int, starting: Int, backoff: Int, quarantined: Int, workers: Int) {
@@ -103,13 +118,19 @@ public struct StatusResponse: Hashable, Sendable, Codable {
     }
   }
 
+  /// The version of the program that answers.
   public var version: String
   /// The supervisor's process id.
   public var pid: Int32
+  /// Since the supervisor's process began, in seconds.
   public var uptimeSeconds: Double
+  /// How far the whole has come.
   public var state: State
+  /// The front that takes new connections.
   public var front: Front
+  /// In the order of the configuration.
   public var listeners: [Listener]
+  /// How many plugins and workers there are.
   public var counts: Counts
   /// The last replacement of the binaries; not there where there was none.
   public var upgrade: UpgradeInfo?

@@ -7,6 +7,7 @@ public struct SuspectsResponse: Hashable, Sendable, Codable {
 
   /// One fingerprint.
   public struct Suspect: Hashable, Sendable, Codable {
+    /// The name of the plugin that died.
     public var plugin: String
     /// `request`: the same request, whoever sends it; `shape`: the same client, and a request like it; `client`: the same
     /// client, whatever it sends.
@@ -22,7 +23,9 @@ public struct SuspectsResponse: Hashable, Sendable, Codable {
     public var deaths: UInt64
     /// Streams that were taken for suspects since they have it.
     public var matches: UInt64
+    /// When the first stream that had it killed the plugin.
     public var first: Timestamp
+    /// When the last one did.
     public var last: Timestamp
     /// Until it is forgotten, where no other death comes.
     public var expiresInSeconds: Double
@@ -49,6 +52,7 @@ public struct SuspectsResponse: Hashable, Sendable, Codable {
 
   /// The lane of one plugin.
   public struct Lane: Hashable, Sendable, Codable {
+    /// The plugin's name.
     public var plugin: String
     /// Of its worker: `quarantined` where its crash budget is spent, so that suspects are refused. Not there where no suspect
     /// has wanted it for a while.
@@ -57,6 +61,7 @@ public struct SuspectsResponse: Hashable, Sendable, Codable {
     public var pid: Int32?
     /// Until its next attempt, where it waits for that.
     public var startsInSeconds: Double?
+    /// What the crash budget of the lane counts; not there while it has no worker.
     public var budget: PluginInfo.Budget?
 
     public init(

@@ -3,6 +3,7 @@ public struct Timestamp: Hashable, Comparable, Sendable, Codable, CustomStringCo
   /// Milliseconds since 1970-01-01T00:00:00Z.
   public var milliseconds: Int64
 
+  /// A moment so many milliseconds after 1970-01-01T00:00:00Z.
   public init(milliseconds: Int64) { self.milliseconds = milliseconds }
 
   /// Reads what `description` writes, with zero to nine digits of a second's fraction; nil for anything else.

@@ -1,6 +1,7 @@
 /// How the replacement of the running binaries by newly installed ones stands: the answer to `POST /v1/upgrade`, and part
 /// of the status.
 public struct UpgradeInfo: Hashable, Sendable, Codable {
+  /// How far the replacement has come.
   public enum State: String, Hashable, Sendable, Codable {
     /// The new bulkheadd starts on trial, beside the running one; nothing has changed.
     case checking
@@ -16,6 +17,7 @@ public struct UpgradeInfo: Hashable, Sendable, Codable {
 
   /// Counted from 1 since the supervisor's process began.
   public var number: UInt32
+  /// How far it has come.
   public var state: State
   /// The version that was replaced.
   public var from: String

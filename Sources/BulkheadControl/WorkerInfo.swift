@@ -2,6 +2,7 @@ import BulkheadCore
 
 /// One worker process in the answer to `GET /v1/workers`.
 public struct WorkerInfo: Hashable, Sendable, Codable {
+  /// How far the process has come.
   public enum State: String, Hashable, Sendable, Codable {
     /// Sandboxes itself, loads the module, runs `on_vm_start` and `on_configure`.
     case starting
@@ -39,11 +40,17 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
 
   /// How long callbacks may take, by kind, and its start: milliseconds.
   public struct Deadlines: Hashable, Sendable, Codable {
+    /// Callbacks with the headers of a request or a response, and with a new connection.
     public var headers: Double
+    /// Callbacks with a piece of a body, trailers, or bytes of a connection.
     public var body: Double
+    /// Callbacks at the end of a stream.
     public var log: Double
+    /// Ticks, and answers to calls out.
     public var tick: Double
+    /// `proxy_on_configure` and `proxy_on_vm_start`.
     public var configure: Double
+    /// From the start of the process until it serves.
     public var start: Double
 
     public init(headers: Double, body: Double, log: Double, tick: Double, configure: Double, start: Double) {
@@ -58,7 +65,9 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
 
   /// One layer of its sandbox.
   public struct Isolation: Hashable, Sendable, Codable {
+    /// Which layer.
     public var layer: IsolationLayer
+    /// Whether it holds.
     public var holds: Bool
     /// What makes it hold, or why it does not.
     public var why: String
@@ -81,14 +90,19 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
         evidence: try container.decodeIfPresent(LayerReport.Evidence.self, forKey: .evidence) ?? .word)
     }
 
+    /// What the report of a process or of the supervisor says.
     public init(_ report: LayerReport) {
       self.init(layer: report.layer, holds: report.holds, why: report.why, evidence: report.evidence)
     }
   }
 
+  /// The name of the plugin that it runs.
   public var plugin: String
+  /// The process.
   public var pid: Int32
+  /// How far it has come.
   public var state: State
+  /// Since its start, in seconds.
   public var uptimeSeconds: Double
   /// Callbacks that it has run since its start.
   public var callbacks: UInt64
@@ -96,6 +110,7 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
   public var currentCallback: CurrentCallback?
   /// Its proportional share of memory in bytes; null where the kernel does not tell.
   public var pssBytes: UInt64?
+  /// The layers of its sandbox; empty until it has told of them.
   public var isolation: [Isolation]
   /// Null while it is not ready.
   public var role: Role?

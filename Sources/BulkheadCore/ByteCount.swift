@@ -5,6 +5,7 @@ public struct ByteCount: Hashable, Comparable, Sendable, CustomStringConvertible
   /// The number of bytes.
   public var bytes: UInt64
 
+  /// So many bytes.
   public init(bytes: UInt64) { self.bytes = bytes }
 
   /// `count` times 1,024 bytes; the largest count there is where that does not fit.

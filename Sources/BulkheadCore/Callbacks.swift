@@ -3,28 +3,51 @@ public struct CallbackSet: OptionSet, Sendable, Hashable {
   public let rawValue: UInt32
   public init(rawValue: UInt32) { self.rawValue = rawValue }
 
+  /// It exports `proxy_on_request_headers`.
   public static let requestHeaders = CallbackSet(rawValue: 1 << 0)
+  /// It exports `proxy_on_request_body`.
   public static let requestBody = CallbackSet(rawValue: 1 << 1)
+  /// It exports `proxy_on_request_trailers`.
   public static let requestTrailers = CallbackSet(rawValue: 1 << 2)
+  /// It exports `proxy_on_response_headers`.
   public static let responseHeaders = CallbackSet(rawValue: 1 << 3)
+  /// It exports `proxy_on_response_body`.
   public static let responseBody = CallbackSet(rawValue: 1 << 4)
+  /// It exports `proxy_on_response_trailers`.
   public static let responseTrailers = CallbackSet(rawValue: 1 << 5)
+  /// It exports `proxy_on_done`.
   public static let done = CallbackSet(rawValue: 1 << 6)
+  /// It exports `proxy_on_log`.
   public static let log = CallbackSet(rawValue: 1 << 7)
+  /// It exports `proxy_on_delete`.
   public static let delete = CallbackSet(rawValue: 1 << 8)
+  /// It exports `proxy_on_context_create`.
   public static let contextCreate = CallbackSet(rawValue: 1 << 9)
+  /// It exports `proxy_on_tick`.
   public static let tick = CallbackSet(rawValue: 1 << 10)
+  /// It exports `proxy_on_new_connection`.
   public static let newConnection = CallbackSet(rawValue: 1 << 11)
+  /// It exports `proxy_on_downstream_data`.
   public static let downstreamData = CallbackSet(rawValue: 1 << 12)
+  /// It exports `proxy_on_upstream_data`.
   public static let upstreamData = CallbackSet(rawValue: 1 << 13)
+  /// It exports `proxy_on_downstream_connection_close`.
   public static let downstreamClose = CallbackSet(rawValue: 1 << 14)
+  /// It exports `proxy_on_upstream_connection_close`.
   public static let upstreamClose = CallbackSet(rawValue: 1 << 15)
+  /// It exports `proxy_on_http_call_response`.
   public static let httpCallResponse = CallbackSet(rawValue: 1 << 16)
+  /// It exports `proxy_on_grpc_receive_initial_metadata`.
   public static let grpcInitialMetadata = CallbackSet(rawValue: 1 << 17)
+  /// It exports `proxy_on_grpc_receive`.
   public static let grpcMessage = CallbackSet(rawValue: 1 << 18)
+  /// It exports `proxy_on_grpc_receive_trailing_metadata`.
   public static let grpcTrailingMetadata = CallbackSet(rawValue: 1 << 19)
+  /// It exports `proxy_on_grpc_close`.
   public static let grpcClose = CallbackSet(rawValue: 1 << 20)
+  /// It exports `proxy_on_queue_ready`.
   public static let queueReady = CallbackSet(rawValue: 1 << 21)
+  /// It exports `proxy_on_foreign_function`.
   public static let foreignFunction = CallbackSet(rawValue: 1 << 22)
 
   /// What an HTTP stream is told.
@@ -123,6 +146,7 @@ public enum CallbackKind: UInt16, Sendable, CaseIterable {
     case root
   }
 
+  /// What the callback is about.
   @inlinable
   public var subject: Subject {
     switch self {

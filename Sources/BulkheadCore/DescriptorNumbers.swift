@@ -2,11 +2,14 @@
 ///
 /// 0 and 1 are `/dev/null`, 2 is a pipe for raw text (a runtime's last words), 3 is the report pipe (`ReportFrame`s).
 public enum ChildDescriptor {
+  /// Where a child writes what is for nobody but people: the supervisor's log takes it line by line.
   public static let standardError: Int32 = 2
+  /// The pipe on which a child reports to the supervisor, in frames (`ReportFrame`).
   public static let report: Int32 = 3
   /// A sealed memfd with the encoded bootstrap of the role.
   public static let bootstrap: Int32 = 4
 
+  /// What the front finds open at its start, behind those that all children have.
   public enum Front {
     /// SOCK_SEQPACKET to the supervisor: `ControlMessage`s with descriptors.
     public static let control: Int32 = 5
@@ -14,6 +17,7 @@ public enum ChildDescriptor {
     public static let firstListener: Int32 = 6
   }
 
+  /// What a worker finds open at its start, behind those that all children have.
   public enum Worker {
     /// The compiled module, read-only.
     public static let module: Int32 = 5
@@ -27,6 +31,7 @@ public enum ChildDescriptor {
     public static let firstDoorbell: Int32 = 9
   }
 
+  /// What the compiler finds open at its start, behind those that all children have.
   public enum Compiler {
     /// The untrusted module, read-only.
     public static let input: Int32 = 5

@@ -1,5 +1,6 @@
 /// The exit codes of every binary, from `sysexits.h`.
 public enum ExitCode {
+  /// It did what it was there for.
   public static let ok: Int32 = 0
   /// The command line is wrong.
   public static let usage: Int32 = 64

@@ -16,6 +16,7 @@ public enum FailStrategy: String, Sendable, CaseIterable {
     }
   }
 
+  /// The strategy that travels as that number; nil where none does.
   public init?(code: UInt8) {
     switch code {
     case 0: self = .failClose

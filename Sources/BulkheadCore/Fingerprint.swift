@@ -24,6 +24,7 @@ public struct Fingerprint: Hashable, Sendable {
 
   /// Hashes; 0 where there is nothing to be known again by.
   public var request: UInt64
+  /// The hash of what a request like it looks like, from the same client; 0 where it is not known.
   public var shape: UInt64
   /// The client's address, as `ClientNumber` has it.
   public var client: UInt64
@@ -37,6 +38,7 @@ public struct Fingerprint: Hashable, Sendable {
   /// Of a stream of which nothing is known.
   public static let none = Fingerprint()
 
+  /// The hash of that kind; 0 where it is not known.
   public subscript(kind: Kind) -> UInt64 {
     switch kind {
     case .request: request
@@ -51,6 +53,7 @@ public struct Fingerprint: Hashable, Sendable {
 public enum ClientNumber {
   private static let ofIPv4: UInt64 = 0xFFFF << 32
 
+  /// The number of a client with that IPv4 address.
   public static func of(ipv4 address: UInt32) -> UInt64 { ofIPv4 | UInt64(address) }
 
   /// - Parameter bits: the first 64.

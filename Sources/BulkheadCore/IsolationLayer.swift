@@ -31,6 +31,7 @@ public enum IsolationLayer: String, Sendable, CaseIterable {
   /// The number that stands for it on the wire.
   public var code: UInt8 { UInt8(truncatingIfNeeded: Self.allCases.firstIndex(of: self) ?? 0) }
 
+  /// The layer that travels as that number; nil where none does.
   public init?(code: UInt8) {
     guard Int(code) < Self.allCases.count else { return nil }
     self = Self.allCases[Int(code)]
@@ -39,7 +40,9 @@ public enum IsolationLayer: String, Sendable, CaseIterable {
 
 /// Whether one layer holds for one worker.
 public struct LayerReport: Sendable, Equatable {
+  /// Which layer.
   public var layer: IsolationLayer
+  /// Whether it holds.
   public var holds: Bool
   /// What makes it hold, or why it does not; for people.
   public var why: String

@@ -11,6 +11,7 @@
 /// A plugin that can ask for nothing of a stream after it has let the request's headers pass (`keepsStreams` of the
 /// bootstraps) has its streams reduced to `context` there.
 public enum KeptBytes {
+  /// What a worker keeps for one open stream beside its headers and bodies, in bytes: at most, and counted so.
   public static let context = 4_096
   /// What an object keeps for the next stream of the memory of one header map, of its index, and of a block of properties:
   /// what is more would count for a stream that has not brought it.

@@ -2,11 +2,14 @@
 ///
 /// The first bucket takes what is below 1.024 us, each next one twice as much, the last one all that is left.
 public struct LatencyHistogram: Hashable, Sendable {
+  /// Buckets: of 2^10 ns and less, 2^11 ns and so on; the last one has no upper bound.
   public static let bucketCount = 24
   /// The first bound is 2 to that power, in ns.
   private static let firstPower = 10
 
+  /// All measured times together, in nanoseconds.
   public var sumNanoseconds: UInt64
+  /// How many times fell into each bucket; `bucketCount` of them.
   public var buckets: [UInt64]
 
   /// - Parameter buckets: as many as there are; missing ones are empty, more are not taken.
@@ -28,6 +31,7 @@ public struct LatencyHistogram: Hashable, Sendable {
     bucket >= 0 && bucket < bucketCount - 1 ? 1 << UInt64(firstPower + bucket) : nil
   }
 
+  /// How many times were measured.
   public var count: UInt64 { buckets.reduce(0) { $0 &+ $1 } }
 
   /// Adds one time.
@@ -38,6 +42,7 @@ public struct LatencyHistogram: Hashable, Sendable {
     sumNanoseconds &+= nanoseconds
   }
 
+  /// Adds all that the other one has measured.
   public mutating func add(_ other: LatencyHistogram) {
     for index in buckets.indices where index < other.buckets.count { buckets[index] &+= other.buckets[index] }
     sumNanoseconds &+= other.sumNanoseconds

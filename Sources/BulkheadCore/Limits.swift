@@ -31,6 +31,7 @@ public enum Limits {
   public static let maximumListeners = 256
   /// The most of a body, in bytes, that a plugin may hold back: the largest value of the bound, and its default.
   public static let maximumBufferBytes = 16 << 20
+  /// What a callback may hold of a body where its policy says nothing, in bytes.
   public static let defaultBufferBytes = 1 << 20
   /// The key of one entry of shared data, the name of a queue, a metric, a foreign function or a gRPC service: bytes.
   public static let maximumSharedKey = 4 << 10

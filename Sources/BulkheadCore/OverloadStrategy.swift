@@ -9,6 +9,7 @@ public enum OverloadStrategy: String, Sendable, CaseIterable {
   /// The number that stands for it on the wire.
   public var code: UInt8 { self == .close ? 0 : 1 }
 
+  /// The strategy that travels as that number; nil where none does.
   public init?(code: UInt8) {
     switch code {
     case 0: self = .close

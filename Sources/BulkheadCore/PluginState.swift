@@ -12,6 +12,7 @@ public enum PluginState: String, Sendable, CaseIterable {
   /// The number that stands for it on the wire.
   public var code: UInt8 { UInt8(truncatingIfNeeded: Self.allCases.firstIndex(of: self) ?? 0) }
 
+  /// The state that travels as that number; nil where none does.
   public init?(code: UInt8) {
     guard Int(code) < Self.allCases.count else { return nil }
     self = Self.allCases[Int(code)]

@@ -16,8 +16,11 @@ public struct PrometheusText {
   public struct Sample {
     /// What follows the family's name: `_sum`, for example.
     public var suffix = ""
+    /// The sample's labels, as they are: they are escaped when they are written.
     public var labels: [(name: String, value: String)]
+    /// The sample's value as text.
     public var value: String
+    /// A sample of the metric, or of one of its series that has the suffix (`_sum`, `_count`, `_bucket`).
     public init(_ labels: [(name: String, value: String)], _ value: some CustomStringConvertible, suffix: String = "") {
       self.suffix = suffix
       self.labels = labels

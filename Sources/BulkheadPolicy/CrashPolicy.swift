@@ -16,6 +16,7 @@ public struct CrashPolicy: Hashable, Sendable {
     /// By how much a wait is lengthened or shortened at random, in percent of it: 0 to 100.
     public var jitter: Int
 
+    /// A backoff of these times; what is not given is as in the policy `default`.
     public init(
       initial: Duration = .milliseconds(50), factor: Int = 2, maximum: Duration = .seconds(10), jitter: Int = 0
     ) {
@@ -48,6 +49,7 @@ public struct CrashPolicy: Hashable, Sendable {
     /// The most restarts, of workers and of VMs within workers, in any span of `interval`, whatever the failures were; 0
     /// quarantines at the first one; nil: their number does not matter.
     public var restarts: Int?
+    /// The time that all of it is counted over.
     public var interval: Duration
     /// The most starts in place of workers that died before they served, in any span of `interval`; 0 quarantines at the
     /// first one.
@@ -60,6 +62,7 @@ public struct CrashPolicy: Hashable, Sendable {
     /// So many deaths within an interval say nothing about a share yet.
     public static let leastDeaths = 10
 
+    /// A budget with these bounds; what is not given is as in the policy `default`.
     public init(
       restarts: Int? = nil, interval: Duration = .seconds(60), starts: Int = 10, share: Int? = 10, cpu: Int? = 20
     ) {
@@ -84,6 +87,7 @@ public struct CrashPolicy: Hashable, Sendable {
     /// `on_vm_start` and `on_configure`; nil: the start deadline alone holds.
     public var configure: Duration?
 
+    /// No deadline but that of the policy.
     public init() {}
   }
 
@@ -110,12 +114,14 @@ public struct CrashPolicy: Hashable, Sendable {
 
   /// When a worker that has not failed is replaced all the same; nil: never for that reason.
   public struct Recycling: Hashable, Sendable {
+    /// The longest that it lives.
     public var age: Duration?
     /// Callbacks that it has run.
     public var requests: UInt64?
     /// Linear memory of its guest.
     public var memory: ByteCount?
 
+    /// No recycling.
     public init() {}
   }
 
@@ -179,9 +185,12 @@ public struct CrashPolicy: Hashable, Sendable {
 
   /// The rings of a worker, in bytes each; nil: as the supervisor works them out from the bounds of bodies.
   public struct Rings: Hashable, Sendable {
+    /// Bytes of the ring of callbacks, a power of two; nil: by `bufferLimit`.
     public var callbacks: ByteCount?
+    /// Bytes of the ring of replies, a power of two; nil: by `bufferLimit`.
     public var replies: ByteCount?
 
+    /// Both by `bufferLimit`.
     public init() {}
   }
 
@@ -218,7 +227,9 @@ public struct CrashPolicy: Hashable, Sendable {
   public var admissionWait: AdmissionWait
   /// The most linear memory that the guest may have.
   public var memoryLimit: ByteCount
+  /// How long a worker's place stays empty after it died.
   public var backoff: Backoff
+  /// How many deaths are too many.
   public var budget: Budget
   /// The time ready after which a worker counts as stable though it has served nobody, and the time after which a
   /// quarantined plugin gets one further attempt.
@@ -232,20 +243,27 @@ public struct CrashPolicy: Hashable, Sendable {
   /// The hostcalls, WASI calls and callbacks that the plugin may use, by the names of its imports and exports; nil: all of
   /// them. What is left out is refused (INTERNAL_FAILURE, or ENOTCAPABLE from WASI) or not called.
   public var capabilities: [String]?
+  /// How long callbacks may run that have a time of their own.
   public var deadlines = Deadlines()
+  /// When a worker is started in the place of one that ended.
   public var restart = RestartMode.always
+  /// What holds once the budget is spent.
   public var exhaustion = Exhaustion()
   /// Workers that take streams: 1 to 64.
   public var workers = 1
   /// Workers that are started and configured, and wait to take the place of one that fails: 0 to 8.
   public var standby = 0
+  /// When a worker that has done nothing wrong is replaced.
   public var recycling = Recycling()
+  /// What a client is told where a failure closes its request.
   public var failAnswer = FailAnswer()
   /// What streams see of a failure where the plugin's manifest does not say; nil: `failClose`, as in a mesh.
   public var failStrategy: FailStrategy?
   /// The most that each worker may use of one processor, in percent (100 is one whole processor); nil: no bound.
   public var cpuPercent: Int?
+  /// The sizes of its workers' rings.
   public var rings = Rings()
+  /// The layers of the sandbox without which no worker starts.
   public var isolation = Isolation()
   /// How often a worker may give its plugin a fresh VM in place of one that ended, before it is replaced by a fresh
   /// process; 0: each end of a VM is the end of its worker.
@@ -254,7 +272,9 @@ public struct CrashPolicy: Hashable, Sendable {
   public var virtualMachines = VirtualMachines.shared(1)
   /// After that time a callback holds up no streams but its own and those with state in its VM; nil: it always does.
   public var slow: Duration? = .milliseconds(5)
+  /// Whether a process stands by that has loaded the module already.
   public var spare = Spare()
+  /// What becomes of streams that look like one that the plugin died of.
   public var suspects = Suspects()
   /// What streams see where the plugin is not asked for want of room, whatever its fail strategy.
   public var overload = OverloadStrategy.close
@@ -264,6 +284,7 @@ public struct CrashPolicy: Hashable, Sendable {
   /// configuration; nil: all of them.
   public var upstreams: [String]?
 
+  /// The policy `default`, but for what is given.
   public init(
     name: String = "default", callbackDeadline: Duration = .milliseconds(100), startDeadline: Duration = .seconds(5),
     grace: Duration = .milliseconds(250), admissionWait: AdmissionWait = AdmissionWait(),

@@ -29,8 +29,11 @@ public struct SuspectTable: Sendable {
     public fileprivate(set) var until: UInt64 = 0
   }
 
+  /// One kind of fingerprint, and its hash.
   public struct Key: Hashable, Sendable {
+    /// What of a stream it is about.
     public var kind: Fingerprint.Kind
+    /// The hash.
     public var number: UInt64
 
     public init(_ kind: Fingerprint.Kind, _ number: UInt64) {
@@ -51,6 +54,7 @@ public struct SuspectTable: Sendable {
   /// How long a fingerprint is kept after the last death that had it, ns.
   private let memory: UInt64
   private let most: Int
+  /// What is known of each fingerprint that is not forgotten.
   public private(set) var entries: [Key: Entry] = [:]
   private var halvedAt: UInt64 = 0
   private var agedAt: UInt64 = 0

@@ -67,6 +67,7 @@ final class CalloutTable {
 public final class CallTokens {
   private var last: UInt32 = 0
 
+  /// No call is in flight.
   public init() {}
 
   /// The next number, from 1 to 2^30 - 1 and then anew.

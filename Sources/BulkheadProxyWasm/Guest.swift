@@ -2,6 +2,7 @@ import ProxyWasmABI
 
 /// The guest's run is over: it trapped, ended itself, or was interrupted. Whoever made the guest knows why.
 public struct GuestStopped: Error, Sendable, Equatable {
+  /// A guest that has no memory yet.
   public init() {}
 }
 
@@ -31,6 +32,7 @@ public struct GuestMemory {
   /// The size in bytes.
   public let count: Int
 
+  /// The guest's linear memory as it is now; it moves when the guest grows it.
   public init(_ bytes: UnsafeMutableRawBufferPointer) {
     base = bytes.baseAddress
     count = bytes.count
@@ -87,6 +89,7 @@ public struct GuestMemory {
 public struct HostcallArguments {
   private let values: UnsafeMutableRawPointer
 
+  /// The arguments and results of a host function, as the VM hands them over.
   public init(_ values: UnsafeMutableRawPointer) { self.values = values }
 
   @inline(__always)

@@ -3,6 +3,7 @@ import BulkheadWire
 
 /// A line of log that a plugin wrote, or its host about it, with what it was written for. It borrows its bytes.
 public struct PluginLine {
+  /// The level that the plugin gave it.
   public var level: LogLevel
   /// Whether the plugin's code wrote it; else the host did.
   public var isGuest: Bool

@@ -7,7 +7,9 @@ public struct ChannelLayout: Equatable, Sendable {
   public let eventLoops: Int
   /// Capacities in bytes, powers of two, at least a page.
   public let callbackBytes: Int
+  /// Of each loop's ring of replies.
   public let replyBytes: Int
+  /// Of each loop's ring of answers to hostcalls.
   public let answerBytes: Int
 
   /// - Returns: nil where a size is no power of two between 4 KiB and 64 MiB, or the loops are not 1 to 64.

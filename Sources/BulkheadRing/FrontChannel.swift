@@ -41,6 +41,7 @@ public final class FrontChannel {
   /// - Parameters:
   ///   - tail: how many bytes follow `record`.
   ///   - pieces: shows them in order.
+  /// - Throws: `RingError` where the worker's cursor cannot be.
   @inline(__always)
   public func publish(
     _ record: UnsafeRawBufferPointer, tail: Int, _ pieces: ((UnsafeRawBufferPointer) -> Void) -> Void
@@ -73,6 +74,7 @@ public final class FrontChannel {
   /// Publishes one answer to a hostcall.
   ///
   /// - Returns: false where the ring is full.
+  /// - Throws: `RingError` where the worker's cursor cannot be.
   public func answer(_ record: UnsafeRawBufferPointer) throws(RingError) -> Bool {
     guard try answers.write(record) else { return false }
     wakeWorker()

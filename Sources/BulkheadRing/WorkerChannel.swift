@@ -65,6 +65,7 @@ public final class WorkerChannel {
   /// Publishes a reply on the loop's ring and rings its doorbell where it sleeps.
   ///
   /// - Returns: false where the ring is full: the front is behind; try again.
+  /// - Throws: `RingError` where the front's cursor cannot be.
   @inline(__always)
   public func reply(_ record: UnsafeRawBufferPointer, loop: Int) throws(RingError) -> Bool {
     guard loop >= 0, loop < sections.count else { return false }

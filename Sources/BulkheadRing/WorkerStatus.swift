@@ -4,7 +4,9 @@ import CBulkheadRing
 public struct WorkerStatus: Equatable, Sendable {
   /// `CallbackKind`, 0 when idle; may be any number.
   public var callback: UInt16
+  /// The event loop whose record it is; may be any number.
   public var eventLoop: UInt16
+  /// The front's number of the stream; may be any number.
   public var stream: UInt32
   /// The record's sequence, 0 outside one.
   public var sequence: UInt64
@@ -16,6 +18,7 @@ public struct WorkerStatus: Equatable, Sendable {
   public var memoryBytes: UInt64
   /// How often the worker went to sleep.
   public var sleeps: UInt64
+  /// Lines of log that went over the limit of lines a second.
   public var droppedLogLines: UInt64
 
   /// Stands for what the worker runs now, and for nothing that it runs before or after that, over two thousand million

@@ -16,6 +16,7 @@ public enum CompilerSandbox {
     /// Whom to become where the compiler runs as the host's root.
     public var unprivilegedID: UInt32 = 65_534
 
+    /// The sandbox of a compiler; nothing is applied yet.
     public init() {}
   }
 

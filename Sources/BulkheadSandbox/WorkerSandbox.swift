@@ -23,6 +23,7 @@ public struct WorkerSandbox {
     /// The read end of a pipe that only the supervisor holds open for writing.
     public var lifeline: Int32 = ChildDescriptor.Worker.lifeline
 
+    /// The sandbox of a worker whose guests have so many bytes of memory; nothing is applied yet.
     public init(guestMemory: UInt64) { self.guestMemory = guestMemory }
   }
 

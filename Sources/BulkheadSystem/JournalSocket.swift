@@ -12,6 +12,7 @@ public struct JournalSocket: ~Copyable {
   private let path: String
   private var socket: Descriptor?
 
+  /// The journal at that socket; nothing is opened until a line is sent.
   public init(path: String = Self.path) { self.path = path }
 
   /// Sends one record; one that is larger than a datagram goes as sealed memory.

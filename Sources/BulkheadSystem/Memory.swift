@@ -2,6 +2,7 @@ import CBulkheadSys
 
 /// Anonymous memory with a descriptor, so that processes can share it.
 public struct Memfd: ~Copyable, Sendable {
+  /// The memfd.
   public let descriptor: Descriptor
   /// Bytes; sealed, so that it never changes.
   public let size: Int

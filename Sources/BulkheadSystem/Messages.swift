@@ -8,6 +8,7 @@ public struct DescriptorList: ~Copyable, Sendable {
 
   deinit { for number in numbers { _ = bh_close(number) } }
 
+  /// How many are left.
   public var count: Int { numbers.count }
 
   /// The first that is left, or nil.
@@ -18,7 +19,9 @@ public struct DescriptorList: ~Copyable, Sendable {
 
 /// A message with its descriptors.
 public struct ReceivedMessage: ~Copyable, Sendable {
+  /// The message's own bytes.
   public var bytes: [UInt8]
+  /// What came with it.
   public var descriptors: DescriptorList
 
   /// Takes the message apart.
@@ -41,7 +44,9 @@ public enum MessageSocket {
 
   /// Two connected ends, both blocking and closed on exec.
   public struct Pair: ~Copyable, Sendable {
+    /// One end.
     public var first: Descriptor
+    /// The other end.
     public var second: Descriptor
 
     /// - Throws: `SystemError` where the process has no descriptors left.
@@ -54,7 +59,9 @@ public enum MessageSocket {
       second = Descriptor(owning: ends[1])
     }
 
+    /// One end; the other is closed.
     public consuming func takeFirst() -> Descriptor { first }
+    /// The other end; the first is closed.
     public consuming func takeSecond() -> Descriptor { second }
   }
 

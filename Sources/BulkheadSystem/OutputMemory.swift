@@ -3,6 +3,7 @@ import CBulkheadSys
 /// Memory of any size that a process which is not trusted writes its result into. Once that process is gone, sealing
 /// proves that nobody can write there any more.
 public struct OutputMemory: ~Copyable, Sendable {
+  /// The memfd that a child writes to.
   public let descriptor: Descriptor
 
   /// - Throws: `SystemError` where there is no memory or descriptor for it.

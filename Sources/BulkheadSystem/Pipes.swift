@@ -2,7 +2,9 @@ import CBulkheadSys
 
 /// The two ends of a pipe, both closed on exec.
 public struct Pipe: ~Copyable, Sendable {
+  /// The end to read from.
   public var read: Descriptor
+  /// The end to write to.
   public var write: Descriptor
 
   /// Makes a pipe; each end may be non-blocking on its own.
@@ -39,6 +41,7 @@ public struct Pipe: ~Copyable, Sendable {
 
 /// A kernel counter that wakes who polls it: non-blocking, closed on exec.
 public struct EventDescriptor: ~Copyable, Sendable {
+  /// The pipe's end.
   public let descriptor: Descriptor
 
   /// - Throws: `SystemError` where the process has no descriptors left.

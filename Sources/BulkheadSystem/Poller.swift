@@ -10,7 +10,9 @@ public final class Poller {
     public let rawValue: UInt32
     public init(rawValue: UInt32) { self.rawValue = rawValue }
 
+    /// There is something to read, or the other end is gone (EPOLLIN).
     public static let readable = Events(rawValue: 0x001)
+    /// There is room to write (EPOLLOUT).
     public static let writable = Events(rawValue: 0x004)
     /// Reported whether waited for or not.
     public static let error = Events(rawValue: 0x008)
@@ -129,10 +131,12 @@ public final class Poller {
 
 /// Signals that arrive as reads: they are blocked in the calling thread, and in all threads that it starts afterwards.
 public struct SignalDescriptor: ~Copyable, Sendable {
+  /// The signalfd.
   public let descriptor: Descriptor
 
   /// A signal that arrived.
   public struct Arrival: Equatable, Sendable {
+    /// Its number.
     public var signal: Int32
     /// The sender's pid; 0 where the kernel sent it.
     public var sender: Int32

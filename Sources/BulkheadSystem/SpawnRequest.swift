@@ -7,12 +7,19 @@ public struct NamespaceSet: OptionSet, Sendable, Hashable {
   public let rawValue: UInt32
   public init(rawValue: UInt32) { self.rawValue = rawValue }
 
+  /// A user namespace of its own (CLONE_NEWUSER).
   public static let user = NamespaceSet(rawValue: BH_NAMESPACE_USER)
+  /// A mount namespace of its own (CLONE_NEWNS).
   public static let mount = NamespaceSet(rawValue: BH_NAMESPACE_MOUNT)
+  /// A process namespace of its own (CLONE_NEWPID): it is process 1 there.
   public static let pid = NamespaceSet(rawValue: BH_NAMESPACE_PID)
+  /// A network namespace of its own (CLONE_NEWNET), with nothing in it but a loopback that is down.
   public static let network = NamespaceSet(rawValue: BH_NAMESPACE_NETWORK)
+  /// An IPC namespace of its own (CLONE_NEWIPC).
   public static let ipc = NamespaceSet(rawValue: BH_NAMESPACE_IPC)
+  /// A namespace of its own for the host's name (CLONE_NEWUTS).
   public static let uts = NamespaceSet(rawValue: BH_NAMESPACE_UTS)
+  /// All that there are here.
   public static let all: NamespaceSet = [.user, .mount, .pid, .network, .ipc, .uts]
 
   static let layers: [(NamespaceSet, IsolationLayer)] = [
@@ -76,6 +83,7 @@ public struct ControlGroupPlacement: Sendable {
   /// What the group bounds, or what it does not, and why.
   public var why: String
 
+  /// Limits of these values; what is not given is not set.
   public init(
     directory: Int32? = nil, processFiles: [Int32] = [], legacyProcessFiles: [Int32] = [], isWhole: Bool, why: String
   ) {
@@ -117,6 +125,7 @@ public struct SpawnRequest: Sendable {
   /// For tests: the step that fails, and with what errno.
   public var failingStep: (step: SpawnStep, code: Int32)?
 
+  /// A child that runs that program, with descriptors from 0 on and without limits.
   public init(executable: String, arguments: [String], descriptors: [Int32], namespaces: NamespaceSet = []) {
     self.executable = executable
     self.arguments = arguments

@@ -3,6 +3,7 @@ import CBulkheadSys
 
 /// A child. Its end must be collected with `wait`, or it stays a zombie.
 public struct SpawnedProcess: ~Copyable, Sendable {
+  /// The child's process id in this process's namespace.
   public let pid: Int32
   /// Polls as readable when the child has ended.
   public let pidfd: Descriptor

@@ -51,22 +51,40 @@ public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
 
 /// The errnos that Bulkhead decides by.
 public enum Errno {
+  /// EPERM: this process may not do that.
   public static let notPermitted: Int32 = 1
+  /// ENOENT: there is no such file.
   public static let notFound: Int32 = 2
+  /// EINTR: a signal came meanwhile; the funnel tries again.
   public static let interrupted: Int32 = 4
+  /// EAGAIN: it would have to wait.
   public static let again: Int32 = 11
+  /// ENOMEM: the kernel has no memory for it.
   public static let noMemory: Int32 = 12
+  /// EACCES: this process has no right to that file or port.
   public static let accessDenied: Int32 = 13
+  /// EBUSY: somebody uses it.
   public static let busy: Int32 = 16
+  /// EEXIST: it is there already.
   public static let exists: Int32 = 17
+  /// EINVAL: the kernel knows no such arguments.
   public static let invalid: Int32 = 22
+  /// ENFILE: the system has no descriptors left.
   public static let tooManyFilesInSystem: Int32 = 23
+  /// EMFILE: the process has no descriptors left.
   public static let tooManyFiles: Int32 = 24
+  /// ENOSPC: the file system, or a table of the kernel, is full.
   public static let noSpace: Int32 = 28
+  /// ENOSYS: the kernel has no such call.
   public static let notImplemented: Int32 = 38
+  /// EMSGSIZE: it does not fit one message.
   public static let messageTooLong: Int32 = 90
+  /// EADDRINUSE: somebody listens there.
   public static let addressInUse: Int32 = 98
+  /// ENOBUFS: the kernel has no room for it now.
   public static let noBuffers: Int32 = 105
+  /// ENOTCONN: nobody is at the other end.
   public static let notConnected: Int32 = 107
+  /// ETIMEDOUT: the time is over.
   public static let timedOut: Int32 = 110
 }

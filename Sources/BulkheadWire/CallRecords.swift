@@ -7,13 +7,22 @@ import BulkheadCore
 ///
 /// Layout: u32 token, then headers (serialized pairs), body, trailers (serialized pairs) as blobs.
 public struct HTTPCallResult {
+  /// The call that it answers.
   public var token: UInt32
+  /// The response's headers; none where the call failed.
   public var headers: PairsView
+  /// `headers` as they came, checked: a guest can be given them as they are.
   public var headerBytes: UnsafeRawBufferPointer
+  /// The response's body.
   public var body: UnsafeRawBufferPointer
+  /// The response's trailers.
   public var trailers: PairsView
+  /// `trailers` as they came, checked.
   public var trailerBytes: UnsafeRawBufferPointer
 
+  /// Reads the payload of an `httpCallResponse`; it borrows the bytes.
+  ///
+  /// - Throws: `WireError` where the bytes are not exactly one result.
   public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
     var reader = WireReader(bytes)
     token = try reader.u32("httpCallResult.token")
@@ -30,9 +39,14 @@ public struct HTTPCallResult {
 ///
 /// Layout: u32 token, then a blob.
 public struct GRPCEvent {
+  /// The call that it is about.
   public var token: UInt32
+  /// Serialized pairs of metadata, or the message.
   public var bytes: UnsafeRawBufferPointer
 
+  /// Reads the payload of metadata or of a message; it borrows the bytes.
+  ///
+  /// - Throws: `WireError` where the bytes are not exactly one event.
   public init(_ payload: UnsafeRawBufferPointer) throws(WireError) {
     var reader = WireReader(payload)
     token = try reader.u32("grpc.token")
@@ -45,10 +59,16 @@ public struct GRPCEvent {
 ///
 /// Layout: u32 token, u32 status (0 to 16), then the message as a blob.
 public struct GRPCEnd {
+  /// The call that is over.
   public var token: UInt32
+  /// The gRPC status, 0 to 16.
   public var status: UInt32
+  /// The status' message, as it came.
   public var message: UnsafeRawBufferPointer
 
+  /// Reads the payload of a `grpcClose`; it borrows the bytes.
+  ///
+  /// - Throws: `WireError` where the bytes are not exactly one end of a call.
   public init(_ payload: UnsafeRawBufferPointer) throws(WireError) {
     var reader = WireReader(payload)
     token = try reader.u32("grpcEnd.token")
@@ -69,12 +89,20 @@ public struct HTTPCallRequest {
   public var token: UInt32
   /// The stream with which the call ends, where the plugin made it in a stream's context.
   public var owner: UInt32
+  /// The longest that the call may take.
   public var timeoutMilliseconds: UInt32
+  /// The upstream's name.
   public var upstream: UnsafeRawBufferPointer
+  /// The request's headers, pseudo-headers first.
   public var headers: PairsView
+  /// The request's trailers.
   public var trailers: PairsView
+  /// The request's body.
   public var body: UnsafeRawBufferPointer
 
+  /// Reads an `httpCall`; it borrows the operation's bytes.
+  ///
+  /// - Throws: `WireError` where the operation's key is not exactly one call, or the upstream's name is over its bound.
   public init(_ operation: ReplyOperation) throws(WireError) {
     var reader = WireReader(operation.key)
     token = try reader.u32("httpCall.token")
@@ -94,16 +122,28 @@ public struct HTTPCallRequest {
 /// stream, then upstream, service, method and metadata (serialized pairs) as blobs. The value is the message of a unary
 /// call.
 public struct GRPCCallRequest {
+  /// Chosen by the worker, unique among its calls in flight, HTTP and gRPC.
   public var token: UInt32
+  /// The stream with which the call ends, or `CallbackRecord.noStream`.
   public var owner: UInt32
+  /// The longest that the call may take; 0: as long as it likes.
   public var timeoutMilliseconds: UInt32
+  /// Whether one message goes and one comes (`proxy_grpc_call`).
   public var isUnary: Bool
+  /// The upstream's name.
   public var upstream: UnsafeRawBufferPointer
+  /// The gRPC service's full name.
   public var service: UnsafeRawBufferPointer
+  /// The method's name.
   public var method: UnsafeRawBufferPointer
+  /// The initial metadata.
   public var metadata: PairsView
+  /// The message of a unary call.
   public var message: UnsafeRawBufferPointer
 
+  /// Reads a `grpcStart`; it borrows the operation's bytes.
+  ///
+  /// - Throws: `WireError` where the operation's key is not exactly one call, or a name is over its bound.
   public init(_ operation: ReplyOperation) throws(WireError) {
     var reader = WireReader(operation.key)
     token = try reader.u32("grpcStart.token")
@@ -126,10 +166,16 @@ public struct GRPCCallRequest {
 ///
 /// Layout of the key: u32 token, u32 1 where a message is the last one of the plugin, else 0.
 public struct GRPCStep {
+  /// The call that it is a step of.
   public var token: UInt32
+  /// Whether the plugin sends nothing more.
   public var isLast: Bool
+  /// The message, for `grpcSend`.
   public var message: UnsafeRawBufferPointer
 
+  /// Reads a `grpcSend`, `grpcClose` or `grpcCancel`; it borrows the operation's bytes.
+  ///
+  /// - Throws: `WireError` where the operation's key is not exactly one step.
   public init(_ operation: ReplyOperation) throws(WireError) {
     var reader = WireReader(operation.key)
     token = try reader.u32("grpcStep.token")

@@ -23,6 +23,7 @@ import BulkheadCore
 /// The request headers and the connection's properties ride on the first record of a stream alone; the worker keeps them.
 /// What is for the plugin itself (`CallbackKind.Subject.root`) has `noStream` as its stream and only a payload.
 public struct CallbackRecord {
+  /// What else is true of the callback.
   public struct Flags: OptionSet, Sendable {
     public let rawValue: UInt16
     public init(rawValue: UInt16) { self.rawValue = rawValue }
@@ -40,25 +41,35 @@ public struct CallbackRecord {
 
   /// The kinds that travel: what is about a stream, a connection or the plugin itself.
   public var kind: CallbackKind
+  /// What else is true of the callback.
   public var flags: Flags
   /// The front's number for the stream, unique within the channel among streams that the worker has a context for.
   public var stream: UInt32
   /// Counts the records of the channel from 1; the reply carries it back.
   public var sequence: UInt64
+  /// Properties of the connection; on the first record of a stream alone.
   public var connectionProperties: PairsView
+  /// Properties of the stream that are new since the record before.
   public var streamProperties: PairsView
+  /// The request's headers; on the first record of a stream alone.
   public var requestHeaders: PairsView
+  /// The response's headers, with `responseHeaders` alone.
   public var responseHeaders: PairsView
   /// The blocks as they came, each already checked: a guest can be given them as they are.
   public var requestHeaderBytes: UnsafeRawBufferPointer
+  /// `responseHeaders` as they came, checked.
   public var responseHeaderBytes: UnsafeRawBufferPointer
+  /// `connectionProperties` as they came, checked.
   public var connectionPropertyBytes: UnsafeRawBufferPointer
+  /// `streamProperties` as they came, checked.
   public var streamPropertyBytes: UnsafeRawBufferPointer
   /// Of the kind's own layout; serialized pairs of trailers are checked, the rest is read with the types of
   /// `CallRecords.swift`.
   public var payload: UnsafeRawBufferPointer
 
   /// Reads a record; it borrows `bytes`.
+  ///
+  /// - Throws: `WireError` where the bytes are not exactly one record of a kind that travels.
   public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
     var reader = WireReader(bytes)
     guard let kind = CallbackKind(rawValue: try reader.u16("callback.kind")), kind.subject != .worker else {

@@ -32,6 +32,7 @@ public struct CompilerBootstrap: Equatable, Sendable {
     self.seccompProgram = seccompProgram
   }
 
+  /// The bytes of the bootstrap, which `init` reads.
   public func encoded() -> [UInt8] {
     var writer = WireWriter()
     writer.u64(maximumInput)

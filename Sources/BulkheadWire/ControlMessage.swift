@@ -70,6 +70,7 @@ public enum FrontCommand: Equatable, Sendable {
     case logLevel = 90
   }
 
+  /// The bytes of the datagram, which `init` reads.
   public func encoded() -> [UInt8] {
     var writer = WireWriter(capacity: 64)
     switch self {
@@ -138,6 +139,9 @@ public enum FrontCommand: Equatable, Sendable {
     return writer.array
   }
 
+  /// Reads a datagram of the supervisor.
+  ///
+  /// - Throws: `WireError` where the bytes are not exactly one command that this version knows.
   public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
     var reader = WireReader(bytes)
     guard let kind = Kind(rawValue: try reader.u8("command.kind")) else {
@@ -266,6 +270,7 @@ public enum FrontEvent: Equatable, Sendable {
     case stateTaken
   }
 
+  /// The bytes of the datagram, which `init` reads. Text that is too long is cut.
   public func encoded() -> [UInt8] {
     var writer = WireWriter(capacity: 64)
     switch self {
@@ -367,6 +372,10 @@ public enum FrontEvent: Equatable, Sendable {
     return writer.array
   }
 
+  /// Reads a datagram of the front.
+  ///
+  /// - Throws: `WireError` where the bytes are not exactly one event that this version knows, or something in it is
+  ///   over its bound.
   public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
     var reader = WireReader(bytes)
     guard let kind = Kind(rawValue: try reader.u8("event.kind")) else { throw WireError(.unknownValue, "event.kind") }
@@ -454,9 +463,11 @@ public enum FrontEvent: Equatable, Sendable {
 
 /// How many streams one event loop has taken for suspects for one fingerprint.
 public struct SuspectMatches: Equatable, Sendable {
+  /// What streams have in common with the one that killed the plugin.
   public var kind: Fingerprint.Kind
   /// The hash.
   public var number: UInt64
+  /// Streams.
   public var count: UInt64
 
   public init(kind: Fingerprint.Kind, number: UInt64, count: UInt64) {
@@ -475,6 +486,7 @@ public struct WorkDone: Equatable, Sendable {
   public var plugin: UInt32
   /// Streams whose first callback it has answered, without those of its lane for suspects, and these.
   public var requests: UInt64
+  /// The same for streams of the lane for suspects.
   public var suspects: UInt64
 
   public init(plugin: UInt32, requests: UInt64, suspects: UInt64 = 0) {

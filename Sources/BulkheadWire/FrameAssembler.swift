@@ -9,6 +9,7 @@ public struct FrameAssembler {
   /// - Parameter limit: the largest frame, in bytes, its length included.
   public init(limit: Int) { self.limit = limit }
 
+  /// Takes what was read; it is copied.
   public mutating func append(_ bytes: UnsafeRawBufferPointer) {
     if start > 0 {
       buffer.removeFirst(start)

@@ -3,6 +3,7 @@ import BulkheadCore
 extension ReportFrame {
   /// A line of log that a plugin's own code wrote, with what it ran for; or the beginning of one that takes several frames.
   public struct GuestLine: Equatable, Sendable {
+    /// The level that the plugin gave it.
     public var level: LogLevel
     /// `CallbackKind` of the callback that ran; may be any number.
     public var callback: UInt16

@@ -6,6 +6,7 @@ import BulkheadCore
 ///
 /// Layout: u16 call, u16 zero, u64 number, then key, value and extra as blobs. What a call does not name is 0 or empty.
 public struct HostcallRequest {
+  /// What is asked.
   public enum Call: UInt16, Sendable, CaseIterable {
     /// key, value; number: the cas, 0 for none.
     case setSharedData = 1
@@ -29,12 +30,20 @@ public struct HostcallRequest {
     case upstreamHosts = 11
   }
 
+  /// What is asked.
   public var call: Call
+  /// A cas, a token, a type or a metric, as the call has it.
   public var number: UInt64
+  /// A key or a name, as the call has it.
   public var key: UnsafeRawBufferPointer
+  /// A value, a message or a queue's name, as the call has it.
   public var value: UnsafeRawBufferPointer
+  /// Nothing has any yet.
   public var extra: UnsafeRawBufferPointer
 
+  /// Reads what follows the head of a reply of kind `hostcall`; it borrows the bytes.
+  ///
+  /// - Throws: `WireError` where what follows is not exactly one question, or a key or value is over its bound.
   public init(_ reader: inout WireReader) throws(WireError) {
     guard let call = Call(rawValue: try reader.u16("hostcall.call")) else {
       throw WireError(.unknownValue, "hostcall.call")
@@ -63,11 +72,18 @@ public struct HostcallRequest {
 ///
 /// Layout: u64 sequence of the question, u32 status (`proxy_status_t`), u32 zero, u64 number, then the payload as a blob.
 public struct HostcallAnswer {
+  /// The number of the question.
   public var sequence: UInt64
+  /// `proxy_status_t`.
   public var status: UInt32
+  /// A cas, a token or a value, as the call has it.
   public var number: UInt64
+  /// A value or a message, as the call has it.
   public var payload: UnsafeRawBufferPointer
 
+  /// Reads an answer; it borrows the bytes.
+  ///
+  /// - Throws: `WireError` where the bytes are not exactly one answer.
   public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
     var reader = WireReader(bytes)
     sequence = try reader.u64("answer.sequence")

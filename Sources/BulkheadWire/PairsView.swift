@@ -77,6 +77,7 @@ extension WireWriter {
     return PairsCursor(lengthsAt: at &+ 4)
   }
 
+  /// Writes the next pair of the block that `beginPairs` began.
   @inline(__always)
   public mutating func addPair(
     _ cursor: inout PairsCursor, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer
@@ -90,6 +91,7 @@ extension WireWriter {
     u8(0)
   }
 
+  /// Writes the next pair of the block that `beginPairs` began.
   @inline(__always)
   public mutating func addPair(_ cursor: inout PairsCursor, _ key: String, _ value: String) {
     let keyAt = count

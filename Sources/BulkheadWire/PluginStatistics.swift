@@ -6,6 +6,7 @@ public struct PluginStatistics: Equatable, Sendable {
   public struct Latency: Equatable, Sendable {
     /// `CallbackKind`.
     public var kind: UInt16
+    /// Their times.
     public var histogram: LatencyHistogram
 
     public init(kind: UInt16, histogram: LatencyHistogram) {
@@ -16,11 +17,13 @@ public struct PluginStatistics: Equatable, Sendable {
 
   /// The channel of one worker: of several event loops' rings the fullest one.
   public struct Channel: Equatable, Sendable {
+    /// The worker's number.
     public var worker: UInt64
     /// Callbacks that were sent and are not answered, on all event loops.
     public var outstanding: UInt32
-    /// Bytes in the rings of callbacks and of replies.
+    /// Bytes in the ring of callbacks.
     public var callbackBytes: UInt32
+    /// Bytes in the ring of replies.
     public var replyBytes: UInt32
 
     public init(worker: UInt64, outstanding: UInt32 = 0, callbackBytes: UInt32 = 0, replyBytes: UInt32 = 0) {
@@ -40,10 +43,15 @@ public struct PluginStatistics: Equatable, Sendable {
 
   /// Its place in the chain.
   public var plugin: UInt32
+  /// Callbacks sent to its workers since the front began.
   public var callbacks: UInt64
+  /// Streams to which its fail strategy was applied since the front began.
   public var failedStreams: UInt64
+  /// Streams that wait for one of its workers now.
   public var waitingStreams: UInt64
+  /// Of each kind of callback that was measured.
   public var latencies: [Latency]
+  /// Of each of its workers; at most `maximumChannels`.
   public var channels: [Channel]
 
   public init(
@@ -60,6 +68,7 @@ public struct PluginStatistics: Equatable, Sendable {
 
   /// More of either are not told.
   public static let maximumLatencies = 64
+  /// Channels of one plugin in one answer.
   public static let maximumChannels = 256
   /// Plugins of one message: as many as fit, at their largest.
   public static let perMessage = 2

@@ -5,6 +5,7 @@ import BulkheadCore
 public struct ReplyParts {
   private var bytes: [UInt8] = []
 
+  /// No part has come yet.
   public init() {}
 
   /// Parts have come, and not the last one yet.

@@ -7,6 +7,7 @@ import BulkheadCore
 /// a `HostcallRequest` follows the head. Nor have `vmEnded`, where a `VMEnd` follows, `discarded`, where nothing does, and the
 /// parts of a larger reply.
 public struct ReplyRecord {
+  /// What the record is.
   public enum Kind: UInt16, Sendable {
     /// The outcome of the callback whose sequence it carries.
     case callbackDone = 1
@@ -28,6 +29,7 @@ public struct ReplyRecord {
     case lastPart = 7
   }
 
+  /// What the plugin decided.
   public struct Flags: OptionSet, Sendable {
     public let rawValue: UInt16
     public init(rawValue: UInt16) { self.rawValue = rawValue }
@@ -62,10 +64,15 @@ public struct ReplyRecord {
     ]
   }
 
+  /// What the record is.
   public var kind: Kind
+  /// What the plugin decided; none for kinds other than `callbackDone` and `streamAction`.
   public var flags: Flags
+  /// The front's number of the stream, or `CallbackRecord.noStream`.
   public var stream: UInt32
+  /// Of the callback that it answers; 0 outside one.
   public var sequence: UInt64
+  /// Operations in `rest`, at most `maximumOperations`.
   public var operationCount: Int
   /// What follows the head: first the operations, then the local response; or the hostcall. Read on with
   /// `ReplyOperation.init` and `LocalResponse.init`, or with `HostcallRequest.init`.
@@ -74,6 +81,9 @@ public struct ReplyRecord {
   /// Operations of one reply.
   public static let maximumOperations = 4_096
 
+  /// Reads the head; `rest` is read on. It borrows the bytes.
+  ///
+  /// - Throws: `WireError` where the bytes are too short, or kind, flags and number of operations do not go together.
   public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
     var reader = WireReader(bytes)
     guard let kind = Kind(rawValue: try reader.u16("reply.kind")) else {
@@ -134,6 +144,7 @@ public enum EditedBuffer: UInt8, Sendable {
 /// | `incrementMetric`, `recordMetric` | 0 | u32 metric | u64, two's complement for an increment |
 /// | `overrideHost` | 0 | empty | `host:port` of the upstream's endpoint to use |
 public struct ReplyOperation {
+  /// What is to be done.
   public enum Code: UInt8, Sendable {
     /// Append an entry.
     case add = 1
@@ -161,12 +172,18 @@ public struct ReplyOperation {
     public var isMapEdit: Bool { rawValue <= 4 }
   }
 
+  /// What is to be done.
   public var code: Code
   /// The raw target: `EditedMap`, `EditedBuffer`, or 0.
   public var target: UInt8
+  /// As the table above has it.
   public var key: UnsafeRawBufferPointer
+  /// As the table above has it.
   public var value: UnsafeRawBufferPointer
 
+  /// Reads the next operation; it borrows the bytes.
+  ///
+  /// - Throws: `WireError` where the bytes are too short, or code and target do not go together.
   public init(_ reader: inout WireReader) throws(WireError) {
     guard let code = Code(rawValue: try reader.u8("operation.code")) else {
       throw WireError(.unknownValue, "operation.code")
@@ -189,6 +206,8 @@ public struct ReplyOperation {
   public var buffer: EditedBuffer? { code == .splice ? EditedBuffer(rawValue: target) : nil }
 
   /// The range of a `splice`.
+  ///
+  /// - Throws: `WireError` where it is none.
   public func range() throws(WireError) -> (start: UInt32, length: UInt32) {
     var reader = WireReader(key)
     let range = (start: try reader.u32("splice.start"), length: try reader.u32("splice.length"))
@@ -203,6 +222,8 @@ public struct ReplyOperation {
   }
 
   /// Metric and amount of `incrementMetric` and `recordMetric`.
+  ///
+  /// - Throws: `WireError` where it is none.
   public func metric() throws(WireError) -> (metric: UInt32, amount: UInt64) {
     var keys = WireReader(key)
     var values = WireReader(value)
@@ -217,12 +238,20 @@ public struct ReplyOperation {
 ///
 /// Layout: u32 status, i32 gRPC status (-1: unset), then details, body and serialized headers as blobs.
 public struct LocalResponse {
+  /// 200 to 599.
   public var status: UInt32
+  /// 0 to 16, or -1 where the plugin set none.
   public var grpcStatus: Int32
+  /// For the access log and `response.code_details`.
   public var details: UnsafeRawBufferPointer
+  /// The response's body.
   public var body: UnsafeRawBufferPointer
+  /// Headers beside those that the front makes itself.
   public var headers: PairsView
 
+  /// Reads what follows the operations of a reply with the flag `localResponse`; it borrows the bytes.
+  ///
+  /// - Throws: `WireError` where the bytes are too short, or a status is out of range.
   public init(_ reader: inout WireReader) throws(WireError) {
     status = try reader.u32("localResponse.status")
     guard (200...599).contains(status) else { throw WireError(.unknownValue, "localResponse.status") }
@@ -280,6 +309,7 @@ extension WireWriter {
     withUnsafeBytes(of: &range) { operation(.splice, target: buffer.rawValue, key: $0, value: value) }
   }
 
+  /// Writes a `LocalResponse` behind the operations; the reply's head needs the flag.
   public mutating func localResponse(
     status: UInt32, grpcStatus: Int32, details: UnsafeRawBufferPointer, body: UnsafeRawBufferPointer,
     serializedHeaders: UnsafeRawBufferPointer

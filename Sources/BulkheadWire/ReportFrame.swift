@@ -34,6 +34,7 @@ public enum ReportFrame: Equatable, Sendable {
 
   /// How a VM ended, as the worker says it.
   public struct VMDeath: Equatable, Sendable {
+    /// Why it ended.
     public var reason: ExitReason
     /// For people.
     public var detail: String
@@ -169,6 +170,8 @@ public enum ReportFrame: Equatable, Sendable {
   }
 
   /// Reads one frame, without its length.
+  ///
+  /// - Throws: `WireError` where the bytes are not exactly one frame that this version knows.
   public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
     var reader = WireReader(bytes)
     guard let kind = Kind(rawValue: try reader.u8("report.kind")) else { throw WireError(.unknownValue, "report.kind") }

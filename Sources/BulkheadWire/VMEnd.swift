@@ -22,6 +22,8 @@ public struct VMEnd: Equatable, Sendable {
   }
 
   /// Reads what follows the head of a reply of that kind.
+  ///
+  /// - Throws: `WireError` where what follows the reply's head is not exactly one end of a VM.
   public init(_ reply: inout ReplyRecord) throws(WireError) {
     guard let reason = ExitReason(code: try reply.rest.u8("vmEnd.reason")) else {
       throw WireError(.unknownValue, "vmEnd.reason")

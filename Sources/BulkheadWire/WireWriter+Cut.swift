@@ -20,5 +20,6 @@ public enum CutMark {
   /// The longest one: bytes.
   public static let maximumBytes = 80
 
+  /// What stands at the end of a line of which so many bytes were left out.
   public static func text(missing: Int, of all: Int) -> String { " [cut: \(missing) of \(all) bytes are missing]" }
 }

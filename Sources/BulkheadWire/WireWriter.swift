@@ -7,6 +7,7 @@ public struct WireWriter: ~Copyable {
   /// How many bytes were written since `reset`.
   public private(set) var count: Int
 
+  /// An empty writer with room for so many bytes, 64 at least; it grows.
   public init(capacity: Int = 4096) {
     self.capacity = max(capacity, 64)
     self.base = .allocate(byteCount: self.capacity, alignment: 16)
@@ -22,6 +23,7 @@ public struct WireWriter: ~Copyable {
   /// A copy of the bytes written.
   public var array: [UInt8] { [UInt8](bytes) }
 
+  /// Forgets what was written, and keeps the memory.
   @inline(__always)
   public mutating func reset() { count = 0 }
 
@@ -56,16 +58,22 @@ public struct WireWriter: ~Copyable {
     count &+= MemoryLayout<T>.size
   }
 
+  /// Writes one byte.
   @inline(__always)
   public mutating func u8(_ value: UInt8) { fixed(value) }
+  /// Writes two bytes.
   @inline(__always)
   public mutating func u16(_ value: UInt16) { fixed(value) }
+  /// Writes four bytes.
   @inline(__always)
   public mutating func u32(_ value: UInt32) { fixed(value) }
+  /// Writes eight bytes.
   @inline(__always)
   public mutating func u64(_ value: UInt64) { fixed(value) }
+  /// Writes four bytes in two's complement.
   @inline(__always)
   public mutating func i32(_ value: Int32) { fixed(value) }
+  /// Writes a byte that is 0 or 1.
   @inline(__always)
   public mutating func bool(_ value: Bool) { fixed(value ? UInt8(1) : 0) }
 

@@ -10,8 +10,11 @@ public struct WorkerBootstrap: Equatable, Sendable {
   public var vmID: String
   /// The ABI marker that the compiler found.
   public var abi: String
+  /// What the plugin reads as its own configuration (`pluginConfig` of the manifest).
   public var pluginConfiguration: [UInt8]
+  /// What the plugin reads as its VM's configuration.
   public var vmConfiguration: [UInt8]
+  /// The environment that WASI shows the guest.
   public var environment: [(name: String, value: String)]
   /// The most linear memory that the guest may have, in bytes.
   public var memoryLimit: UInt64
@@ -25,10 +28,13 @@ public struct WorkerBootstrap: Equatable, Sendable {
   public var maximumMapBytes = UInt32(Limits.maximumPairsBytes)
   /// The hostcalls, WASI calls and callbacks that the plugin may use, by their names; nil: all of them.
   public var capabilities: [String]?
+  /// Lines of that level and above are passed on.
   public var logLevel: LogLevel
   /// Log lines a second that the worker passes on; what is over is counted and dropped.
   public var logLinesPerSecond: UInt32
+  /// Event loops of the front: sections of the channel.
   public var eventLoops: UInt32
+  /// The rings of each section.
   public var ring: RingSizes
   /// The longest that the worker spins before it sleeps, in microseconds; 0 where there is one CPU.
   public var maximumSpinMicroseconds: UInt32
@@ -71,6 +77,7 @@ public struct WorkerBootstrap: Equatable, Sendable {
   /// More than that delays the report for nothing.
   public static let maximumEndPause: UInt32 = 100_000
 
+  /// A bootstrap of which this is known; the rest has the values that it has for want of a policy.
   public init(
     plugin: String, rootID: String, vmID: String, abi: String, pluginConfiguration: [UInt8], vmConfiguration: [UInt8],
     environment: [(name: String, value: String)], memoryLimit: UInt64, logLevel: LogLevel, logLinesPerSecond: UInt32,
@@ -97,6 +104,7 @@ public struct WorkerBootstrap: Equatable, Sendable {
 
   public static func == (left: WorkerBootstrap, right: WorkerBootstrap) -> Bool { left.encoded() == right.encoded() }
 
+  /// The bytes of the bootstrap, which `init` reads.
   public func encoded() -> [UInt8] {
     var writer = WireWriter()
     writer.string(plugin)
@@ -144,6 +152,9 @@ public struct WorkerBootstrap: Equatable, Sendable {
     return writer.array
   }
 
+  /// Reads the bootstrap.
+  ///
+  /// - Throws: `WireError` where the bytes are not exactly one bootstrap, or something in it is over its bound.
   public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
     var reader = WireReader(bytes)
     plugin = try reader.string("worker.plugin")

@@ -12,6 +12,7 @@ public struct Signature: Sendable, Equatable {
   /// One or none.
   public var results: [ABIValue]
 
+  /// A function of these parameters and results.
   public init(_ parameters: [ABIValue], _ results: [ABIValue]) {
     self.parameters = parameters
     self.results = results

@@ -27,9 +27,13 @@ public struct SeccompProfile: Equatable, Sendable {
 
   /// A condition on one argument, compared with all its 64 bits.
   public struct Argument: Equatable, Sendable {
+    /// Which argument of the system call, from 0.
     public var index: UInt32
+    /// What it is compared with.
     public var value: UInt64
+    /// The mask of `SCMP_CMP_MASKED_EQ`, whose result is compared with `value`.
     public var valueTwo: UInt64
+    /// How.
     public var comparison: Comparison
   }
 
@@ -37,8 +41,11 @@ public struct SeccompProfile: Equatable, Sendable {
   public struct Rule: Equatable, Sendable {
     /// Where it stands in the file.
     public var place: String
+    /// Names of system calls.
     public var names: [String]
+    /// What the kernel does with them.
     public var action: Action
+    /// All of these have to hold; empty: whatever the arguments are.
     public var arguments: [Argument]
   }
 
@@ -48,6 +55,7 @@ public struct SeccompProfile: Equatable, Sendable {
   public var defaultAction: Action
   /// Names such as `SCMP_ARCH_X86_64`; empty for this machine's own.
   public var architectures: [String]
+  /// The first that fits counts.
   public var rules: [Rule]
 
   /// Reads a profile.
