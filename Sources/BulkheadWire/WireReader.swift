@@ -2,6 +2,7 @@ import BulkheadCore
 
 /// Bytes from a peer that are not what they should be.
 public struct WireError: Error, Equatable, CustomStringConvertible {
+  /// What is wrong.
   public enum Code: Sendable, Equatable {
     /// The bytes end before the value does.
     case truncated
@@ -15,10 +16,12 @@ public struct WireError: Error, Equatable, CustomStringConvertible {
     case malformed
   }
 
+  /// What is wrong.
   public var code: Code
   /// The field that was being read.
   public var field: StaticString
 
+  /// That is wrong with that field.
   public init(_ code: Code, _ field: StaticString) {
     self.code = code
     self.field = field
@@ -46,8 +49,10 @@ public struct WireError: Error, Equatable, CustomStringConvertible {
 /// It borrows the memory: it must not outlive it, and the memory must be private to this process.
 public struct WireReader {
   private let bytes: UnsafeRawBufferPointer
+  /// How many bytes were read.
   public private(set) var offset: Int
 
+  /// Reads from the beginning of the bytes.
   public init(_ bytes: UnsafeRawBufferPointer) {
     self.bytes = bytes
     self.offset = 0
@@ -67,18 +72,35 @@ public struct WireReader {
     return T(littleEndian: value)
   }
 
+  /// Reads one byte.
+  ///
+  /// - Throws: `WireError`: `truncated` where fewer bytes are left.
   @inline(__always)
   public mutating func u8(_ field: StaticString) throws(WireError) -> UInt8 { try fixed(UInt8.self, field) }
+  /// Reads two bytes.
+  ///
+  /// - Throws: `WireError`: `truncated` where fewer bytes are left.
   @inline(__always)
   public mutating func u16(_ field: StaticString) throws(WireError) -> UInt16 { try fixed(UInt16.self, field) }
+  /// Reads four bytes.
+  ///
+  /// - Throws: `WireError`: `truncated` where fewer bytes are left.
   @inline(__always)
   public mutating func u32(_ field: StaticString) throws(WireError) -> UInt32 { try fixed(UInt32.self, field) }
+  /// Reads eight bytes.
+  ///
+  /// - Throws: `WireError`: `truncated` where fewer bytes are left.
   @inline(__always)
   public mutating func u64(_ field: StaticString) throws(WireError) -> UInt64 { try fixed(UInt64.self, field) }
+  /// Reads four bytes in two's complement.
+  ///
+  /// - Throws: `WireError`: `truncated` where fewer bytes are left.
   @inline(__always)
   public mutating func i32(_ field: StaticString) throws(WireError) -> Int32 { try fixed(Int32.self, field) }
 
   /// A boolean: a byte that is 0 or 1.
+  ///
+  /// - Throws: `WireError`: `truncated` where fewer bytes are left, `unknownValue` for any other byte.
   public mutating func bool(_ field: StaticString) throws(WireError) -> Bool {
     switch try u8(field) {
     case 0: false
@@ -88,6 +110,8 @@ public struct WireReader {
   }
 
   /// The next `count` bytes, in place.
+  ///
+  /// - Throws: `WireError`: `truncated` where fewer bytes are left.
   @inline(__always)
   public mutating func raw(_ count: Int, _ field: StaticString) throws(WireError) -> UnsafeRawBufferPointer {
     guard count >= 0, count <= remaining else { throw WireError(.truncated, field) }
@@ -97,6 +121,8 @@ public struct WireReader {
   }
 
   /// A u32 length and that many bytes, in place.
+  ///
+  /// - Throws: `WireError`: `truncated` where fewer bytes are left, `tooLarge` where the length is over `limit`.
   @inline(__always)
   public mutating func blob(_ field: StaticString, atMost limit: Int = .max) throws(WireError) -> UnsafeRawBufferPointer
   {
@@ -106,16 +132,23 @@ public struct WireReader {
   }
 
   /// A u32 length and that many bytes, copied.
+  ///
+  /// - Throws: `WireError`: `truncated` where fewer bytes are left, `tooLarge` where the length is over `limit`.
   public mutating func bytes(_ field: StaticString, atMost limit: Int = .max) throws(WireError) -> [UInt8] {
     [UInt8](try blob(field, atMost: limit))
   }
 
   /// A u32 length and that many bytes of UTF-8; what is not valid UTF-8 is repaired, never refused.
+  ///
+  /// - Throws: `WireError`: `truncated` where fewer bytes are left, `tooLarge` where the length is over `limit`.
   public mutating func string(_ field: StaticString, atMost limit: Int = .max) throws(WireError) -> String {
     String(decoding: try blob(field, atMost: limit), as: UTF8.self)
   }
 
   /// A u32 count and that many elements.
+  ///
+  /// - Throws: `WireError`: `truncated` where fewer bytes are left than elements, `tooLarge` where there are more
+  ///   elements than `limit`, and what `element` throws.
   public mutating func array<Element>(
     _ field: StaticString, atMost limit: Int,
     _ element: (inout WireReader) throws(WireError) -> Element
@@ -131,6 +164,8 @@ public struct WireReader {
   }
 
   /// Fails unless every byte was read.
+  ///
+  /// - Throws: `WireError`: `trailingBytes` where bytes are left.
   public func end(_ field: StaticString) throws(WireError) {
     guard remaining == 0 else { throw WireError(.trailingBytes, field) }
   }
