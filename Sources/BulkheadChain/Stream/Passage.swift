@@ -95,7 +95,10 @@ package final class Passage {
     isWhole = true
   }
 
-  package func lane(of place: Int) -> Int? { lanes.firstIndex { $0.role.place == place } }
+  package func lane(of place: Int) -> Int? {
+    for index in lanes.indices where lanes[index].role.place == place { return index }
+    return nil
+  }
 
   // MARK: In
 
@@ -234,10 +237,23 @@ package final class Passage {
   }
 
   /// Bytes that wait for a plugin to look at them.
-  package var queuedBytes: Int { lanes.reduce(0) { $0 &+ $1.inbox.byteCount } }
+  package var queuedBytes: Int { sum { lanes[$0].inbox.byteCount } }
 
   /// Bytes that plugins look at now.
-  package var bytesInFlight: Int { lanes.reduce(0) { $0 &+ $1.inFlight.byteCount } }
+  package var bytesInFlight: Int { sum { lanes[$0].inFlight.byteCount } }
+
+  /// Over the lanes by their places in the list: a lane itself would be copied with all that it holds.
+  @inline(__always)
+  private func sum(_ count: (Int) -> Int) -> Int {
+    var sum = 0
+    for index in lanes.indices { sum &+= count(index) }
+    return sum
+  }
+
+  /// Bytes on their way through the chain, without those that plugins hold back on purpose.
+  package var bytesUnderWay: Int {
+    lanes.isEmpty ? output.byteCount : output.byteCount &+ queuedBytes &+ bytesInFlight
+  }
 
   /// Nothing of the body, nor its end, has come.
   package var isUntouched: Bool { output.isEmpty && !isWhole && !lanes.contains { !$0.isUntouched } }

@@ -49,7 +49,7 @@ extension TCPStream: StreamSink {
     client?.flush()
     upstream?.flush()
     // What came before the upstream broke has left.
-    if phase == .open, upstreamBroke, buffered(.response) == 0 { finish(.byUpstream) }
+    if phase == .open, upstreamBroke, stream.response.bytesUnderWay == 0 { finish(.byUpstream) }
     updateReads()
     if !chain.settings.networkPlaces.isEmpty { noteClientWait() }
   }
@@ -58,23 +58,18 @@ extension TCPStream: StreamSink {
 
   // MARK: Keeping within bounds
 
-  /// What is on its way through the chain, without what plugins hold back on purpose.
-  private func buffered(_ direction: Direction) -> Int {
-    stream[direction].output.byteCount &+ stream[direction].queuedBytes &+ stream[direction].bytesInFlight
-  }
-
   /// Reads from each side as long as the other one takes.
   private func updateReads() {
     guard phase == .open else { return }
     let full = ChainLimits.bodyHighWater
     // First: the embedded echo takes as much as it may send back.
-    if takes(.response), buffered(.response) < full {
+    if takes(.response), stream.response.bytesUnderWay < full {
       madeForClient.settle()
       upstream?.resumeReads()
     } else {
       upstream?.suspendReads()
     }
-    if takes(.request), buffered(.request) < full {
+    if takes(.request), stream.request.bytesUnderWay < full {
       madeForUpstream.settle()
       client?.resumeReads()
     } else {
