@@ -6,9 +6,9 @@ import Testing
 
 /// One direction's way through the chain, by itself.
 @Suite struct PassageTests {
-  private func passage(_ lanes: Int) -> Passage {
+  private func passage(_ stages: Int) -> Passage {
     let passage = Passage(.request)
-    passage.open((0..<lanes).map { Lane.Role(place: $0, hasBytes: true, hasTrailers: $0 % 2 == 0) })
+    passage.open((0..<stages).map { Stage.Role(place: $0, hasBytes: true, hasTrailers: $0 % 2 == 0) })
     passage.head = .passed
     return passage
   }
@@ -16,18 +16,18 @@ import Testing
   private func text(_ queue: ByteQueue) -> String { String(decoding: queue.bytes, as: UTF8.self) }
 
   /// Shows the plugin what is next; it then waits for its answer.
-  private func call(_ passage: Passage, _ lane: Int, _ work: Lane.Work, atMost most: Int) {
+  private func call(_ passage: Passage, _ stage: Int, _ work: Stage.Work, atMost most: Int) {
     switch work {
-    case .trailers: passage.lanes[lane].showTrailers()
+    case .trailers: passage.stages[stage].showTrailers()
     case .bytes:
       let hasTrailers = passage.hasTrailers
-      _ = passage.lanes[lane].show(atMost: most, hasTrailers: hasTrailers)
+      _ = passage.stages[stage].show(atMost: most, hasTrailers: hasTrailers)
     }
-    passage.lanes[lane].awaiting = .admission
+    passage.stages[stage].awaiting = .admission
   }
 
-  private func work(_ passage: Passage, _ lane: Int) -> Lane.Work? {
-    passage.lanes[lane].isIdle ? passage.lanes[lane].work(hasTrailers: passage.hasTrailers) : nil
+  private func work(_ passage: Passage, _ stage: Int) -> Stage.Work? {
+    passage.stages[stage].isIdle ? passage.stages[stage].work(hasTrailers: passage.hasTrailers) : nil
   }
 
   /// Whatever the plugins pause and release, and whoever fails: all bytes come out, in order, and the end behind them, which
@@ -35,7 +35,7 @@ import Testing
   @Test(arguments: 0..<200) func nothingIsLostOrTurnedAround(seed: Int) {
     let random = seededRandom(seed)
     let passage = passage(1 + random(4))
-    let lanes = passage.lanes.count
+    let stages = passage.stages.count
     let hasTrailers = random(2) == 0
     var dead: Set<Int> = []
     var sent = ""
@@ -53,52 +53,53 @@ import Testing
         passage.end(hasTrailers ? [(name: "x", value: Array("1".utf8))] : [])
       }
       passage.flow(isLeftOut: { dead.contains($0) }, endPassed: { ends.append($0) })
-      if let lane = (0..<lanes).reversed().first(where: { work(passage, $0) != nil }), let work = work(passage, lane) {
-        call(passage, lane, work, atMost: 1 + random(10_000))
-        told[lane, default: 0] += passage.lanes[lane].inFlight.byteCount
+      if let stage = (0..<stages).reversed().first(where: { work(passage, $0) != nil }), let work = work(passage, stage)
+      {
+        call(passage, stage, work, atMost: 1 + random(10_000))
+        told[stage, default: 0] += passage.stages[stage].inFlight.byteCount
       }
-      let asked = (0..<lanes).filter { !passage.lanes[$0].isIdle }
+      let asked = (0..<stages).filter { !passage.stages[$0].isIdle }
       switch random(12) {
       case 0:
-        if let lane = asked.first, told[lane] == 0 {
-          passage.lanes[lane].awaiting = .nothing
-          passage.lanes[lane].takeBack()
+        if let stage = asked.first, told[stage] == 0 {
+          passage.stages[stage].awaiting = .nothing
+          passage.stages[stage].takeBack()
         }
-      case 1 where random(20) == 0: dead.insert(random(lanes))
+      case 1 where random(20) == 0: dead.insert(random(stages))
       case 2...6:
         if !asked.isEmpty {
-          let lane = asked[random(asked.count)]
-          passage.lanes[lane].awaiting = .nothing
-          passage.lanes[lane].seen(bound: 1 << 20)
+          let stage = asked[random(asked.count)]
+          passage.stages[stage].awaiting = .nothing
+          passage.stages[stage].seen(bound: 1 << 20)
           if random(2) == 0 {
-            passage.pause(lane, random(2) == 0 ? .watermark : .buffer, keepsOriginal: random(2) == 0, bound: 1 << 20)
+            passage.pause(stage, random(2) == 0 ? .watermark : .buffer, keepsOriginal: random(2) == 0, bound: 1 << 20)
           } else {
-            passage.release(lane) { ends.append($0) }
+            passage.release(stage) { ends.append($0) }
           }
         }
       case 7, 8:
-        if let lane = (0..<lanes).first(where: { passage.lanes[$0].isPaused }) {
-          passage.release(lane) { ends.append($0) }
+        if let stage = (0..<stages).first(where: { passage.stages[$0].isPaused }) {
+          passage.release(stage) { ends.append($0) }
         }
       default: break
       }
     }
     for _ in 0..<10_000 where !passage.isWhole {
       passage.flow(isLeftOut: { dead.contains($0) }, endPassed: { ends.append($0) })
-      if let lane = (0..<lanes).first(where: { !passage.lanes[$0].isIdle }) {
-        passage.lanes[lane].awaiting = .nothing
-        passage.lanes[lane].seen(bound: 1 << 20)
-        passage.release(lane) { ends.append($0) }
-      } else if let lane = (0..<lanes).first(where: { work(passage, $0) != nil }), let work = work(passage, lane) {
-        call(passage, lane, work, atMost: 60_000)
-      } else if let lane = (0..<lanes).first(where: { passage.lanes[$0].isPaused }) {
-        passage.release(lane) { ends.append($0) }
+      if let stage = (0..<stages).first(where: { !passage.stages[$0].isIdle }) {
+        passage.stages[stage].awaiting = .nothing
+        passage.stages[stage].seen(bound: 1 << 20)
+        passage.release(stage) { ends.append($0) }
+      } else if let stage = (0..<stages).first(where: { work(passage, $0) != nil }), let work = work(passage, stage) {
+        call(passage, stage, work, atMost: 60_000)
+      } else if let stage = (0..<stages).first(where: { passage.stages[$0].isPaused }) {
+        passage.release(stage) { ends.append($0) }
       }
     }
     #expect(passage.isWhole)
     #expect(text(passage.output) == sent)
     #expect(passage.trailers.count == (hasTrailers ? 1 : 0))
-    #expect(ends == Array(0..<lanes))
+    #expect(ends == Array(0..<stages))
     #expect(passage.queuedBytes == 0 && passage.bytesInFlight == 0)
   }
 
@@ -107,10 +108,10 @@ import Testing
     for piece in 0..<4 { passage.put(chunk("\(piece)\(piece)"), stays: true) }
     for piece in 0..<2 {
       #expect(work(passage, 0) == .bytes)
-      _ = passage.lanes[0].show(atMost: 2, hasTrailers: false)
-      passage.lanes[0].seen(bound: 4)
+      _ = passage.stages[0].show(atMost: 2, hasTrailers: false)
+      passage.stages[0].seen(bound: 4)
       passage.pause(0, .watermark, bound: 4)
-      #expect((passage.lanes[0].hold == .full) == (piece == 1))
+      #expect((passage.stages[0].hold == .full) == (piece == 1))
     }
     #expect(work(passage, 0) == nil && passage.stuckAt == 0, "its plugin alone can move it")
     passage.release(0)
@@ -123,11 +124,11 @@ import Testing
       let passage = passage(1)
       for piece in ["abc", "def"] {
         passage.put(chunk(piece), stays: true)
-        _ = passage.lanes[0].show(atMost: 3, hasTrailers: false)
-        passage.lanes[0].seen(bound: bound)
+        _ = passage.stages[0].show(atMost: 3, hasTrailers: false)
+        passage.stages[0].seen(bound: bound)
         passage.pause(0, .noBuffer, keepsOriginal: true, bound: bound)
       }
-      #expect(passage.lanes[0].originalIsLost == isLost)
+      #expect(passage.stages[0].originalIsLost == isLost)
       passage.put(chunk("g"), stays: true)
       passage.flow(isLeftOut: { _ in true })
       #expect(text(passage.output) == (isLost ? "g" : "abcdefg"))

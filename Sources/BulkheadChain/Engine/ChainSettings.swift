@@ -36,16 +36,16 @@ package final class ChainSettings: Sendable {
   /// Whether any plugin has a lane for suspects.
   package let hasLanes: Bool
   /// Who is told of bodies and trailers, in the order in which they pass.
-  package let requestRoles: [Lane.Role]
-  package let responseRoles: [Lane.Role]
+  package let requestRoles: [Stage.Role]
+  package let responseRoles: [Stage.Role]
   /// Whether any of them is told of bodies; the others wait for trailers.
   package let hasRequestBodyCallbacks: Bool
   package let hasResponseBodyCallbacks: Bool
   /// Places in the chain of the plugins that are called for TCP connections.
   package let networkPlaces: [Int]
   /// What they are told of the bytes of a connection, in the order in which those pass.
-  private let networkRequestRoles: [Lane.Role]
-  private let networkResponseRoles: [Lane.Role]
+  private let networkRequestRoles: [Stage.Role]
+  private let networkResponseRoles: [Stage.Role]
   /// By the plugins' numbers in what is shared.
   let placesOfShared: [Int: Int]
   /// The largest callback record that every channel takes.
@@ -94,10 +94,10 @@ package final class ChainSettings: Sendable {
     let callbacks = entries.map(\.settings.callbacks)
     networkPlaces = callbacks.indices.filter { !callbacks[$0].isDisjoint(with: .network) }
     networkRequestRoles = networkPlaces.map {
-      Lane.Role(place: $0, hasBytes: callbacks[$0].contains(.downstreamData), hasTrailers: false)
+      Stage.Role(place: $0, hasBytes: callbacks[$0].contains(.downstreamData), hasTrailers: false)
     }
     networkResponseRoles = networkPlaces.reversed().map {
-      Lane.Role(place: $0, hasBytes: callbacks[$0].contains(.upstreamData), hasTrailers: false)
+      Stage.Role(place: $0, hasBytes: callbacks[$0].contains(.upstreamData), hasTrailers: false)
     }
     hasLanes = entries.contains { $0.settings.hasLane }
     hasRequestCallbacks = callbacks.contains { $0.contains(.requestHeaders) }
@@ -105,13 +105,13 @@ package final class ChainSettings: Sendable {
     requestRoles = callbacks.enumerated().compactMap { place, callbacks in
       callbacks.isDisjoint(with: [.requestBody, .requestTrailers])
         ? nil
-        : Lane.Role(
+        : Stage.Role(
           place: place, hasBytes: callbacks.contains(.requestBody), hasTrailers: callbacks.contains(.requestTrailers))
     }
     responseRoles = callbacks.enumerated().reversed().compactMap { place, callbacks in
       callbacks.isDisjoint(with: [.responseBody, .responseTrailers])
         ? nil
-        : Lane.Role(
+        : Stage.Role(
           place: place, hasBytes: callbacks.contains(.responseBody), hasTrailers: callbacks.contains(.responseTrailers))
     }
     hasRequestBodyCallbacks = requestRoles.contains { $0.hasBytes }
@@ -121,7 +121,7 @@ package final class ChainSettings: Sendable {
   }
 
   /// Who is told of the bytes and trailers of a direction, in the order in which they pass.
-  package func roles(_ proto: StreamProtocol, _ direction: Direction) -> [Lane.Role] {
+  package func roles(_ proto: StreamProtocol, _ direction: Direction) -> [Stage.Role] {
     switch (proto, direction) {
     case (.tcp, .request): networkRequestRoles
     case (.tcp, .response): networkResponseRoles

@@ -14,34 +14,34 @@ extension FilterStream {
 
   /// Makes a callback of the plugin at that place, or has the stream wait for what it takes.
   ///
-  /// - Parameter lane: whose bytes or trailers it is about; nil for a head.
+  /// - Parameter stage: whose bytes or trailers it is about; nil for a head.
   @inline(__always)
-  package func deliver(_ kind: CallbackKind, _ direction: Direction, to place: Int, lane: Int?) -> Delivery {
+  package func deliver(_ kind: CallbackKind, _ direction: Direction, to place: Int, stage: Int?) -> Delivery {
     let host = chain.hosts[place]
     switch visits[place].meeting {
     case .dead: return .failed("it has failed the stream before", .failure)
     case .open:
       guard let link = visits[place].link, link.isAlive else { return .failed("its worker died", .failure) }
       // The end alone adds nothing, and may be what the plugin lets go of all for.
-      if let lane, !self[direction].lanes[lane].inbox.isEmpty, !link.hasBodyRoom(own: visits[place].held) {
+      if let stage, !self[direction].stages[stage].inbox.isEmpty, !link.hasBodyRoom(own: visits[place].held) {
         host.wantRoom(.ofBodies(link))
         return wait(
           place, direction, isHead: false, for: .body(link.worker), "its worker keeps as much of bodies as it may")
       }
-      return send(kind, direction, to: place, lane, link, isFirst: false)
+      return send(kind, direction, to: place, stage, link, isFirst: false)
     case .unseen:
       if host.isSuspect(fingerprint) {
         switch host.way(ofSuspect: self, for: keptFromBeginning) {
-        case .worker(let link): return send(kind, direction, to: place, lane, link, isFirst: true)
-        case .wait: return wait(place, direction, isHead: lane == nil, for: .lane, PluginHost.laneIsCrowded)
+        case .worker(let link): return send(kind, direction, to: place, stage, link, isFirst: true)
+        case .wait: return wait(place, direction, isHead: stage == nil, for: .lane, PluginHost.laneIsCrowded)
         case .refused(let why): return .failed(why, .overload)
         }
       }
       if let link = host.worker(atTwinOf: fingerprint) ?? host.current(for: keptFromBeginning) {
-        return send(kind, direction, to: place, lane, link, isFirst: true)
+        return send(kind, direction, to: place, stage, link, isFirst: true)
       }
       if host.isQuarantined { return .failed("it is quarantined after repeated crashes", .failure) }
-      return wait(place, direction, isHead: lane == nil, for: .worker, "too many streams wait for a worker")
+      return wait(place, direction, isHead: stage == nil, for: .worker, "too many streams wait for a worker")
     }
   }
 
@@ -58,39 +58,39 @@ extension FilterStream {
 
   /// - Parameter start: the worker that was asked first, where its ring was full.
   private func send(
-    _ kind: CallbackKind, _ direction: Direction, to place: Int, _ lane: Int?, _ link: WorkerLink, isFirst: Bool,
+    _ kind: CallbackKind, _ direction: Direction, to place: Int, _ stage: Int?, _ link: WorkerLink, isFirst: Bool,
     since start: WorkerLink? = nil
   ) -> Delivery {
     let host = chain.hosts[place]
     if isFirst, !link.hasRoom(for: keptFromBeginning) {
       host.wantRoom(.ofStreams)
       return wait(
-        place, direction, isHead: lane == nil, for: link.needOfNew,
+        place, direction, isHead: stage == nil, for: link.needOfNew,
         "as many streams are open in it as its worker may keep")
     }
-    guard let tail = writeRecord(kind, direction, to: place, lane, link, isFirst: isFirst) else {
+    guard let tail = writeRecord(kind, direction, to: place, stage, link, isFirst: isFirst) else {
       return .failed("the headers are larger than its ring", .overload)
     }
     let sent = link.send(
       kind: kind, of: self, plugin: place, isFirst: isFirst, hasState: visits[place].hasState, tail: tail
     ) { body in
-      if let lane { self[direction].lanes[lane].inFlight.forEachPiece(body) }
+      if let stage { self[direction].stages[stage].inFlight.forEachPiece(body) }
     }
     if case .sent(let sequence) = sent {
       if isFirst { meet(place, link, sequence) }
       noteSent(kind, to: place)
       return .sent(worker: link.worker, sequence: sequence)
     }
-    if let lane { self[direction].lanes[lane].takeBack() }
+    if let stage { self[direction].stages[stage].takeBack() }
     switch sent {
     case .ringIsFull:
       if isFirst, let other = host.next(after: link, since: start ?? link, for: keptFromBeginning) {
-        return send(kind, direction, to: place, lane, other, isFirst: true, since: start ?? link)
+        return send(kind, direction, to: place, stage, other, isFirst: true, since: start ?? link)
       }
       return wait(
-        place, direction, isHead: lane == nil, for: isFirst ? link.needOfNew : .ring(link.worker), "its ring is full")
+        place, direction, isHead: stage == nil, for: isFirst ? link.needOfNew : .ring(link.worker), "its ring is full")
     case .neverFits:
-      return .failed("the \(lane == nil ? "headers" : "trailers") are larger than its ring", .overload)
+      return .failed("the \(stage == nil ? "headers" : "trailers") are larger than its ring", .overload)
     case .lost, .sent: return .failed("its worker broke the protocol", .failure)
     }
   }
@@ -99,31 +99,31 @@ extension FilterStream {
 
   /// Writes the record but for the bytes of its body.
   ///
-  /// - Returns: how many bytes of the lane follow; nil where there is no room for one.
+  /// - Returns: how many bytes of the stage follow; nil where there is no room for one.
   private func writeRecord(
-    _ kind: CallbackKind, _ direction: Direction, to place: Int, _ lane: Int?, _ link: WorkerLink, isFirst: Bool
+    _ kind: CallbackKind, _ direction: Direction, to place: Int, _ stage: Int?, _ link: WorkerLink, isFirst: Bool
   ) -> Int? {
     var flags: CallbackRecord.Flags = isFirst ? .firstOfStream : []
-    if lane == nil, proto == .http, self[direction].endsWithHead { flags.insert(.endOfStream) }
+    if stage == nil, proto == .http, self[direction].endsWithHead { flags.insert(.endOfStream) }
     engine.writer.reset()
     engine.writer.callbackHead(kind, flags: flags, stream: streamID, sequence: link.nextSequence)
     writeKnown(kind, to: place, isFirst: isFirst)
-    guard let lane else {
+    guard let stage else {
       engine.writer.emptyBlob()
       return 0
     }
     let payload = engine.writer.beginBlob()
     if kind == .requestTrailers || kind == .responseTrailers {
       if let trailers = self[direction].trailerMap { engine.writer.raw(trailers.serialized()) }
-      self[direction].lanes[lane].showTrailers()
+      self[direction].stages[stage].showTrailers()
     } else {
       let room = min(Self.recordBytes, link.maximumRecord &- engine.writer.count)
       guard room > 0 else { return nil }
       let hasTrailers = self[direction].hasTrailers
-      if self[direction].lanes[lane].show(atMost: room, hasTrailers: hasTrailers) { flags.insert(.endOfStream) }
+      if self[direction].stages[stage].show(atMost: room, hasTrailers: hasTrailers) { flags.insert(.endOfStream) }
       engine.writer.patch(flags.rawValue, at: 2)
     }
-    let tail = self[direction].lanes[lane].inFlight.byteCount
+    let tail = self[direction].stages[stage].inFlight.byteCount
     engine.writer.endBlob(payload, tail: tail)
     return tail
   }
@@ -214,13 +214,13 @@ extension FilterStream {
     update(place) { visit in visit.count(-visit.headers.shrink(properties: properties)) }
   }
 
-  /// Counts what the worker keeps of the lane's bytes.
-  func countKept(_ direction: Direction, _ lane: Int) {
-    let kept = self[direction].lanes[lane].kept.byteCount
-    let more = kept &- self[direction].lanes[lane].counted
-    let place = self[direction].lanes[lane].role.place
+  /// Counts what the worker keeps of the stage's bytes.
+  func countKept(_ direction: Direction, _ stage: Int) {
+    let kept = self[direction].stages[stage].kept.byteCount
+    let more = kept &- self[direction].stages[stage].counted
+    let place = self[direction].stages[stage].role.place
     guard more != 0, visits[place].link != nil else { return }
-    self[direction].lanes[lane].counted = kept
+    self[direction].stages[stage].counted = kept
     update(place) { $0.count(more) }
   }
 

@@ -21,7 +21,7 @@ extension FilterStream {
     if !outcome.contents.isDisjoint(with: [.properties, .overrides]) { take(outcome, of: place) }
     return isHead
       ? headAnswered(place, link, direction, sequence, outcome)
-      : laneAnswered(place, link, direction, sequence, outcome)
+      : stageAnswered(place, link, direction, sequence, outcome)
   }
 
   private func headAnswered(
@@ -51,25 +51,25 @@ extension FilterStream {
 
   /// The plugin holds the head back: alone, where it is told of the bytes meanwhile, or with all that follows.
   private func pauseHead(_ place: Int, _ direction: Direction, _ outcome: PluginOutcome) {
-    let seesBytes = self[direction].lane(of: place).map { self[direction].lanes[$0].role.hasBytes } ?? false
+    let seesBytes = self[direction].stage(of: place).map { self[direction].stages[$0].role.hasBytes } ?? false
     // As in Envoy, what follows a new connection that is paused may let it go.
     let bytesRun = seesBytes && (proto == .tcp || outcome.flags.contains(.stopIteration))
     self[direction].head = .at(place, .resumption(bytesRun: bytesRun, since: engine.now))
     if bytesRun, direction == .request { sink?.bytesAreAwaited() }
   }
 
-  private func laneAnswered(
+  private func stageAnswered(
     _ place: Int, _ link: WorkerLink, _ direction: Direction, _ sequence: UInt64, _ outcome: PluginOutcome
   ) -> Bool {
-    guard let lane = self[direction].lane(of: place),
-      case .callback(link.worker, sequence) = self[direction].lanes[lane].awaiting
+    guard let stage = self[direction].stage(of: place),
+      case .callback(link.worker, sequence) = self[direction].stages[stage].awaiting
     else { return true }
     let settings = chain.hosts[place].settings
     let pauses = outcome.flags.contains(.pause) && !outcome.flags.contains(proto.resumption(direction))
     countProgress()
-    self[direction].lanes[lane].awaiting = .nothing
+    self[direction].stages[stage].awaiting = .nothing
     update(place) { $0.redispatches.end(&waits, now: engine.now) }
-    self[direction].lanes[lane].seen(bound: settings.bufferBytes)
+    self[direction].stages[stage].seen(bound: settings.bufferBytes)
     guard edit(outcome, of: place, in: direction),
       splice(outcome, of: place, current: direction, passes: pauses ? nil : direction)
     else {
@@ -81,7 +81,7 @@ extension FilterStream {
     if outcome.contents.contains(.splices), overflows(place, direction.other) { return true }
     if pauses {
       self[direction].pause(
-        lane,
+        stage,
         outcome.flags.contains(.noBuffer) ? .noBuffer : outcome.flags.contains(.watermark) ? .watermark : .buffer,
         keepsOriginal: settings.mayGoOnWithout, bound: settings.bufferBytes)
       if overflows(place, direction) { return true }
@@ -102,7 +102,7 @@ extension FilterStream {
   private func resume(_ place: Int, _ direction: Direction) {
     countProgress()
     if case .at(place, .resumption) = self[direction].head { headGoesOn(direction) }
-    guard let lane = self[direction].lane(of: place), self[direction].lanes[lane].isPaused else { return }
+    guard let stage = self[direction].stage(of: place), self[direction].stages[stage].isPaused else { return }
     _ = release(place, direction)
   }
 
@@ -149,16 +149,16 @@ extension FilterStream {
   ///
   /// - Returns: false where it has made more of it than it may; the stream took another way.
   private func release(_ place: Int, _ direction: Direction) -> Bool {
-    guard let lane = self[direction].lane(of: place) else { return true }
-    let made = self[direction].lanes[lane].madeBytes
+    guard let stage = self[direction].stage(of: place) else { return true }
+    let made = self[direction].stages[stage].madeBytes
     guard sink?.charge(made, to: chain.hosts[place], direction) ?? false else {
       sink?.stop(.madeTooMuch, by: place)
       return false
     }
     var isAtEnd = false
-    self[direction].release(lane) { _ in isAtEnd = true }
+    self[direction].release(stage) { _ in isAtEnd = true }
     if isAtEnd, proto == .tcp, direction == .response { sayUpstreamClosed(place) }
-    countKept(direction, lane)
+    countKept(direction, stage)
     return true
   }
 
@@ -166,9 +166,9 @@ extension FilterStream {
   ///
   /// - Returns: whether it does.
   private func overflows(_ place: Int, _ direction: Direction) -> Bool {
-    guard let lane = self[direction].lane(of: place), self[direction].lanes[lane].isPaused else { return false }
-    countKept(direction, lane)
-    guard self[direction].lanes[lane].kept.byteCount > chain.hosts[place].settings.bufferBytes else { return false }
+    guard let stage = self[direction].stage(of: place), self[direction].stages[stage].isPaused else { return false }
+    countKept(direction, stage)
+    guard self[direction].stages[stage].kept.byteCount > chain.hosts[place].settings.bufferBytes else { return false }
     sink?.stop(.holdsTooMuch(direction), by: place)
     return true
   }
@@ -193,18 +193,18 @@ extension FilterStream {
         if proto == .http { isValid = false }
         return
       }
-      guard let lane = self[direction].lane(of: place),
-        direction == current || self[direction].lanes[lane].isPaused
+      guard let stage = self[direction].stage(of: place),
+        direction == current || self[direction].stages[stage].isPaused
       else { return }
       moved &+= ReplyOperation.movedBytes(
-        of: self[direction].lanes[lane].kept.byteCount, start: Int(range.start), length: Int(range.length),
+        of: self[direction].stages[stage].kept.byteCount, start: Int(range.start), length: Int(range.length),
         value: operation.value.count)
       guard moved <= Limits.maximumMovedBytes else {
         isValid = false
         return
       }
       self[direction].splice(
-        lane, start: range.start, length: range.length, operation.value,
+        stage, start: range.start, length: range.length, operation.value,
         keepsOriginal: settings.mayGoOnWithout && direction != passes, bound: settings.bufferBytes)
     }
     return isValid

@@ -46,17 +46,17 @@ extension FilterStream {
       let direction: Direction = request.waitsForAdmission(place, isHead: true) ? .request : .response
       self[direction].head = .at(place, .turn)
       callHead(direction, place)
-    case .requestBody: callLane(.request, place)
-    case .responseBody: callLane(.response, place)
+    case .requestBody: callStage(.request, place)
+    case .responseBody: callStage(.response, place)
     }
     note()
   }
 
-  private func callLane(_ direction: Direction, _ place: Int) {
-    guard let lane = self[direction].lane(of: place) else { return }
-    self[direction].lanes[lane].awaiting = .nothing
+  private func callStage(_ direction: Direction, _ place: Int) {
+    guard let stage = self[direction].stage(of: place) else { return }
+    self[direction].stages[stage].awaiting = .nothing
     let hasTrailers = self[direction].hasTrailers
-    if let work = self[direction].lanes[lane].work(hasTrailers: hasTrailers) { callLane(direction, lane, work) }
+    if let work = self[direction].stages[stage].work(hasTrailers: hasTrailers) { callStage(direction, stage, work) }
   }
 
   /// No worker came in time, or none will, or there was no room in time.
@@ -68,8 +68,8 @@ extension FilterStream {
         self[direction].head = .at(place, .turn)
         waited = true
       }
-      if let lane = self[direction].lane(of: place), self[direction].waitsForAdmission(place, isHead: false) {
-        self[direction].lanes[lane].awaiting = .nothing
+      if let stage = self[direction].stage(of: place), self[direction].waitsForAdmission(place, isHead: false) {
+        self[direction].stages[stage].awaiting = .nothing
         waited = true
       }
     }
@@ -92,9 +92,9 @@ extension FilterStream {
     if mayGoElsewhere(place, link, hasLeft && fate == .redispatch ? .moved : fate) {
       if isHead {
         self[direction].head = .at(place, .turn)
-      } else if let lane = self[direction].lane(of: place) {
-        self[direction].lanes[lane].awaiting = .nothing
-        self[direction].lanes[lane].takeBack()
+      } else if let stage = self[direction].stage(of: place) {
+        self[direction].stages[stage].awaiting = .nothing
+        self[direction].stages[stage].takeBack()
       }
       // Another callback of the stream may have met a worker again by now, and be it the same one.
       if !visits[place].hasState, !hasLeft {
@@ -115,8 +115,8 @@ extension FilterStream {
       guard case .at(place, .callback(link.worker, sequence)) = self[direction].head else { return false }
       return true
     }
-    guard let lane = self[direction].lane(of: place),
-      case .callback(link.worker, sequence) = self[direction].lanes[lane].awaiting
+    guard let stage = self[direction].stage(of: place),
+      case .callback(link.worker, sequence) = self[direction].stages[stage].awaiting
     else { return false }
     return true
   }
@@ -149,8 +149,8 @@ extension FilterStream {
     let isHeld = Self.directions.contains { direction in
       if self[direction].isPaused(by: place) { return true }
       if case .at(place, .callback(link.worker, _)) = self[direction].head { return true }
-      guard let lane = self[direction].lane(of: place) else { return false }
-      if case .callback(link.worker, _) = self[direction].lanes[lane].awaiting { return true }
+      guard let stage = self[direction].stage(of: place) else { return false }
+      if case .callback(link.worker, _) = self[direction].stages[stage].awaiting { return true }
       return false
     }
     guard isHeld else { return }

@@ -50,13 +50,13 @@ package final class FilterStream {
   package subscript(direction: Direction) -> Passage { direction == .request ? request : response }
 
   /// Plugins are told of bytes of it.
-  package var hasLanes: Bool { !request.lanes.isEmpty || !response.lanes.isEmpty }
+  package var hasStages: Bool { !request.stages.isEmpty || !response.stages.isEmpty }
 
   /// A callback of it is outstanding or waits to be made, or a plugin holds a head.
   package var waitsForPlugin: Bool {
     for direction in Self.directions {
       if case .at = self[direction].head { return true }
-      if self[direction].lanes.contains(where: { !$0.isIdle }) { return true }
+      if self[direction].stages.contains(where: { !$0.isIdle }) { return true }
     }
     return false
   }
@@ -111,14 +111,14 @@ package final class FilterStream {
   ///   - roles: those that are told of the bytes and trailers.
   ///   - endsWithHead: nothing follows the head, which plugins are told with it.
   package func start(
-    _ direction: Direction, at place: Int, hasHead: Bool, _ roles: [Lane.Role], endsWithHead: Bool = false
+    _ direction: Direction, at place: Int, hasHead: Bool, _ roles: [Stage.Role], endsWithHead: Bool = false
   ) {
     self[direction].open(roles, endsWithHead: endsWithHead)
     self[direction].head = hasHead ? .at(place, .turn) : .passed
   }
 
   /// The message turned out to have trailers, behind bytes that no plugin was to be told of.
-  package func startTrailers(_ direction: Direction, _ roles: [Lane.Role]) {
+  package func startTrailers(_ direction: Direction, _ roles: [Stage.Role]) {
     self[direction].open(roles, endsWithHead: false)
   }
 
@@ -166,8 +166,8 @@ package final class FilterStream {
       }
       if request.isInTurn, moveHead(request) { continue }
       if response.isInTurn, moveHead(response) { continue }
-      if !request.lanes.isEmpty, moveBytes(.request, sink) { continue }
-      if !response.lanes.isEmpty, moveBytes(.response, sink) { continue }
+      if !request.stages.isEmpty, moveBytes(.request, sink) { continue }
+      if !response.stages.isEmpty, moveBytes(.response, sink) { continue }
       sink.passed(.request)
       if isOpen { sink.passed(.response) }
       guard isOpen else { return }
@@ -224,7 +224,7 @@ package final class FilterStream {
   /// Tries to make the callback of the head that has come to that place.
   func callHead(_ direction: Direction, _ place: Int) {
     guard let kind = proto.head(direction) else { return }
-    switch deliver(kind, direction, to: place, lane: nil) {
+    switch deliver(kind, direction, to: place, stage: nil) {
     case .sent(let worker, let sequence):
       self[direction].head = .at(place, .callback(worker: worker, sequence: sequence))
     case .waits: self[direction].head = .at(place, .admission)
@@ -245,22 +245,22 @@ package final class FilterStream {
   private func moveBytes(_ direction: Direction, _ sink: any StreamSink) -> Bool {
     flow(direction)
     let hasTrailers = self[direction].hasTrailers
-    for index in self[direction].lanes.indices.reversed() {
-      guard self[direction].lanes[index].isIdle,
-        let work = self[direction].lanes[index].work(hasTrailers: hasTrailers)
+    for index in self[direction].stages.indices.reversed() {
+      guard self[direction].stages[index].isIdle,
+        let work = self[direction].stages[index].work(hasTrailers: hasTrailers)
       else { continue }
-      let place = self[direction].lanes[index].role.place
+      let place = self[direction].stages[index].role.place
       guard self[direction].bytesMayReach(place) else { continue }
       // Beside what another plugin looks at only as much as one record may have.
       let inFlight = self[direction].bytesInFlight
-      guard inFlight == 0 || inFlight &+ self[direction].lanes[index].inbox.byteCount <= Self.recordBytes else {
+      guard inFlight == 0 || inFlight &+ self[direction].stages[index].inbox.byteCount <= Self.recordBytes else {
         continue
       }
       guard sink.takes(direction) else {
         self[direction].isHeldBack = true
         return false
       }
-      callLane(direction, index, work)
+      callStage(direction, index, work)
       return true
     }
     return false
@@ -279,17 +279,17 @@ package final class FilterStream {
   }
 
   /// Tries to make a callback for bytes or trailers.
-  func callLane(_ direction: Direction, _ index: Int, _ work: Lane.Work) {
-    let place = self[direction].lanes[index].role.place
+  func callStage(_ direction: Direction, _ index: Int, _ work: Stage.Work) {
+    let place = self[direction].stages[index].role.place
     let kind: CallbackKind =
       switch work {
       case .bytes: proto.bytes(direction)
       case .trailers: direction == .request ? .requestTrailers : .responseTrailers
       }
-    switch deliver(kind, direction, to: place, lane: index) {
+    switch deliver(kind, direction, to: place, stage: index) {
     case .sent(let worker, let sequence):
-      self[direction].lanes[index].awaiting = .callback(worker: worker, sequence: sequence)
-    case .waits: self[direction].lanes[index].awaiting = .admission
+      self[direction].stages[index].awaiting = .callback(worker: worker, sequence: sequence)
+    case .waits: self[direction].stages[index].awaiting = .admission
     case .failed(let why, let fault): faults.append((place, why, fault))
     }
   }
@@ -364,7 +364,7 @@ package final class FilterStream {
     hasVisits = true
     host.count(fault)
     let isLost = Self.directions.contains { direction in
-      self[direction].lane(of: place).map { self[direction].lanes[$0].originalIsLost } ?? false
+      self[direction].stage(of: place).map { self[direction].stages[$0].originalIsLost } ?? false
     }
     let goesOn = host.goesOn(after: fault) && !isLost
     if let suppressed = host.failureLines.admit(now: engine.now) {

@@ -38,10 +38,10 @@ package final class Passage {
   /// Nothing follows the head.
   package var endsWithHead = false
   /// One for each plugin that is told of the bytes or of the trailers, in the order in which they pass.
-  package internal(set) var lanes: [Lane] = []
-  /// What has passed the last lane and was not taken.
+  package internal(set) var stages: [Stage] = []
+  /// What has passed the last stage and was not taken.
   package var output = ByteQueue()
-  /// The end has passed the last lane.
+  /// The end has passed the last stage.
   package private(set) var isWhole = false
   /// The end has come from the sender.
   package private(set) var hasEnded = false
@@ -49,7 +49,7 @@ package final class Passage {
   package var isHeldBack = false
   /// A plugin has changed how many bytes there are.
   package private(set) var hasChangedLength = false
-  /// The trailers as the lanes so far have left them; nil while nobody has any.
+  /// The trailers as the stages so far have left them; nil while nobody has any.
   private(set) var trailerMap: HeaderMap?
   private var plainTrailers: Trailers = []
 
@@ -69,7 +69,7 @@ package final class Passage {
   /// Forgets what is on its way: an answer goes in its place, or nobody takes it.
   package func drop() {
     head = .none
-    lanes.removeAll(keepingCapacity: true)
+    stages.removeAll(keepingCapacity: true)
     output.removeAll()
     isWhole = false
     hasEnded = false
@@ -80,14 +80,14 @@ package final class Passage {
   }
 
   /// Begins with the plugins of those roles, of which there were none.
-  package func open(_ roles: [Lane.Role], endsWithHead: Bool = false) {
-    for role in roles { lanes.append(Lane(role)) }
+  package func open(_ roles: [Stage.Role], endsWithHead: Bool = false) {
+    for role in roles { stages.append(Stage(role)) }
     self.endsWithHead = endsWithHead
   }
 
   /// There are no bytes.
   package func dropBytes() {
-    lanes.removeAll(keepingCapacity: true)
+    stages.removeAll(keepingCapacity: true)
     output.removeAll()
     trailerMap = nil
     plainTrailers = []
@@ -95,8 +95,8 @@ package final class Passage {
     isWhole = true
   }
 
-  package func lane(of place: Int) -> Int? {
-    for index in lanes.indices where lanes[index].role.place == place { return index }
+  package func stage(of place: Int) -> Int? {
+    for index in stages.indices where stages[index].role.place == place { return index }
     return nil
   }
 
@@ -104,8 +104,8 @@ package final class Passage {
 
   /// - Parameter stays: it may stay for long where no plugin looks at it: small pieces gather in one buffer.
   package func put(_ piece: ByteChunk, stays: Bool) {
-    if !lanes.isEmpty {
-      lanes[0].put(piece)
+    if !stages.isEmpty {
+      stages[0].put(piece)
     } else if stays {
       output.keep(piece)
     } else {
@@ -117,12 +117,12 @@ package final class Passage {
   package func end(_ trailers: Trailers) {
     guard !hasEnded else { return }
     hasEnded = true
-    guard !lanes.isEmpty else {
+    guard !stages.isEmpty else {
       plainTrailers = trailers
       isWhole = true
       return
     }
-    lanes[0].inputEnds()
+    stages[0].inputEnds()
     guard !trailers.isEmpty else { return }
     let map = HeaderMap()
     for (name, value) in trailers {
@@ -142,16 +142,16 @@ package final class Passage {
   ///   - isLeftOut: whether the plugin at that place has no part in the stream any more.
   ///   - endPassed: told each place that the end has passed.
   func flow(isLeftOut: (Int) -> Bool, endPassed: (Int) -> Void = { _ in }) {
-    for index in lanes.indices {
-      if isLeftOut(lanes[index].role.place) {
+    for index in stages.indices {
+      if isLeftOut(stages[index].role.place) {
         passAll(index, endPassed)
         continue
       }
-      if !lanes[index].role.hasBytes, !lanes[index].inbox.isEmpty {
-        var inbox = lanes[index].takeInbox()
+      if !stages[index].role.hasBytes, !stages[index].inbox.isEmpty {
+        var inbox = stages[index].takeInbox()
         push(&inbox, from: index)
       }
-      if lanes[index].endNeedsNobody(hasTrailers: hasTrailers) { passEnd(index, endPassed) }
+      if stages[index].endNeedsNobody(hasTrailers: hasTrailers) { passEnd(index, endPassed) }
     }
   }
 
@@ -159,43 +159,43 @@ package final class Passage {
 
   /// The plugin lets go of what it holds.
   package func release(_ index: Int, endPassed: (Int) -> Void = { _ in }) {
-    var held = lanes[index].release()
+    var held = stages[index].release()
     push(&held, from: index)
     // A record that carries the end may still be on its way.
-    if lanes[index].end == .said, lanes[index].isIdle { passEnd(index, endPassed) }
+    if stages[index].end == .said, stages[index].isIdle { passEnd(index, endPassed) }
   }
 
   func splice(
     _ index: Int, start: UInt32, length: UInt32, _ value: UnsafeRawBufferPointer, keepsOriginal: Bool, bound: Int
   ) {
-    let isOther = lanes[index].splice(
+    let isOther = stages[index].splice(
       start: start, length: length, value, keepsOriginal: keepsOriginal, bound: bound)
     if isOther { hasChangedLength = true }
   }
 
-  package func pause(_ index: Int, _ how: Lane.Pause = .buffer, keepsOriginal: Bool = false, bound: Int = .max) {
-    if lanes[index].pause(how, keepsOriginal: keepsOriginal, bound: bound) { hasChangedLength = true }
+  package func pause(_ index: Int, _ how: Stage.Pause = .buffer, keepsOriginal: Bool = false, bound: Int = .max) {
+    if stages[index].pause(how, keepsOriginal: keepsOriginal, bound: bound) { hasChangedLength = true }
   }
 
   /// The stream goes on without the plugin: what it held passes as it came.
   private func passAll(_ index: Int, _ endPassed: (Int) -> Void) {
-    guard lanes[index].end < .passed else { return }
-    var (bytes, wasChanged) = lanes[index].takeAll()
+    guard stages[index].end < .passed else { return }
+    var (bytes, wasChanged) = stages[index].takeAll()
     if wasChanged { hasChangedLength = true }
     push(&bytes, from: index)
-    if lanes[index].end > .open { passEnd(index, endPassed) }
+    if stages[index].end > .open { passEnd(index, endPassed) }
   }
 
   private func push(_ bytes: inout ByteQueue, from index: Int) {
     guard !bytes.isEmpty else { return }
-    if index + 1 < lanes.count { lanes[index + 1].put(&bytes) } else { output.take(&bytes) }
+    if index + 1 < stages.count { stages[index + 1].put(&bytes) } else { output.take(&bytes) }
   }
 
   private func passEnd(_ index: Int, _ endPassed: (Int) -> Void) {
-    guard lanes[index].end < .passed else { return }
-    lanes[index].endPasses()
-    endPassed(lanes[index].role.place)
-    if index + 1 < lanes.count { lanes[index + 1].inputEnds() } else { isWhole = true }
+    guard stages[index].end < .passed else { return }
+    stages[index].endPasses()
+    endPassed(stages[index].role.place)
+    if index + 1 < stages.count { stages[index + 1].inputEnds() } else { isWhole = true }
   }
 
   // MARK: Looking
@@ -218,13 +218,13 @@ package final class Passage {
   /// The plugin at that place holds the head, or bytes.
   package func isPaused(by place: Int) -> Bool {
     if case .at(place, .resumption) = head { return true }
-    return lane(of: place).map { lanes[$0].isPaused } ?? false
+    return stage(of: place).map { stages[$0].isPaused } ?? false
   }
 
   /// The place of a plugin that holds back and that nobody else can move; nil where there is none.
   package var stuckAt: Int? {
     if case .at(let place, .resumption(bytesRun: false, _)) = head { return place }
-    return lanes.first { $0.isStuck }?.role.place
+    return stages.first { $0.isStuck }?.role.place
   }
 
   func waitsForAdmission(_ place: Int, isHead: Bool) -> Bool {
@@ -232,36 +232,36 @@ package final class Passage {
       if case .at(place, .admission) = head { return true }
       return false
     }
-    guard let index = lane(of: place), case .admission = lanes[index].awaiting else { return false }
+    guard let index = stage(of: place), case .admission = stages[index].awaiting else { return false }
     return true
   }
 
   /// Bytes that wait for a plugin to look at them.
-  package var queuedBytes: Int { sum { lanes[$0].inbox.byteCount } }
+  package var queuedBytes: Int { sum { stages[$0].inbox.byteCount } }
 
   /// Bytes that plugins look at now.
-  package var bytesInFlight: Int { sum { lanes[$0].inFlight.byteCount } }
+  package var bytesInFlight: Int { sum { stages[$0].inFlight.byteCount } }
 
-  /// Over the lanes by their places in the list: a lane itself would be copied with all that it holds.
+  /// Over the stages by their places in the list: a stage itself would be copied with all that it holds.
   @inline(__always)
   private func sum(_ count: (Int) -> Int) -> Int {
     var sum = 0
-    for index in lanes.indices { sum &+= count(index) }
+    for index in stages.indices { sum &+= count(index) }
     return sum
   }
 
   /// Bytes on their way through the chain, without those that plugins hold back on purpose.
   package var bytesUnderWay: Int {
-    lanes.isEmpty ? output.byteCount : output.byteCount &+ queuedBytes &+ bytesInFlight
+    stages.isEmpty ? output.byteCount : output.byteCount &+ queuedBytes &+ bytesInFlight
   }
 
   /// Nothing of the body, nor its end, has come.
-  package var isUntouched: Bool { output.isEmpty && !isWhole && !lanes.contains { !$0.isUntouched } }
+  package var isUntouched: Bool { output.isEmpty && !isWhole && !stages.contains { !$0.isUntouched } }
 
   /// The trailers where the plugin at that place may edit them or make them: its callback that tells of the end runs, or it
   /// pauses there.
   func editableTrailers(_ place: Int) -> HeaderMap? {
-    guard let index = lane(of: place), lanes[index].end == .said else { return nil }
+    guard let index = stage(of: place), stages[index].end == .said else { return nil }
     if trailerMap == nil { trailerMap = HeaderMap() }
     return trailerMap
   }

@@ -45,7 +45,7 @@ extension Exchange {
   }
 
   /// Whether plugins are told of the body, and so may change it.
-  func changesBody(_ direction: Direction) -> Bool { !stream[direction].lanes.isEmpty }
+  func changesBody(_ direction: Direction) -> Bool { !stream[direction].stages.isEmpty }
 
   /// Whether what is about to be sent is as long as the head said that went before it.
   func keepsRequestLength(_ isWhole: Bool) -> Bool {

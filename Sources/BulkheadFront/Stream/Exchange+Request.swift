@@ -71,7 +71,7 @@ extension Exchange {
     trailers.removeAll { CallMark.isName($0.name) }
     requestEnded = true
     guard requestFraming != .none else { return }
-    if stream.request.lanes.isEmpty, !trailers.isEmpty, !isAnswered {
+    if stream.request.stages.isEmpty, !trailers.isEmpty, !isAnswered {
       stream.startTrailers(.request, chain.settings.requestRoles)
     }
     stream.putEnd(trailers, .request)

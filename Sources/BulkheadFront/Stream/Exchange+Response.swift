@@ -45,7 +45,7 @@ extension Exchange {
     guard phase == .responseChain || phase == .responding, !responseEnded else { return }
     responseEnded = true
     if !requestEnded { connection.giveUpRequest() }
-    if stream.response.lanes.isEmpty, !trailers.isEmpty, responseFraming != .none {
+    if stream.response.stages.isEmpty, !trailers.isEmpty, responseFraming != .none {
       stream.startTrailers(.response, chain.settings.responseRoles)
     }
     stream.putEnd(trailers, .response)

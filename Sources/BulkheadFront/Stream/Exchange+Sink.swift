@@ -68,7 +68,7 @@ extension Exchange: StreamSink {
       timedProgress = stream.progress
       setDeadline()
     }
-    if stream.hasLanes { regulate() }
+    if stream.hasStages { regulate() }
   }
 
   /// How long what the chain waits for may take.
@@ -88,7 +88,7 @@ extension Exchange: StreamSink {
     case .at(_, .turn), .at(_, .callback), .at(_, .admission): deadline = 0
     case .at(_, .resumption), .passed, .none:
       guard changesBody(direction) else { return }
-      if stream[direction].lanes.contains(where: { !$0.isIdle }) {
+      if stream[direction].stages.contains(where: { !$0.isIdle }) {
         deadline = 0
       } else {
         setDeadline(ofMoving: direction)

@@ -14,7 +14,7 @@ extension TCPStream {
     guard let client else { return false }
     if !client.isWritable { return true }
     guard !client.inputEnded else { return false }
-    return !clientHasSpoken || stream.request.lanes.contains { $0.isPaused }
+    return !clientHasSpoken || stream.request.stages.contains { $0.isPaused }
   }
 
   func shed(for host: PluginHost, after milliseconds: UInt64) {

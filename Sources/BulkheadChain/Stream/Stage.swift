@@ -3,8 +3,8 @@ import BulkheadCore
 /// One direction's bytes at one plugin: those that it has not seen, those that it is shown now, and those that it has seen
 /// and holds back.
 ///
-/// A value without I/O: `Passage` moves bytes from lane to lane, `FilterStream` makes the callbacks.
-package struct Lane {
+/// A value without I/O: `Passage` moves bytes from stage to stage, `FilterStream` makes the callbacks.
+package struct Stage {
   /// What a plugin exports of a direction; worked out once for the chain.
   package struct Role: Sendable {
     /// In the chain.
@@ -13,7 +13,7 @@ package struct Lane {
     package var hasTrailers: Bool
   }
 
-  /// What the lane waits for.
+  /// What the stage waits for.
   package enum Awaiting {
     case nothing
     /// - Parameter worker: its number; the number alone, so that looking at it costs nothing.
@@ -30,7 +30,7 @@ package struct Lane {
     case came
     /// The plugin was told of it.
     case said
-    /// It has gone on to the next lane.
+    /// It has gone on to the next stage.
     case passed
   }
 
@@ -60,7 +60,7 @@ package struct Lane {
 
   let role: Role
   var awaiting = Awaiting.nothing
-  /// What passed the lanes before it.
+  /// What passed the stages before it.
   private(set) var inbox = ByteQueue()
   /// What the callback that is not answered yet carries.
   private(set) var inFlight = ByteQueue()
@@ -73,7 +73,7 @@ package struct Lane {
   /// Bytes of `kept` that are counted as kept by the worker.
   package var counted = 0
 
-  /// What of `kept` came from the lane before, where the plugin changed it and the stream would go on without the plugin.
+  /// What of `kept` came from the stage before, where the plugin changed it and the stream would go on without the plugin.
   private var original: ByteQueue?
   /// The same of `aside`, and of what it dropped.
   private var asideOriginal: ByteQueue?
