@@ -1,5 +1,4 @@
 import BulkheadCore
-import BulkheadSystem
 import BulkheadWire
 
 /// All that one event loop owns of the filter chains: the generations of the chain, the plugins and the links to their
@@ -396,14 +395,7 @@ package final class ChainEngine: @unchecked Sendable {
   }
 
   func unwatch(_ link: WorkerLink) {
-    let place = link.watchedAt
-    guard place >= 0, place < watched.count else { return }
-    link.watchedAt = -1
-    let last = watched.removeLast()
-    if last !== link {
-      last.watchedAt = place
-      watched[place] = last
-    }
+    if watched.removeFast(at: link.watchedAt, { $0.watchedAt = $1 }) { link.watchedAt = -1 }
   }
 
   /// Something of the reply at hand has to be looked for among that many.
@@ -421,13 +413,6 @@ package final class ChainEngine: @unchecked Sendable {
   }
 
   func deactivate(_ link: WorkerLink) {
-    let place = link.activeAt
-    guard place >= 0, place < active.count else { return }
-    link.activeAt = -1
-    let last = active.removeLast()
-    if last !== link {
-      last.activeAt = place
-      active[place] = last
-    }
+    if active.removeFast(at: link.activeAt, { $0.activeAt = $1 }) { link.activeAt = -1 }
   }
 }

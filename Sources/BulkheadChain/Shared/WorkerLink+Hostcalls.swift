@@ -1,5 +1,4 @@
 import BulkheadCore
-import BulkheadSystem
 import BulkheadWire
 
 // The questions of a worker about what is shared: each is answered at once.

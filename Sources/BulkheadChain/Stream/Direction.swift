@@ -37,6 +37,16 @@ package enum StreamProtocol {
     }
   }
 
+  /// What a plugin exports that is told of the bytes.
+  func bytesExport(_ direction: Direction) -> CallbackSet {
+    switch (self, direction) {
+    case (.http, .request): .requestBody
+    case (.http, .response): .responseBody
+    case (.tcp, .request): .downstreamData
+    case (.tcp, .response): .upstreamData
+    }
+  }
+
   /// The flag of a reply by which a plugin lets go of what it holds back.
   package func resumption(_ direction: Direction) -> ReplyRecord.Flags {
     switch (self, direction) {

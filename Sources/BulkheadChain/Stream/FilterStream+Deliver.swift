@@ -1,5 +1,4 @@
 import BulkheadCore
-import BulkheadSystem
 import BulkheadWire
 
 // The one way to a plugin: meeting a worker, waiting for one, the record, the ring.

@@ -1,5 +1,4 @@
 import BulkheadCore
-import BulkheadSystem
 import BulkheadWire
 
 // What comes back from plugins: each outcome is done to the stream's state at once, since its bytes are borrowed; going on
@@ -186,7 +185,7 @@ extension FilterStream {
     var moved = 0
     outcome.forEachOperation { operation in
       guard let buffer = operation.buffer, isValid else { return }
-      guard let direction = proto.direction(of: buffer), settings.callbacks.contains(Self.callback(proto, direction)),
+      guard let direction = proto.direction(of: buffer), settings.callbacks.contains(proto.bytesExport(direction)),
         let range = try? operation.range()
       else {
         // A connection's plugin may name any buffer of one, whether it is told of it or not.
@@ -208,15 +207,6 @@ extension FilterStream {
         keepsOriginal: settings.mayGoOnWithout && direction != passes, bound: settings.bufferBytes)
     }
     return isValid
-  }
-
-  private static func callback(_ proto: StreamProtocol, _ direction: Direction) -> CallbackSet {
-    switch (proto, direction) {
-    case (.http, .request): .requestBody
-    case (.http, .response): .responseBody
-    case (.tcp, .request): .downstreamData
-    case (.tcp, .response): .upstreamData
-    }
   }
 
   // MARK: Headers

@@ -1,5 +1,4 @@
 import BulkheadCore
-import BulkheadSystem
 import BulkheadWire
 
 // What the workers' side says: room, and losses. All of it is noted; what follows is for the pump.
@@ -124,11 +123,7 @@ extension FilterStream {
   private func mayGoElsewhere(_ place: Int, _ link: WorkerLink, _ fate: ChannelLedger.Fate) -> Bool {
     // One that has met the worker meanwhile comes back to it where that lives.
     guard fate == .moved || !visits[place].hasState else { return false }
-    var waits = self.waits
-    var allows = false
-    update(place) { allows = $0.redispatches.allows(fate, of: link.host, &waits) }
-    self.waits = waits
-    return allows
+    return update(place) { $0.redispatches.allows(fate, of: link.host, &waits) }
   }
 
   /// The worker is lost: what it had paused is not resumed by anybody.

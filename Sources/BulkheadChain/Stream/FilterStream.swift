@@ -1,5 +1,4 @@
 import BulkheadCore
-import BulkheadSystem
 import BulkheadWire
 
 /// One stream's way through the filter chain: an HTTP request with its response, or a TCP connection.
@@ -334,7 +333,8 @@ package final class FilterStream {
 
   // MARK: For its own files
 
-  package func update(_ place: Int, _ body: (inout PluginVisit) -> Void) { body(&visits[place]) }
+  @inline(__always)
+  func update<Result>(_ place: Int, _ body: (inout PluginVisit) -> Result) -> Result { body(&visits[place]) }
 
   func meet(_ place: Int, _ link: WorkerLink, _ sequence: UInt64) {
     visits[place].meet(link, sequence)
@@ -382,7 +382,7 @@ package final class FilterStream {
     visits[place].redispatches.end(&waits, now: engine.now)
   }
 
-  package static let directions: [Direction] = [.request, .response]
+  static let directions: [Direction] = [.request, .response]
 }
 
 /// Who closed the two sides of a TCP connection, as plugins are told: `proxy_peer_type_t`.

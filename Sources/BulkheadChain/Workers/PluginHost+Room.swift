@@ -1,5 +1,4 @@
 import BulkheadCore
-import BulkheadSystem
 
 // What holds where there is no room for a stream: the plugin has not failed.
 extension PluginHost {

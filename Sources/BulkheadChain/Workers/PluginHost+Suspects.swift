@@ -1,6 +1,5 @@
 import BulkheadCore
 import BulkheadPolicy
-import BulkheadSystem
 import BulkheadWire
 
 // The lane for suspects: streams that look like one that the plugin died of go to a worker of their own, where they hurt

@@ -1,6 +1,5 @@
 import BulkheadCore
 import BulkheadPolicy
-import BulkheadSystem
 import BulkheadWire
 
 /// One plugin as one event loop sees it: which workers take new streams, and who waits for one.

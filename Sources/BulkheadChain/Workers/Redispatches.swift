@@ -1,5 +1,3 @@
-import BulkheadSystem
-
 /// How long a callback that its lost worker had not begun may go on to another one.
 ///
 /// No number of lost workers makes it fail by itself: it has harmed none of them. It ends with what is left of the stream's

@@ -25,6 +25,24 @@ enum MessageWriter {
     out.writeStaticString("\r\n")
   }
 
+  /// All pieces of a body: small ones behind what is in `out`, a large one by itself after that was written.
+  @inline(__always)
+  static func body(
+    _ body: inout ByteQueue, isChunked: Bool, into out: inout ByteBuffer, _ write: (ByteBuffer) -> Void
+  ) {
+    while let piece = body.popFirst() {
+      if isChunked { chunkHead(piece.count, into: &out) }
+      if piece.count <= FrontSettings.coalesced {
+        piece.withBytes { _ = out.writeBytes($0) }
+      } else {
+        write(out)
+        out.clear()
+        write(ByteBuffer(piece))
+      }
+      if isChunked { out.writeStaticString("\r\n") }
+    }
+  }
+
   /// The chunk of no bytes that ends a body, with the trailers.
   static func lastChunk(_ trailers: Trailers, into out: inout ByteBuffer) {
     out.writeStaticString("0\r\n")

@@ -112,14 +112,8 @@ final class FrontLoop: @unchecked Sendable {
   }
 
   func unregister(_ connection: any ClientConnection) {
-    let place = connection.place
-    guard place >= 0, place < connections.count else { return }
+    guard connections.removeFast(at: connection.place, { $0.place = $1 }) else { return }
     connection.place = -1
-    let last = connections.removeLast()
-    if last !== connection {
-      last.place = place
-      connections[place] = last
-    }
     if connections.isEmpty {
       engine.wakeForDone()
       engine.reportWork(now: Clock.monotonicNanoseconds)

@@ -329,17 +329,7 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
     out.clear()
     if let head { begin(head, into: &out) }
     let isChunked = message.responseFraming == .chunked
-    while let piece = body.popFirst() {
-      if isChunked { MessageWriter.chunkHead(piece.count, into: &out) }
-      if piece.count <= FrontSettings.coalesced {
-        piece.withBytes { _ = out.writeBytes($0) }
-      } else {
-        write(out)
-        out.clear()
-        write(ByteBuffer(piece))
-      }
-      if isChunked { out.writeStaticString("\r\n") }
-    }
+    MessageWriter.body(&body, isChunked: isChunked, into: &out) { write($0) }
     if let end, isChunked { MessageWriter.lastChunk(end, into: &out) }
     if out.readableBytes > 0 { write(out) }
     context?.flush()

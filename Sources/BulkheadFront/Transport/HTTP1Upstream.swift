@@ -130,17 +130,7 @@ final class HTTP1Upstream: ChannelDuplexHandler, UpstreamTransport {
       MessageWriter.requestHead(head.fields, message.requestFraming, into: &out)
     }
     let isChunked = message.requestFraming == .chunked
-    while let piece = body.popFirst() {
-      if isChunked { MessageWriter.chunkHead(piece.count, into: &out) }
-      if piece.count <= FrontSettings.coalesced {
-        piece.withBytes { _ = out.writeBytes($0) }
-      } else {
-        write(out)
-        out.clear()
-        write(ByteBuffer(piece))
-      }
-      if isChunked { out.writeStaticString("\r\n") }
-    }
+    MessageWriter.body(&body, isChunked: isChunked, into: &out) { write($0) }
     if let end {
       if isChunked { MessageWriter.lastChunk(end, into: &out) }
       message.isSent = true
