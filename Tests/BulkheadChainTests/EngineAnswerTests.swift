@@ -71,7 +71,7 @@ import Testing
     harness.serve { worker, record in
       if record.kind == .responseHeaders {
         #expect(record.responseHeaders.first == ":status=401")
-        witnesses.append(worker.link.host.place)
+        witnesses.append(worker.link.plugin.place)
       }
       worker.answer()
     }
@@ -169,7 +169,7 @@ import Testing
   @Test func whatAnAnswerHasTooMuchIsCounted() throws {
     let harness = try EngineHarness([.engine(.requestHeaders)])
     let worker = try harness.addWorker()
-    let host = harness.host()
+    let plugin = harness.plugin()
     let body = String(repeating: "x", count: 20_000)
     let sink = harness.sink(.http)
     sink.come(to: .requestHead)
@@ -177,21 +177,21 @@ import Testing
     sink.refuses = [.response]
     worker.answer(answer: EngineAnswer(status: 200, body: body))
     harness.run()
-    #expect(host.madeBytes == body.utf8.count)
+    #expect(plugin.madeBytes == body.utf8.count)
     sink.set(.response, takes: true)
     harness.run()
-    #expect(host.madeBytes == 0)
+    #expect(plugin.madeBytes == 0)
     #expect(sink.client.text == body)
     #expect(sink.ends == 1)
 
-    host.madeBytes = host.maximumMadeBytes
+    plugin.madeBytes = plugin.maximumMadeBytes
     sink.come(to: .requestHead)
     harness.run()
     worker.answer(answer: EngineAnswer(status: 200, body: body))
     harness.serve()
     #expect(sink.stops == ["answered 0 200", "made too much 0"])
     #expect(sink.client.head?.first == ":status=503")
-    host.madeBytes = 0
+    plugin.madeBytes = 0
     harness.expectNothingHeld()
   }
 }

@@ -166,7 +166,7 @@ import Testing
     sink.come(to: .requestHead)
     var seen: [String: [String]] = [:]
     let serve: (EngineWorker, EngineRecord) -> Void = { worker, record in
-      let place = worker.link.host.place
+      let place = worker.link.plugin.place
       switch record.kind {
       case .requestHeaders:
         if place == 1 { seen["request"] = record.requestHeaders }

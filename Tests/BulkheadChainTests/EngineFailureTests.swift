@@ -97,7 +97,7 @@ import Testing
 
   private func play(_ row: Row) throws {
     let harness = try EngineHarness(row.plugins, callbackBytes: 4 << 10)
-    let host = harness.host(row.place)
+    let plugin = harness.plugin(row.place)
     if row.hasNeighbours {
       try harness.addWorker(0)
       try harness.addWorker(2)
@@ -105,7 +105,7 @@ import Testing
     let worker =
       row.blow == .noWorkerInTime || row.blow == .quarantined ? nil : try harness.addWorker(UInt32(row.place))
     let sink = harness.sink(row.phase.proto)
-    if !row.isMet, row.blow.isBefore { prepare(row, host, worker) }
+    if !row.isMet, row.blow.isBefore { prepare(row, plugin, worker) }
 
     sink.come(to: row.phase)
     harness.serve(but: row.place)
@@ -114,11 +114,11 @@ import Testing
       #expect(worker?.take()?.kind == kind, row.text)
       // What it has answered is off the ring, and not yet heard.
       worker?.answer()
-      if row.blow.isBefore, row.phase.direction == .request { prepare(row, host, worker) }
+      if row.blow.isBefore, row.phase.direction == .request { prepare(row, plugin, worker) }
       harness.serve(but: row.place)
     }
     if row.phase.direction == .response {
-      if row.isMet, row.blow.isBefore { prepare(row, host, worker) }
+      if row.isMet, row.blow.isBefore { prepare(row, plugin, worker) }
       sink.answer(for: row.phase)
       harness.serve(but: row.place)
     }
@@ -133,7 +133,7 @@ import Testing
       let from = row.blow == .discards ? worker : other
       #expect(from?.take()?.kind == row.phase.kind, row.text)
       #expect(from?.take()?.isFirst == true, row.text)
-      #expect(host.counters.redispatched == 1, row.text)
+      #expect(plugin.counters.redispatched == 1, row.text)
       from?.answer()
       harness.serve()
     } else {
@@ -156,17 +156,17 @@ import Testing
       }
       #expect(sink.ends == 1, row.text)
     }
-    #expect(host.counters.failures == (movesOn || row.blow.fault == .overload ? 0 : 1), row.text)
-    #expect(host.counters.overloads == (row.blow.fault == .overload ? 1 : 0), row.text)
+    #expect(plugin.counters.failures == (movesOn || row.blow.fault == .overload ? 0 : 1), row.text)
+    #expect(plugin.counters.overloads == (row.blow.fault == .overload ? 1 : 0), row.text)
     clear(row, worker)
     #expect(!sink.isOpen, row.text)
     harness.expectNothingHeld(row.text)
   }
 
   /// What is wrong before the stream comes.
-  private func prepare(_ row: Row, _ host: PluginHost, _ worker: EngineWorker?) {
+  private func prepare(_ row: Row, _ plugin: PluginWorkers, _ worker: EngineWorker?) {
     switch row.blow {
-    case .quarantined: host.setState(.quarantined)
+    case .quarantined: plugin.setState(.quarantined)
     case .ringStaysFull:
       // Records that its worker does not come to.
       for size in [1_000, 100, 8, 0] {

@@ -45,7 +45,7 @@ import Testing
     sink.sendRest()
     harness.serve()
     #expect(sink.isComplete)
-    #expect(harness.host().counters.redispatched == 10)
+    #expect(harness.plugin().counters.redispatched == 10)
     harness.expectNothingHeld()
   }
 
@@ -61,7 +61,7 @@ import Testing
       worker = next
     }
     #expect(sink.stops == ["failed 0"])
-    #expect(harness.host().counters.redispatched == 2)
+    #expect(harness.plugin().counters.redispatched == 2)
     harness.serve()
     harness.expectNothingHeld()
   }
@@ -113,8 +113,8 @@ import Testing
     first.sendRest()
     harness.serve()
     #expect(first.isComplete)
-    #expect(harness.host().counters.redispatched == 0)
-    #expect(harness.host().counters.failures == 0)
+    #expect(harness.plugin().counters.redispatched == 0)
+    #expect(harness.plugin().counters.failures == 0)
     harness.expectNothingHeld()
   }
 
@@ -135,7 +135,7 @@ import Testing
     for direction in FilterStream.directions { sink.putEnd(direction) }
     harness.serve()
     #expect(sink.isComplete)
-    #expect(harness.host().counters.failures == 0)
+    #expect(harness.plugin().counters.failures == 0)
     harness.expectNothingHeld()
   }
 
@@ -169,7 +169,7 @@ import Testing
     #expect(other.take()?.kind == .upstreamData)
     #expect(other.take()?.isFirst == false)
     first.abort()
-    #expect(harness.host().counters.redispatched == 0)
+    #expect(harness.plugin().counters.redispatched == 0)
     finish(sink, harness)
   }
 
@@ -183,7 +183,7 @@ import Testing
       worker.die()
       harness.pass(milliseconds: 60)
       #expect(sink.stops.isEmpty)
-      #expect(harness.host().counters.redispatched == count)
+      #expect(harness.plugin().counters.redispatched == count)
       worker = next
     }
     finish(sink, harness)

@@ -47,7 +47,7 @@ import Testing
     harness.pass(milliseconds: 50)
     harness.serve()
     #expect(worker.open.contains(sink.stream.streamID))
-    #expect(harness.host().counters.shed == 1)
+    #expect(harness.plugin().counters.shed == 1)
     #expect(sink.stops.isEmpty)
     for other in sinks + [sink] { other.abort() }
     harness.expectNothingHeld()
@@ -62,7 +62,7 @@ import Testing
     #expect(sink.stops.isEmpty)
     harness.pass(milliseconds: 200)
     #expect(sink.stops == ["overload 0"])
-    #expect(harness.host().counters.shed == 0)
+    #expect(harness.plugin().counters.shed == 0)
     for other in sinks + [sink] { other.abort() }
     harness.expectNothingHeld()
   }
@@ -125,7 +125,7 @@ import Testing
     let bytes = [UInt8](repeating: 7, count: 1_500)
     for sink in sinks { sink.put(bytes, .request) }
     harness.run()
-    #expect(harness.host().hasWaiters)
+    #expect(harness.plugin().hasWaiters)
     let numbers = sinks.map(\.stream.streamID)
     harness.serve()
     #expect(worker.records.filter { $0.kind == .downstreamData }.map(\.stream) == numbers)

@@ -32,7 +32,8 @@ private final class EngineWalk {
   private let random: (Int) -> Int
   private let proto: StreamProtocol
   private let harness: EngineHarness
-  private var plugins: [FrontBootstrap.Plugin]
+  /// As the chain that new streams take has them.
+  private var configured: [FrontBootstrap.Plugin]
   private var nextPlugin: UInt32
   private let changesBytes: Bool
   private let isHostile: Bool
@@ -64,11 +65,11 @@ private final class EngineWalk {
     var plugins: [FrontBootstrap.Plugin] = []
     for number in 0..<(1 + random(4)) { plugins.append(Self.plugin(UInt32(number), proto, random)) }
     nextPlugin = UInt32(plugins.count)
-    self.plugins = plugins
+    configured = plugins
     harness = try EngineHarness(plugins, callbackBytes: random(2) == 0 ? 4 << 10 : 16 << 10)
     lives = []
     for _ in 0..<(1 + random(3)) { lives.append(Life(sink: harness.sink(proto))) }
-    for host in harness.engine.chain.hosts { for _ in 0...random(2) { try addWorker(host) } }
+    for plugin in harness.engine.chain.plugins { for _ in 0...random(2) { try addWorker(plugin) } }
   }
 
   private static func plugin(
@@ -95,11 +96,11 @@ private final class EngineWalk {
     return plugin
   }
 
-  private func addWorker(_ host: PluginHost, ready: Bool = true, isLane: Bool = false) throws {
-    try harness.addWorker(host.number, ready: ready, isLane: isLane).forgetsRecords = true
+  private func addWorker(_ plugin: PluginWorkers, ready: Bool = true, isLane: Bool = false) throws {
+    try harness.addWorker(plugin.number, ready: ready, isLane: isLane).forgetsRecords = true
   }
 
-  private var hosts: [PluginHost] { harness.engine.chain.hosts }
+  private var plugins: [PluginWorkers] { harness.engine.chain.plugins }
 
   private func say(_ text: @autoclosure () -> String) { story.append(text()) }
 
@@ -163,9 +164,9 @@ private final class EngineWalk {
 
   /// All is brought to its end: every worker goes on, and every stream that still is ends.
   private func rest() throws {
-    for host in hosts where host.first == nil {
-      host.setState(.ready)
-      try addWorker(host)
+    for plugin in plugins where plugin.first == nil {
+      plugin.setState(.ready)
+      try addWorker(plugin)
     }
     for (worker, bytes) in squeezed { worker.link.letGo(bytes) }
     squeezed = []
@@ -273,7 +274,7 @@ private final class EngineWalk {
     guard let worker = anyWorker(), let record = worker.take() else { return }
     switch random(40) {
     case 0:
-      if worker.link.host.settings.renews {
+      if worker.link.plugin.settings.renews {
         say("VM of \(worker.number) ends in \(record.kind.name)")
         worker.endVM()
       }
@@ -359,7 +360,7 @@ private final class EngineWalk {
     guard let worker = anyWorker() else { return }
     switch random(4) {
     case 0:
-      if worker.link.host.settings.renews, worker.current == nil {
+      if worker.link.plugin.settings.renews, worker.current == nil {
         say("VM of \(worker.number) ends")
         worker.endIdleVM()
       }
@@ -379,13 +380,13 @@ private final class EngineWalk {
       say("\(worker.number) is ready")
       worker.link.becomeReady()
     }
-    for host in hosts where host.links.count < 2 {
-      say("a worker of \(host.number)")
-      try addWorker(host, ready: random(3) > 0)
+    for plugin in plugins where plugin.links.count < 2 {
+      say("a worker of \(plugin.number)")
+      try addWorker(plugin, ready: random(3) > 0)
     }
-    for host in hosts where host.settings.hasLane && host.lanes.isEmpty && random(2) == 0 {
-      say("a lane of \(host.number)")
-      try addWorker(host, isLane: true)
+    for plugin in plugins where plugin.settings.hasLane && plugin.lanes.isEmpty && random(2) == 0 {
+      say("a lane of \(plugin.number)")
+      try addWorker(plugin, isLane: true)
     }
   }
 
@@ -397,15 +398,15 @@ private final class EngineWalk {
 
   /// One plugin less, one more, another order.
   private func reload() throws {
-    if plugins.count > 1, random(2) == 0 { plugins.remove(at: random(plugins.count)) }
-    if plugins.count < 4, random(2) == 0 {
-      plugins.insert(Self.plugin(nextPlugin, proto, random), at: random(plugins.count + 1))
+    if configured.count > 1, random(2) == 0 { configured.remove(at: random(configured.count)) }
+    if configured.count < 4, random(2) == 0 {
+      configured.insert(Self.plugin(nextPlugin, proto, random), at: random(configured.count + 1))
       nextPlugin += 1
     }
-    plugins.swapAt(0, random(plugins.count))
-    say("reload \(plugins.map(\.name))")
-    try harness.reload(plugins)
-    for host in hosts where host.links.isEmpty { try addWorker(host) }
+    configured.swapAt(0, random(configured.count))
+    say("reload \(configured.map(\.name))")
+    try harness.reload(configured)
+    for plugin in plugins where plugin.links.isEmpty { try addWorker(plugin) }
   }
 
   /// A stream waits for its own client.
@@ -428,14 +429,14 @@ private final class EngineWalk {
   }
 
   private func setState() {
-    let host = hosts[random(hosts.count)]
-    if host.settings.hasLane, random(2) == 0 {
+    let plugin = plugins[random(plugins.count)]
+    if plugin.settings.hasLane, random(2) == 0 {
       let state: PluginState = [.ready, .backoff, .quarantined][random(3)]
-      say("lane of \(host.number) \(state)")
-      return host.setLaneState(state)
+      say("lane of \(plugin.number) \(state)")
+      return plugin.setLaneState(state)
     }
     let state: PluginState = random(3) == 0 ? .quarantined : .ready
-    say("plugin \(host.number) \(state)")
-    host.setState(state)
+    say("plugin \(plugin.number) \(state)")
+    plugin.setState(state)
   }
 }

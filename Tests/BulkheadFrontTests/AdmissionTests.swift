@@ -105,7 +105,7 @@ import Testing
 
   private func waiting(_ front: TestFront) throws -> UInt64 {
     let loop = try #require(front.front.loops.first)
-    return try loop.eventLoop.submit { loop.engine.chain.hosts.first?.measured.waiting ?? 0 }.wait()
+    return try loop.eventLoop.submit { loop.engine.chain.plugins.first?.measured.waiting ?? 0 }.wait()
   }
 
   private static func begin(_ front: TestFront) throws -> TestClient {
@@ -129,7 +129,7 @@ import Testing
       }
     }
     let loop = try #require(front.front.loops.first)
-    try waitUntil { (try? loop.eventLoop.submit { loop.engine.chain.hosts.first?.serving.count }.wait()) == 2 }
+    try waitUntil { (try? loop.eventLoop.submit { loop.engine.chain.plugins.first?.serving.count }.wait()) == 2 }
     // Streams go to the one with the fewest: to the first, to the second, to the first.
     var clients: [TestClient] = []
     for (number, worker) in [(1, 0), (1, 1), (2, 0)] {
@@ -171,7 +171,7 @@ import Testing
     try waitUntil { (try? waiting(front)) == 1 && worker.seen.count == 1 }
     try front.command(.pluginState(plugin: 0, state: .quarantined))
     let loop = try #require(front.front.loops.first)
-    try waitUntil { try loop.eventLoop.submit { loop.engine.chain.hosts.first?.isQuarantined }.wait() == true }
+    try waitUntil { try loop.eventLoop.submit { loop.engine.chain.plugins.first?.isQuarantined }.wait() == true }
     worker.die()
     let answers = clients.map { TestResponse($0.readToEnd()) }
     #expect(answers.map(\.status) == [503, 503])

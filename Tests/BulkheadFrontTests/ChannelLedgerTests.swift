@@ -12,7 +12,7 @@ import Testing
   ) -> ChannelLedger.Entry {
     ChannelLedger.Entry(
       sequence: sequence, stream: stream ?? UInt32(sequence) * 10, kind: done ? .streamDone : .requestHeaders,
-      plugin: 0, position: UInt32(sequence) * 64, hasState: hasState)
+      place: 0, position: UInt32(sequence) * 64, hasState: hasState)
   }
 
   private func ledger(_ entries: [ChannelLedger.Entry], now: UInt64 = 0) -> ChannelLedger {

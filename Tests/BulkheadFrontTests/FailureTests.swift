@@ -218,7 +218,9 @@ import Testing
     try front.command(.retireWorker(worker: old.number))
     // The front has done as it was told.
     let loop = try #require(front.front.loops.first)
-    try waitUntil { (try? loop.eventLoop.submit { loop.engine.chain.hosts.first?.first?.worker }.wait()) == new.number }
+    try waitUntil {
+      (try? loop.eventLoop.submit { loop.engine.chain.plugins.first?.first?.worker }.wait()) == new.number
+    }
     #expect(try front.get().status == 200)
     old.act(stream: old.seen[0].stream, flags: .continueRequest)
     #expect(TestResponse(client.readToEnd()).status == 200)

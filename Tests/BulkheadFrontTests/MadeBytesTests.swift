@@ -12,13 +12,13 @@ import Testing
   /// Has the first plugin have all but that many of the bytes under way that it may have.
   private func leave(_ bytes: Int, _ front: TestFront) throws {
     let loop = try #require(front.front.loops.first)
-    try loop.eventLoop.submit { loop.engine.chain.hosts.first.map { $0.madeBytes = $0.maximumMadeBytes - bytes } }
+    try loop.eventLoop.submit { loop.engine.chain.plugins.first.map { $0.madeBytes = $0.maximumMadeBytes - bytes } }
       .wait()
   }
 
   private func underWay(_ front: TestFront) throws -> Int {
     let loop = try #require(front.front.loops.first)
-    return try loop.eventLoop.submit { loop.engine.chain.hosts.first?.madeBytes ?? -1 }.wait()
+    return try loop.eventLoop.submit { loop.engine.chain.plugins.first?.madeBytes ?? -1 }.wait()
   }
 
   private func expectNothingUnderWay(_ front: TestFront) throws {
@@ -31,23 +31,25 @@ import Testing
     defer { front.stop() }
     let loop = try #require(front.front.loops.first)
     try loop.eventLoop.submit {
-      let host = try #require(loop.engine.chain.hosts.first)
-      let bound = host.maximumMadeBytes
+      let plugin = try #require(loop.engine.chain.plugins.first)
+      let bound = plugin.maximumMadeBytes
       var first = MadeBytes()
       var second = MadeBytes()
-      let little = first.charge(host, FrontSettings.coalesced)
+      let little = first.charge(plugin, FrontSettings.coalesced)
       #expect(little)
       #expect(first.isEmpty, "little is not counted")
-      let counted = [first.charge(host, bound - 100_000), second.charge(host, 60_000), second.charge(host, 40_000)]
+      let counted = [
+        first.charge(plugin, bound - 100_000), second.charge(plugin, 60_000), second.charge(plugin, 40_000),
+      ]
       #expect(counted == [true, true, true])
-      let beyond = second.charge(host, 20_000)
+      let beyond = second.charge(plugin, 20_000)
       #expect(!beyond)
-      #expect(host.madeBytes == bound)
+      #expect(plugin.madeBytes == bound)
       second.settle()
       second.settle()
-      #expect(host.madeBytes == bound - 100_000)
+      #expect(plugin.madeBytes == bound - 100_000)
       first.settle()
-      #expect(host.madeBytes == 0)
+      #expect(plugin.madeBytes == 0)
     }.wait()
   }
 

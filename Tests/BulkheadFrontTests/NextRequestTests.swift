@@ -26,7 +26,7 @@ import Testing
   private func quarantine(_ front: TestFront) throws {
     try front.command(.pluginState(plugin: 0, state: .quarantined))
     let loop = try #require(front.front.loops.first)
-    try waitUntil { (try? loop.eventLoop.submit { loop.engine.chain.hosts.first?.isQuarantined }.wait()) == true }
+    try waitUntil { (try? loop.eventLoop.submit { loop.engine.chain.plugins.first?.isQuarantined }.wait()) == true }
   }
 
   @Test(arguments: [FailStrategy.failClose, .failReload], [1, 2])

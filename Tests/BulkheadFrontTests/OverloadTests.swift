@@ -55,7 +55,7 @@ import Testing
 
   func counters(_ front: TestFront) throws -> PluginCounters {
     let loop = try #require(front.front.loops.first)
-    return try loop.eventLoop.submit { loop.engine.chain.hosts.first?.measured ?? PluginCounters() }.wait()
+    return try loop.eventLoop.submit { loop.engine.chain.plugins.first?.measured ?? PluginCounters() }.wait()
   }
 
   /// All these streams were answered, or some found no room.
@@ -162,7 +162,7 @@ import Testing
     // dawdler's room is not enough for the next.
     func allAreCounted() -> Bool {
       (try? loop.eventLoop.submit {
-        loop.engine.chain.hosts.allSatisfy { $0.serving.allSatisfy { $0.use.outstanding == 0 } }
+        loop.engine.chain.plugins.allSatisfy { $0.serving.allSatisfy { $0.use.outstanding == 0 } }
       }
       .wait())
         == true
@@ -200,7 +200,7 @@ import Testing
     #expect(next.read(until: "pass") == "pass")
     #expect(clients[0].readToEnd() == "")
     let loop = try #require(front.front.loops.first)
-    let counters = try loop.eventLoop.submit { loop.engine.chain.hosts[0].counters }.wait()
+    let counters = try loop.eventLoop.submit { loop.engine.chain.plugins[0].counters }.wait()
     #expect(counters.shed >= 1)
     #expect(counters.failures == 0)
     #expect(counters.overloads == 0)

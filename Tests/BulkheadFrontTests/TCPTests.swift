@@ -511,7 +511,7 @@ func bracketUpstream() throws -> TestUpstream {
     let client = try front.connect()
     client.send("x")
     let loop = try #require(front.front.loops.first)
-    try waitUntil { try loop.eventLoop.submit { loop.engine.chain.hosts.first?.measured.waiting }.wait() == 1 }
+    try waitUntil { try loop.eventLoop.submit { loop.engine.chain.plugins.first?.measured.waiting }.wait() == 1 }
     try front.addWorker { _, _ in .goOn() }
     #expect(client.read(until: "x") == "x")
   }

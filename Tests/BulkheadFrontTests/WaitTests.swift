@@ -127,7 +127,7 @@ import Testing
 
   private func waiting(_ front: TestFront) throws -> UInt64 {
     let loop = try #require(front.front.loops.first)
-    return try loop.eventLoop.submit { loop.engine.chain.hosts.first?.measured.waiting ?? 0 }.wait()
+    return try loop.eventLoop.submit { loop.engine.chain.plugins.first?.measured.waiting ?? 0 }.wait()
   }
 
   @Test(arguments: FailStrategy.allCases)
@@ -189,7 +189,7 @@ import Testing
     defer { front.stop() }
     let loop = try #require(front.front.loops.first)
     // The start of this plugin takes ten seconds.
-    try loop.eventLoop.submit { loop.engine.chain.hosts.first?.starts.add(10_000_000_000) }.wait()
+    try loop.eventLoop.submit { loop.engine.chain.plugins.first?.starts.add(10_000_000_000) }.wait()
     let worker = try front.addWorker(ready: false) { _, _ in .goOn() }
     let (response, milliseconds) = try timed { try front.get() }
     #expect(milliseconds < 3_000)

@@ -1,19 +1,19 @@
 import BulkheadCore
 
-/// One generation of the filter chain as one event loop has it: the hosts of its plugins, and how many streams run through
+/// One generation of the filter chain as one event loop has it: its plugins, and how many streams run through
 /// it. Its event loop alone touches it.
 package final class Chain {
   package let settings: ChainSettings
   /// One a plugin, in the order of the chain.
-  package let hosts: [PluginHost]
+  package let plugins: [PluginWorkers]
   /// Streams that began in it and are not over.
   package private(set) var streams = 0
   /// New streams take another one: it is over with its last stream.
   private(set) var isRetired = false
 
-  package init(settings: ChainSettings, hosts: [PluginHost]) {
+  package init(settings: ChainSettings, plugins: [PluginWorkers]) {
     self.settings = settings
-    self.hosts = hosts
+    self.plugins = plugins
   }
 
   @inline(__always)
@@ -27,13 +27,13 @@ package final class Chain {
 
   /// The plugin's place, which is another one in another generation.
   @inline(__always)
-  package func place(of host: PluginHost) -> Int? {
-    let place = host.place
-    return place < hosts.count && hosts[place] === host ? place : hosts.firstIndex { $0 === host }
+  package func place(of plugin: PluginWorkers) -> Int? {
+    let place = plugin.place
+    return place < plugins.count && plugins[place] === plugin ? place : plugins.firstIndex { $0 === plugin }
   }
 
   /// The plugin with that number in what is shared.
-  package func host(shared number: Int) -> PluginHost? { settings.placesOfShared[number].map { hosts[$0] } }
+  package func plugin(shared number: Int) -> PluginWorkers? { settings.placesOfShared[number].map { plugins[$0] } }
 
   /// From now on new streams take another one.
   package func retire(on engine: ChainEngine) {

@@ -25,7 +25,7 @@ package final class ChainEngine: @unchecked Sendable {
   /// Earlier ones that still have streams.
   var retiredChains: [Chain] = []
   /// All plugins of those chains, by their numbers.
-  package var hosts: [UInt32: PluginHost] = [:]
+  package var plugins: [UInt32: PluginWorkers] = [:]
   /// What was counted of plugins' revisions that are gone, by name.
   package var countersOfGone: [String: PluginCounters] = [:]
   /// Calls out that end with a stream, so that the end of a stream without one costs a look at this number.
@@ -39,8 +39,8 @@ package final class ChainEngine: @unchecked Sendable {
   /// Links with records that their sleeping worker does not know of.
   private var toBeWoken: [WorkerLink] = []
   private var toBeWokenInTime: [WorkerLink] = []
-  /// Hosts with streams that wait for a worker.
-  var waitingHosts: [PluginHost] = []
+  /// Those with streams that wait for a worker.
+  var waitingPlugins: [PluginWorkers] = []
   private var pollIsScheduled = false
   private var isPolling = false
   private var isInScheduledPoll = false
@@ -91,20 +91,20 @@ package final class ChainEngine: @unchecked Sendable {
     self.fingerprintKey = fingerprintKey
     self.maximumMapBytes = maximumMapBytes
     spin = SpinBudget(maximum: maximumSpin)
-    self.chain = Chain(settings: chain, hosts: [])
+    self.chain = Chain(settings: chain, plugins: [])
     self.chain = makeChain(chain)
   }
 
   /// The event loop has ended: what refers back to this object goes. Called once no event loop runs any more.
   package func dismantle() {
-    chain = Chain(settings: chain.settings, hosts: [])
+    chain = Chain(settings: chain.settings, plugins: [])
     preparedChain = nil
     retiredChains = []
-    hosts = [:]
+    plugins = [:]
     links = []
     active = []
     watched = []
-    waitingHosts = []
+    waitingPlugins = []
     toBeWoken = []
     toBeWokenInTime = []
     streams = []
@@ -113,7 +113,7 @@ package final class ChainEngine: @unchecked Sendable {
   /// A worker's memory is mapped: this loop's end of it.
   package func attach(_ link: WorkerLink) {
     links.append(link)
-    link.host.attach(link)
+    link.plugin.attach(link)
   }
 
   /// What time it is, for all that the engine counts and waits for: CLOCK_MONOTONIC, ns.
@@ -194,8 +194,8 @@ package final class ChainEngine: @unchecked Sendable {
   package func reportWork(now: UInt64, every pause: UInt64 = workReport) {
     guard now &- workReportedAt >= pause else { return }
     workReportedAt = now
-    for host in hosts.values { host.tendSuspects(now: now) }
-    let work = hosts.values.compactMap { $0.takeWork() }
+    for plugin in plugins.values { plugin.tendSuspects(now: now) }
+    let work = plugins.values.compactMap { $0.takeWork() }
     var first = 0
     while first < work.count {
       let next = min(first + WorkDone.perMessage, work.count)
@@ -275,7 +275,7 @@ package final class ChainEngine: @unchecked Sendable {
   /// 32 connections: 1,140 requests a second without it, 1,040 with.
   @inline(__always)
   func wakeInTime(_ link: WorkerLink) {
-    if chain.hosts.count <= 4 {
+    if chain.plugins.count <= 4 {
       wakeLater(link)
       return
     }
@@ -375,15 +375,15 @@ package final class ChainEngine: @unchecked Sendable {
       }
       index -= 1
     }
-    for host in waitingHosts {
+    for plugin in waitingPlugins {
       // Room is also made without an answer: by records that need none, and by streams that end.
-      host.lookForRoom()
-      next = min(next, host.checkWaiters(now: now))
-      if host.hasWaiters { next = min(next, now &+ PluginHost.lookAgain) }
+      plugin.lookForRoom()
+      next = min(next, plugin.checkWaiters(now: now))
+      if plugin.hasWaiters { next = min(next, now &+ PluginWorkers.lookAgain) }
     }
-    waitingHosts.removeAll { host in
-      if !host.hasWaiters { host.isWatched = false }
-      return !host.hasWaiters
+    waitingPlugins.removeAll { plugin in
+      if !plugin.hasWaiters { plugin.isWatched = false }
+      return !plugin.hasWaiters
     }
     if next != .max { arm(for: max(next, now &+ 500_000), now: now) }
   }

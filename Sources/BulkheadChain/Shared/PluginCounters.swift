@@ -1,6 +1,6 @@
 import BulkheadWire
 
-/// What one event loop counts of one plugin; its host has it.
+/// What one event loop counts of one plugin.
 package struct PluginCounters: Sendable {
   /// Nothing is counted.
   package init() {}

@@ -16,30 +16,30 @@ extension FilterStream {
   /// - Parameter stage: whose bytes or trailers it is about; nil for a head.
   @inline(__always)
   package func deliver(_ kind: CallbackKind, _ direction: Direction, to place: Int, stage: Int?) -> Delivery {
-    let host = chain.hosts[place]
+    let plugin = chain.plugins[place]
     switch visits[place].meeting {
     case .dead: return .failed("it has failed the stream before", .failure)
     case .open:
       guard let link = visits[place].link, link.isAlive else { return .failed("its worker died", .failure) }
       // The end alone adds nothing, and may be what the plugin lets go of all for.
       if let stage, !self[direction].stages[stage].inbox.isEmpty, !link.hasBodyRoom(own: visits[place].held) {
-        host.wantRoom(.ofBodies(link))
+        plugin.wantRoom(.ofBodies(link))
         return wait(
           place, direction, isHead: false, for: .body(link.worker), "its worker keeps as much of bodies as it may")
       }
       return send(kind, direction, to: place, stage, link, isFirst: false)
     case .unseen:
-      if host.isSuspect(fingerprint) {
-        switch host.way(ofSuspect: self, for: keptFromBeginning) {
+      if plugin.isSuspect(fingerprint) {
+        switch plugin.way(ofSuspect: self, for: keptFromBeginning) {
         case .worker(let link): return send(kind, direction, to: place, stage, link, isFirst: true)
-        case .wait: return wait(place, direction, isHead: stage == nil, for: .lane, PluginHost.laneIsCrowded)
+        case .wait: return wait(place, direction, isHead: stage == nil, for: .lane, PluginWorkers.laneIsCrowded)
         case .refused(let why): return .failed(why, .overload)
         }
       }
-      if let link = host.worker(atTwinOf: fingerprint) ?? host.current(for: keptFromBeginning) {
+      if let link = plugin.worker(atTwinOf: fingerprint) ?? plugin.current(for: keptFromBeginning) {
         return send(kind, direction, to: place, stage, link, isFirst: true)
       }
-      if host.isQuarantined { return .failed("it is quarantined after repeated crashes", .failure) }
+      if plugin.isQuarantined { return .failed("it is quarantined after repeated crashes", .failure) }
       return wait(place, direction, isHead: stage == nil, for: .worker, "too many streams wait for a worker")
     }
   }
@@ -49,7 +49,7 @@ extension FilterStream {
     _ place: Int, _ direction: Direction, isHead: Bool, for need: AdmissionQueue.Need, _ otherwise: String
   ) -> Delivery {
     let part: AdmissionQueue.Part = isHead ? .headers : direction == .request ? .requestBody : .responseBody
-    if let refusal = chain.hosts[place].wait(self, at: place, part, for: need, otherwise) {
+    if let refusal = chain.plugins[place].wait(self, at: place, part, for: need, otherwise) {
       return .failed(refusal.why, refusal.fault)
     }
     return .waits
@@ -60,9 +60,9 @@ extension FilterStream {
     _ kind: CallbackKind, _ direction: Direction, to place: Int, _ stage: Int?, _ link: WorkerLink, isFirst: Bool,
     since start: WorkerLink? = nil
   ) -> Delivery {
-    let host = chain.hosts[place]
+    let plugin = chain.plugins[place]
     if isFirst, !link.hasRoom(for: keptFromBeginning) {
-      host.wantRoom(.ofStreams)
+      plugin.wantRoom(.ofStreams)
       return wait(
         place, direction, isHead: stage == nil, for: link.needOfNew,
         "as many streams are open in it as its worker may keep")
@@ -71,7 +71,7 @@ extension FilterStream {
       return .failed("the headers are larger than its ring", .overload)
     }
     let sent = link.send(
-      kind: kind, of: self, plugin: place, isFirst: isFirst, hasState: visits[place].hasState, tail: tail
+      kind: kind, of: self, at: place, isFirst: isFirst, hasState: visits[place].hasState, tail: tail
     ) { body in
       if let stage { self[direction].stages[stage].inFlight.forEachPiece(body) }
     }
@@ -83,7 +83,7 @@ extension FilterStream {
     if let stage { self[direction].stages[stage].takeBack() }
     switch sent {
     case .ringIsFull:
-      if isFirst, let other = host.next(after: link, since: start ?? link, for: keptFromBeginning) {
+      if isFirst, let other = plugin.next(after: link, since: start ?? link, for: keptFromBeginning) {
         return send(kind, direction, to: place, stage, other, isFirst: true, since: start ?? link)
       }
       return wait(
@@ -235,13 +235,13 @@ extension FilterStream {
           if let peer = closes.upstream, !visits[place].sawUpstreamClose { say(.upstreamClose, peer, place, link) }
           say(.downstreamClose, closes.downstream, place, link)
         }
-        let callbacks = chain.hosts[place].settings.callbacks
+        let callbacks = chain.plugins[place].settings.callbacks
         // A plugin that has seen the response's headers has its own copy.
         let isCurious = !callbacks.isDisjoint(with: [.log, .done]) && !visits[place].sawResponse
         writeDone(link, withResponse: isCurious && showsResponse)
         // A context that is never let go of is worse than a log without headers.
         if !link.canCarry { writeDone(link, withResponse: false) }
-        link.sendDone(of: self, plugin: place)
+        link.sendDone(of: self, at: place)
       }
     }
     resetVisits()
@@ -269,13 +269,13 @@ extension FilterStream {
 
   private func say(_ kind: CallbackKind, _ peer: ConnectionCloses.Peer, _ place: Int, _ link: WorkerLink) {
     let callback: CallbackSet = kind == .upstreamClose ? .upstreamClose : .downstreamClose
-    guard visits[place].meeting == .open, chain.hosts[place].settings.callbacks.contains(callback) else { return }
+    guard visits[place].meeting == .open, chain.plugins[place].settings.callbacks.contains(callback) else { return }
     engine.writer.reset()
     engine.writer.callbackHead(kind, flags: [], stream: streamID, sequence: link.nextSequence)
     for _ in 0..<4 { engine.writer.emptyBlob() }
     let payload = engine.writer.beginBlob()
     engine.writer.u32(peer.rawValue)
     engine.writer.endBlob(payload)
-    link.sendUnawaited(kind, of: self, plugin: place)
+    link.sendUnawaited(kind, of: self, at: place)
   }
 }

@@ -41,7 +41,7 @@ extension FilterStream {
     if outcome.flags.contains(.pause), !outcome.flags.contains(proto.resumption(direction)) {
       pauseHead(place, direction, outcome)
     } else {
-      if proto == .http, direction == .request, !chain.hosts[place].settings.keepsStreams { forgetHeaders(place) }
+      if proto == .http, direction == .request, !chain.plugins[place].settings.keepsStreams { forgetHeaders(place) }
       headGoesOn(direction)
     }
     resumeOther(outcome, of: place, direction)
@@ -63,7 +63,7 @@ extension FilterStream {
     guard let stage = self[direction].stage(of: place),
       case .callback(link.worker, sequence) = self[direction].stages[stage].awaiting
     else { return true }
-    let settings = chain.hosts[place].settings
+    let settings = chain.plugins[place].settings
     let pauses = outcome.flags.contains(.pause) && !outcome.flags.contains(proto.resumption(direction))
     countProgress()
     self[direction].stages[stage].awaiting = .nothing
@@ -150,7 +150,7 @@ extension FilterStream {
   private func release(_ place: Int, _ direction: Direction) -> Bool {
     guard let stage = self[direction].stage(of: place) else { return true }
     let made = self[direction].stages[stage].madeBytes
-    guard sink?.charge(made, to: chain.hosts[place], direction) ?? false else {
+    guard sink?.charge(made, to: chain.plugins[place], direction) ?? false else {
       sink?.stop(.madeTooMuch, by: place)
       return false
     }
@@ -167,7 +167,7 @@ extension FilterStream {
   private func overflows(_ place: Int, _ direction: Direction) -> Bool {
     guard let stage = self[direction].stage(of: place), self[direction].stages[stage].isPaused else { return false }
     countKept(direction, stage)
-    guard self[direction].stages[stage].kept.byteCount > chain.hosts[place].settings.bufferBytes else { return false }
+    guard self[direction].stages[stage].kept.byteCount > chain.plugins[place].settings.bufferBytes else { return false }
     sink?.stop(.holdsTooMuch(direction), by: place)
     return true
   }
@@ -180,7 +180,7 @@ extension FilterStream {
   /// - Returns: false where one is for a buffer that the plugin can have nothing of, or they move too much about.
   private func splice(_ outcome: PluginOutcome, of place: Int, current: Direction?, passes: Direction?) -> Bool {
     guard outcome.contents.contains(.splices) else { return true }
-    let settings = chain.hosts[place].settings
+    let settings = chain.plugins[place].settings
     var isValid = true
     var moved = 0
     outcome.forEachOperation { operation in
@@ -263,6 +263,6 @@ extension FilterStream {
     guard let suppressed = engine.editLines.admit(now: engine.now) else { return }
     engine.driver.log(
       .warn, request: label,
-      "plugin \(chain.hosts[place].settings.name): \(text())" + LineLimiter.note(suppressed: suppressed))
+      "plugin \(chain.plugins[place].settings.name): \(text())" + LineLimiter.note(suppressed: suppressed))
   }
 }

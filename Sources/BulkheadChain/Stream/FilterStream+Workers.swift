@@ -9,17 +9,21 @@ extension FilterStream {
   /// It dawdles, and a stream that does not needs the room that it has in a worker of that plugin: it ends.
   ///
   /// - Parameter milliseconds: for how long it has waited for its client.
-  package func shed(for host: PluginHost, after milliseconds: UInt64) { sink?.shed(for: host, after: milliseconds) }
+  package func shed(for plugin: PluginWorkers, after milliseconds: UInt64) {
+    sink?.shed(for: plugin, after: milliseconds)
+  }
 
   /// The place in its chain of the plugin that has it by that worker; nil where none has.
   package func place(of link: WorkerLink) -> Int? {
-    guard let place = chain.place(of: link.host), place < visits.count, visits[place].link === link else { return nil }
+    guard let place = chain.place(of: link.plugin), place < visits.count, visits[place].link === link else {
+      return nil
+    }
     return place
   }
 
   /// The worker of that plugin which keeps something of it; nil where none does.
-  func holder(of host: PluginHost) -> WorkerLink? {
-    guard let place = chain.place(of: host), place < visits.count, visits[place].held > 0 else { return nil }
+  func holder(of plugin: PluginWorkers) -> WorkerLink? {
+    guard let place = chain.place(of: plugin), place < visits.count, visits[place].held > 0 else { return nil }
     return visits[place].link
   }
 
@@ -123,7 +127,7 @@ extension FilterStream {
   private func mayGoElsewhere(_ place: Int, _ link: WorkerLink, _ fate: ChannelLedger.Fate) -> Bool {
     // One that has met the worker meanwhile comes back to it where that lives.
     guard fate == .moved || !visits[place].hasState else { return false }
-    return update(place) { $0.redispatches.allows(fate, of: link.host, &waits) }
+    return update(place) { $0.redispatches.allows(fate, of: link.plugin, &waits) }
   }
 
   /// The worker is lost: what it had paused is not resumed by anybody.

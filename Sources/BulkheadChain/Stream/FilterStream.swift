@@ -42,7 +42,7 @@ package final class FilterStream {
     self.engine = engine
     self.proto = proto
     chain = engine.chain
-    visits = Array(repeating: PluginVisit(), count: engine.chain.hosts.count)
+    visits = Array(repeating: PluginVisit(), count: engine.chain.plugins.count)
   }
 
   @inline(__always)
@@ -98,7 +98,7 @@ package final class FilterStream {
     chain = engine.chain
     hasVisits = false
     faults = []
-    visits = Array(repeating: PluginVisit(), count: chain.hosts.count)
+    visits = Array(repeating: PluginVisit(), count: chain.plugins.count)
   }
 
   /// The head of that direction is about to go its way, or what has none: through the plugins behind that place, it
@@ -204,7 +204,7 @@ package final class FilterStream {
 
   /// Whether the plugin is called for the head.
   private func isCalled(_ place: Int, _ direction: Direction) -> Bool {
-    let callbacks = chain.hosts[place].settings.callbacks
+    let callbacks = chain.plugins[place].settings.callbacks
     switch (proto, direction) {
     case (.http, .request): return callbacks.contains(.requestHeaders) && visits[place].meeting != .dead
     case (.http, .response):
@@ -217,7 +217,7 @@ package final class FilterStream {
   /// A plugin that would have seen the request, and has not, sees nothing of the response either.
   private func seesResponse(_ place: Int) -> Bool {
     proto == .tcp || visits[place].meeting != .unseen
-      || !chain.hosts[place].settings.callbacks.contains(.requestHeaders)
+      || !chain.plugins[place].settings.callbacks.contains(.requestHeaders)
   }
 
   /// Tries to make the callback of the head that has come to that place.
@@ -358,20 +358,20 @@ package final class FilterStream {
   /// overload.
   private func fail(_ place: Int, _ why: String, _ fault: PluginFault, _ sink: any StreamSink) {
     guard visits[place].meeting != .dead else { return }
-    let host = chain.hosts[place]
+    let plugin = chain.plugins[place]
     visits[place].meeting = .dead
     // For this stream alone, whether it was met or not: the next one begins with it again.
     hasVisits = true
-    host.count(fault)
+    plugin.count(fault)
     let isLost = Self.directions.contains { direction in
       self[direction].stage(of: place).map { self[direction].stages[$0].originalIsLost } ?? false
     }
-    let goesOn = host.goesOn(after: fault) && !isLost
-    if let suppressed = host.failureLines.admit(now: engine.now) {
-      let bound = host.settings.bufferBytes
+    let goesOn = plugin.goesOn(after: fault) && !isLost
+    if let suppressed = plugin.failureLines.admit(now: engine.now) {
+      let bound = plugin.settings.bufferBytes
       engine.driver.log(
         .warn, request: label,
-        host.line(fault, of: proto == .tcp ? "connection" : "stream", why)
+        plugin.line(fault, of: proto == .tcp ? "connection" : "stream", why)
           + (isLost ? "; it does not go on, since the plugin took apart more than bufferLimit (\(bound) bytes)" : "")
           + LineLimiter.note(suppressed: suppressed))
     }

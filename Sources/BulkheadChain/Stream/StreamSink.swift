@@ -45,12 +45,12 @@ package protocol StreamSink: AnyObject {
   /// It dawdles, and a stream that does not needs the room that it has in a worker of that plugin: it ends.
   ///
   /// - Parameter milliseconds: for how long it has waited for its client.
-  func shed(for host: PluginHost, after milliseconds: UInt64)
+  func shed(for plugin: PluginWorkers, after milliseconds: UInt64)
 
   /// Counts bytes that the plugin has made itself, until they are taken.
   ///
   /// - Returns: false where it has as much under way as it may, and nothing is counted.
-  func charge(_ bytes: Int, to host: PluginHost, _ direction: Direction) -> Bool
+  func charge(_ bytes: Int, to plugin: PluginWorkers, _ direction: Direction) -> Bool
 
   /// What is known of the connection, as serialized pairs.
   func connectionProperties() -> UnsafeRawBufferPointer

@@ -11,7 +11,7 @@ package struct ChannelLedger {
     package var stream: UInt32
     package var kind: CallbackKind
     /// Place in the chain.
-    package var plugin: UInt32
+    package var place: UInt32
     /// The ring's cursor behind the record.
     var position: UInt32
     /// An earlier callback of this stream was completed in this VM: the stream has state there.

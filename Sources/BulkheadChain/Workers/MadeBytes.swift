@@ -4,7 +4,7 @@ package struct MadeBytes {
   /// Nothing is counted.
   package init() {}
 
-  private var charges: [(host: PluginHost, bytes: Int)] = []
+  private var charges: [(plugin: PluginWorkers, bytes: Int)] = []
 
   @inline(__always)
   package var isEmpty: Bool { charges.isEmpty }
@@ -12,15 +12,15 @@ package struct MadeBytes {
   /// Counts bytes of the plugin.
   ///
   /// - Returns: false where the plugin has as much under way as it may, and nothing is counted.
-  package mutating func charge(_ host: PluginHost, _ bytes: Int) -> Bool {
+  package mutating func charge(_ plugin: PluginWorkers, _ bytes: Int) -> Bool {
     // Few are within what any connection may have waiting.
     guard bytes > ChainLimits.uncounted else { return true }
-    guard host.madeBytes &+ bytes <= host.maximumMadeBytes else { return false }
-    host.madeBytes &+= bytes
-    if let last = charges.indices.last, charges[last].host === host {
+    guard plugin.madeBytes &+ bytes <= plugin.maximumMadeBytes else { return false }
+    plugin.madeBytes &+= bytes
+    if let last = charges.indices.last, charges[last].plugin === plugin {
       charges[last].bytes &+= bytes
     } else {
-      charges.append((host, bytes))
+      charges.append((plugin, bytes))
     }
     return true
   }
@@ -33,12 +33,12 @@ package struct MadeBytes {
 
   @inline(never)
   private mutating func settleAll() {
-    for charge in charges { charge.host.madeBytes &-= charge.bytes }
+    for charge in charges { charge.plugin.madeBytes &-= charge.bytes }
     charges = []
   }
 }
 
-extension PluginHost {
+extension PluginWorkers {
   /// What is said where it has made as much as it may.
   package var madeTooMuch: String {
     "plugin \(settings.name) has made more of answers and bytes than its bound of \(maximumMadeBytes) bytes that nobody "

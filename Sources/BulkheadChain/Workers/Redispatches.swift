@@ -30,11 +30,13 @@ package struct Redispatches {
   /// Asks whether a worker of the plugin may have the callback that another one has lost, and counts it if so.
   ///
   /// - Parameter waits: of the stream.
-  package mutating func allows(_ fate: ChannelLedger.Fate, of host: PluginHost, _ waits: inout WaitAllowance) -> Bool {
+  package mutating func allows(_ fate: ChannelLedger.Fate, of plugin: PluginWorkers, _ waits: inout WaitAllowance)
+    -> Bool
+  {
     // Nothing was lost: however often that happens, it harms nobody.
     if fate == .moved { return true }
-    guard allows(fate, within: waits.left(of: host.waitForWorker), now: host.engine.now) else { return false }
-    host.counters.redispatched &+= 1
+    guard allows(fate, within: waits.left(of: plugin.waitForWorker), now: plugin.engine.now) else { return false }
+    plugin.counters.redispatched &+= 1
     return true
   }
 

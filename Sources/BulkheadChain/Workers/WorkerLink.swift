@@ -17,7 +17,7 @@ package final class WorkerLink {
   }
 
   package let engine: ChainEngine
-  package let host: PluginHost
+  package let plugin: PluginWorkers
   package let mapping: WorkerMapping
   package let channel: FrontChannel
   package private(set) var state = State.attached
@@ -46,7 +46,7 @@ package final class WorkerLink {
     var sequence: UInt64
     var stream: UInt32
     var fingerprint: Fingerprint
-    var plugin: Int
+    var place: Int
   }
 
   /// Something that nobody waits for was published: a worker that sleeps is woken before long.
@@ -60,7 +60,7 @@ package final class WorkerLink {
   /// Whether the worker may keep that many bytes for one more stream: it has that much room beside its guest's memory.
   package func hasRoom(for bytes: Int) -> Bool {
     let loops = engine.loops
-    return heldStreams < max(host.settings.maximumStreams / loops, 1)
+    return heldStreams < max(plugin.settings.maximumStreams / loops, 1)
       && heldBytes &+ bytes <= ChainLimits.heldBytes / loops
   }
 
@@ -166,13 +166,13 @@ package final class WorkerLink {
 
   /// - Returns: nil where the layout has no such loop, or the plugin is gone.
   package init?(engine: ChainEngine, mapping: WorkerMapping) {
-    guard let host = engine.host(mapping.plugin),
+    guard let plugin = engine.plugin(mapping.plugin),
       let channel = FrontChannel(memory: mapping.base, layout: mapping.layout, loop: engine.index)
     else { return nil }
     self.engine = engine
     self.mapping = mapping
     self.channel = channel
-    self.host = host
+    self.plugin = plugin
     attachedAt = engine.now
     isAsleep = channel.fallAsleep()
   }
@@ -199,15 +199,15 @@ package final class WorkerLink {
   package func becomeReady() {
     guard state == .attached else { return }
     state = .ready
-    host.starts.add(engine.now &- attachedAt)
-    host.reconsider()
+    plugin.starts.add(engine.now &- attachedAt)
+    plugin.reconsider()
     settleOwed()
   }
 
   package func retire() {
     guard state == .attached || state == .ready else { return }
     state = .retired
-    host.reconsider()
+    plugin.reconsider()
     lookWhetherIdle()
   }
 
@@ -241,7 +241,7 @@ package final class WorkerLink {
   ///   - pieces: shows those bytes.
   @inline(__always)
   package func send(
-    kind: CallbackKind, of stream: FilterStream, plugin: Int, isFirst: Bool, hasState: Bool, tail: Int = 0,
+    kind: CallbackKind, of stream: FilterStream, at place: Int, isFirst: Bool, hasState: Bool, tail: Int = 0,
     _ pieces: ((UnsafeRawBufferPointer) -> Void) -> Void = { _ in }
   ) -> Sent {
     guard engine.writer.count &+ tail <= channel.maximumCallback else { return .neverFits }
@@ -254,7 +254,7 @@ package final class WorkerLink {
     sequence &+= 1
     let now = engine.now
     note(
-      kind: kind, sequence: sequence, stream: stream.streamID, stream.fingerprint, plugin: plugin, isFirst: isFirst,
+      kind: kind, sequence: sequence, stream: stream.streamID, stream.fingerprint, place: place, isFirst: isFirst,
       hasState: hasState, now: now)
     engine.activate(self)
     if isAsleep {
@@ -267,14 +267,16 @@ package final class WorkerLink {
 
   @inline(__always)
   private func note(
-    kind: CallbackKind, sequence: UInt64, stream: UInt32, _ fingerprint: Fingerprint = .none, plugin: Int,
+    kind: CallbackKind, sequence: UInt64, stream: UInt32, _ fingerprint: Fingerprint = .none, place: Int,
     isFirst: Bool = false, hasState: Bool, now: UInt64
   ) {
-    host.counters.callbacks &+= 1
-    if ledger.isEmpty { engine.arm(for: now &+ min(host.settings.deadlines.look(kind), host.settings.slow), now: now) }
+    plugin.counters.callbacks &+= 1
+    if ledger.isEmpty {
+      engine.arm(for: now &+ min(plugin.settings.deadlines.look(kind), plugin.settings.slow), now: now)
+    }
     ledger.append(
       ChannelLedger.Entry(
-        sequence: sequence, stream: stream, kind: kind, plugin: UInt32(truncatingIfNeeded: plugin),
+        sequence: sequence, stream: stream, kind: kind, place: UInt32(truncatingIfNeeded: place),
         position: channel.callbackPosition, hasState: hasState, isFirst: isFirst, sent: now,
         fingerprint: fingerprint),
       now: now)
@@ -282,16 +284,16 @@ package final class WorkerLink {
   }
 
   /// Sends the `streamDone` record in the loop's writer, or keeps it until there is room.
-  func sendDone(of stream: FilterStream, plugin: Int) { sendUnawaited(.streamDone, of: stream, plugin: plugin) }
+  func sendDone(of stream: FilterStream, at place: Int) { sendUnawaited(.streamDone, of: stream, at: place) }
 
   /// Sends the record of a stream in the loop's writer that the stream does not wait for, or keeps it until there is room.
-  func sendUnawaited(_ kind: CallbackKind, of stream: FilterStream, plugin: Int) {
+  func sendUnawaited(_ kind: CallbackKind, of stream: FilterStream, at place: Int) {
     guard isAlive else { return }
     do throws(RingError) {
       sequence &+= 1
       if try payOwed(), try channel.publish(engine.writer.bytes) {
         note(
-          kind: kind, sequence: sequence, stream: stream.streamID, stream.fingerprint, plugin: plugin, hasState: true,
+          kind: kind, sequence: sequence, stream: stream.streamID, stream.fingerprint, place: place, hasState: true,
           now: engine.now)
         if kind == .streamDone {
           engine.wakeInTime(self)
@@ -302,7 +304,7 @@ package final class WorkerLink {
         owed.append(
           Owed(
             kind: kind, record: engine.writer.array, sequence: sequence, stream: stream.streamID,
-            fingerprint: stream.fingerprint, plugin: plugin))
+            fingerprint: stream.fingerprint, place: place))
         engine.watch(self)
       }
     } catch {
@@ -333,14 +335,14 @@ package final class WorkerLink {
       sequence &+= 1
       if isAlive, try payOwed(), try channel.publish(engine.writer.bytes) {
         note(
-          kind: kind, sequence: sequence, stream: CallbackRecord.noStream, plugin: host.place, hasState: true,
+          kind: kind, sequence: sequence, stream: CallbackRecord.noStream, place: plugin.place, hasState: true,
           now: engine.now)
         becomeAwaited()
       } else {
         owed.append(
           Owed(
             kind: kind, record: engine.writer.array, sequence: sequence, stream: CallbackRecord.noStream,
-            fingerprint: .none, plugin: host.place))
+            fingerprint: .none, place: plugin.place))
         owedRootBytes &+= engine.writer.count &+ Self.owedOverhead
         engine.watch(self)
       }
@@ -386,7 +388,7 @@ package final class WorkerLink {
       }
       guard try sent.get() else { return false }
       note(
-        kind: done.kind, sequence: done.sequence, stream: done.stream, done.fingerprint, plugin: done.plugin,
+        kind: done.kind, sequence: done.sequence, stream: done.stream, done.fingerprint, place: done.place,
         hasState: true, now: now)
       if done.kind.subject == .root { owedRootBytes &-= done.record.count &+ Self.owedOverhead }
       if done.kind != .streamDone { engine.activate(self) }
@@ -452,8 +454,8 @@ package final class WorkerLink {
       lose(.protocolViolation, "\(error)", failHead: true)
     }
     // What is the first one now may have less time than what was it before.
-    if host.settings.looksOften, let head = ledger.head {
-      let look = min(host.settings.deadlines.look(head.kind), host.settings.slow)
+    if plugin.settings.looksOften, let head = ledger.head {
+      let look = min(plugin.settings.deadlines.look(head.kind), plugin.settings.slow)
       engine.arm(for: ledger.headSince &+ look, now: now)
     }
     if state != .lost, channel.hasReply {
@@ -463,7 +465,7 @@ package final class WorkerLink {
       settle()
     }
     settleOwed()
-    host.roomWasMade()
+    plugin.roomWasMade()
     return true
   }
 
@@ -511,17 +513,17 @@ package final class WorkerLink {
     case .callbackDone:
       guard let entry = answered(stream: reply.stream, sequence: reply.sequence, now: now) else { return }
       // One that was sent after the round began took less than the round.
-      host.counters.latencies.add(entry.kind, nanoseconds: now > entry.sent ? now &- entry.sent : 0)
+      plugin.counters.latencies.add(entry.kind, nanoseconds: now > entry.sent ? now &- entry.sent : 0)
       strayActions = 0
       editsSince = 0
       if !entry.hasState { answeredNewStream(entry.fingerprint) }
       if entry.kind == .queueReady { queueNotificationAnswered() }
       if !outcome.contents.isDisjoint(with: [.calls, .metrics]) { perform(outcome) }
       // The stream may be over, or may have been answered by another plugin: then nobody cares.
-      guard let exchange = engine.stream(entry.stream) else { return }
+      guard let stream = engine.stream(entry.stream) else { return }
       engine.looked = 0
-      let isTaken = exchange.callbackAnswered(
-        Int(entry.plugin), of: self, kind: entry.kind, sequence: entry.sequence, outcome)
+      let isTaken = stream.callbackAnswered(
+        Int(entry.place), of: self, kind: entry.kind, sequence: entry.sequence, outcome)
       if engine.looked > FloodGuard.freeLooks { judge(looks: engine.looked, free: FloodGuard.freeLooks, now: now) }
       if !isTaken {
         lose(
@@ -548,7 +550,7 @@ package final class WorkerLink {
       if !outcome.contents.isDisjoint(with: [.calls, .metrics]) { perform(outcome) }
       // The plugin's own: there is nothing else to it.
       if reply.stream == CallbackRecord.noStream { return }
-      guard let exchange = engine.stream(reply.stream) else {
+      guard let stream = engine.stream(reply.stream) else {
         // The stream may have ended meanwhile; a worker that does nothing else is no honest one.
         strayActions &+= 1
         if strayActions > Self.maximumStrayActions {
@@ -556,12 +558,12 @@ package final class WorkerLink {
         }
         return
       }
-      guard let place = exchange.place(of: self) else {
+      guard let place = stream.place(of: self) else {
         lose(.protocolViolation, "it acted on stream \(reply.stream), which is not one of its own")
         return
       }
       engine.looked = 0
-      let isTaken = exchange.streamAction(place, outcome)
+      let isTaken = stream.streamAction(place, outcome)
       if engine.looked > 0 { judge(looks: engine.looked, free: 0, now: now) }
       if !isTaken {
         lose(
@@ -626,7 +628,7 @@ package final class WorkerLink {
   /// One of the worker's VMs has ended, and the worker goes on with a fresh one: what was lost with it fails, all else stays
   /// where it is.
   private func vmEnded(_ end: VMEnd, stream: UInt32, sequence: UInt64, now: UInt64) {
-    guard host.settings.renews else {
+    guard plugin.settings.renews else {
       return lose(.protocolViolation, "it renewed its VM, which its policy does not allow", failHead: true)
     }
     guard
@@ -644,22 +646,22 @@ package final class WorkerLink {
       countLost(entry, now: now)
       if entry.kind == .queueReady { queueNotificationAnswered() }
       sayLost(entry, since: entry.sent, now: now)
-      if !wasSaid { host.died(of: entry.fingerprint, engine.stream(entry.stream), end.reason, in: self) }
+      if !wasSaid { plugin.died(of: entry.fingerprint, engine.stream(entry.stream), end.reason, in: self) }
       engine.stream(entry.stream)?.workerLost(
-        Int(entry.plugin), link: self, kind: entry.kind, sequence: entry.sequence, fate: .fail(workedOn: true),
+        Int(entry.place), link: self, kind: entry.kind, sequence: entry.sequence, fate: .fail(workedOn: true),
         why: why)
     } else if stream != CallbackRecord.noStream {
       // A stream that is over has nothing more to lose.
-      host.died(of: ledger.takeFingerprint(ofEnd: stream), nil, end.reason, in: self)
+      plugin.died(of: ledger.takeFingerprint(ofEnd: stream), nil, end.reason, in: self)
     } else if end.streams.isEmpty, end.calls.isEmpty, engine.index != 0 {
       return
     }
     for number in end.streams { engine.stream(number)?.vmLost(self, why: why) }
     engine.driver.callsEnd(end.calls, of: self)
     // One loop speaks for all, and before the fresh VM registers its own.
-    if engine.index == 0, host.settings.callbacks.contains(.queueReady) {
-      engine.shared.workerLost(worker, plugin: host.shared)
-      host.notifyOfQueues()
+    if engine.index == 0, plugin.settings.callbacks.contains(.queueReady) {
+      engine.shared.workerLost(worker, plugin: plugin.shared)
+      plugin.notifyOfQueues()
     }
   }
 
@@ -668,7 +670,7 @@ package final class WorkerLink {
     guard let entry = answered(stream: stream, sequence: sequence, now: now) else { return }
     // Where it went to another worker, or failed with its VM, the stream does not wait for it any more.
     engine.stream(entry.stream)?.workerLost(
-      Int(entry.plugin), link: self, kind: entry.kind, sequence: entry.sequence,
+      Int(entry.place), link: self, kind: entry.kind, sequence: entry.sequence,
       fate: entry.hasState ? .fail(workedOn: false) : .redispatch, why: "its VM died")
   }
 
@@ -683,9 +685,9 @@ package final class WorkerLink {
   /// It has answered the first callback of a stream: that is work done, and the first time it shows that it serves.
   @inline(__always)
   private func answeredNewStream(_ fingerprint: Fingerprint) {
-    host.counters.answeredStreams &+= 1
-    if isLane { host.counters.answeredSuspects &+= 1 }
-    if !host.suspects.isEmpty { host.answered(fingerprint) }
+    plugin.counters.answeredStreams &+= 1
+    if isLane { plugin.counters.answeredSuspects &+= 1 }
+    if !plugin.suspects.isEmpty { plugin.answered(fingerprint) }
     if !hasServed { sayServed() }
   }
 
@@ -762,19 +764,19 @@ package final class WorkerLink {
     guard state != .lost else { return nil }
     if starts(running, now: now) {
       ledger.restartHead(now: now)
-      return min(now &+ min(host.settings.deadlines.shortest, 5_000_000), slowLook)
+      return min(now &+ min(plugin.settings.deadlines.shortest, 5_000_000), slowLook)
     }
     guard
       let lateness = ledger.lateness(
-        now: now, deadlines: host.settings.deadlines, running: running,
-        loops: engine.loops, grace: host.settings.renews ? host.settings.grace : 0)
+        now: now, deadlines: plugin.settings.deadlines, running: running,
+        loops: engine.loops, grace: plugin.settings.renews ? plugin.settings.grace : 0)
     else { return owed.isEmpty ? nil : now &+ 10_000_000 }
     switch lateness {
     case .waits(let until): return min(until, slowLook)
     case .overdue(let workedOn):
-      if workedOn, host.settings.renews, let until = interrupt(now: now) { return until }
+      if workedOn, plugin.settings.renews, let until = interrupt(now: now) { return until }
       let kind = ledger.head?.kind ?? .none
-      let limit = host.settings.deadlines[kind] / 1_000_000
+      let limit = plugin.settings.deadlines[kind] / 1_000_000
       let what = kind == .none ? "a callback" : kind.name
       lose(
         .deadline,
@@ -791,7 +793,7 @@ package final class WorkerLink {
   ///
   /// - Returns: when to look again; `UInt64.max` where there is no need.
   private func lookWhetherSlow(_ running: ChannelLedger.Running, now: UInt64) -> UInt64 {
-    let slow = host.settings.slow
+    let slow = plugin.settings.slow
     // Suspects have nowhere else to go.
     guard slow != .max, !isSlow, !isLane, ledger.awaited > 0 else { return .max }
     let since: UInt64
@@ -803,9 +805,9 @@ package final class WorkerLink {
     }
     guard now >= since, now &- since >= slow else { return since &+ slow }
     isSlow = true
-    if case .mine = running, let head = ledger.head { host.standsAt(head.fingerprint, in: worker) }
+    if case .mine = running, let head = ledger.head { plugin.standsAt(head.fingerprint, in: worker) }
     // It may be lost by what that leads to.
-    host.reconsider()
+    plugin.reconsider()
     return .max
   }
 
@@ -830,26 +832,26 @@ package final class WorkerLink {
     for entry in ledger.unbegun(but: begun) {
       guard state != .lost else { return }
       engine.stream(entry.stream)?.workerLost(
-        Int(entry.plugin), link: self, kind: entry.kind, sequence: entry.sequence, fate: .moved,
+        Int(entry.place), link: self, kind: entry.kind, sequence: entry.sequence, fate: .moved,
         why: "it goes to another worker")
     }
   }
 
   private func becomeFast() {
     isSlow = false
-    host.goesOn(worker)
-    host.reconsider()
+    plugin.goesOn(worker)
+    plugin.reconsider()
   }
 
   /// Whether the worker starts a fresh VM: what waits meanwhile has its time afterwards. It is believed as long as a start
   /// may take.
   private func starts(_ running: ChannelLedger.Running, now: UInt64) -> Bool {
-    guard host.settings.renews, case .other(let kind, _) = running, kind == .vmStart || kind == .configure else {
+    guard plugin.settings.renews, case .other(let kind, _) = running, kind == .vmStart || kind == .configure else {
       startsSince = 0
       return false
     }
     if startsSince == 0 { startsSince = now }
-    return now &- startsSince < host.settings.startDeadline
+    return now &- startsSince < plugin.settings.startDeadline
   }
 
   /// The first callback is past its deadline: its stream fails now, and the supervisor interrupts the worker, whose VM ends
@@ -859,17 +861,17 @@ package final class WorkerLink {
   private func interrupt(now: UInt64) -> UInt64? {
     guard let head = ledger.head else { return nil }
     if let overdue, overdue.sequence == head.sequence { return now < overdue.until ? overdue.until : nil }
-    let until = now &+ host.settings.grace
+    let until = now &+ plugin.settings.grace
     overdue = Overdue(sequence: head.sequence, until: until)
     let age = now > ledger.headSince ? (now &- ledger.headSince) / 1_000_000 : 0
-    let exchange = engine.stream(head.stream)
+    let stream = engine.stream(head.stream)
     engine.driver.send(
       .callbackOverdue(
         worker: worker, run: channel.status.runNumber, kind: head.kind.rawValue, stream: head.stream,
-        requestID: exchange?.label ?? "", milliseconds: UInt32(clamping: age)))
-    host.died(of: head.fingerprint, exchange, .deadline, in: self)
-    exchange?.workerLost(
-      Int(head.plugin), link: self, kind: head.kind, sequence: head.sequence, fate: .fail(workedOn: true),
+        requestID: stream?.label ?? "", milliseconds: UInt32(clamping: age)))
+    plugin.died(of: head.fingerprint, stream, .deadline, in: self)
+    stream?.workerLost(
+      Int(head.place), link: self, kind: head.kind, sequence: head.sequence, fate: .fail(workedOn: true),
       why: Self.why(.deadline))
     return until
   }
@@ -924,7 +926,7 @@ package final class WorkerLink {
       var isBegun = false
       if case .mine = self.running { isBegun = true }
       if isBegun, reason == nil && state != .retired || reason == .deadline, overdue?.sequence != head.sequence {
-        host.died(of: head.fingerprint, engine.stream(head.stream), reason, in: self)
+        plugin.died(of: head.fingerprint, engine.stream(head.stream), reason, in: self)
       }
     }
     let wasRetired = state == .retired
@@ -933,14 +935,14 @@ package final class WorkerLink {
     pipes?.closeDoorbell()
     owed = []
     owedRootBytes = 0
-    if host.settings.callbacks.contains(.queueReady) {
-      engine.shared.workerLost(worker, plugin: host.shared)
+    if plugin.settings.callbacks.contains(.queueReady) {
+      engine.shared.workerLost(worker, plugin: plugin.shared)
     }
     let outstanding = ledger.abandon(running: running)
     engine.driver.callsEnd(of: self)
     engine.deactivate(self)
     engine.unwatch(self)
-    host.reconsider()
+    plugin.reconsider()
     let why =
       switch reason {
       case .deadline: "its callback ran past the deadline"
@@ -949,17 +951,17 @@ package final class WorkerLink {
       default: "its worker died"
       }
     for (entry, fate) in outstanding {
-      guard let exchange = engine.stream(entry.stream) else { continue }
-      exchange.workerLost(
-        Int(entry.plugin), link: self, kind: entry.kind, sequence: entry.sequence, fate: fate, why: why)
+      guard let stream = engine.stream(entry.stream) else { continue }
+      stream.workerLost(
+        Int(entry.place), link: self, kind: entry.kind, sequence: entry.sequence, fate: fate, why: why)
     }
     // Streams that it paused would wait for ever.
-    for case let exchange? in engine.streams { exchange.workerLostWhilePaused(self, why: why) }
+    for case let stream? in engine.streams { stream.workerLostWhilePaused(self, why: why) }
   }
 
   /// A callback that came to nothing took its time too: a figure of the slowest has it.
   private func countLost(_ entry: ChannelLedger.Entry, now: UInt64) {
-    host.counters.latencies.add(entry.kind, nanoseconds: now > entry.sent ? now &- entry.sent : 0)
+    plugin.counters.latencies.add(entry.kind, nanoseconds: now > entry.sent ? now &- entry.sent : 0)
   }
 
   /// Tells the supervisor in which callback the worker was lost, for those who look for the cause.
@@ -1015,9 +1017,9 @@ package final class WorkerLink {
     condemn(nil)
     pipes?.close()
     pipes = nil
-    host.detach(self)
+    plugin.detach(self)
     // Streams that go on without it must not hold its memory.
-    for case let exchange? in engine.streams { exchange.forget(self) }
+    for case let stream? in engine.streams { stream.forget(self) }
     engine.links.removeAll { $0 === self }
     engine.driver.letGo(of: mapping)
   }

@@ -55,7 +55,7 @@ final class CallPool {
       return callsOut.later { call.broke(CallFailure(kind: .connect, reason: "has no endpoint")) }
     }
     countPlugins()
-    let plugin = call.link.host.shared.number
+    let plugin = call.link.plugin.shared.number
     if shares.waiting == 0, shares.take(plugin) {
       call.share = self
       return place(call, on: connector.takeTurn())
@@ -67,7 +67,7 @@ final class CallPool {
 
   /// The upstream takes fewer calls of a connection than the call's place was counted for: it gets another place.
   func placeAnew(_ call: OutgoingCall) {
-    shares.release(call.link.host.shared.number)
+    shares.release(call.link.plugin.shared.number)
     call.share = nil
     acquire(call)
   }
@@ -80,7 +80,7 @@ final class CallPool {
       if let connection = free(on: index) { return connection.take(call) }
     }
     // Connections that are on their way out take places from those that wait for their end.
-    let plugin = call.link.host.shared.number
+    let plugin = call.link.plugin.shared.number
     shares.release(plugin)
     call.share = nil
     call.queue = self
@@ -98,11 +98,11 @@ final class CallPool {
   }
 
   /// The call does not wait any more.
-  func forget(_ call: OutgoingCall) { shares.forget(of: call.link.host.shared.number) { $0 === call } }
+  func forget(_ call: OutgoingCall) { shares.forget(of: call.link.plugin.shared.number) { $0 === call } }
 
   /// The call gives its place back.
   func leave(_ call: OutgoingCall) {
-    shares.release(call.link.host.shared.number)
+    shares.release(call.link.plugin.shared.number)
     guard shares.waiting > 0, !servesLater else { return }
     // Not in the middle of what ends it.
     servesLater = true

@@ -82,7 +82,7 @@ final class CallsOut {
   private func start(_ request: HTTPCallRequest, from link: WorkerLink) {
     let name = String(decoding: request.upstream, as: UTF8.self)
     guard admits(request.token, owner: request.owner, link, name) else { return }
-    link.host.counters.calls &+= 1
+    link.plugin.counters.calls &+= 1
     let refuse = { [self] (why: String) in
       refused(link, name, why) { HTTPCall.deliverFailure(request.token, to: link) }
     }
@@ -114,7 +114,7 @@ final class CallsOut {
   private func start(_ request: GRPCCallRequest, from link: WorkerLink) {
     let name = String(decoding: request.upstream, as: UTF8.self)
     guard admits(request.token, owner: request.owner, link, name) else { return }
-    link.host.counters.calls &+= 1
+    link.plugin.counters.calls &+= 1
     let refuse = { [self] (status: UInt32, why: String) in
       refused(link, name, why) { GRPCCall.deliverEnd(request.token, status, "the call \(why)", to: link) }
     }
@@ -149,7 +149,7 @@ final class CallsOut {
   /// stream that it belongs to is over.
   private func admits(_ token: UInt32, owner: UInt32, _ link: WorkerLink, _ upstream: String) -> Bool {
     // An honest worker has refused its plugin such a call.
-    guard link.host.settings.mayReach(upstream) else {
+    guard link.plugin.settings.mayReach(upstream) else {
       link.breach("it called upstream \(upstream), which its plugin's policy does not list (upstreams)")
       return false
     }
@@ -161,7 +161,7 @@ final class CallsOut {
     return loop.engine.stream(owner)?.place(of: link) != nil
   }
 
-  private func bound(_ link: WorkerLink) -> Int { link.host.settings.callsInFlight }
+  private func bound(_ link: WorkerLink) -> Int { link.plugin.settings.callsInFlight }
 
   private func overBound(_ link: WorkerLink) -> String {
     "is not made: its worker has \(bound(link)) calls in flight, which is the bound (callsInFlight)"
@@ -169,8 +169,8 @@ final class CallsOut {
 
   /// Answers a call that is not made, once the reply that asked for it is dealt with.
   private func refused(_ link: WorkerLink, _ upstream: String, _ why: String, _ deliver: @escaping () -> Void) {
-    log("plugin \(link.host.settings.name): its call to upstream \(upstream) \(why)")
-    link.host.counters.failedCalls &+= 1
+    log("plugin \(link.plugin.settings.name): its call to upstream \(upstream) \(why)")
+    link.plugin.counters.failedCalls &+= 1
     // Each is answered; a worker that asks on without taking the answers is no honest one.
     guard link.owedRootBytes &+ link.refusalBytes <= maximumBytes else {
       return link.breach("it asked for calls beyond its bound without taking the answers")

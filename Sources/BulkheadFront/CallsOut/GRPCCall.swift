@@ -57,7 +57,7 @@ final class GRPCCall: OutgoingCall {
       if key.equals(":authority"), RequestGrammar.isHost(value) { authority = String(decoding: value, as: UTF8.self) }
     })
     var head = CallHead(method: "POST", path: path, authority: authority)
-    head.fields = [("content-type", "application/grpc"), ("te", "trailers"), link.host.settings.mark.field]
+    head.fields = [("content-type", "application/grpc"), ("te", "trailers"), link.plugin.settings.mark.field]
     let timeout = min(request.timeoutMilliseconds, Limits.maximumCallMilliseconds)
     if timeout > 0 { head.fields.append(("grpc-timeout", "\(timeout)m")) }
     let own = ["content-type", "grpc-timeout"]
@@ -279,7 +279,7 @@ final class GRPCCall: OutgoingCall {
 
   private func conclude(_ end: End) {
     uncount()
-    if case .trailers = end {} else { link.host.counters.failedCalls &+= 1 }
+    if case .trailers = end {} else { link.plugin.counters.failedCalls &+= 1 }
     switch end {
     case .trailers(let trailers):
       let status = GRPCStatus.find(in: trailers) ?? GRPCStatus.unknown

@@ -20,7 +20,7 @@ final class HTTPCall: OutgoingCall {
     if trailers.isEmpty, body.readableBytes > 0 || ["POST", "PUT", "PATCH"].contains(head.method) {
       head.fields.append(("content-length", String(body.readableBytes)))
     }
-    head.fields.append(link.host.settings.mark.field)
+    head.fields.append(link.plugin.settings.mark.field)
     self.head = head
     timeoutMilliseconds = request.timeoutMilliseconds
     super.init(
@@ -111,7 +111,7 @@ final class HTTPCall: OutgoingCall {
   private func failNow(_ reason: String) {
     guard !isOver else { return }
     log(reason)
-    link.host.counters.failedCalls &+= 1
+    link.plugin.counters.failedCalls &+= 1
     uncount()
     Self.deliverFailure(token, to: link)
     conclude()

@@ -206,6 +206,6 @@ class OutgoingCall: ResponseReceiver {
 
   /// A line for people about this call.
   final func log(_ reason: @autoclosure () -> String) {
-    callsOut.log("plugin \(link.host.settings.name): its call to upstream \(upstream) \(reason())")
+    callsOut.log("plugin \(link.plugin.settings.name): its call to upstream \(upstream) \(reason())")
   }
 }

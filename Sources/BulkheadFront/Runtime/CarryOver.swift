@@ -91,7 +91,7 @@ extension FrontGroup {
       let lost = shared.takeOver(state)
       // Which loop has counted what nobody asks.
       if let first = loops.first { first.eventLoop.execute { first.takeOver(state.rows) } }
-      if !state.isRest { onEachLoop { loop in for host in loop.engine.chain.hosts { host.notifyOfQueues() } } }
+      if !state.isRest { onEachLoop { loop in for plugin in loop.engine.chain.plugins { plugin.notifyOfQueues() } } }
       events.send(.stateTaken(detail: lost.isEmpty ? "" : "there is no room, or no plugin, for \(lost)"))
     }
     guard !isTaken else { return }
@@ -182,7 +182,7 @@ extension FrontLoop {
         }
       case .plugin, .latency:
         // As of a revision that is gone.
-        guard engine.chain.hosts.contains(where: { $0.settings.name == row.name }) else { continue }
+        guard engine.chain.plugins.contains(where: { $0.settings.name == row.name }) else { continue }
         if row.topic == .plugin {
           engine.countersOfGone[row.name, default: PluginCounters()].takeOver(row.numbers)
         } else {

@@ -120,25 +120,25 @@ final class FrontGroup: Sendable {
   }
 
   func setPlugin(_ plugin: UInt32, _ new: PluginState) {
-    onEachLoop { loop in loop.engine.host(plugin)?.setState(new) }
+    onEachLoop { loop in loop.engine.plugin(plugin)?.setState(new) }
   }
 
   func setNextStart(_ plugin: UInt32, _ due: UInt64) {
-    onEachLoop { loop in loop.engine.host(plugin)?.setNextStart(due) }
+    onEachLoop { loop in loop.engine.plugin(plugin)?.setNextStart(due) }
   }
 
   func setLane(_ plugin: UInt32, _ new: PluginState) {
-    onEachLoop { loop in loop.engine.host(plugin)?.setLaneState(new) }
+    onEachLoop { loop in loop.engine.plugin(plugin)?.setLaneState(new) }
   }
 
   func clearSuspects(_ plugin: UInt32) {
-    onEachLoop { loop in loop.engine.host(plugin)?.clearSuspects() }
+    onEachLoop { loop in loop.engine.plugin(plugin)?.clearSuspects() }
   }
 
   /// A plugin died of a stream on one loop: the others know its like too.
   func suspect(_ fingerprint: Fingerprint, of plugin: UInt32, now: UInt64, except origin: Int) {
     for loop in loops where loop.index != origin {
-      loop.eventLoop.execute { loop.engine.host(plugin)?.learned(fingerprint, at: now) }
+      loop.eventLoop.execute { loop.engine.plugin(plugin)?.learned(fingerprint, at: now) }
     }
   }
 
@@ -147,7 +147,7 @@ final class FrontGroup: Sendable {
   /// - Parameter request: of the stream's fingerprint; nil where the callback has ended.
   func stands(at request: UInt64?, in worker: UInt64, of plugin: UInt32, except origin: Int) {
     for loop in loops where loop.index != origin {
-      loop.eventLoop.execute { loop.engine.host(plugin)?.learnStands(at: request, in: worker) }
+      loop.eventLoop.execute { loop.engine.plugin(plugin)?.learnStands(at: request, in: worker) }
     }
   }
 

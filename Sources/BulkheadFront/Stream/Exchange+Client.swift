@@ -49,10 +49,10 @@ extension Exchange {
     return !requestEnded && !connection.awaitsContinue && !attempt.isWaiting && !stream.waitsForPlugin
   }
 
-  func shed(for host: PluginHost, after milliseconds: UInt64) {
+  func shed(for plugin: PluginWorkers, after milliseconds: UInt64) {
     let what = phase == .responding ? "the response was not read" : "nothing of the request's body came"
     let told = "\(what) for \(milliseconds) ms, and others need the room that it takes"
-    let text = "\(told) in plugin \(host.settings.name)"
+    let text = "\(told) in plugin \(plugin.settings.name)"
     if let suppressed = loop.engine.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, request: requestID,

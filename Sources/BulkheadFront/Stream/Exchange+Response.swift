@@ -116,7 +116,7 @@ extension Exchange {
       reset()
       return
     }
-    guard madeOfResponse.charge(chain.hosts[place], local.body.count) else { return madeTooMuch(place) }
+    guard madeOfResponse.charge(chain.plugins[place], local.body.count) else { return madeTooMuch(place) }
     // Those whose response callback has run, or runs, are done, the sender's own included.
     let from = stream.wayBack
     let isGRPC = GRPCLocalResponse.isWanted(request)
@@ -164,7 +164,7 @@ extension Exchange {
 
   /// The plugin has made as much as it may that nobody has taken yet.
   func madeTooMuch(_ place: Int) {
-    let text = chain.hosts[place].madeTooMuch
+    let text = chain.plugins[place].madeTooMuch
     if let suppressed = loop.engine.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, request: requestID,
@@ -329,7 +329,7 @@ extension Exchange {
   }
 
   private func pausedTooLong(_ place: Int) {
-    let name = chain.hosts[place].settings.name
+    let name = chain.plugins[place].settings.name
     let limit = loop.settings.bootstrap.timeouts.upstreamResponse
     let text = "plugin \(name) paused the stream and did not resume it within \(limit) ms"
     if let suppressed = loop.engine.failureLines.admit(now: Clock.monotonicNanoseconds) {

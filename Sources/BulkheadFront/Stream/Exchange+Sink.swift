@@ -123,8 +123,8 @@ extension Exchange: StreamSink {
     }
   }
 
-  func charge(_ bytes: Int, to host: PluginHost, _ direction: Direction) -> Bool {
-    direction == .request ? madeOfRequest.charge(host, bytes) : madeOfResponse.charge(host, bytes)
+  func charge(_ bytes: Int, to plugin: PluginWorkers, _ direction: Direction) -> Bool {
+    direction == .request ? madeOfRequest.charge(plugin, bytes) : madeOfResponse.charge(plugin, bytes)
   }
 
   // MARK: The end before its time
@@ -143,7 +143,7 @@ extension Exchange: StreamSink {
   }
 
   private func fail(_ place: Int, _ why: String, _ fault: PluginFault) {
-    let settings = chain.hosts[place].settings
+    let settings = chain.plugins[place].settings
     // The response callbacks of the plugins behind this one on the way still run.
     let text =
       fault == .overload
@@ -155,7 +155,7 @@ extension Exchange: StreamSink {
   }
 
   private func holdsTooMuch(_ place: Int, _ direction: Direction) {
-    let settings = chain.hosts[place].settings
+    let settings = chain.plugins[place].settings
     let isResponse = direction == .response
     let text =
       "plugin \(settings.name) holds back more of the \(isResponse ? "response" : "request")'s body than its bound of "
@@ -182,7 +182,7 @@ extension Exchange: StreamSink {
 
   func choose(_ endpoint: UnsafeRawBufferPointer, by place: Int) {
     // An honest worker sends no such thing.
-    guard chain.hosts[place].settings.mayReach(pool.name) else {
+    guard chain.plugins[place].settings.mayReach(pool.name) else {
       return stream.warn(
         place, "the endpoint that it chose is not used: its policy does not list upstream \(pool.name) (upstreams)")
     }

@@ -27,9 +27,9 @@ extension JSONText {
     member("response_flags")
     flagNames(flags)
     member("details", text: details.bytes)
-    guard plugin >= 0, plugin < chain.hosts.count else { return }
+    guard plugin >= 0, plugin < chain.plugins.count else { return }
     member("plugin")
-    string(chain.hosts[plugin].settings.name)
+    string(chain.plugins[plugin].settings.name)
   }
 
   /// The flags by their names, with commas between them; `-` for none.

@@ -17,12 +17,12 @@ extension TCPStream {
     return !clientHasSpoken || stream.request.stages.contains { $0.isPaused }
   }
 
-  func shed(for host: PluginHost, after milliseconds: UInt64) {
+  func shed(for plugin: PluginWorkers, after milliseconds: UInt64) {
     if let suppressed = loop.engine.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(
         .warn, request: label,
         "overload: listener \(listenerName): a connection is closed: its client has done nothing for \(milliseconds) ms, and "
-          + "others need the room that it takes in plugin \(host.settings.name)"
+          + "others need the room that it takes in plugin \(plugin.settings.name)"
           + FrontLog.note(suppressed: suppressed))
     }
     flags |= ResponseFlags.localReset

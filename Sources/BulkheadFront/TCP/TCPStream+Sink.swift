@@ -77,14 +77,14 @@ extension TCPStream: StreamSink {
     }
   }
 
-  func charge(_ bytes: Int, to host: PluginHost, _ direction: Direction) -> Bool {
-    direction == .request ? madeForUpstream.charge(host, bytes) : madeForClient.charge(host, bytes)
+  func charge(_ bytes: Int, to plugin: PluginWorkers, _ direction: Direction) -> Bool {
+    direction == .request ? madeForUpstream.charge(plugin, bytes) : madeForClient.charge(plugin, bytes)
   }
 
   // MARK: The end before its time
 
   func stop(_ cause: StreamStop, by place: Int) {
-    let settings = chain.hosts[place].settings
+    let settings = chain.plugins[place].settings
     concerned = place
     switch cause {
     case .failed(_, let fault):
@@ -101,7 +101,7 @@ extension TCPStream: StreamSink {
     case .madeTooMuch:
       flags |= ResponseFlags.localReset
       details = "plugin_made_too_much"
-      warn(chain.hosts[place].madeTooMuch + ": the connection is closed")
+      warn(chain.plugins[place].madeTooMuch + ": the connection is closed")
     }
     finish(.byUs)
   }
@@ -117,7 +117,7 @@ extension TCPStream: StreamSink {
 
   func choose(_ name: UnsafeRawBufferPointer, by place: Int) {
     // An honest worker sends no such thing.
-    guard chain.hosts[place].settings.mayReach(pool.name) else {
+    guard chain.plugins[place].settings.mayReach(pool.name) else {
       return stream.warn(
         place, "the endpoint that it chose is not used: its policy does not list upstream \(pool.name) (upstreams)")
     }

@@ -7,7 +7,7 @@ import NIOCore
 /// One event loop's connections to one upstream: round robin over its endpoints, idle connections used again, the last
 /// one first.
 final class UpstreamPool: UpstreamOwner {
-  /// Strong: the loop lets go of its pools, hosts and links in `dismantle`.
+  /// Strong: the loop lets go of its pools, plugins and links in `dismantle`.
   let loop: FrontLoop
   let name: String
   let nameBytes: [UInt8]

@@ -41,10 +41,10 @@ final class EngineHarness {
       maximumSpin: 0, maximumMapBytes: Limits.mapBytes(headerBytes: bootstrap.bounds.headerBytes))
   }
 
-  /// Hosts refer to their engine, and it to them.
+  /// Plugins refer to their engine, and it to them.
   deinit { engine.dismantle() }
 
-  func host(_ place: Int = 0) -> PluginHost { engine.chain.hosts[place] }
+  func plugin(_ place: Int = 0) -> PluginWorkers { engine.chain.plugins[place] }
 
   /// A worker of the plugin, ready or about to be.
   @discardableResult
@@ -106,7 +106,7 @@ final class EngineHarness {
     for _ in 0..<10_000 {
       run()
       var hasWorked = false
-      for worker in workers where !worker.isDead && worker.link.state != .lost && worker.link.host.place != idle {
+      for worker in workers where !worker.isDead && worker.link.state != .lost && worker.link.plugin.place != idle {
         guard let record = worker.take() else { continue }
         hasWorked = true
         serve(worker, record)
@@ -127,11 +127,11 @@ final class EngineHarness {
     var wrongs: [String] = []
     if !engine.retiredChains.isEmpty { wrongs.append("\(engine.retiredChains.count) chains of before") }
     if engine.chain.streams != 0 { wrongs.append("\(engine.chain.streams) streams of the chain") }
-    for host in engine.hosts.values {
-      if host.madeBytes != 0 { wrongs.append("\(host.madeBytes) made bytes of plugin \(host.number)") }
+    for plugin in engine.plugins.values {
+      if plugin.madeBytes != 0 { wrongs.append("\(plugin.madeBytes) made bytes of plugin \(plugin.number)") }
       // Those of streams that are over are thrown out when their turn comes.
-      host.admitWaiters()
-      if host.first != nil, host.hasWaiters { wrongs.append("streams wait for plugin \(host.number)") }
+      plugin.admitWaiters()
+      if plugin.first != nil, plugin.hasWaiters { wrongs.append("streams wait for plugin \(plugin.number)") }
     }
     for worker in workers {
       wrongs += worker.wrongs

@@ -203,7 +203,7 @@ final class EngineSink: StreamSink {
     case .answered(let local):
       stops.append("answered \(place) \(local.status)")
       guard isHTTP, client.head == nil else { return cutOff() }
-      guard made[.response]?.charge(stream.chain.hosts[place], local.body.count) ?? false else {
+      guard made[.response]?.charge(stream.chain.plugins[place], local.body.count) ?? false else {
         return stop(.madeTooMuch, by: place)
       }
       end(
@@ -244,13 +244,13 @@ final class EngineSink: StreamSink {
     stream.putEnd([], .response)
   }
 
-  func shed(for host: PluginHost, after milliseconds: UInt64) {
+  func shed(for plugin: PluginWorkers, after milliseconds: UInt64) {
     stops.append("shed")
     end(with: EngineAnswer(status: 408, body: "shed"))
   }
 
-  func charge(_ bytes: Int, to host: PluginHost, _ direction: Direction) -> Bool {
-    made[direction]?.charge(host, bytes) ?? false
+  func charge(_ bytes: Int, to plugin: PluginWorkers, _ direction: Direction) -> Bool {
+    made[direction]?.charge(plugin, bytes) ?? false
   }
 
   private var connectionBlock = WireWriter()

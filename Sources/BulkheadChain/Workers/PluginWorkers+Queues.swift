@@ -1,7 +1,7 @@
 import BulkheadWire
 
 // Telling a plugin of messages in its shared queues.
-extension PluginHost {
+extension PluginWorkers {
   /// Whether it is in the chain that new streams take: of a plugin's revisions that one is told of messages.
   private var isOfNewStreams: Bool { engine.chain.place(of: self) != nil }
 
@@ -42,6 +42,6 @@ extension WorkerLink {
   /// It has dealt with one.
   func queueNotificationAnswered() {
     notificationsInFlight -= 1
-    if host.hasQueueBacklog { host.notifyOfQueues() }
+    if plugin.hasQueueBacklog { plugin.notifyOfQueues() }
   }
 }

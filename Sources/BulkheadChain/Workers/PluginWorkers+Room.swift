@@ -1,7 +1,7 @@
 import BulkheadCore
 
 // What holds where there is no room for a stream: the plugin has not failed.
-extension PluginHost {
+extension PluginWorkers {
   /// Room among what workers keep of open streams that a stream has not found.
   package enum Room {
     /// For a stream that is new to the plugin, in any worker that takes such streams.

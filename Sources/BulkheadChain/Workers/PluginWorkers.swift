@@ -7,7 +7,7 @@ import BulkheadWire
 /// Of the ready workers, the `settings.workers` oldest take streams and the others stand by. It is worked out anew in the
 /// instant in which one is lost: a standby takes over without a word from the supervisor. One whose callback runs long takes
 /// none until that is over.
-package final class PluginHost {
+package final class PluginWorkers {
   package let engine: ChainEngine
   /// What commands name it by.
   package let number: UInt32
@@ -41,7 +41,7 @@ package final class PluginHost {
   private var waiting = AdmissionQueue()
   /// Who is being tried just now.
   private var tried: (waiter: AdmissionQueue.Waiter, need: AdmissionQueue.Need)?
-  /// It is in the loop's list of hosts with waiters; it stays there until the timer finds none.
+  /// It is in the loop's list of plugins with waiters; it stays there until the timer finds none.
   var isWatched = false
 
   /// Messages of shared queues of which no worker could be told yet, since enough notifications were under way.
@@ -295,15 +295,15 @@ package final class PluginHost {
   /// - Parameter otherwise: why it fails where too many wait already.
   /// - Returns: why it fails at once; nil where it waits.
   package func wait(
-    _ exchange: FilterStream, at place: Int, _ part: AdmissionQueue.Part, for need: AdmissionQueue.Need,
+    _ stream: FilterStream, at place: Int, _ part: AdmissionQueue.Part, for need: AdmissionQueue.Need,
     _ otherwise: String
   ) -> (why: String, fault: PluginFault)? {
     let now = engine.now
     // Where there is a worker, it has only no room. Suspects get no further than their lane, whatever the strategy.
     let wait = first == nil && need != .lane ? waitForWorker : settings.waitForRoom
-    let limit = need.isOfNew ? exchange.waits.left(of: wait) : wait
+    let limit = need.isOfNew ? stream.waits.left(of: wait) : wait
     var waiter = AdmissionQueue.Waiter(
-      stream: exchange.streamID, place: place, part: part, until: now &+ limit, since: now, limit: limit)
+      stream: stream.streamID, place: place, part: part, until: now &+ limit, since: now, limit: limit)
     if let tried, tried.waiter.stream == waiter.stream, tried.waiter.place == place, tried.waiter.part == part {
       // One that comes back has no more time than it had.
       waiter.until = tried.waiter.until
@@ -313,7 +313,7 @@ package final class PluginHost {
     } else {
       guard waiting.count < ChainLimits.maximumWaiters else { return (otherwise, .overload) }
       if need == .lane, waiting.count(for: .lane) >= Self.maximumWaiters {
-        refused(exchange)
+        refused(stream)
         return (otherwise, .overload)
       }
       if need == .worker, let why = whyInVain(until: waiter.until, limit: limit, now: now) {
@@ -323,7 +323,7 @@ package final class PluginHost {
     }
     if !isWatched {
       isWatched = true
-      engine.waitingHosts.append(self)
+      engine.waitingPlugins.append(self)
     }
     engine.arm(for: min(waiter.until, now &+ Self.lookAgain), now: now)
     return nil
@@ -341,25 +341,25 @@ package final class PluginHost {
   }
 
   /// Counts what the stream has waited for a worker.
-  private func count(_ waiter: AdmissionQueue.Waiter, _ need: AdmissionQueue.Need, _ exchange: FilterStream) {
-    if need.isOfNew { exchange.waits.spend(from: waiter.since, to: engine.now) }
+  private func count(_ waiter: AdmissionQueue.Waiter, _ need: AdmissionQueue.Need, _ stream: FilterStream) {
+    if need.isOfNew { stream.waits.spend(from: waiter.since, to: engine.now) }
   }
 
   /// The waiter's stream, where it still waits.
   private func stream(of waiter: AdmissionQueue.Waiter) -> FilterStream? {
-    guard let exchange = engine.stream(waiter.stream), exchange.waitsForAdmission(waiter.place, waiter.part) else {
+    guard let stream = engine.stream(waiter.stream), stream.waitsForAdmission(waiter.place, waiter.part) else {
       return nil
     }
-    return exchange
+    return stream
   }
 
   private func fail(
     _ waiter: AdmissionQueue.Waiter, for need: AdmissionQueue.Need = .worker, _ why: String, _ fault: PluginFault
   ) {
-    guard let exchange = stream(of: waiter) else { return }
-    count(waiter, need, exchange)
-    if need == .lane { refused(exchange) }
-    exchange.admissionFailed(waiter.place, why, fault)
+    guard let stream = stream(of: waiter) else { return }
+    count(waiter, need, stream)
+    if need == .lane { refused(stream) }
+    stream.admissionFailed(waiter.place, why, fault)
   }
 
   /// The worker has dealt with records: those that waited for room on its ring may go on.
@@ -383,12 +383,12 @@ package final class PluginHost {
         }
       }
       guard let (waiter, need) = next else { return }
-      guard let exchange = stream(of: waiter) else { continue }
+      guard let stream = stream(of: waiter) else { continue }
       // What it does may lead back here.
       let outer = tried
       tried = (waiter, need)
-      count(waiter, need, exchange)
-      exchange.admitted(waiter.place, waiter.part)
+      count(waiter, need, stream)
+      stream.admitted(waiter.place, waiter.part)
       tried = outer
     }
   }

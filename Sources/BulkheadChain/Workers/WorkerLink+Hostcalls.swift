@@ -18,33 +18,33 @@ extension WorkerLink {
         "it floods its ring with hostcalls: more than \(FloodGuard.questionUnits) of them, or of KiB, in a second")
       return
     }
-    host.counters.hostcalls &+= 1
+    plugin.counters.hostcalls &+= 1
     let sequence = reply.sequence
     let shared = engine.shared
-    let plugin = host.shared
+    let owner = plugin.shared
     switch request.call {
     case .setSharedData:
       settle(
         sequence,
-        shared.set([UInt8](request.key), [UInt8](request.value), cas: request.number, plugin: plugin).map { 0 })
+        shared.set([UInt8](request.key), [UInt8](request.value), cas: request.number, plugin: owner).map { 0 })
     case .getSharedData:
-      guard let entry = shared.get([UInt8](request.key), plugin: plugin) else {
+      guard let entry = shared.get([UInt8](request.key), plugin: owner) else {
         return answer(sequence, .notFound)
       }
       entry.value.withUnsafeBytes { answer(sequence, .ok, number: UInt64(entry.cas), payload: $0) }
     case .registerQueue:
-      let queue = shared.register([UInt8](request.key), plugin: plugin)
+      let queue = shared.register([UInt8](request.key), plugin: owner)
       settle(sequence, queue.map { UInt64($0) })
       // Messages that came before anybody was there to be told.
-      if case .success(let token) = queue { host.notify(ofQueue: token) }
+      if case .success(let token) = queue { plugin.notify(ofQueue: token) }
     case .resolveQueue:
-      guard let token = shared.resolve(vm: [UInt8](request.key), [UInt8](request.value), plugin: plugin) else {
+      guard let token = shared.resolve(vm: [UInt8](request.key), [UInt8](request.value), plugin: owner) else {
         return answer(sequence, .notFound)
       }
       answer(sequence, .ok, number: UInt64(token))
     case .enqueue: enqueue(sequence, token: request.number, [UInt8](request.value))
     case .dequeue:
-      switch shared.dequeue(request.number, plugin: plugin) {
+      switch shared.dequeue(request.number, plugin: owner) {
       case .success(let message): message.withUnsafeBytes { answer(sequence, .ok, payload: $0) }
       case .failure(let refusal): refuse(sequence, refusal)
       }
@@ -52,13 +52,13 @@ extension WorkerLink {
       settle(
         sequence,
         run { () throws(SharedStore.Refusal) in
-          UInt64(try plugin.metrics.define([UInt8](request.key), kind: request.number))
+          UInt64(try owner.metrics.define([UInt8](request.key), kind: request.number))
         })
     case .getMetric:
-      settle(sequence, run { () throws(SharedStore.Refusal) in try plugin.metrics.value(of: request.number) })
+      settle(sequence, run { () throws(SharedStore.Refusal) in try owner.metrics.value(of: request.number) })
     case .upstreamHosts:
       // An honest worker has refused its plugin such a question.
-      guard host.settings.mayReach(String(decoding: request.key, as: UTF8.self)) else {
+      guard plugin.settings.mayReach(String(decoding: request.key, as: UTF8.self)) else {
         return breach(
           "it asked for the endpoints of an upstream that its plugin's policy does not list (upstreams)")
       }
@@ -104,14 +104,14 @@ extension WorkerLink {
     guard let suppressed = engine.sharedLines.admit(now: engine.now) else { return }
     engine.driver.log(
       .warn, request: "",
-      "plugin \(host.settings.name): \(text())" + LineLimiter.note(suppressed: suppressed))
+      "plugin \(plugin.settings.name): \(text())" + LineLimiter.note(suppressed: suppressed))
   }
 
   private func enqueue(_ sequence: UInt64, token: UInt64, _ message: [UInt8]) {
-    switch engine.shared.enqueue(token, message, plugin: host.shared) {
+    switch engine.shared.enqueue(token, message, plugin: plugin.shared) {
     case .success(let registrant):
       answer(sequence, .ok)
-      engine.chain.host(shared: registrant)?.notify(ofQueue: UInt32(truncatingIfNeeded: token))
+      engine.chain.plugin(shared: registrant)?.notify(ofQueue: UInt32(truncatingIfNeeded: token))
     case .failure(let refusal): refuse(sequence, refusal)
     }
   }
@@ -120,13 +120,13 @@ extension WorkerLink {
 
   /// Counts what a reply says is to be counted.
   func applyMetrics(_ outcome: PluginOutcome) {
-    let source = host.shared.metrics
+    let source = plugin.shared.metrics
     var ignored = 0
     outcome.forEachOperation { operation in
       guard operation.code == .incrementMetric || operation.code == .recordMetric,
         let (number, amount) = try? operation.metric()
       else { return }
-      guard let metric = host.metricCache.metric(number, of: source) else {
+      guard let metric = plugin.metricCache.metric(number, of: source) else {
         ignored += 1
         return
       }

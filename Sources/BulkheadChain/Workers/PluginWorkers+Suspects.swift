@@ -4,7 +4,7 @@ import BulkheadWire
 
 // The lane for suspects: streams that look like one that the plugin died of go to a worker of their own, where they hurt
 // each other alone.
-extension PluginHost {
+extension PluginWorkers {
   /// Where a suspect goes.
   package enum SuspectWay {
     case worker(WorkerLink)
