@@ -266,7 +266,7 @@ let package = Package(
     tests(
       "BulkheadFrontTests",
       [
-        "BulkheadFront", "BulkheadChain", "BulkheadWire", "BulkheadRing", "BulkheadSystem",
+        "BulkheadFront", "BulkheadChain", "BulkheadWire", "BulkheadRing", "BulkheadSystem", "BulkheadCore",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "NIOHTTP2", package: "swift-nio-http2"),
@@ -285,12 +285,12 @@ let package = Package(
   swiftLanguageModes: [.v6]
 )
 
-/// `BULKHEAD_ONLY=rings` leaves the rings and records, their tests, and no package from outside: what CI runs under the
+/// `BULKHEAD_ONLY=rings` leaves the rings and records, with what both are made of, their tests, and no package from outside: what CI runs under the
 /// sanitizers, without building everything else with them.
 if only == "rings" {
   let kept: Set = [
     "CBulkheadSys", "CBulkheadRing", "BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadRing",
-    "BulkheadWireTests", "BulkheadRingTests",
+    "BulkheadCoreTests", "BulkheadWireTests", "BulkheadRingTests",
   ]
   package.targets.removeAll { !kept.contains($0.name) }
   package.products.removeAll()
@@ -311,7 +311,7 @@ if only == "fuzz" {
     .executableTarget(
       name: "bulkhead-fuzz",
       dependencies: [
-        "BulkheadChain", "BulkheadConfig", "BulkheadFront", "BulkheadProxyWasm", "BulkheadWire",
+        "BulkheadChain", "BulkheadConfig", "BulkheadCore", "BulkheadFront", "BulkheadProxyWasm", "BulkheadWire",
         .product(name: "NIOCore", package: "swift-nio"),
       ],
       path: "Tests/Fuzz", exclude: ["seeds"], swiftSettings: swiftSettings + [.unsafeFlags(["-parse-as-library"])],

@@ -1,3 +1,5 @@
+import BulkheadCore
+
 /// A growing piece of memory that is reused: bytes are appended, and read back by offset.
 ///
 /// Offsets stay valid when it grows; pointers do not. One thread.
@@ -133,12 +135,7 @@ struct ByteArena: ~Copyable {
   mutating func appendLowercased(_ source: UnsafeRawBufferPointer) -> Int {
     reserve(source.count)
     let at = count
-    for byte in source { append(byte: byte.lowercasedASCII) }
+    for byte in source { append(byte: ASCII.lower(byte)) }
     return at
   }
-}
-
-extension UInt8 {
-  @inline(__always)
-  var lowercasedASCII: UInt8 { self &- 0x41 < 26 ? self | 0x20 : self }
 }

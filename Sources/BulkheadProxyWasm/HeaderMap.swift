@@ -99,7 +99,7 @@ final class HeaderMap {
   private func has(_ entry: Entry, _ name: UnsafeRawBufferPointer) -> Bool {
     guard entry.nameLength == name.count else { return false }
     let own = self.name(entry)
-    for index in 0..<own.count where own[index] != name[index].lowercasedASCII { return false }
+    for index in 0..<own.count where own[index] != ASCII.lower(name[index]) { return false }
     return true
   }
 

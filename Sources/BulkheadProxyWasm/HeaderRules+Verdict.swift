@@ -1,3 +1,4 @@
+import BulkheadCore
 import ProxyWasmABI
 
 /// What becomes of an entry that may not stand in a header map as the plugin gave it.
@@ -15,6 +16,14 @@ extension HeaderRules {
     case unsendable
   }
 
+  /// The name that a map of requests has for it: `host` is `:authority`, as it is in Envoy.
+  @inline(__always)
+  static func ownName(_ name: UnsafeRawBufferPointer, in map: MapType) -> UnsafeRawBufferPointer {
+    guard map == .requestHeaders, name.equalsIgnoringCase("host") else { return name }
+    let authority: StaticString = ":authority"
+    return UnsafeRawBufferPointer(start: authority.utf8Start, count: authority.utf8CodeUnitCount)
+  }
+
   /// - Parameter name: in `ownName`'s form.
   @inline(__always)
   static func judge(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, in map: Map) -> Verdict {
@@ -26,25 +35,21 @@ extension HeaderRules {
     _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, in map: Map
   ) -> Verdict {
     if isPseudo(name) {
-      switch map {
-      case .localResponse, .trailers, .call: return .leftOut
-      case .response: return name.equals(":status") ? .unsendable : .leftOut
-      case .request:
-        if name.equals(":path") { return path(value) }
-        return name.equals(":method") || name.equals(":authority") ? .unsendable : .leftOut
+      switch (map, PseudoHeader(name)) {
+      case (.request, .path): return path(value)
+      case (.request, .method), (.request, .authority), (.response, .status): return .unsendable
+      default: return .leftOut
       }
     }
     // RFC 9110, 5.5: CR, LF and NUL in a value are replaced with SP before it goes on; so are the other controls.
-    let mended = trimmed(value.map { isControl($0) ? UInt8(ascii: " ") : $0 })
-    return isAllowed(name, mended, in: map) ? .mended(mended) : .leftOut
+    let mended = trimmed(value.map { isValue($0) ? $0 : UInt8(ascii: " ") })
+    return mended.withUnsafeBytes { allows(name, $0, in: map) } ? .mended(mended) : .leftOut
   }
-
-  private static func isControl(_ byte: UInt8) -> Bool { (byte < 0x20 && byte != 0x09) || byte == 0x7F }
 
   /// White space at either end is no part of a value.
   private static func trimmed(_ bytes: [UInt8]) -> [UInt8] {
-    let isSpace: (UInt8) -> Bool = { $0 == 0x20 || $0 == 0x09 }
-    guard let first = bytes.firstIndex(where: { !isSpace($0) }), let last = bytes.lastIndex(where: { !isSpace($0) })
+    guard let first = bytes.firstIndex(where: { !ASCII.isBlank($0) }),
+      let last = bytes.lastIndex(where: { !ASCII.isBlank($0) })
     else { return [] }
     return Array(bytes[first...last])
   }
@@ -57,17 +62,12 @@ extension HeaderRules {
     var mended: [UInt8] = []
     mended.reserveCapacity(value.count &+ 16)
     for byte in value {
-      if (0x21...0x7E).contains(byte), byte != UInt8(ascii: "#") {
+      if RequestGrammar.isTarget(byte) {
         mended.append(byte)
       } else {
         mended += [UInt8(ascii: "%"), digits[Int(byte >> 4)], digits[Int(byte & 15)]]
       }
     }
-    let name = Array(":path".utf8)
-    return name.withUnsafeBytes { isAllowed($0, mended, in: .request) } ? .mended(mended) : .unsendable
-  }
-
-  private static func isAllowed(_ name: UnsafeRawBufferPointer, _ value: [UInt8], in map: Map) -> Bool {
-    value.withUnsafeBytes { allows(name, $0, in: map) }
+    return mended.withUnsafeBytes { allows(.path, $0, in: .request) } ? .mended(mended) : .unsendable
   }
 }

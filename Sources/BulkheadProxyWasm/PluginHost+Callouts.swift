@@ -111,8 +111,8 @@ extension PluginHost {
     pairs.visit { name, value in
       if skippingPseudo, HeaderRules.isPseudo(name) { return }
       // A request's host goes by its pseudo-header.
-      let isHost = (rules == .request || rules == .call) && name.equals("host")
-      let key = isHost ? Array(":authority".utf8) : name.map(\.lowercasedASCII)
+      let isHost = (rules == .request || rules == .call) && name.equalsIgnoringCase("host")
+      let key = isHost ? Array(":authority".utf8) : name.map { ASCII.lower($0) }
       let isFine = key.withUnsafeBytes { HeaderRules.allows($0, value, in: rules) }
       isAllowed = isAllowed && isFine
       if key.first == UInt8(ascii: ":") {

@@ -25,7 +25,6 @@ extension PluginHost {
     var flow: Flow
     var map: HeaderMap
     var number: EditedMap
-    var rules: HeaderRules.Map
   }
 
   /// The map, where the plugin may change it now: in a callback of its direction, or while that waits from one. The front
@@ -35,16 +34,16 @@ extension PluginHost {
     switch type {
     case .requestHeaders where active.forward.isOpen && active.request.isAvailable:
       return Editable(
-        context: active, flow: active.forward, map: active.request, number: .requestHeaders, rules: .request)
+        context: active, flow: active.forward, map: active.request, number: .requestHeaders)
     case .responseHeaders where active.backward.isOpen && active.response.isAvailable:
       return Editable(
-        context: active, flow: active.backward, map: active.response, number: .responseHeaders, rules: .response)
+        context: active, flow: active.backward, map: active.response, number: .responseHeaders)
     case .requestTrailers:
       guard let map = active.forward.editableTrailers() else { return nil }
-      return Editable(context: active, flow: active.forward, map: map, number: .requestTrailers, rules: .trailers)
+      return Editable(context: active, flow: active.forward, map: map, number: .requestTrailers)
     case .responseTrailers:
       guard let map = active.backward.editableTrailers() else { return nil }
-      return Editable(context: active, flow: active.backward, map: map, number: .responseTrailers, rules: .trailers)
+      return Editable(context: active, flow: active.backward, map: map, number: .responseTrailers)
     default: return nil
     }
   }
@@ -84,8 +83,10 @@ extension PluginHost {
   func joined(_ map: HeaderMap, _ name: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
     var walk = map.start
     guard let first = map.next(&walk, named: name) else { return nil }
-    guard !name.equals("set-cookie"), let second = map.next(&walk, named: name) else { return map.value(first) }
-    let isCookie = name.equals("cookie")
+    guard !name.equalsIgnoringCase("set-cookie"), let second = map.next(&walk, named: name) else {
+      return map.value(first)
+    }
+    let isCookie = name.equalsIgnoringCase("cookie")
     scratch.reset()
     scratch.append(map.value(first))
     var next: HeaderMap.Entry? = second
@@ -110,7 +111,7 @@ extension PluginHost {
     }
     let key = HeaderRules.ownName(asked, in: type)
     guard let target = editable(type) else { return .badArgument }
-    let verdict = HeaderRules.judge(key, value, in: target.rules)
+    let verdict = HeaderRules.judge(key, value, in: target.number.rules)
     guard verdict == .allowed else { return mend(wanted, target, key, verdict) }
     return edit(wanted, target, key, value)
   }
@@ -177,8 +178,8 @@ extension PluginHost {
     var isSendable = true
     pairs.visit { given, value in
       let name = HeaderRules.ownName(given, in: type)
-      var pair = (name: name.map(\.lowercasedASCII), value: [UInt8](value))
-      let verdict = HeaderRules.judge(name, value, in: target.rules)
+      var pair = (name: name.map { ASCII.lower($0) }, value: [UInt8](value))
+      let verdict = HeaderRules.judge(name, value, in: target.number.rules)
       if verdict != .allowed { warnOfEdit("an edit of a header map", verdict, name) }
       switch verdict {
       case .allowed: break

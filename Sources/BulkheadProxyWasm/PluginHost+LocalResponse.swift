@@ -52,9 +52,9 @@ extension PluginHost {
       // The status is an argument of its own; some SDKs' callers put it here too.
       if HeaderRules.isPseudo(name) { return }
       switch HeaderRules.judge(name, value, in: .localResponse) {
-      case .allowed: headers.append((name.map(\.lowercasedASCII), [UInt8](value)))
+      case .allowed: headers.append((name.map { ASCII.lower($0) }, [UInt8](value)))
       case .mended(let mended):
-        headers.append((name.map(\.lowercasedASCII), mended))
+        headers.append((name.map { ASCII.lower($0) }, mended))
         warnOfEdit("proxy_send_local_response", .mended(mended), name)
       case .leftOut, .unsendable: warnOfEdit("proxy_send_local_response", .leftOut, name)
       }

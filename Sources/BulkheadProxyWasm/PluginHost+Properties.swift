@@ -35,13 +35,13 @@ extension PluginHost {
     guard let active else { return nil }
     // Of a stream that is over the front knows better than what the headers announced.
     if active.isEnded, let value = active.property(path) { return .bytes(value) }
-    if first.equals("request"), let value = request(active, rest) { return value }
-    if first.equals("response"), let value = response(active, rest) { return value }
+    if first.equalsIgnoringCase("request"), let value = request(active, rest) { return value }
+    if first.equalsIgnoringCase("response"), let value = response(active, rest) { return value }
     if let value = active.property(path) { return .bytes(value) }
     // Another name of what stands alone elsewhere.
-    if first.equals("xds") { return Value(active.property(rest)) }
-    if first.equals("request") { return announced(active.request, rest) }
-    if first.equals("response") { return announced(active.response, rest) }
+    if first.equalsIgnoringCase("xds") { return Value(active.property(rest)) }
+    if first.equalsIgnoringCase("request") { return announced(active.request, rest) }
+    if first.equalsIgnoringCase("response") { return announced(active.response, rest) }
     return nil
   }
 
@@ -49,8 +49,8 @@ extension PluginHost {
   private func filterState(_ path: UnsafeRawBufferPointer) -> Value? {
     let (first, rest) = PropertyPath.split(path)
     let prefix: StaticString = "wasm."
-    guard first.equals("filter_state"), let rest, rest.count > prefix.utf8CodeUnitCount,
-      UnsafeRawBufferPointer(rebasing: rest.prefix(prefix.utf8CodeUnitCount)).equals(prefix)
+    guard first.equalsIgnoringCase("filter_state"), let rest, rest.count > prefix.utf8CodeUnitCount,
+      UnsafeRawBufferPointer(rebasing: rest.prefix(prefix.utf8CodeUnitCount)).equalsIgnoringCase(prefix)
     else { return nil }
     let name = UnsafeRawBufferPointer(rebasing: rest.dropFirst(prefix.utf8CodeUnitCount))
     guard !PropertyPath.isReserved(name) else { return nil }
@@ -120,10 +120,10 @@ extension PluginHost {
 
   /// A path of one part.
   private func single(_ path: UnsafeRawBufferPointer) -> Value? {
-    if path.equals("plugin_name") { return .owned(PropertyValue.bytes(configuration.name)) }
-    if path.equals("plugin_root_id") { return .owned(PropertyValue.bytes(configuration.rootID)) }
-    if path.equals("plugin_vm_id") { return .owned(PropertyValue.bytes(configuration.vmID)) }
-    if path.equals("connection_id") {
+    if path.equalsIgnoringCase("plugin_name") { return .owned(PropertyValue.bytes(configuration.name)) }
+    if path.equalsIgnoringCase("plugin_root_id") { return .owned(PropertyValue.bytes(configuration.rootID)) }
+    if path.equalsIgnoringCase("plugin_vm_id") { return .owned(PropertyValue.bytes(configuration.vmID)) }
+    if path.equalsIgnoringCase("connection_id") {
       return PropertyPath.bytes("connection", "id").withUnsafeBytes { Value(active?.property($0)) }
     }
     return active.flatMap { Value($0.property(path)) }
@@ -133,27 +133,29 @@ extension PluginHost {
   private func request(_ context: StreamContext, _ path: UnsafeRawBufferPointer) -> Value? {
     let map = context.request
     guard map.isAvailable else { return nil }
-    if path.equals("path") { return Value(map.firstValue(":path")) }
-    if path.equals("url_path") { return Value(map.firstValue(":path").map { Self.cut($0).path }) }
+    if path.equalsIgnoringCase("path") { return Value(map.firstValue(":path")) }
+    if path.equalsIgnoringCase("url_path") { return Value(map.firstValue(":path").map { Self.cut($0).path }) }
     // A request without one has an empty one.
-    if path.equals("query") { return Value(map.firstValue(":path").map { Self.cut($0).query ?? Self.nothing }) }
-    if path.equals("host") { return Value(map.firstValue(":authority")) }
-    if path.equals("scheme") { return Value(map.firstValue(":scheme")) }
-    if path.equals("method") { return Value(map.firstValue(":method")) }
-    if path.equals("referer") { return Value(map.firstValue("referer")) }
-    if path.equals("useragent") { return Value(map.firstValue("user-agent")) }
-    if path.equals("id") { return Value(map.firstValue("x-request-id")) }
+    if path.equalsIgnoringCase("query") {
+      return Value(map.firstValue(":path").map { Self.cut($0).query ?? Self.nothing })
+    }
+    if path.equalsIgnoringCase("host") { return Value(map.firstValue(":authority")) }
+    if path.equalsIgnoringCase("scheme") { return Value(map.firstValue(":scheme")) }
+    if path.equalsIgnoringCase("method") { return Value(map.firstValue(":method")) }
+    if path.equalsIgnoringCase("referer") { return Value(map.firstValue("referer")) }
+    if path.equalsIgnoringCase("useragent") { return Value(map.firstValue("user-agent")) }
+    if path.equalsIgnoringCase("id") { return Value(map.firstValue("x-request-id")) }
     return fields("headers", map, path)
   }
 
   /// What the response's headers and trailers say now.
   private func response(_ context: StreamContext, _ path: UnsafeRawBufferPointer) -> Value? {
     let (map, trailers) = (context.response, context.backward.trailers)
-    if path.equals("grpc_status") {
+    if path.equalsIgnoringCase("grpc_status") {
       let status = trailers.firstValue("grpc-status") ?? map.firstValue("grpc-status")
       return status.flatMap(Self.number).map { .owned(PropertyValue.bytes($0)) }
     }
-    if path.equals("code") {
+    if path.equalsIgnoringCase("code") {
       return map.firstValue(":status").flatMap(Self.number).map { .owned(PropertyValue.bytes($0)) }
     }
     return fields("headers", map, path) ?? fields("trailers", trailers, path)
@@ -162,17 +164,17 @@ extension PluginHost {
   /// A whole map, or the values of one name in it.
   private func fields(_ key: StaticString, _ map: HeaderMap, _ path: UnsafeRawBufferPointer) -> Value? {
     guard map.isAvailable else { return nil }
-    if path.equals(key) { return .map(map) }
+    if path.equalsIgnoringCase(key) { return .map(map) }
     let (first, name) = PropertyPath.split(path)
-    guard let name, first.equals(key) else { return nil }
+    guard let name, first.equalsIgnoringCase(key) else { return nil }
     return Value(joined(map, name))
   }
 
   /// Sizes, as far as the message announces them: of what it does not, nothing has come yet.
   private func announced(_ map: HeaderMap, _ path: UnsafeRawBufferPointer) -> Value? {
-    guard path.equals("size") || path.equals("total_size"), map.isAvailable else { return nil }
+    guard path.equalsIgnoringCase("size") || path.equalsIgnoringCase("total_size"), map.isAvailable else { return nil }
     let size = map.firstValue("content-length").flatMap(Self.number) ?? 0
-    let headers = path.equals("size") ? 0 : Int64(map.serializedBytes)
+    let headers = path.equalsIgnoringCase("size") ? 0 : Int64(map.serializedBytes)
     return .owned(PropertyValue.bytes(size.addingReportingOverflow(headers).partialValue))
   }
 

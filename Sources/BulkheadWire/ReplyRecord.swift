@@ -117,6 +117,15 @@ public enum EditedMap: UInt8, Sendable {
   case requestTrailers = 1
   case responseHeaders = 2
   case responseTrailers = 3
+
+  /// What may stand in it.
+  public var rules: HeaderRules.Map {
+    switch self {
+    case .requestHeaders: .request
+    case .responseHeaders: .response
+    case .requestTrailers, .responseTrailers: .trailers
+    }
+  }
 }
 
 /// The buffers that an edit can name, in the numbers of `proxy_buffer_type_t`.

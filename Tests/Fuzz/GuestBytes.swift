@@ -1,3 +1,4 @@
+import BulkheadCore
 import BulkheadWire
 import NIOCore
 

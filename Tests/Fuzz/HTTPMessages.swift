@@ -1,3 +1,4 @@
+import BulkheadCore
 import BulkheadWire
 import NIOCore
 
@@ -61,7 +62,7 @@ enum HTTPMessages {
     }
     let map = HeaderMap()
     try HeadParser.fields(head, from: fields, limit: 1_000) { name, value in
-      hold(ASCII.isToken(name) && ASCII.isFieldValue(value), "a field is none")
+      hold(HeaderRules.isName(name) && HeaderRules.isValue(value), "a field is none")
       _ = map.appendParsed(name, value)
     }
     for entry in map.entries { lines += [[UInt8](map.key(entry)), [UInt8](map.value(entry))] }

@@ -1,3 +1,4 @@
+import BulkheadCore
 import BulkheadWire
 
 @testable import BulkheadChain
@@ -38,8 +39,8 @@ enum WorkerRecords {
     for map in [request, response, trailers] {
       for entry in map.entries {
         let (key, value) = (map.key(entry), map.value(entry))
-        hold(key.first == 0x3A || ASCII.isToken(key), "an edit brought a name that is none")
-        hold(ASCII.isFieldValue(value), "an edit brought a value that ends a line")
+        hold(key.first == 0x3A || HeaderRules.isName(key), "an edit brought a name that is none")
+        hold(HeaderRules.isValue(value), "an edit brought a value that ends a line")
       }
       hold((try? PairsView(map.serialized())) != nil, "an edited map is no block of pairs")
     }

@@ -1,3 +1,5 @@
+import BulkheadCore
+
 /// The header that every call of a plugin carries: `x-bulkhead-plugin`, with the plugin's name.
 ///
 /// Who is called can so tell a plugin's request from a client's, and one plugin's from another's. Nobody but the front says

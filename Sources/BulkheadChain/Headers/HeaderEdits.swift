@@ -123,7 +123,7 @@ package enum HeaderEdits {
       let name = HeaderName(key)
       if name.isOfFront { return true }
       if name.isPseudo { return setPseudo(name, value, of: map, target) }
-      guard ASCII.isToken(key), ASCII.isFieldValue(value) else { return false }
+      guard HeaderRules.isName(key), HeaderRules.isValue(value) else { return false }
       if !replacing || !map.replace(key, value) { map.append(key, value, name: name) }
       return true
     }
@@ -132,21 +132,8 @@ package enum HeaderEdits {
   private static func setPseudo(
     _ name: HeaderName, _ value: UnsafeRawBufferPointer, of map: HeaderMap, _ target: EditedMap
   ) -> Bool {
-    let isRequest = target == .requestHeaders
-    switch name {
-    case .method where isRequest && ASCII.isToken(value) && !value.equals("CONNECT"):
-      map.set(.method, ":method", value)
-    case .scheme where isRequest && (value.equals("http") || value.equals("https")):
-      map.set(.scheme, ":scheme", value)
-    case .authority where isRequest && RequestGrammar.isHost(value):
-      map.set(.authority, ":authority", value)
-    case .path where isRequest && RequestGrammar.isPath(value):
-      map.set(.path, ":path", value)
-    case .status where target == .responseHeaders:
-      guard value.count == 3, let status = ASCII.number(value), (200...599).contains(status) else { return false }
-      map.set(.status, ":status", value)
-    default: return false
-    }
+    guard let pseudo = name.pseudo, HeaderRules.allows(pseudo, value, in: target.rules) else { return false }
+    map.set(name, pseudo.text, value)
     return true
   }
 

@@ -1,3 +1,5 @@
+import BulkheadCore
+
 /// The header names that the front itself acts upon; every other name is `other`.
 package enum HeaderName: UInt8 {
   case other = 0
@@ -11,6 +13,18 @@ package enum HeaderName: UInt8 {
   case pluginMark
 
   package var isPseudo: Bool { rawValue >= HeaderName.method.rawValue && rawValue <= HeaderName.status.rawValue }
+
+  /// Which pseudo-header it is; nil where it is none.
+  var pseudo: PseudoHeader? {
+    switch self {
+    case .method: .method
+    case .scheme: .scheme
+    case .authority: .authority
+    case .path: .path
+    case .status: .status
+    default: nil
+    }
+  }
 
   /// Headers that speak about one connection alone.
   package var isHopByHop: Bool { rawValue >= HeaderName.connection.rawValue && rawValue <= HeaderName.upgrade.rawValue }

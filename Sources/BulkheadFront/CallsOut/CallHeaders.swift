@@ -57,13 +57,17 @@ struct CallHead {
       let lower = key.map { ASCII.lower($0) }
       switch lower.withUnsafeBytes({ HeaderName($0) }) {
       case .method:
-        guard ASCII.isToken(value) else { throw CallRefusal(reason: "its :method is no method") }
+        guard HeaderRules.allows(.method, value, in: .call) else {
+          throw CallRefusal(
+            reason: value.equalsIgnoringCase("connect")
+              ? "CONNECT is not offered to calls out" : "its :method is no method")
+        }
         method = String(decoding: value, as: UTF8.self)
       case .path:
-        guard RequestGrammar.isPath(value) else { throw CallRefusal(reason: "its :path is no path") }
+        guard HeaderRules.allows(.path, value, in: .call) else { throw CallRefusal(reason: "its :path is no path") }
         path = try Self.text(value, of: ":path")
       case .authority:
-        guard value.isEmpty || RequestGrammar.isHost(value) else {
+        guard HeaderRules.allows(.authority, value, in: .call) else {
           throw CallRefusal(reason: "its :authority is no host")
         }
         hasAuthority = true
@@ -83,7 +87,6 @@ struct CallHead {
     guard !method.isEmpty, !path.isEmpty, hasAuthority else {
       throw CallRefusal(reason: "it has no \(method.isEmpty ? ":method" : path.isEmpty ? ":path" : ":authority")")
     }
-    guard method != "CONNECT" else { throw CallRefusal(reason: "CONNECT is not offered to calls out") }
   }
 
   /// Reads trailers, or metadata: what has no place there is left out.
@@ -114,18 +117,18 @@ struct CallHead {
 
   private static func name(_ name: [UInt8]) throws(CallRefusal) -> String {
     let text = String(decoding: name, as: UTF8.self)
-    guard name.withUnsafeBytes({ ASCII.isToken($0) }) else {
+    guard name.withUnsafeBytes({ HeaderRules.isName($0) }) else {
       throw CallRefusal(reason: "no header can have the name '\(text.prefix(64))'")
     }
     return text
   }
 
   private static func isText(_ value: UnsafeRawBufferPointer) -> Bool {
-    ASCII.isFieldValue(value) && String(validating: value, as: UTF8.self) != nil
+    HeaderRules.isValue(value) && String(validating: value, as: UTF8.self) != nil
   }
 
   private static func text(_ value: UnsafeRawBufferPointer, of name: String) throws(CallRefusal) -> String {
-    guard ASCII.isFieldValue(value), let text = String(validating: value, as: UTF8.self) else {
+    guard HeaderRules.isValue(value), let text = String(validating: value, as: UTF8.self) else {
       throw CallRefusal(reason: "the value of its header \(name) has bytes that no header carries, or is not UTF-8")
     }
     return text

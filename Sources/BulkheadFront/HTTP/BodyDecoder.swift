@@ -1,4 +1,5 @@
 import BulkheadChain
+import BulkheadCore
 import NIOCore
 
 /// Takes the body of an HTTP/1.1 message out of the bytes behind its head (RFC 9112, sections 6 and 7).
@@ -135,7 +136,7 @@ struct BodyDecoder {
     var next = 0
     while next < rest.count, ASCII.isBlank(rest[next]) { next &+= 1 }
     let hasExtension = next < rest.count && rest[next] == 0x3B
-    guard rest.isEmpty || hasExtension || (allowsPadding && next == rest.count), ASCII.isFieldValue(rest) else {
+    guard rest.isEmpty || hasExtension || (allowsPadding && next == rest.count), HeaderRules.isValue(rest) else {
       throw HTTPFault(400, "a chunk's size is malformed")
     }
     return (size, end &+ 1)

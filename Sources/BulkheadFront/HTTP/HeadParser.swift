@@ -1,4 +1,5 @@
 import BulkheadChain
+import BulkheadCore
 import BulkheadWire
 import Glibc
 
@@ -87,7 +88,7 @@ enum HeadParser {
     guard let status = ASCII.number(UnsafeRawBufferPointer(rebasing: line[9..<12])), (100...599).contains(status) else {
       throw HTTPFault(502, "its status is malformed")
     }
-    guard ASCII.isFieldValue(line) else { throw HTTPFault(502, "its status line is malformed") }
+    guard HeaderRules.isValue(line) else { throw HTTPFault(502, "its status line is malformed") }
     return StatusLine(status: Int(status), isVersion10: old, fields: line.count &+ 2)
   }
 
@@ -146,23 +147,16 @@ enum HeadParser {
     _ head: UnsafeRawBufferPointer, from at: Int, to last: Int
   ) throws(HTTPFault) -> (name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) {
     var colon = at
-    while colon < last, isTokenByte(head[colon]) { colon &+= 1 }
+    while colon < last, ASCII.isToken(head[colon]) { colon &+= 1 }
     guard colon > at, colon < last, head[colon] == 0x3A else { throw HTTPFault(400, "a header's name is malformed") }
     var first = colon &+ 1
     var stop = last
     while first < stop, ASCII.isBlank(head[first]) { first &+= 1 }
     while stop > first, ASCII.isBlank(head[stop &- 1]) { stop &-= 1 }
     let value = UnsafeRawBufferPointer(rebasing: head[first..<stop])
-    guard ASCII.isFieldValue(value) else { throw HTTPFault(400, "a header's value has a control character") }
+    guard HeaderRules.isValue(value) else { throw HTTPFault(400, "a header's value has a control character") }
     return (UnsafeRawBufferPointer(rebasing: head[at..<colon]), value)
   }
-
-  /// For each byte below 128: the byte in lower case where it can stand in a token, NUL where it cannot.
-  private static let tokens: StaticString =
-    "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0!\0#$%&'\0\0*+\0-.\00123456789\0\0\0\0\0\0\0abcdefghijklmnopqrstuvwxyz\0\0\0^_`abcdefghijklmnopqrstuvwxyz\0|\0~\0"
-
-  @inline(__always)
-  static func isTokenByte(_ byte: UInt8) -> Bool { byte < 128 && tokens.utf8Start[Int(byte)] != 0 }
 }
 
 extension UnsafeRawBufferPointer {

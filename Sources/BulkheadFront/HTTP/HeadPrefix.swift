@@ -1,3 +1,5 @@
+import BulkheadCore
+
 /// What can be said of a head of which only the beginning has come: one that no further bytes can make valid is refused at
 /// once, whatever the sizes in which it came. Waiting for its end would show as a time-out, and tell nobody why.
 enum HeadPrefix {
@@ -42,7 +44,7 @@ enum HeadPrefix {
     case .request:
       var at = 0
       while at < bytes.count, at <= longestMethod, bytes[at] != 0x20 {
-        guard at < longestMethod, HeadParser.isTokenByte(bytes[at]) else { throw HTTPFault(400, "it is not HTTP/1.1") }
+        guard at < longestMethod, ASCII.isToken(bytes[at]) else { throw HTTPFault(400, "it is not HTTP/1.1") }
         at &+= 1
       }
       guard at > 0 || bytes.isEmpty else { throw HTTPFault(400, "it is not HTTP/1.1") }
@@ -65,7 +67,7 @@ enum HeadPrefix {
     if bytes.count == line &+ 1, bytes[line] == 0x0D { return }
     let colon = bytes.index(of: 0x3A, from: line)
     if colon.map({ $0 >= start }) ?? true {
-      for at in start..<(colon ?? bytes.count) where !HeadParser.isTokenByte(bytes[at]) {
+      for at in start..<(colon ?? bytes.count) where !ASCII.isToken(bytes[at]) {
         throw HTTPFault(400, "a header's name is malformed")
       }
       if colon == line { throw HTTPFault(400, "a header's name is malformed") }

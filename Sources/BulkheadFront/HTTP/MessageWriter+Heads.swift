@@ -1,4 +1,5 @@
 import BulkheadChain
+import BulkheadCore
 import NIOCore
 
 // The heads of messages of HTTP/1.1.

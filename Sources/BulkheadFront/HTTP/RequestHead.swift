@@ -1,4 +1,5 @@
 import BulkheadChain
+import BulkheadCore
 import BulkheadWire
 
 /// What the head of an HTTP/1.1 request says, beside its fields.

@@ -1,4 +1,5 @@
 import BulkheadChain
+import BulkheadCore
 
 /// What the head of an HTTP/1.1 response says, beside its fields.
 struct ResponseHead {

@@ -128,7 +128,7 @@ extension Exchange {
       lower.withUnsafeBytes { key in
         let name = HeaderName(key)
         guard !name.isPseudo, !name.isOfFront else { return }
-        guard ASCII.isToken(key), ASCII.isFieldValue(value) else {
+        guard HeaderRules.isName(key), HeaderRules.isValue(value) else {
           dropped += 1
           return
         }

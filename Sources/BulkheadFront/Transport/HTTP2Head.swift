@@ -1,4 +1,5 @@
 import BulkheadChain
+import BulkheadCore
 import NIOCore
 import NIOHPACK
 
@@ -71,7 +72,7 @@ enum HTTP2Head {
       let isField = name.withUTF8 { name in
         value.withUTF8 { value in
           let (name, value) = (UnsafeRawBufferPointer(name), UnsafeRawBufferPointer(value))
-          guard ASCII.isToken(name), ASCII.isFieldValue(value) else { return false }
+          guard HeaderRules.isName(name), HeaderRules.isValue(value) else { return false }
           switch map.appendParsed(name, value) {
           case .authority: map.removeLast()
           case .contentLength:
@@ -107,8 +108,9 @@ enum HTTP2Head {
     var trailers: Trailers = []
     for (name, value, _) in headers {
       let value = [UInt8](value.utf8)
-      let isField = name.utf8.allSatisfy { ASCII.isToken($0) } && value.withUnsafeBytes { ASCII.isFieldValue($0) }
-      if isField { trailers.append((name, value)) }
+      var field = name
+      let isName = field.withUTF8 { HeaderRules.isName(UnsafeRawBufferPointer($0)) }
+      if isName, value.withUnsafeBytes({ HeaderRules.isValue($0) }) { trailers.append((name, value)) }
     }
     return trailers
   }

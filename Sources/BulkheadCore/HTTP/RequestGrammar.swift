@@ -6,9 +6,13 @@ public enum RequestGrammar {
   ///
   /// It is laxer than RFC 3986, 3.3 in one thing: characters such as `|` and `{`, which browsers send as they are.
   public static func isTarget(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    for byte in bytes where byte <= 0x20 || byte >= 0x7F || byte == UInt8(ascii: "#") { return false }
+    for byte in bytes where !isTarget(byte) { return false }
     return !bytes.isEmpty
   }
+
+  /// Whether the byte can stand in such a target.
+  @inline(__always)
+  public static func isTarget(_ byte: UInt8) -> Bool { byte > 0x20 && byte < 0x7F && byte != UInt8(ascii: "#") }
 
   /// Whether the bytes can stand as the target of a message that the front itself sends with that target: a path, or `*`.
   public static func isPath(_ bytes: UnsafeRawBufferPointer) -> Bool {

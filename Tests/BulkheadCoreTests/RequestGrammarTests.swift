@@ -1,4 +1,4 @@
-import BulkheadWire
+import BulkheadCore
 import Testing
 
 /// RFC 9112, 3.2, RFC 9110, 7.2 and RFC 3986, 3.2.2, as the front and workers ask them.
