@@ -7,6 +7,7 @@ public struct SourceLocation: Hashable, Sendable, CustomStringConvertible {
   /// In Unicode scalars.
   public var column: Int?
 
+  /// Without `line` the whole file; without `column` the whole line.
   public init(file: String, line: Int? = nil, column: Int? = nil) {
     self.file = file
     self.line = line
@@ -35,6 +36,7 @@ public struct ConfigurationError: Error, Hashable, Sendable, CustomStringConvert
   /// What it names is there, and this process may not use it.
   public var isPermission = false
 
+  /// `key` is "" where the error is of no key.
   public init(location: SourceLocation, key: String, message: String, suggestion: String? = nil) {
     self.location = location
     self.key = key
@@ -55,6 +57,7 @@ public struct ConfigurationErrors: Error, Hashable, Sendable, CustomStringConver
   /// At least one, in the order of the files.
   public var errors: [ConfigurationError]
 
+  /// `errors` is not empty.
   public init(errors: [ConfigurationError]) { self.errors = errors }
 
   /// One line an error.

@@ -15,6 +15,7 @@ public struct PolicyOrigin: Hashable, Sendable, CustomStringConvertible {
   /// Where it stands.
   public var location: SourceLocation
 
+  /// `location` is of the value itself, not of its key's section.
   public init(speaker: Speaker, location: SourceLocation) {
     self.speaker = speaker
     self.location = location
@@ -37,6 +38,7 @@ public struct EffectivePolicy: Hashable, Sendable {
   /// By the key's path (`backoff.initial`); what is not in it is built in.
   public var origins: [String: PolicyOrigin]
 
+  /// Without `lineage` it extends nothing; without `origins` all of it is built in.
   public init(policy: CrashPolicy, lineage: [String]? = nil, origins: [String: PolicyOrigin] = [:]) {
     self.policy = policy
     self.lineage = lineage ?? [policy.name]

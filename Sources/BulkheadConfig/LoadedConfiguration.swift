@@ -16,6 +16,7 @@ public struct LoadedConfiguration: Hashable, Sendable {
   /// Its files as they were read.
   public var files = ConfigurationFiles()
 
+  /// Nothing is checked: `ConfigurationLoader` makes one that holds together.
   public init(
     configuration: Configuration, plugins: [PluginManifest], policies: [String: EffectivePolicy],
     overridden: [String: EffectivePolicy] = [:]

@@ -2,8 +2,11 @@ import BulkheadCore
 
 /// Where in the chain a plugin stands (Istio `WasmPlugin.spec.phase`).
 public enum PluginPhase: String, Hashable, Sendable, CaseIterable, Comparable {
+  /// `AUTHN`: the first in the chain.
   case authentication = "AUTHN"
+  /// `AUTHZ`: after all of `AUTHN`.
   case authorization = "AUTHZ"
+  /// `STATS`: after all of `AUTHZ`.
   case statistics = "STATS"
   /// None given: after all others.
   case unspecified = "none"
@@ -41,10 +44,12 @@ public enum PluginType: String, Hashable, Sendable, CaseIterable {
 public struct PluginManifest: Hashable, Sendable {
   /// A variable of the guest's environment.
   public struct EnvironmentVariable: Hashable, Sendable {
+    /// Without `=` and NUL.
     public var name: String
     /// The variable's value.
     public var value: String
 
+    /// Nothing is checked: the decoder refuses what an environment cannot have.
     public init(name: String, value: String) {
       self.name = name
       self.value = value

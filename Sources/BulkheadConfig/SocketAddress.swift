@@ -4,8 +4,10 @@ import Glibc
 public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
   /// An IPv4 address, an IPv6 address (without brackets), or a name.
   public var host: String
+  /// 0 lets the kernel pick one, where it is to be listened at.
   public var port: UInt16
 
+  /// Nothing is checked; `init(parsing:)` does.
   public init(host: String, port: UInt16) {
     self.host = host
     self.port = port

@@ -7,6 +7,7 @@ public struct ConfigResponse: Hashable, Sendable, Codable {
     /// As `bulkhead.yaml` could say it.
     public var value: String
 
+    /// `key` is a path with dots.
     public init(key: String, value: String) {
       self.key = key
       self.value = value
@@ -18,6 +19,7 @@ public struct ConfigResponse: Hashable, Sendable, Codable {
   /// All keys that there are, in the order of the manual.
   public var settings: [Setting]
 
+  /// `settings` in the order of the manual.
   public init(file: String, settings: [Setting]) {
     self.file = file
     self.settings = settings

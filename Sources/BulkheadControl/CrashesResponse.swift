@@ -16,6 +16,7 @@ public struct CrashesResponse: Hashable, Sendable, Codable {
       /// What was known of it, with the backtrace and the request's id.
       public var crash: CrashInfo
 
+      /// `pid` is nil where no process was started.
       public init(pid: Int32?, detail: String, crash: CrashInfo) {
         self.pid = pid
         self.detail = detail
@@ -40,6 +41,7 @@ public struct CrashesResponse: Hashable, Sendable, Codable {
     /// The last one of which the request is known; there where one plugin was asked for.
     public var example: Example?
 
+    /// `example` is for answers about one plugin.
     public init(
       plugin: String, count: UInt64, first: Timestamp, last: Timestamp, reason: ExitReason, callback: String?,
       frames: [String], example: Example? = nil
@@ -64,6 +66,7 @@ public struct CrashesResponse: Hashable, Sendable, Codable {
   /// Kinds that are not kept any more, since newer ones took their place.
   public var evicted: UInt64
 
+  /// `leftOut` and `evicted` say what is missing from `crashes`.
   public init(since: Timestamp, crashes: [Crash], leftOut: Int = 0, evicted: UInt64 = 0) {
     self.since = since
     self.crashes = crashes

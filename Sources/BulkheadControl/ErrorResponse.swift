@@ -33,6 +33,7 @@ public struct ErrorResponse: Hashable, Sendable, Codable {
     /// Where there is more than one thing to say: one a line.
     public var details: [String]?
 
+    /// An empty `details` is left out of the body.
     public init(code: Code, message: String, details: [String] = []) {
       self.code = code
       self.message = message

@@ -117,13 +117,14 @@ public struct EventInfo: Hashable, Sendable, Codable {
     /// 0 where it is no process that bulkheadd can see.
     public var pid: Int32
 
-    /// An event without an asker; `sequence` is given by the journal that keeps it.
+    /// What the kernel says of the peer of a Unix socket (`SO_PEERCRED`).
     public init(uid: UInt32, pid: Int32) {
       self.uid = uid
       self.pid = pid
     }
   }
 
+  /// An event that nobody asked for; `sequence` is given by the journal that keeps it.
   public init(
     sequence: UInt64 = 0, at: Timestamp, kind: Kind, plugin: String? = nil, pid: Int32? = nil, message: String,
     crash: CrashInfo? = nil
@@ -181,6 +182,7 @@ public struct EventsResponse: Hashable, Sendable, Codable {
   /// Events after the one asked for that are not kept any more.
   public var missed: UInt64
 
+  /// `last` is 0 where there was no event yet.
   public init(since: Timestamp, events: [EventInfo], last: UInt64, missed: UInt64) {
     self.since = since
     self.events = events

@@ -3,6 +3,7 @@ public struct PluginsResponse: Hashable, Sendable, Codable {
   /// Every plugin of the chain.
   public var plugins: [PluginInfo]
 
+  /// `plugins` in the order of the chain.
   public init(plugins: [PluginInfo]) { self.plugins = plugins }
 }
 
@@ -11,5 +12,6 @@ public struct WorkersResponse: Hashable, Sendable, Codable {
   /// Every worker process that there is.
   public var workers: [WorkerInfo]
 
+  /// `workers` in the order of the chain.
   public init(workers: [WorkerInfo]) { self.workers = workers }
 }

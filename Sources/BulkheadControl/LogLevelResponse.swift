@@ -7,6 +7,7 @@ public struct LogLevelResponse: Hashable, Sendable, Codable {
   /// Of plugins that have one of their own.
   public var plugins: [String: String]
 
+  /// Levels are names, as `LogLevel.name` has them.
   public init(level: String, initial: String, plugins: [String: String] = [:]) {
     self.level = level
     self.initial = initial

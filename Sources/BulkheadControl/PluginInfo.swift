@@ -13,6 +13,7 @@ public struct PluginInfo: Hashable, Sendable, Codable {
     /// What the worker was doing; null where its end was asked for, or it never began.
     public var crash: CrashInfo?
 
+    /// Without `crash`: an end that was asked for, or of a worker that never began.
     public init(reason: ExitReason, detail: String, at: Timestamp, crash: CrashInfo? = nil) {
       self.crash = crash
       self.reason = reason
@@ -34,6 +35,7 @@ public struct PluginInfo: Hashable, Sendable, Codable {
       /// The most restarts and renewals.
       public var restarts: Int?
 
+      /// Nil is no such bound.
       public init(sharePercent: Int?, processorPercent: Int?, failedStarts: Int, restarts: Int?) {
         self.sharePercent = sharePercent
         self.processorPercent = processorPercent
@@ -67,6 +69,7 @@ public struct PluginInfo: Hashable, Sendable, Codable {
     /// The bounds.
     public var allowed: Allowed
 
+    /// `restarts` is nil where the policy does not count them.
     public init(
       intervalSeconds: Double, deaths: UInt64, requests: UInt64, processorPercent: Double, failedStarts: Int,
       restarts: Int?, isSpent: Bool, allowed: Allowed
@@ -131,6 +134,7 @@ public struct PluginInfo: Hashable, Sendable, Codable {
   /// VMs that ended in workers which lived on; null from a version that does not tell.
   public var vmDeaths: UInt64?
 
+  /// Without `budget` and `vmDeaths`, which are filled in by whoever knows them.
   public init(
     name: String, type: String, state: PluginState, failStrategy: FailStrategy, restarts: UInt64,
     lastExit: LastExit?, workers: [Int32], policy: String, phase: String, priority: Int, module: String,

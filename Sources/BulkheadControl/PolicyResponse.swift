@@ -9,6 +9,7 @@ public struct PoliciesResponse: Hashable, Sendable, Codable {
     /// The plugins that name it, in the order of the chain.
     public var plugins: [String]
 
+    /// `extends` is nil where it extends none.
     public init(name: String, extends: String?, plugins: [String]) {
       self.name = name
       self.extends = extends
@@ -19,6 +20,7 @@ public struct PoliciesResponse: Hashable, Sendable, Codable {
   /// By name.
   public var policies: [Policy]
 
+  /// `policies` in the order of their names.
   public init(policies: [Policy]) { self.policies = policies }
 }
 
@@ -49,6 +51,7 @@ public struct PolicyResponse: Hashable, Sendable, Codable {
     /// File, line and column, where it is said at all.
     public var location: String?
 
+    /// `policy` and `location` are nil where `source` is `builtIn`.
     public init(key: String, value: String, source: Source, policy: String? = nil, location: String? = nil) {
       self.key = key
       self.value = value
@@ -67,6 +70,7 @@ public struct PolicyResponse: Hashable, Sendable, Codable {
   /// All values, in a fixed order.
   public var settings: [Setting]
 
+  /// `plugin` is nil where a policy was asked for by its own name.
   public init(name: String, plugin: String?, lineage: [String], settings: [Setting]) {
     self.name = name
     self.plugin = plugin

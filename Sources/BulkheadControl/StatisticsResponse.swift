@@ -52,6 +52,7 @@ public struct StatisticsResponse: Hashable, Sendable, Codable {
     /// The size of that ring, in bytes.
     public var replyRingCapacity: UInt32
 
+    /// Of several event loops' rings: the fullest one's bytes, and all callbacks.
     public init(
       pid: Int32, outstanding: UInt32, callbackRingBytes: UInt32, callbackRingCapacity: UInt32, replyRingBytes: UInt32,
       replyRingCapacity: UInt32
@@ -80,6 +81,7 @@ public struct StatisticsResponse: Hashable, Sendable, Codable {
     /// Of each of its workers.
     public var channels: [Channel]
 
+    /// Counts are since the front began.
     public init(
       plugin: String, callbacks: UInt64, failedStreams: UInt64, waitingStreams: UInt64, latencies: [Latency],
       channels: [Channel]
@@ -98,6 +100,7 @@ public struct StatisticsResponse: Hashable, Sendable, Codable {
   /// In the order of the chain.
   public var plugins: [Plugin]
 
+  /// `frontPid` is nil, and `plugins` empty, where no front serves.
   public init(frontPid: Int32?, plugins: [Plugin]) {
     self.frontPid = frontPid
     self.plugins = plugins

@@ -17,6 +17,7 @@ public struct StatusResponse: Hashable, Sendable, Codable {
     /// Shared pages included.
     public var residentBytes: UInt64
 
+    /// What `/proc` says of the process.
     public init(cpuSeconds: Double, residentBytes: UInt64) {
       self.cpuSeconds = cpuSeconds
       self.residentBytes = residentBytes
@@ -34,6 +35,7 @@ public struct StatusResponse: Hashable, Sendable, Codable {
     /// The longest round, in seconds.
     public var longestSeconds: Double
 
+    /// Percentiles are nil before the first round.
     public init(rounds: UInt64, p50Seconds: Double?, p99Seconds: Double?, longestSeconds: Double) {
       self.rounds = rounds
       self.p50Seconds = p50Seconds
@@ -46,6 +48,7 @@ public struct StatusResponse: Hashable, Sendable, Codable {
   public struct Front: Hashable, Sendable, Codable {
     /// How far the front has come; `backoff`: there is none, and the next waits for its time.
     public enum State: String, Hashable, Sendable, Codable {
+      /// As of the whole; `backoff`: there is none, and the next waits for its time.
       case starting, ready, draining, backoff
     }
 
@@ -60,6 +63,7 @@ public struct StatusResponse: Hashable, Sendable, Codable {
     /// Not there where it cannot be known.
     public var usage: Usage?
 
+    /// `isolation` is empty until the front has told of its layers.
     public init(pid: Int32?, state: State, restarts: UInt64, isolation: [WorkerInfo.Isolation] = []) {
       self.pid = pid
       self.state = state
@@ -86,6 +90,7 @@ public struct StatusResponse: Hashable, Sendable, Codable {
     /// The name of the upstream that its traffic goes to.
     public var upstream: String
 
+    /// `address` has the port that the kernel picked.
     public init(name: String, address: String, upstream: String) {
       self.name = name
       self.address = address
@@ -108,6 +113,7 @@ public struct StatusResponse: Hashable, Sendable, Codable {
     /// Worker processes of all plugins.
     public var workers: Int
 
+    /// Plugins by their states, and worker processes.
     public init(plugins: Int, ready: Int, starting: Int, backoff: Int, quarantined: Int, workers: Int) {
       self.plugins = plugins
       self.ready = ready
@@ -141,6 +147,7 @@ public struct StatusResponse: Hashable, Sendable, Codable {
   /// Not there where nobody measures it.
   public var loop: Loop?
 
+  /// Without `usage` and `loop`, which are filled in where they can be known.
   public init(
     version: String, pid: Int32, uptimeSeconds: Double, state: State, front: Front, listeners: [Listener],
     counts: Counts, upgrade: UpgradeInfo? = nil, admin: String? = nil

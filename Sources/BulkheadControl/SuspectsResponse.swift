@@ -32,6 +32,7 @@ public struct SuspectsResponse: Hashable, Sendable, Codable {
     /// The `x-request-id` of the last one.
     public var requestID: String?
 
+    /// What is nil is not known, or was another with each death.
     public init(
       plugin: String, kind: String, look: String, client: String?, reason: ExitReason?, deaths: UInt64,
       matches: UInt64, first: Timestamp, last: Timestamp, expiresInSeconds: Double, requestID: String?
@@ -64,6 +65,7 @@ public struct SuspectsResponse: Hashable, Sendable, Codable {
     /// What the crash budget of the lane counts; not there while it has no worker.
     public var budget: PluginInfo.Budget?
 
+    /// All but `plugin` is nil where the lane is closed.
     public init(
       plugin: String, state: PluginState?, pid: Int32?, startsInSeconds: Double?, budget: PluginInfo.Budget?
     ) {
@@ -82,6 +84,7 @@ public struct SuspectsResponse: Hashable, Sendable, Codable {
   /// Fingerprints beyond the most that an answer has.
   public var leftOut: Int
 
+  /// `suspects` has at most `maximumSuspects`; `leftOut` counts the others.
   public init(suspects: [Suspect], lanes: [Lane], leftOut: Int = 0) {
     self.suspects = suspects
     self.lanes = lanes

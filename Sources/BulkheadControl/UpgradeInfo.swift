@@ -26,6 +26,7 @@ public struct UpgradeInfo: Hashable, Sendable, Codable {
   /// The fronts of before that are not gone, oldest first.
   public var oldFronts: [Int32]
 
+  /// `oldFronts` are process ids, oldest first.
   public init(number: UInt32, state: State, from: String, detail: String = "", oldFronts: [Int32] = []) {
     self.number = number
     self.state = state

@@ -31,6 +31,7 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
     /// The front's number of the stream that it is for; null where it is for none.
     public var stream: UInt32?
 
+    /// `stream` is nil where the callback is for none.
     public init(name: String, milliseconds: Double, stream: UInt32? = nil) {
       self.stream = stream
       self.name = name
@@ -53,6 +54,7 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
     /// From the start of the process until it serves.
     public var start: Double
 
+    /// Milliseconds.
     public init(headers: Double, body: Double, log: Double, tick: Double, configure: Double, start: Double) {
       self.headers = headers
       self.body = body
@@ -74,6 +76,7 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
     /// Whether the supervisor knows it, or has the process's word.
     public var evidence: LayerReport.Evidence
 
+    /// The process's own word, unless `evidence` says otherwise.
     public init(layer: IsolationLayer, holds: Bool, why: String, evidence: LayerReport.Evidence = .word) {
       self.layer = layer
       self.holds = holds
@@ -125,6 +128,7 @@ public struct WorkerInfo: Hashable, Sendable, Codable {
   /// VMs that have ended in it, and in whose places fresh ones came.
   public var vmDeaths: UInt64?
 
+  /// What is nil is not known, or not so yet.
   public init(
     plugin: String, pid: Int32, state: State, uptimeSeconds: Double, callbacks: UInt64,
     currentCallback: CurrentCallback?, pssBytes: UInt64?, isolation: [Isolation], role: Role? = nil,

@@ -108,27 +108,36 @@ public struct CallbackSet: OptionSet, Sendable, Hashable {
 
 /// What a worker is doing, as its status page shows it, and what a callback record asks for.
 public enum CallbackKind: UInt16, Sendable, CaseIterable {
+  /// No callback runs.
   case none = 0
+  /// The start of a VM and of its plugin.
   case vmStart = 1
   case configure = 2
+  /// An HTTP stream, in either direction.
   case requestHeaders = 3
   case responseHeaders = 4
+  /// A stream of either kind is over.
   case streamDone = 5
+  /// The plugin's timer.
   case tick = 6
+  /// Bodies and trailers of an HTTP stream.
   case requestBody = 7
   case requestTrailers = 8
   case responseBody = 9
   case responseTrailers = 10
+  /// A TCP connection.
   case newConnection = 11
   case downstreamData = 12
   case upstreamData = 13
   case downstreamClose = 14
   case upstreamClose = 15
+  /// Answers to calls out.
   case httpCallResponse = 16
   case grpcInitialMetadata = 17
   case grpcMessage = 18
   case grpcTrailingMetadata = 19
   case grpcClose = 20
+  /// A message waits in a queue.
   case queueReady = 21
 
   /// What a number that a process reports stands for, for people; one that stands for nothing is shown as that number.

@@ -29,6 +29,7 @@ public struct Fingerprint: Hashable, Sendable {
   /// The client's address, as `ClientNumber` has it.
   public var client: UInt64
 
+  /// Hashes of one process alone: two processes give one stream different ones. 0 is for what is not known.
   public init(request: UInt64 = 0, shape: UInt64 = 0, client: UInt64 = 0) {
     self.request = request
     self.shape = shape

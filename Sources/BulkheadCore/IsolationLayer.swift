@@ -1,20 +1,31 @@
 /// The layers of a worker's sandbox, each reported with whether it holds and, where it does not, why.
 public enum IsolationLayer: String, Sendable, CaseIterable {
+  /// A namespace of its own, of each kind.
   case userNamespace
   case mountNamespace
   case pidNamespace
   case networkNamespace
   case ipcNamespace
   case utsNamespace
+  /// No program that it executes gains rights (`PR_SET_NO_NEW_PRIVS`).
   case noNewPrivileges
+  /// Its root is an empty directory that cannot be written to.
   case emptyRoot
+  /// Landlock refuses it files, and networks and signals where the kernel's Landlock knows them.
   case landlock
+  /// Limits of `setrlimit(2)`: private memory, files, descriptors, processes.
   case resourceLimits
+  /// It has no capabilities, and can get none.
   case capabilities
+  /// It has no supplementary groups.
   case supplementaryGroups
+  /// Only the descriptors that were handed over are open.
   case descriptors
+  /// Its environment is empty.
   case environment
+  /// A session of its own, without a terminal.
   case session
+  /// A filter of system calls.
   case seccomp
   /// A control group (cgroup) of its own that bounds its memory, and its share of a processor where the policy has one.
   case cgroup
@@ -58,6 +69,7 @@ public struct LayerReport: Sendable, Equatable {
     case outside
   }
 
+  /// One layer of one worker; `evidence` is its own word unless the supervisor has looked.
   public init(layer: IsolationLayer, holds: Bool, why: String, evidence: Evidence = .word) {
     self.layer = layer
     self.holds = holds

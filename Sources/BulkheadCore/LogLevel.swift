@@ -1,5 +1,6 @@
 /// The log levels of Proxy-Wasm (`proxy_log_level_t`), in its numbers; every process of Bulkhead logs in them.
 public enum LogLevel: UInt8, Sendable, Comparable, CaseIterable {
+  /// From the least to the most important.
   case trace = 0
   case debug = 1
   case info = 2

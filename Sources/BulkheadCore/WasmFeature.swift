@@ -1,6 +1,7 @@
 /// Proposals of WebAssembly that are off unless a crash policy turns them on: what usual toolchains do not emit, and what is
 /// the younger, and the larger, part of an engine.
 public enum WasmFeature: String, Sendable, CaseIterable {
+  /// Proposals by their names, each off in an engine that is not told of it.
   case tailCalls
   case exceptions
   case functionReferences

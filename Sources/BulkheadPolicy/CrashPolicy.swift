@@ -106,6 +106,7 @@ public struct CrashPolicy: Hashable, Sendable {
     /// What streams see meanwhile; nil: the plugin's own fail strategy.
     public var strategy: FailStrategy?
 
+    /// The shipped default: one attempt after the stability time, and the plugin's own fail strategy until then.
     public init(retries: Bool = true, strategy: FailStrategy? = nil) {
       self.retries = retries
       self.strategy = strategy
@@ -132,6 +133,7 @@ public struct CrashPolicy: Hashable, Sendable {
     /// The most at once.
     public var most: Int
 
+    /// The shipped default: one spare worker, kept for 300 s.
     public init(keep: Duration? = .seconds(300), most: Int = 1) {
       self.keep = keep
       self.most = most
@@ -147,6 +149,7 @@ public struct CrashPolicy: Hashable, Sendable {
     /// The most fingerprints.
     public var most: Int
 
+    /// The shipped default: a lane, and up to 1,024 fingerprints for 600 s each.
     public init(lane: Bool = true, memory: Duration = .seconds(600), most: Int = 1_024) {
       self.lane = lane
       self.memory = memory
@@ -161,6 +164,7 @@ public struct CrashPolicy: Hashable, Sendable {
     /// Where it would end; also for room in a worker that there is, whatever it would see.
     public var close: Duration
 
+    /// The shipped default: 20 ms where a stream can go on without the plugin, 1 s where it ends.
     public init(open: Duration = .milliseconds(20), close: Duration = .seconds(1)) {
       self.open = open
       self.close = close
@@ -177,6 +181,7 @@ public struct CrashPolicy: Hashable, Sendable {
     /// Nil: a line that names the plugin and why.
     public var body: String?
 
+    /// The shipped default: 503 and a line that names the plugin.
     public init(status: Int = 503, body: String? = nil) {
       self.status = status
       self.body = body
@@ -201,6 +206,7 @@ public struct CrashPolicy: Hashable, Sendable {
     /// The file in `policies/seccomp/`, without `.json`.
     public var seccomp: String
 
+    /// The shipped default: no layer is required, and the profile for workers is loaded.
     public init(required: [IsolationLayer] = [], seccomp: String = "worker") {
       self.required = required
       self.seccomp = seccomp

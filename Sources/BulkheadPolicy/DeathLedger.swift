@@ -7,6 +7,7 @@ public struct PluginWork: Hashable, Sendable {
   /// The processor time that those deaths wasted: of the callbacks that came to nothing, and of the fresh VMs and workers.
   public var cost: Duration
 
+  /// No work, but for what is said.
   public init(deaths: UInt64 = 0, requests: UInt64 = 0, cost: Duration = .zero) {
     self.deaths = deaths
     self.requests = requests

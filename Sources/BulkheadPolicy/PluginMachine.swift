@@ -38,6 +38,7 @@ import BulkheadCore
 ///
 /// Events that make no sense where the machine stands (a second `exited`, a late timer, an unknown number) change nothing.
 public struct PluginMachine: Sendable {
+  /// What the machine is told of; the time comes beside it.
   public enum Event: Hashable, Sendable {
     /// The plugin is wanted: once, at the beginning.
     case begin
@@ -68,6 +69,7 @@ public struct PluginMachine: Sendable {
     case spareWanted
   }
 
+  /// What is to be done, in the order in which it is returned.
   public enum Action: Hashable, Sendable {
     /// Start a worker now; later events name it by this number, which no other worker of the plugin ever has.
     case startWorker(UInt64)

@@ -36,6 +36,7 @@ public struct SuspectTable: Sendable {
     /// The hash.
     public var number: UInt64
 
+    /// The fingerprint of that kind; the hash is never 0, which stands for one that is not known.
     public init(_ kind: Fingerprint.Kind, _ number: UInt64) {
       self.kind = kind
       self.number = number

@@ -89,6 +89,7 @@ public struct PluginConfiguration: Sendable {
   /// goes then.
   public var keepsStreams = true
 
+  /// The plugin's own names and bytes; every bound begins with its default, and the caller sets those that differ.
   public init(
     name: String, rootID: String, vmID: String, pluginConfiguration: [UInt8] = [], vmConfiguration: [UInt8] = [],
     environment: [(name: String, value: String)] = [], logLevel: LogLevel = .info, maximumRecord: Int

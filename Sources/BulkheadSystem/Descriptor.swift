@@ -81,6 +81,7 @@ public struct Descriptor: ~Copyable, Sendable {
 
   /// How a file is opened.
   public enum Access: Sendable {
+    /// What is there, for reading, or for writing too.
     case read
     case readWrite
     /// For writing to a file that is there.

@@ -4,8 +4,10 @@ import CBulkheadSys
 public struct ListenAddress: Equatable, Sendable, CustomStringConvertible {
   /// Without brackets; "" for every address.
   public var host: String
+  /// 0 lets the kernel pick one.
   public var port: UInt16
 
+  /// Nothing is checked: `ListeningSocket` says what is wrong with a host.
   public init(host: String, port: UInt16) {
     self.host = host
     self.port = port
@@ -40,6 +42,7 @@ public struct ListeningSocket: ~Copyable, Sendable {
   /// How many connections may wait to be accepted, unless something else is said.
   public static let usualBacklog: Int32 = 1_024
 
+  /// The socket, which closes with this value; accept from it, or hand it on, but do not close it.
   public let descriptor: Descriptor
   /// Where it listens, with the port that the kernel picked where 0 was asked for.
   public let address: ListenAddress

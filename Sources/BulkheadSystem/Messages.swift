@@ -30,6 +30,7 @@ public struct ReceivedMessage: ~Copyable, Sendable {
 
 /// What a look at a message socket gave.
 public enum Reception: ~Copyable, Sendable {
+  /// A whole message, and what came with it.
   case message(ReceivedMessage)
   /// Nothing is there yet.
   case wouldWait

@@ -28,13 +28,15 @@ public struct NamespaceSet: OptionSet, Sendable, Hashable {
   ]
 }
 
-/// The steps of a spawn, in their order; a spawn that fails names the step.
+/// The steps of a spawn; a spawn that fails names the step.
 public enum SpawnStep: Int32, Sendable, CaseIterable {
+  /// In the parent: the pipes, the child, and what only the parent may write for it.
   case pipes = 1
   case clone = 2
   case setgroups = 3
   case uidMap = 4
   case gidMap = 5
+  /// In the child, until the program takes over.
   case signals = 6
   case deathSignal = 7
   case release = 8
@@ -43,8 +45,10 @@ public enum SpawnStep: Int32, Sendable, CaseIterable {
   case descriptors = 11
   case close = 12
   case exec = 13
+  /// In the parent, before it lets the child go on.
   case controlGroup = 14
   case oomScore = 15
+  /// In the child, before it starts its session; where it fails, the child goes on.
   case userNamespaces = 16
 
   /// What the step does, so that it follows "cannot".

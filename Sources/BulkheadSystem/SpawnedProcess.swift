@@ -62,7 +62,9 @@ public struct SpawnedProcess: ~Copyable, Sendable {
 
 /// How a process ended.
 public enum ExitStatus: Equatable, Sendable, CustomStringConvertible {
+  /// It ended by itself.
   case exited(code: Int32)
+  /// A signal ended it.
   case signaled(signal: Int32, coreDumped: Bool)
 
   public var description: String {

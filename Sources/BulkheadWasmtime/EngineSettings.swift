@@ -10,6 +10,7 @@ public struct EngineSettings: Sendable, Equatable {
   /// saturating conversions and mutable globals are always on.
   public var features: [WasmFeature]
 
+  /// One thread, and no proposals beside the usual ones, unless it is said.
   public init(parallelCompilation: Bool = false, features: [WasmFeature] = []) {
     self.parallelCompilation = parallelCompilation
     self.features = features

@@ -21,6 +21,7 @@ public struct GuestFault: Error, Sendable, Equatable, CustomStringConvertible {
   /// The guest's frames, innermost first, one a line; function names where the module has them.
   public var backtrace: String
 
+  /// For a fault that no trap or error of Wasmtime stands for; "" is no backtrace.
   public init(kind: Kind, message: String, backtrace: String) {
     self.kind = kind
     self.message = message

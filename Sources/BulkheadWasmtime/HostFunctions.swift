@@ -32,6 +32,7 @@ public struct HostFunction: Sendable {
   /// What `HostFunctions.call` is given.
   public var number: UInt32
 
+  /// Two functions may share a number; two of one module, name and type may not.
   public init(module: String, name: String, type: FunctionType, number: UInt32) {
     self.module = module
     self.name = name

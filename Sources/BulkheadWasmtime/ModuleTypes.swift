@@ -2,6 +2,7 @@ import CWasmtime
 
 /// What kind of thing a module imports or exports.
 public enum ExternKind: Sendable, Equatable {
+  /// What the ABI has a use for.
   case function
   case global
   case table
@@ -33,6 +34,7 @@ public enum ExternKind: Sendable, Equatable {
 
 /// The type of one parameter or result.
 public enum ValueKind: Sendable, Equatable, CaseIterable {
+  /// Numbers, by their names in WebAssembly.
   case i32, i64, f32, f64
   /// A vector or a reference: no function of the ABI has one.
   case other
@@ -75,6 +77,7 @@ public struct FunctionType: Sendable, Equatable, CustomStringConvertible {
   /// In their order; the ABI knows at most one.
   public var results: [ValueKind]
 
+  /// The ABI has functions of numbers alone, with one result at most; others link nowhere.
   public init(_ parameters: [ValueKind], _ results: [ValueKind]) {
     self.parameters = parameters
     self.results = results

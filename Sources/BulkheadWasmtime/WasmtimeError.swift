@@ -7,6 +7,7 @@ public struct WasmtimeError: Error, Equatable, CustomStringConvertible {
   /// Why it failed, in Wasmtime's words, which name the place in the module.
   public var reason: String
 
+  /// `action` follows "cannot", `reason` a colon.
   public init(action: String, reason: String) {
     self.action = action
     self.reason = reason

@@ -20,6 +20,7 @@ public struct CompilerBootstrap: Equatable, Sendable {
   /// The features of WebAssembly that the module may use beside the usual ones.
   public var features: [WasmFeature] = []
 
+  /// The bounds of a usual module unless it is said otherwise; `seccompProgram` has no default.
   public init(
     maximumInput: UInt64 = 64 << 20, maximumOutput: UInt64 = 512 << 20, memory: UInt64 = defaultMemory,
     cpuSeconds: UInt64 = 60, parallel: Bool = true, seccompProgram: [UInt8]

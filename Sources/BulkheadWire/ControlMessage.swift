@@ -470,6 +470,7 @@ public struct SuspectMatches: Equatable, Sendable {
   /// Streams.
   public var count: UInt64
 
+  /// `number` is the hash, never 0.
   public init(kind: Fingerprint.Kind, number: UInt64, count: UInt64) {
     self.kind = kind
     self.number = number
@@ -489,6 +490,7 @@ public struct WorkDone: Equatable, Sendable {
   /// The same for streams of the lane for suspects.
   public var suspects: UInt64
 
+  /// Counts since the event loop told of them last.
   public init(plugin: UInt32, requests: UInt64, suspects: UInt64 = 0) {
     self.plugin = plugin
     self.requests = requests

@@ -2,7 +2,9 @@ import BulkheadCore
 
 /// All that the front needs at its start; it reads no file. Times are in milliseconds.
 public struct FrontBootstrap: Equatable, Sendable {
+  /// A socket that accepts; its descriptor comes with the bootstrap, in the order of `listeners`.
   public struct Listener: Equatable, Sendable {
+    /// As the configuration names it: metrics, the log and the access log have it.
     public var name: String
     /// Index into `upstreams`.
     public var upstream: UInt32
@@ -10,6 +12,7 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var isTCP: Bool
     /// Answers of the front say which plugin or endpoint failed, and why; otherwise the log alone does.
     public var tellsClients: Bool
+    /// HTTP, and answers that say nothing of plugins, unless it is said.
     public init(name: String, upstream: UInt32, isTCP: Bool = false, tellsClients: Bool = false) {
       self.name = name
       self.upstream = upstream
@@ -18,7 +21,9 @@ public struct FrontBootstrap: Equatable, Sendable {
     }
   }
 
+  /// Where requests go, and what plugins may call.
   public struct Upstream: Equatable, Sendable {
+    /// As the configuration and `proxy_http_call` name it.
     public var name: String
     /// Answers with what it received, as JSON; then there are no endpoints.
     public var isEcho: Bool
@@ -28,6 +33,7 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var isHTTP2: Bool
     /// How its certificate is checked; nil where it is spoken to in plaintext.
     public var tls: TLS?
+    /// HTTP/1 in plaintext unless it is said; `endpoints` is not empty but where `isEcho`.
     public init(name: String, isEcho: Bool, endpoints: [String], isHTTP2: Bool = false, tls: TLS? = nil) {
       self.name = name
       self.isEcho = isEcho
@@ -45,7 +51,9 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var authorities: [UInt8]
     /// Own certificate chain and key in PEM, for mutual TLS; both empty where there is none.
     public var certificate: [UInt8]
+    /// The key of `certificate`, in PEM.
     public var privateKey: [UInt8]
+    /// No authorities: the system's are trusted; no certificate: none is shown.
     public init(serverName: String, authorities: [UInt8] = [], certificate: [UInt8] = [], privateKey: [UInt8] = []) {
       self.serverName = serverName
       self.authorities = authorities
@@ -56,16 +64,23 @@ public struct FrontBootstrap: Equatable, Sendable {
 
   /// The longest that callbacks of each class may run, in milliseconds; 0: `Plugin.callbackDeadline`.
   public struct Deadlines: Equatable, Sendable {
+    /// Of callbacks about headers and trailers, and of what else is the head of a stream.
     public var headers: UInt32 = 0
+    /// Of pieces of bodies, and of the data and the ends of connections.
     public var body: UInt32 = 0
+    /// Of `proxy_on_log`, at the end of a stream.
     public var log: UInt32 = 0
+    /// Of `proxy_on_tick`, and of what else comes to the plugin itself: answers to calls out, and queues.
     public var tick: UInt32 = 0
+    /// The plugin's own deadline for all of them.
     public init() {}
   }
 
   /// In the order of the chain: request callbacks run from the first to the last, response callbacks back.
   public struct Plugin: Equatable, Sendable {
+    /// As the manifest has it: metrics, the log and events name it by this.
     public var name: String
+    /// Whether a stream goes on or ends where the plugin fails it.
     public var failStrategy: FailStrategy
     /// What its module exports, of what its type is called for and its policy allows.
     public var callbacks: CallbackSet
@@ -108,9 +123,11 @@ public struct FrontBootstrap: Equatable, Sendable {
     /// How long what its killers look like is kept, and how many fingerprints at most; 0: none is, and there is no lane for
     /// suspects.
     public var suspectMemory: UInt32 = 0
+    /// The most fingerprints that are kept of it; at most `Limits.maximumSuspects`.
     public var suspectsAtMost: UInt32 = 0
     /// The same for a ready worker where a stream that it fails goes on without it.
     public var openAdmissionWait: UInt32
+    /// Times are in milliseconds; what else there is begins with its default, `openAdmissionWait` with `admissionWait`.
     public init(
       name: String, failStrategy: FailStrategy, callbacks: CallbackSet, callbackDeadline: UInt32, admissionWait: UInt32
     ) {
@@ -129,6 +146,7 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var status: UInt32
     /// Nil: a line that names the plugin and why.
     public var body: String?
+    /// 503, and a line that names the plugin, unless it is said.
     public init(status: UInt32 = 503, body: String? = nil) {
       self.status = status
       self.body = body
@@ -148,22 +166,29 @@ public struct FrontBootstrap: Equatable, Sendable {
     }
   }
 
+  /// Of clients and upstreams, in milliseconds.
   public struct Timeouts: Equatable, Sendable {
     /// From the first byte of a request to the end of its header.
     public var headerRead: UInt32 = 10_000
     /// A connection, or a stream, on which nothing moves.
     public var idle: UInt32 = 60_000
+    /// The longest that connecting takes, and the longest that the TLS handshake behind it takes.
     public var upstreamConnect: UInt32 = 5_000
     /// From the end of the request to the head of the response.
     public var upstreamResponse: UInt32 = 30_000
+    /// The shipped defaults.
     public init() {}
   }
 
+  /// What a client, an upstream or a plugin may use up before it is refused.
   public struct Bounds: Equatable, Sendable {
+    /// A request's or response's head, in bytes; the same for trailers.
     public var headerBytes: UInt32 = 60 << 10
+    /// Headers of one message.
     public var headerCount: UInt32 = 200
     /// A request body; 0 is no bound, since bodies stream.
     public var bodyBytes: UInt64 = 0
+    /// Clients' connections of all listeners.
     public var connections: UInt32 = 10_000
     /// Connections of one event loop to one upstream.
     public var upstreamConnections: UInt32 = 1_024
@@ -179,6 +204,7 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var connectionsPerClient: UInt32 = 0
     /// The least that a client must send of a body while the front reads it, in bytes a second; 0 is no bound.
     public var bodyRate: UInt32 = 0
+    /// The shipped defaults.
     public init() {}
   }
 
@@ -186,27 +212,39 @@ public struct FrontBootstrap: Equatable, Sendable {
   public struct AccessLog: Equatable, Sendable {
     /// A field beside those that every line has.
     public struct Field: Equatable, Sendable {
+      /// The key of the JSON object.
       public var name: String
       /// A property, with dots between its parts.
       public var property: String
+      /// `property` is a path such as `request.host`.
       public init(name: String, property: String) {
         self.name = name
         self.property = property
       }
     }
+    /// In the order of the line, behind those that every line has.
     public var fields: [Field]
+    /// No fields beside those that every line has, unless it is said.
     public init(fields: [Field] = []) { self.fields = fields }
   }
 
+  /// Threads that serve, 1 at least; each has rings of its own in every worker.
   public var eventLoops: UInt32
   /// The longest that a side spins before it sleeps, in microseconds; 0 where there is one CPU.
   public var maximumSpinMicroseconds: UInt32
+  /// Lines below it are not written.
   public var logLevel: LogLevel
+  /// One for each listening socket that comes with the bootstrap, in the order of these.
   public var listeners: [Listener]
+  /// Listeners name them by their places here.
   public var upstreams: [Upstream]
+  /// The chain, outermost first.
   public var plugins: [Plugin]
+  /// Of clients and upstreams.
   public var timeouts: Timeouts
+  /// Of the whole front, unless one says otherwise.
   public var bounds: Bounds
+  /// The rings of every worker that does not bring its own sizes.
   public var ring: RingSizes
   /// Nil where none is written.
   public var accessLog: AccessLog?
@@ -217,6 +255,7 @@ public struct FrontBootstrap: Equatable, Sendable {
   /// The listeners accept only after `FrontCommand.accept`: another front still serves.
   public var holdsAccept = false
 
+  /// No access log, no program for seccomp and no holding back of accepting: those are set afterwards.
   public init(
     eventLoops: UInt32, maximumSpinMicroseconds: UInt32, logLevel: LogLevel, listeners: [Listener],
     upstreams: [Upstream], plugins: [Plugin], timeouts: Timeouts = Timeouts(), bounds: Bounds = Bounds(),
@@ -233,6 +272,7 @@ public struct FrontBootstrap: Equatable, Sendable {
     self.ring = ring
   }
 
+  /// The bytes that `init(_:)` reads.
   public func encoded() -> [UInt8] {
     var writer = WireWriter()
     writer.u32(eventLoops)
@@ -312,6 +352,10 @@ public struct FrontBootstrap: Equatable, Sendable {
     return writer.array
   }
 
+  /// Reads what `encoded` wrote.
+  ///
+  /// - Throws: `WireError` where the bytes are not exactly one bootstrap, or say what cannot be: an unknown value, a
+  ///   listener's upstream that is not there, a size beyond its bound.
   public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
     var reader = WireReader(bytes)
     eventLoops = try reader.u32("front.eventLoops")
@@ -440,10 +484,14 @@ extension FrontBootstrap.TLS {
 
 /// The capacities of a channel's three rings, in bytes, powers of two.
 public struct RingSizes: Equatable, Sendable {
+  /// The ring of callbacks, front to worker.
   public var callbacks: UInt32 = 256 << 10
+  /// The ring of replies, worker to front.
   public var replies: UInt32 = 256 << 10
+  /// The ring of answers to hostcalls, front to worker.
   public var answers: UInt32 = 64 << 10
 
+  /// 256 KiB for callbacks and replies each, 64 KiB for answers.
   public init() {}
 
   /// Rings that take a body of `bufferBytes` in one record, and the largest value of shared data. Memory is used only as

@@ -16,6 +16,7 @@ extension ReportFrame {
     /// The line, or its beginning: UTF-8, if the plugin keeps to it.
     public var message: [UInt8]
 
+    /// A whole line where `totalBytes` is `message`'s count, else the beginning of one.
     public init(
       level: LogLevel, callback: UInt16, stream: UInt32, request: String, totalBytes: UInt32, message: [UInt8]
     ) {

@@ -9,6 +9,7 @@ public struct PluginStatistics: Equatable, Sendable {
     /// Their times.
     public var histogram: LatencyHistogram
 
+    /// `kind` is a `CallbackKind`; a number that is none is shown as it is.
     public init(kind: UInt16, histogram: LatencyHistogram) {
       self.kind = kind
       self.histogram = histogram
@@ -26,6 +27,7 @@ public struct PluginStatistics: Equatable, Sendable {
     /// Bytes in the ring of replies.
     public var replyBytes: UInt32
 
+    /// A channel in which nothing is under way, but for what is said.
     public init(worker: UInt64, outstanding: UInt32 = 0, callbackBytes: UInt32 = 0, replyBytes: UInt32 = 0) {
       self.worker = worker
       self.outstanding = outstanding
@@ -54,6 +56,7 @@ public struct PluginStatistics: Equatable, Sendable {
   /// Of each of its workers; at most `maximumChannels`.
   public var channels: [Channel]
 
+  /// A plugin of which nothing was measured, but for what is said.
   public init(
     plugin: UInt32, callbacks: UInt64 = 0, failedStreams: UInt64 = 0, waitingStreams: UInt64 = 0,
     latencies: [Latency] = [], channels: [Channel] = []

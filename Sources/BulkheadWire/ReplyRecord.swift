@@ -113,6 +113,7 @@ public struct ReplyRecord {
 
 /// The maps that an edit can name, in the numbers of `proxy_header_map_type_t`.
 public enum EditedMap: UInt8, Sendable {
+  /// Of the stream that the reply is about.
   case requestHeaders = 0
   case requestTrailers = 1
   case responseHeaders = 2
@@ -130,6 +131,7 @@ public enum EditedMap: UInt8, Sendable {
 
 /// The buffers that an edit can name, in the numbers of `proxy_buffer_type_t`.
 public enum EditedBuffer: UInt8, Sendable {
+  /// Of the stream that the reply is about.
   case requestBody = 0
   case responseBody = 1
   case downstreamData = 2

@@ -49,6 +49,7 @@ public enum ReportFrame: Equatable, Sendable {
     /// The guest's linear memory, in bytes.
     public var memoryBytes: UInt64
 
+    /// Texts are cut to what a frame takes when it is written.
     public init(
       reason: ExitReason, detail: String, backtrace: String, callback: UInt16, stream: UInt32, microseconds: UInt64,
       memoryBytes: UInt64
@@ -74,6 +75,7 @@ public enum ReportFrame: Equatable, Sendable {
     /// The linear memory that it has from the beginning, in bytes.
     public var minimumMemory: UInt64
 
+    /// `abi` and the names are as the module has them.
     public init(abi: String, exports: [String], imports: [String], minimumMemory: UInt64 = 0) {
       self.minimumMemory = minimumMemory
       self.abi = abi

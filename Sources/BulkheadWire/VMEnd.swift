@@ -15,6 +15,7 @@ public struct VMEnd: Equatable, Sendable {
   /// Streams and calls in one record.
   public static let maximumEntries = 8_192
 
+  /// May have more streams and calls than one record takes: `pieces` cuts it.
   public init(reason: ExitReason, streams: [UInt32] = [], calls: [UInt32] = []) {
     self.reason = reason
     self.streams = streams

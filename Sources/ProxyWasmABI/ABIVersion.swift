@@ -1,7 +1,10 @@
 /// The versions of the ABI that Bulkhead speaks. A module says which one it wants by exporting a marker function.
 public enum ABIVersion: String, Sendable, CaseIterable {
+  /// Headers callbacks without `end_of_stream`, and a missing header that reads as an empty one.
   case version010 = "proxy_abi_version_0_1_0"
+  /// Tells callbacks about headers whether the message ends with them; a missing header is `notFound`.
   case version020 = "proxy_abi_version_0_2_0"
+  /// 0.2.0 with `proxy_get_log_level`.
   case version021 = "proxy_abi_version_0_2_1"
   /// Higress: 0.2.1 with imports of its own, and `headersStopIteration`.
   case version02100 = "proxy_abi_version_0_2_100"

@@ -1,20 +1,29 @@
 /// What modules that Emscripten built import from `env` beside the hostcalls: its library's own support functions, none of
 /// which reaches outside the guest. The reference host has the first of them, older and newer releases of Emscripten emit the others.
 public enum EmscriptenCall: UInt32, Sendable, CaseIterable {
+  /// Whether two threads are the same one.
   case pthreadEqual = 0
+  /// The upper half of a 64-bit result is kept, and given back.
   case setTempRet0 = 1
   case getTempRet0 = 2
   /// Memory grows by the instruction for it: this way is refused, and the library takes that for memory that is used up.
   case resizeHeap = 3
+  /// What memory may grow to by that way, in bytes: it has no bound of its own.
   case heapMaximum = 4
+  /// Copies within the guest's memory; the destination is the result.
   case memcpyBig = 5
+  /// The same without a result, under the names of two releases.
   case memcpyJS = 6
   case memcpyJSUnderscored = 7
+  /// Ends the guest's run, under the names of two releases.
   case abort = 8
   case abortJS = 9
+  /// Ends it too; what was asserted goes to the log.
   case assertFail = 10
+  /// The wall clock, a double in milliseconds.
   case now = 11
   case dateNow = 12
+  /// The destructor of a thread: taken, and never run.
   case threadAtExit = 13
 
   /// The name of the import module.

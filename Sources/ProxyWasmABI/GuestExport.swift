@@ -1,35 +1,47 @@
 /// The functions of a plugin that a host calls, all of them optional but for one of the two allocators where the host
 /// has to hand over bytes.
 public enum GuestExport: Int, Sendable, CaseIterable {
+  /// What a module does at its start: `_initialize` and then one of the two mains, or `_start` where there is no
+  /// `_initialize`.
   case initialize
   case start
   case main
   case mainVoid
+  /// The allocators: either may be the only one.
   case memoryAllocate
   case malloc
+  /// The life of a VM, a plugin and a stream: contexts, start, configuration, end.
   case contextCreate
   case vmStart
+  /// Pieces of an HTTP message, in both directions.
   case configure
   case requestHeaders
+  /// The end of a stream: whether the plugin is done with it, then its line of log, then its context goes.
   case responseHeaders
   case done
   case log
+  /// The plugin's timer.
   case delete
+  /// Bodies and trailers of an HTTP message.
   case tick
   case requestBody
   case requestTrailers
   case responseBody
+  /// A TCP connection: its beginning, its bytes and its ends.
   case responseTrailers
   case newConnection
   case downstreamData
   case upstreamData
   case downstreamClose
+  /// Answers to the plugin's own calls out.
   case upstreamClose
   case httpCallResponse
   case grpcInitialMetadata
   case grpcMessage
   case grpcTrailingMetadata
+  /// A message waits in a queue that the plugin registered.
   case grpcClose
+  /// A call from the host that the specification does not name; Bulkhead makes none.
   case queueReady
   case foreignFunction
 

@@ -1,10 +1,13 @@
 /// Everything that a plugin can import, in one numbering: what a host links.
 public enum HostImport: Sendable, Equatable {
+  /// A function of the ABI itself, under the type that hosts and SDKs give it.
   case hostcall(Hostcall)
+  /// A function of WASI, under either name of its module.
   case wasi(WASICall)
   /// A hostcall under a type without a result: the text of ABI 0.1.0 has some so, which the hosts and SDKs of its time
   /// give a status all the same. A module may import either.
   case withoutResult(Hostcall)
+  /// A support function of Emscripten's library.
   case emscripten(EmscriptenCall)
 
   /// Where the numbers of the WASI functions begin.

@@ -1,13 +1,16 @@
 /// The functions that a plugin can import from `env`: the hostcalls of ABI 0.1.0, 0.2.0 and 0.2.1, whichever the module
 /// is built for, the one of Emscripten that its standalone modules import, and those that Higress added.
 public enum Hostcall: UInt32, Sendable, CaseIterable {
+  /// Logs and clocks.
   case log = 0
   case getLogLevel = 1
   case getCurrentTimeNanoseconds = 2
   case setTickPeriodMilliseconds = 3
+  /// Bodies, data of connections, answers and configurations, by `BufferType`.
   case getBufferBytes = 4
   case getBufferStatus = 5
   case setBufferBytes = 6
+  /// Headers, trailers and metadata, by `MapType`.
   case getHeaderMapSize = 7
   case getHeaderMapPairs = 8
   case setHeaderMapPairs = 9
@@ -15,39 +18,54 @@ public enum Hostcall: UInt32, Sendable, CaseIterable {
   case addHeaderMapValue = 11
   case replaceHeaderMapValue = 12
   case removeHeaderMapValue = 13
+  /// The way of a stream: it goes on, ends, or is answered by the plugin.
   case continueStream = 14
   case closeStream = 15
+  /// How the gRPC call that a callback is about ended.
   case getStatus = 16
+  /// An answer from the plugin in place of the upstream's.
   case sendLocalResponse = 17
+  /// What the host knows of a stream.
   case getProperty = 18
   case setProperty = 19
+  /// Contexts: the plugin is done with the effective one, or acts upon another.
   case done = 20
   case setEffectiveContext = 21
+  /// Calls out.
   case httpCall = 22
   case grpcCall = 23
   case grpcStream = 24
   case grpcSend = 25
   case grpcCancel = 26
   case grpcClose = 27
+  /// Shared data and queues of one vm_id.
   case setSharedData = 28
   case getSharedData = 29
   case registerSharedQueue = 30
   case resolveSharedQueue = 31
   case enqueueSharedQueue = 32
   case dequeueSharedQueue = 33
+  /// Metrics.
   case defineMetric = 34
   case recordMetric = 35
   case incrementMetric = 36
   case getMetric = 37
+  /// A function that only some hosts have, by its name.
   case callForeignFunction = 38
+  /// Routes are chosen anew by the headers as they are now; there are none to choose here.
   case clearRouteCache = 39
+  /// ABI 0.1.0 alone: later ones have buffers and `proxy_continue_stream` for it.
   case getConfiguration = 40
   case continueRequest = 41
   case continueResponse = 42
+  /// Emscripten: the guest's memory has grown.
   case notifyMemoryGrowth = 43
+  /// Higress: Redis, which is known by name alone.
   case redisInit = 44
   case redisCall = 45
+  /// Higress: bytes for the filters behind this one; known by name alone.
   case injectEncodedData = 46
+  /// Higress: the endpoints of the upstream, and the choice of one.
   case getUpstreamHosts = 47
   case setUpstreamOverrideHost = 48
 

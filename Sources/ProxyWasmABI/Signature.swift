@@ -1,5 +1,6 @@
 /// The type of one parameter or result of a function of the ABI.
 public enum ABIValue: Sendable, Equatable {
+  /// The value types of WebAssembly that the ABI uses, by their names there.
   case i32
   case i64
   case f64

@@ -1,11 +1,14 @@
 /// The functions of `wasi_snapshot_preview1`, which `wasi_unstable` has under the same names and types.
 public enum WASICall: UInt32, Sendable, CaseIterable {
+  /// Arguments, of which there are none, and the environment that the manifest gives.
   case argsGet = 0
   case argsSizesGet = 1
   case environGet = 2
   case environSizesGet = 3
+  /// Clocks: 0 is the wall clock, 1 the monotonic one.
   case clockResGet = 4
   case clockTimeGet = 5
+  /// Descriptors: 0 to 2 are there, and 1 and 2 write to the log.
   case fdAdvise = 6
   case fdAllocate = 7
   case fdClose = 8
@@ -27,6 +30,7 @@ public enum WASICall: UInt32, Sendable, CaseIterable {
   case fdSync = 24
   case fdTell = 25
   case fdWrite = 26
+  /// Files: there are none, and only `path_open` says so with an error of its own.
   case pathCreateDirectory = 27
   case pathFilestatGet = 28
   case pathFilestatSetTimes = 29
@@ -37,11 +41,15 @@ public enum WASICall: UInt32, Sendable, CaseIterable {
   case pathRename = 34
   case pathSymlink = 35
   case pathUnlinkFile = 36
+  /// Waiting, which never does, and the end of the guest's run.
   case pollOneoff = 37
   case procExit = 38
   case procRaise = 39
+  /// Random bytes.
   case randomGet = 40
+  /// Leaves the processor to others; does nothing.
   case schedYield = 41
+  /// Sockets: there are none.
   case sockAccept = 42
   case sockRecv = 43
   case sockSend = 44

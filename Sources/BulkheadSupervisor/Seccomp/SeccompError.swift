@@ -7,6 +7,7 @@ public struct SeccompError: Error, Equatable, Sendable, CustomStringConvertible 
   /// What is wrong, and where known what to write instead.
   public var reason: String
 
+  /// `place` is "" where the whole file is meant.
   public init(file: String, place: String, reason: String) {
     self.file = file
     self.place = place

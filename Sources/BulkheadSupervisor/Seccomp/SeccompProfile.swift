@@ -4,17 +4,22 @@
 public struct SeccompProfile: Equatable, Sendable {
   /// What happens to a system call.
   public enum Action: Equatable, Sendable {
+    /// The call ends the process or the thread (`SCMP_ACT_KILL_PROCESS`, `SCMP_ACT_KILL_THREAD`).
     case killProcess
     case killThread
+    /// The call is not made and sends SIGSYS.
     case trap
     /// The call is not made and fails with that errno.
     case errno(UInt16)
+    /// The call is made, and the kernel's log has a line of it.
     case log
+    /// The call is made.
     case allow
   }
 
   /// How an argument is compared.
   public enum Comparison: String, Sendable, CaseIterable {
+    /// The argument, as an unsigned number, and `value`.
     case notEqual = "SCMP_CMP_NE"
     case less = "SCMP_CMP_LT"
     case lessOrEqual = "SCMP_CMP_LE"
