@@ -1,8 +1,8 @@
 /// Memory that bytes of a body lie in. A transport may lend its own: a subclass keeps alive what that lies in.
 open class ByteBlock {
   /// Where it begins; of a lent block nothing is written.
-  package final let base: UnsafeMutableRawPointer
-  package final let capacity: Int
+  final let base: UnsafeMutableRawPointer
+  final let capacity: Int
   /// Made here, so that it may be written to by who has it alone.
   final let isOwn: Bool
 
@@ -46,21 +46,21 @@ package struct ByteChunk {
   }
 
   /// A copy.
-  package init(copying bytes: UnsafeRawBufferPointer) {
+  init(copying bytes: UnsafeRawBufferPointer) {
     self.init(room: bytes.count)
     append(bytes)
   }
 
   /// No bytes, but room for so many behind.
-  package init(room: Int) { block = ByteBlock(capacity: room) }
+  init(room: Int) { block = ByteBlock(capacity: room) }
 
   /// No bytes, but room for so many before.
-  package init(roomBefore: Int) {
+  init(roomBefore: Int) {
     block = ByteBlock(capacity: roomBefore)
     start = roomBefore
   }
 
-  package var isEmpty: Bool { count == 0 }
+  var isEmpty: Bool { count == 0 }
 
   /// Shows the bytes.
   @inline(__always)
@@ -70,7 +70,7 @@ package struct ByteChunk {
   }
 
   /// Takes the first bytes out, as a chunk that shares the block.
-  package mutating func takeFirst(_ most: Int) -> ByteChunk {
+  mutating func takeFirst(_ most: Int) -> ByteChunk {
     var part = self
     part.count = min(most, count)
     start &+= part.count
@@ -87,18 +87,18 @@ package struct ByteChunk {
     mutating get { block?.isOwn ?? false && isKnownUniquelyReferenced(&block) }
   }
 
-  package mutating func append(_ bytes: UnsafeRawBufferPointer) {
+  mutating func append(_ bytes: UnsafeRawBufferPointer) {
     write(bytes, at: count)
     count &+= bytes.count
   }
 
-  package mutating func prepend(_ bytes: UnsafeRawBufferPointer) {
+  mutating func prepend(_ bytes: UnsafeRawBufferPointer) {
     start &-= bytes.count
     count &+= bytes.count
     write(bytes, at: 0)
   }
 
-  package func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) {
+  func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) {
     guard let block, let from = bytes.baseAddress else { return }
     (block.base + start + offset).copyMemory(from: from, byteCount: bytes.count)
   }

@@ -21,12 +21,12 @@ package struct ByteQueue {
 
   /// Pieces below this are copied behind each other where they are kept for long: each one by itself would hold on to the
   /// memory that it was read into.
-  package static let small = 8 << 10
+  static let small = 8 << 10
   /// Small pieces are copied behind each other up to so much.
   private static let gathered = 64 << 10
 
   /// Appends a piece that may stay for long.
-  package mutating func keep(_ chunk: ByteChunk) {
+  mutating func keep(_ chunk: ByteChunk) {
     guard !chunk.isEmpty else { return }
     guard chunk.count < Self.small else { return append(chunk) }
     chunk.withBytes { keepSmall($0) }
@@ -112,7 +112,7 @@ package struct ByteQueue {
   }
 
   /// Moves all of the other queue behind what is here.
-  package mutating func take(_ other: inout ByteQueue) {
+  mutating func take(_ other: inout ByteQueue) {
     if isEmpty {
       swap(&self, &other)
     } else {
@@ -196,8 +196,8 @@ package struct ByteQueue {
   }
 
   /// The memory of all blocks; for tests.
-  package var capacity: Int { chunks[first...].reduce(0) { $0 + ($1.block?.capacity ?? 0) } }
+  var capacity: Int { chunks[first...].reduce(0) { $0 + ($1.block?.capacity ?? 0) } }
 
   /// All bytes in one array; for tests.
-  package var bytes: [UInt8] { chunks[first...].flatMap { $0.withBytes { Array($0) } } }
+  var bytes: [UInt8] { chunks[first...].flatMap { $0.withBytes { Array($0) } } }
 }

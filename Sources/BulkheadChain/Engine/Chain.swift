@@ -7,11 +7,11 @@ package final class Chain {
   /// One a plugin, in the order of the chain.
   package let plugins: [PluginWorkers]
   /// Streams that began in it and are not over.
-  package private(set) var streams = 0
+  private(set) var streams = 0
   /// New streams take another one: it is over with its last stream.
   private(set) var isRetired = false
 
-  package init(settings: ChainSettings, plugins: [PluginWorkers]) {
+  init(settings: ChainSettings, plugins: [PluginWorkers]) {
     self.settings = settings
     self.plugins = plugins
   }
@@ -20,23 +20,23 @@ package final class Chain {
   func streamBegan() { streams &+= 1 }
 
   @inline(__always)
-  package func streamEnded(on engine: ChainEngine) {
+  func streamEnded(on engine: ChainEngine) {
     streams &-= 1
     if isRetired, streams == 0 { engine.chainIsOver(self) }
   }
 
   /// The plugin's place, which is another one in another generation.
   @inline(__always)
-  package func place(of plugin: PluginWorkers) -> Int? {
+  func place(of plugin: PluginWorkers) -> Int? {
     let place = plugin.place
     return place < plugins.count && plugins[place] === plugin ? place : plugins.firstIndex { $0 === plugin }
   }
 
   /// The plugin with that number in what is shared.
-  package func plugin(shared number: Int) -> PluginWorkers? { settings.placesOfShared[number].map { plugins[$0] } }
+  func plugin(shared number: Int) -> PluginWorkers? { settings.placesOfShared[number].map { plugins[$0] } }
 
   /// From now on new streams take another one.
-  package func retire(on engine: ChainEngine) {
+  func retire(on engine: ChainEngine) {
     isRetired = true
     if streams == 0 { engine.chainIsOver(self) }
   }

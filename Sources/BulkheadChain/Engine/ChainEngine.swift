@@ -9,14 +9,14 @@ import BulkheadWire
 /// that changes is touched on that loop alone.
 package final class ChainEngine: @unchecked Sendable {
   /// Of the event loops of the front, `loops` in number.
-  package let index: Int
-  package let loops: Int
-  package let driver: any LoopDriver
+  let index: Int
+  let loops: Int
+  let driver: any LoopDriver
   /// What workers share, and what outlives them.
-  package let shared: SharedState
+  let shared: SharedState
   package let fingerprintKey: KeyedHash.Key
   /// The most that the names and values of one header map may have after a plugin's edits: bytes.
-  package let maximumMapBytes: Int
+  let maximumMapBytes: Int
 
   /// The chain that new streams take.
   package var chain: Chain
@@ -25,7 +25,7 @@ package final class ChainEngine: @unchecked Sendable {
   /// Earlier ones that still have streams.
   var retiredChains: [Chain] = []
   /// All plugins of those chains, by their numbers.
-  package var plugins: [UInt32: PluginWorkers] = [:]
+  var plugins: [UInt32: PluginWorkers] = [:]
   /// What was counted of plugins' revisions that are gone, by name.
   package var countersOfGone: [String: PluginCounters] = [:]
   /// Calls out that end with a stream, so that the end of a stream without one costs a look at this number.
@@ -33,9 +33,9 @@ package final class ChainEngine: @unchecked Sendable {
   package var links: [WorkerLink] = []
 
   /// Links that owe this loop a reply: what a poll looks at.
-  package var active: [WorkerLink] = []
+  var active: [WorkerLink] = []
   /// Links with anything in their ledger: what the deadline timer looks at.
-  package var watched: [WorkerLink] = []
+  var watched: [WorkerLink] = []
   /// Links with records that their sleeping worker does not know of.
   private var toBeWoken: [WorkerLink] = []
   private var toBeWokenInTime: [WorkerLink] = []
@@ -59,7 +59,7 @@ package final class ChainEngine: @unchecked Sendable {
   private var isPumping = false
 
   /// Streams by slot; a slot belongs to a connection.
-  package private(set) var streams: [FilterStream?] = []
+  private(set) var streams: [FilterStream?] = []
   private var freeSlots: [Int] = []
   /// HTTP streams that wait for their clients, and connections of TCP listeners that do.
   package var clientWaits = ClientWaits()
@@ -67,11 +67,11 @@ package final class ChainEngine: @unchecked Sendable {
   private var generations: [UInt32] = []
 
   /// Reused for every record.
-  package var writer = WireWriter(capacity: 16 << 10)
+  var writer = WireWriter(capacity: 16 << 10)
   /// Reused for every answer to a hostcall.
   var answerWriter = WireWriter(capacity: 1 << 10)
   /// What was looked through for the reply at hand: entries of header maps, properties, endpoints.
-  package var looked = 0
+  var looked = 0
   var editLines = LineLimiter()
   package var failureLines = LineLimiter()
   var sharedLines = LineLimiter()
@@ -148,7 +148,7 @@ package final class ChainEngine: @unchecked Sendable {
   }
 
   /// The stream of that slot, over or not.
-  package func stream(slot: Int) -> FilterStream? { streams.indices.contains(slot) ? streams[slot] : nil }
+  func stream(slot: Int) -> FilterStream? { streams.indices.contains(slot) ? streams[slot] : nil }
 
   /// The stream of that number, or nil where it is over.
   @inline(__always)
@@ -388,7 +388,7 @@ package final class ChainEngine: @unchecked Sendable {
     if next != .max { arm(for: max(next, now &+ 500_000), now: now) }
   }
 
-  package func watch(_ link: WorkerLink) {
+  func watch(_ link: WorkerLink) {
     guard link.watchedAt < 0 else { return }
     link.watchedAt = watched.count
     watched.append(link)
@@ -401,12 +401,12 @@ package final class ChainEngine: @unchecked Sendable {
   /// Something of the reply at hand has to be looked for among that many.
   ///
   /// - Returns: false where that is more than one reply may: it is left out, and the worker is lost.
-  package func looks(through count: Int) -> Bool {
+  func looks(through count: Int) -> Bool {
     looked &+= count
     return looked <= FloodGuard.looksPerReply
   }
 
-  package func activate(_ link: WorkerLink) {
+  func activate(_ link: WorkerLink) {
     guard link.activeAt < 0 else { return }
     link.activeAt = active.count
     active.append(link)

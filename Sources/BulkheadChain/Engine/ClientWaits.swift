@@ -13,15 +13,15 @@ package struct ClientWaits {
   private var tail = -1
 
   /// Who has waited longest; nil where nobody waits.
-  package var first: Int? { head >= 0 ? head : nil }
+  var first: Int? { head >= 0 ? head : nil }
 
   /// Who comes behind that one; nil behind the last one, and where it does not wait.
-  package func next(after slot: Int) -> Int? {
+  func next(after slot: Int) -> Int? {
     guard contains(slot), nodes[slot].after >= 0 else { return nil }
     return nodes[slot].after
   }
 
-  package func contains(_ slot: Int) -> Bool { nodes.indices.contains(slot) && nodes[slot].since > 0 }
+  func contains(_ slot: Int) -> Bool { nodes.indices.contains(slot) && nodes[slot].since > 0 }
 
   /// Since when it waits; 0 where it does not.
   package func since(_ slot: Int) -> UInt64 { nodes.indices.contains(slot) ? nodes[slot].since : 0 }

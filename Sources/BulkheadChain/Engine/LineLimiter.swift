@@ -2,19 +2,19 @@
 /// event loop.
 package struct SparseLines {
   /// At once, over all event loops but one of each at least.
-  package static let burst = 5
+  static let burst = 5
   /// Then one in that time, over all event loops: ns.
-  package static let pause: UInt64 = 10_000_000_000
+  static let pause: UInt64 = 10_000_000_000
 
   private let most: UInt64
   private let pause: UInt64
   /// Lines that may be written, in parts of `pause`.
   private var credit: UInt64
   private var last: UInt64 = 0
-  package private(set) var suppressed: UInt64 = 0
+  private(set) var suppressed: UInt64 = 0
 
   /// - Parameter loops: which share what the log has room for.
-  package init(loops: Int) {
+  init(loops: Int) {
     let loops = max(loops, 1)
     pause = Self.pause &* UInt64(loops)
     most = pause &* UInt64(max(Self.burst / loops, 1))
@@ -22,7 +22,7 @@ package struct SparseLines {
   }
 
   /// - Returns: whether the line may be written, and how many were held back before it.
-  package mutating func admit(now: UInt64) -> UInt64? {
+  mutating func admit(now: UInt64) -> UInt64? {
     if last != 0, now > last { credit = min(most, credit &+ min(now &- last, most)) }
     last = now
     guard credit >= pause else {
@@ -42,7 +42,7 @@ package struct LineLimiter {
 
   private var second: UInt64 = 0
   private var lines = 0
-  package private(set) var suppressed: UInt64 = 0
+  private(set) var suppressed: UInt64 = 0
 
   /// - Returns: whether the line may be written, and how many were held back before it.
   package mutating func admit(now: UInt64) -> UInt64? {

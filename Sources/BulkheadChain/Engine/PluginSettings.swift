@@ -4,8 +4,8 @@ import BulkheadWire
 /// What all event loops read of one plugin and nobody changes, worked out.
 package struct PluginSettings: Equatable, Sendable {
   package var name: String
-  package var strategy: FailStrategy
-  package var callbacks: CallbackSet
+  var strategy: FailStrategy
+  var callbacks: CallbackSet
   var deadlines: CallbackDeadlines
   /// ns; the first one where a failure closes the stream, and for room in a worker that there is.
   private var admissionWait: UInt64
@@ -18,7 +18,7 @@ package struct PluginSettings: Equatable, Sendable {
   /// What holds while it is quarantined.
   var quarantineStrategy: FailStrategy
   /// Workers that take new streams; ready ones beyond that stand by.
-  package var workers: Int
+  var workers: Int
   /// Calls out that may be in flight in one of its workers.
   package var callsInFlight: Int
   /// Whether a worker replaces a VM that ended by a fresh one.
@@ -27,13 +27,13 @@ package struct PluginSettings: Equatable, Sendable {
   var startDeadline: UInt64
   var grace: UInt64
   /// After that time a callback holds up no streams that are new to its VM: ns.
-  package var slow: UInt64
+  var slow: UInt64
   /// Whether the time of each callback that comes to be the first one is to be looked after on its own.
   var looksOften: Bool { slow != .max || !deadlines.areAlike }
   /// The most streams that one worker has open, over all event loops.
   var maximumStreams: Int
   /// What a stream sees where there is no room for it.
-  package var overload: OverloadStrategy
+  var overload: OverloadStrategy
   /// Its workers keep streams' headers after they have let them pass.
   var keepsStreams: Bool
 
@@ -44,11 +44,11 @@ package struct PluginSettings: Equatable, Sendable {
   var suspectsAtMost: Int
   var hasLane: Bool { suspectsAtMost > 0 }
   /// The upstreams that it may call; nil: all of them.
-  package var upstreams: Set<String>?
+  var upstreams: Set<String>?
   /// What its calls carry, so that who is called can tell them from requests of clients.
   package var mark: CallMark
 
-  package init(_ plugin: FrontBootstrap.Plugin) {
+  init(_ plugin: FrontBootstrap.Plugin) {
     name = plugin.name
     strategy = plugin.failStrategy
     callbacks = plugin.callbacks
@@ -76,7 +76,7 @@ package struct PluginSettings: Equatable, Sendable {
   }
 
   /// The longest that a stream waits for a ready worker where a failure means this: ns.
-  package func wait(forWorkerUnder strategy: FailStrategy) -> UInt64 {
+  func wait(forWorkerUnder strategy: FailStrategy) -> UInt64 {
     strategy == .failOpen ? openAdmissionWait : admissionWait
   }
 

@@ -1,16 +1,16 @@
 /// How many looks for replies may follow each other without a look at the sockets.
-package struct PollChain {
+struct PollChain {
   /// More than those that one time of looking takes.
-  package static let longest = 256
+  static let longest = 256
   /// What a worker counts that a look left with replies: it took all the time of a round.
-  package static let backlog = 128
+  static let backlog = 128
   /// What an action counts that no callback asked for: a worker that stops short of a backlog may have as many.
   static let unasked = 2
   private var length = 0
 
   /// A look begins that none before it asked for.
   @inline(__always)
-  package mutating func begin() { length = 0 }
+  mutating func begin() { length = 0 }
 
   /// A look asks for another one.
   ///

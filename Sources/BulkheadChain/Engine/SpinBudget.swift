@@ -1,14 +1,14 @@
 /// How long a loop looks for a reply before it sleeps: longer while that pays, less while it does not, and now and then a
 /// try once it was given up. Where other processes want the CPU, looking keeps the worker from running: it never pays
 /// there, and is soon given up.
-package struct SpinBudget {
+struct SpinBudget {
   private let maximum: UInt64
   /// ns.
-  package private(set) var current: UInt64
+  private(set) var current: UInt64
   private var rested = 0
   private var patience = 32
 
-  package init(maximum: UInt64) {
+  init(maximum: UInt64) {
     self.maximum = maximum
     current = maximum
   }
@@ -30,7 +30,7 @@ package struct SpinBudget {
   }
 
   /// The loop went to sleep without looking.
-  package mutating func rest() {
+  mutating func rest() {
     guard maximum > 0 else { return }
     rested &+= 1
     if rested >= patience {

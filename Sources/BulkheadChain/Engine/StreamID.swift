@@ -4,13 +4,13 @@ package enum StreamID {
   static let slotBits: UInt32 = 18
   static let slotMask: UInt32 = (1 << slotBits) - 1
   /// Generations run from 1 to this, without it.
-  package static let generations: UInt32 = 1 << (32 - slotBits)
+  static let generations: UInt32 = 1 << (32 - slotBits)
   /// Connections of one loop: one slot each, and the last number stays free.
   package static let maximumSlots = Int(slotMask)
   /// No stream's number.
-  package static let none = UInt32.max
+  static let none = UInt32.max
 
-  package static func make(slot: Int, generation: UInt32) -> UInt32 {
+  static func make(slot: Int, generation: UInt32) -> UInt32 {
     (UInt32(truncatingIfNeeded: slot) & slotMask) | (generation << slotBits)
   }
 }

@@ -5,14 +5,14 @@ import BulkheadCore
 /// Who is called can so tell a plugin's request from a client's, and one plugin's from another's. Nobody but the front says
 /// it: it is taken out of what clients send, and edits of it by plugins are left out.
 package struct CallMark: Equatable, Sendable {
-  package static let header = "x-bulkhead-plugin"
+  static let header = "x-bulkhead-plugin"
   /// The most of a name that is told, in bytes: as long as Kubernetes lets one be.
-  package static let maximumBytes = 253
+  static let maximumBytes = 253
 
-  package let value: String
+  let value: String
 
   /// - Parameter name: of the manifest. A byte that no name of Kubernetes' has is told as `%` and its two digits.
-  package init(plugin name: String) {
+  init(plugin name: String) {
     var text = ""
     for byte in name.utf8.prefix(Self.maximumBytes) {
       if byte != UInt8(ascii: "%"), ASCII.isToken(byte) {

@@ -6,13 +6,13 @@ import BulkheadWire
 /// What a plugin may not do is left out and counted: an invalid name or value, taking a pseudo-header away. Headers that
 /// say where a message ends, or who calls, belong to the front: edits of them are left out silently. But `content-length` may be taken
 /// away, by plugins that change the length of a body: the message then ends in another way.
-package enum HeaderEdits {
+enum HeaderEdits {
   /// The maps that edits go to; edits of those that are nil are left out.
-  package struct Maps {
-    package var request: HeaderMap?
-    package var response: HeaderMap?
-    package var requestTrailers: HeaderMap?
-    package var responseTrailers: HeaderMap?
+  struct Maps {
+    var request: HeaderMap?
+    var response: HeaderMap?
+    var requestTrailers: HeaderMap?
+    var responseTrailers: HeaderMap?
 
     fileprivate subscript(map: EditedMap) -> HeaderMap? {
       switch map {
@@ -31,7 +31,7 @@ package enum HeaderEdits {
     }
   }
 
-  package enum Result: Equatable {
+  enum Result: Equatable {
     /// All but that many were done.
     case applied(dropped: Int)
     /// The map would have more entries or bytes than a header map may.

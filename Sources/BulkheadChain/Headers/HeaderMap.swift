@@ -73,17 +73,17 @@ package final class HeaderMap {
   }
 
   /// All entries as the trailers of a message.
-  package var fields: Trailers {
+  var fields: Trailers {
     entries.map { (name: String(decoding: key($0), as: UTF8.self), value: [UInt8](value($0))) }
   }
 
   /// All entries as text; for tests.
-  package var strings: [(String, String)] {
+  var strings: [(String, String)] {
     entries.map { (String(decoding: key($0), as: UTF8.self), String(decoding: value($0), as: UTF8.self)) }
   }
 
   /// The map as Proxy-Wasm serialized pairs; valid until the next change.
-  package func serialized() -> UnsafeRawBufferPointer {
+  func serialized() -> UnsafeRawBufferPointer {
     if !blockIsCurrent {
       block.reset()
       var cursor = block.beginPairs(count: entries.count)
@@ -194,7 +194,7 @@ package final class HeaderMap {
   }
 
   /// The whole map, to be put back by `restore`.
-  package func snapshot() -> [UInt8] { [UInt8](serialized()) }
+  func snapshot() -> [UInt8] { [UInt8](serialized()) }
 
   /// Puts back what `snapshot` gave.
   func restore(_ snapshot: [UInt8]) {
@@ -233,7 +233,7 @@ package final class HeaderMap {
   }
 
   /// The place of the first entry of that name, in lower case.
-  package func firstIndex(_ key: UnsafeRawBufferPointer) -> Int? {
+  func firstIndex(_ key: UnsafeRawBufferPointer) -> Int? {
     entries.firstIndex { self.key($0).equals(key) }
   }
 

@@ -11,14 +11,14 @@ package struct CallbackLatencies: Sendable {
   /// For each kind that was answered: the sum in ns, then the buckets.
   private var numbers: [UInt64] = []
 
-  package init() {
+  init() {
     let largest = CallbackKind.allCases.map(\.rawValue).max() ?? 0
     starts = Array(repeating: -1, count: Int(largest) + 1)
   }
 
   /// A callback was answered.
   @inline(__always)
-  package mutating func add(_ kind: CallbackKind, nanoseconds: UInt64) {
+  mutating func add(_ kind: CallbackKind, nanoseconds: UInt64) {
     let place = Int(kind.rawValue)
     guard place < starts.count else { return }
     if starts[place] < 0 { begin(place) }
@@ -34,7 +34,7 @@ package struct CallbackLatencies: Sendable {
   }
 
   /// Adds what another event loop has counted.
-  package mutating func add(_ other: CallbackLatencies) {
+  mutating func add(_ other: CallbackLatencies) {
     for (place, start) in other.starts.enumerated() where start >= 0 && place < starts.count {
       if starts[place] < 0 { begin(place) }
       for offset in 0..<Self.width { numbers[Int(starts[place]) + offset] &+= other.numbers[Int(start) + offset] }

@@ -8,33 +8,33 @@ import BulkheadWire
 package struct CarriedState: Equatable, Sendable {
   /// One value of shared data.
   package struct Entry: Equatable, Sendable {
-    package var key: [UInt8]
-    package var value: [UInt8]
+    var key: [UInt8]
+    var value: [UInt8]
     var cas: UInt32
   }
 
-  package struct Message: Equatable, Sendable {
-    package var bytes: [UInt8]
+  struct Message: Equatable, Sendable {
+    var bytes: [UInt8]
     /// The plugin of another vm_id that it is from; empty where it is from one of the queue's own.
-    package var sender = ""
+    var sender = ""
   }
 
-  package struct Queue: Equatable, Sendable {
-    package var name: [UInt8]
+  struct Queue: Equatable, Sendable {
+    var name: [UInt8]
     /// The plugin that is told of messages.
     var registrant: String
     /// The oldest one first.
-    package var messages: [Message]
+    var messages: [Message]
   }
 
   /// Of one vm_id, or of one plugin that has none.
   package struct Store: Equatable, Sendable {
     /// The vm_id, or the plugin's name.
-    package var name: String
+    var name: String
     var isVM: Bool
     var lastCAS: UInt32
-    package var entries: [Entry]
-    package var queues: [Queue]
+    var entries: [Entry]
+    var queues: [Queue]
   }
 
   /// Numbers that only grow, of something that has a name, and of one kind of it.
@@ -63,27 +63,27 @@ package struct CarriedState: Equatable, Sendable {
 
   /// One metric that a plugin has defined.
   package struct MetricValue: Equatable, Sendable {
-    package var plugin: String
-    package var name: [UInt8]
-    package var kind: MetricKind
+    var plugin: String
+    var name: [UInt8]
+    var kind: MetricKind
     /// Of a histogram the sum.
-    package var value: UInt64
+    var value: UInt64
     /// Of a histogram: how many values were in each bucket alone.
-    package var buckets: [UInt64]
+    var buckets: [UInt64]
   }
 
-  package static let format: UInt32 = 1
+  static let format: UInt32 = 1
   /// More is not carried over: bytes.
   package static let maximumBytes = 256 << 20
   static let maximumRows = 1 << 20
   static let maximumNumbers = 64
-  package static let maximumName = 1 << 16
+  static let maximumName = 1 << 16
   /// Of each kind in one place: more of it is not carried over.
   static let maximumItems = 1 << 20
 
   package var stores: [Store] = []
   package var rows: [Row] = []
-  package var metrics: [MetricValue] = []
+  var metrics: [MetricValue] = []
   /// These numbers come to those that were carried over before: only what was counted since.
   package var isRest = false
 
@@ -176,7 +176,7 @@ package struct CarriedState: Equatable, Sendable {
       + store.queues.reduce(0) { $0 + $1.name.count + 64 + $1.messages.reduce(0) { $0 + $1.bytes.count + 64 } }
   }
 
-  package init() {}
+  init() {}
 
   /// - Throws: `WireError` where the bytes are none.
   package init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {

@@ -1,5 +1,5 @@
 /// The answers to hostcalls that the front gives, in the numbers of `proxy_status_t`.
-package enum HostcallStatus: UInt32, Equatable, Sendable {
+enum HostcallStatus: UInt32, Equatable, Sendable {
   case ok = 0
   case notFound = 1
   case badArgument = 2
@@ -9,7 +9,7 @@ package enum HostcallStatus: UInt32, Equatable, Sendable {
 }
 
 /// A bound of shared state that a plugin ran into, for the log.
-package enum SharedBound: Equatable, Sendable, CustomStringConvertible {
+enum SharedBound: Equatable, Sendable, CustomStringConvertible {
   case keyBytes(Int)
   case valueBytes(Int)
   case sharedBytes(UInt64)
@@ -21,7 +21,7 @@ package enum SharedBound: Equatable, Sendable, CustomStringConvertible {
   case metricNameBytes(Int)
   case answerBytes(Int)
 
-  package var description: String {
+  var description: String {
     switch self {
     case .keyBytes(let most): "its key or name is longer than \(most) bytes"
     case .valueBytes(let most): "the value or message is larger than \(most) bytes"

@@ -35,7 +35,7 @@ package final class Metric: @unchecked Sendable {
     return [unit, 2 * unit, 5 * unit]
   }
 
-  package init(kind: MetricKind, name: [UInt8]) {
+  init(kind: MetricKind, name: [UInt8]) {
     self.kind = kind
     self.name = name
     guard kind == .histogram else {
@@ -79,7 +79,7 @@ package final class Metric: @unchecked Sendable {
   }
 
   /// The first bucket whose bound is not below the value.
-  package static func bucket(of value: UInt64) -> Int {
+  static func bucket(of value: UInt64) -> Int {
     var low = 0
     var high = bounds.count
     while low < high {
@@ -92,7 +92,7 @@ package final class Metric: @unchecked Sendable {
   package var current: UInt64 { value.load(ordering: .relaxed) }
 
   /// How many values of a histogram are in each bucket alone; nothing for other kinds.
-  package var counts: [UInt64] {
+  var counts: [UInt64] {
     guard let buckets else { return [] }
     return (0...Self.bounds.count).map { buckets[$0].load(ordering: .relaxed) }
   }
@@ -100,7 +100,7 @@ package final class Metric: @unchecked Sendable {
   /// Adds what the front before has counted. A gauge that somebody has set here already stays.
   ///
   /// - Parameter isRest: it is what came to that since it was carried over.
-  package func takeOver(_ amount: UInt64, counts: [UInt64], isRest: Bool) {
+  func takeOver(_ amount: UInt64, counts: [UInt64], isRest: Bool) {
     switch kind {
     case .gauge where !isRest:
       _ = value.compareExchange(expected: 0, desired: amount, ordering: .relaxed)

@@ -21,7 +21,7 @@ package final class PluginMetrics: Sendable {
   }
 
   /// - Parameter maximum: metrics that it may define.
-  package init(name: String, maximum: UInt32) {
+  init(name: String, maximum: UInt32) {
     self.name = name
     // Places have 30 bits.
     self.maximum = min(maximum, (1 << 30) - 1)
@@ -56,7 +56,7 @@ package final class PluginMetrics: Sendable {
   /// The value of a counter or gauge.
   ///
   /// - Throws: BAD_ARGUMENT for a histogram, NOT_FOUND where there is no such metric.
-  package func value(of number: UInt64) throws(SharedStore.Refusal) -> UInt64 {
+  func value(of number: UInt64) throws(SharedStore.Refusal) -> UInt64 {
     guard let number = UInt32(exactly: number) else { throw .status(.notFound) }
     guard number & 3 <= MetricKind.gauge.rawValue else { throw .status(.badArgument) }
     let metrics = all
@@ -70,14 +70,14 @@ package final class PluginMetrics: Sendable {
   package var all: [Metric] { state.with { $0.metrics } }
 
   /// All of them, for the front that takes this one's place.
-  package var carried: [CarriedState.MetricValue] {
+  var carried: [CarriedState.MetricValue] {
     all.map { .init(plugin: name, name: $0.name, kind: $0.kind, value: $0.current, buckets: $0.counts) }
   }
 
   /// Takes over what the front before has counted; a metric of that name and another kind is left alone.
   ///
   /// - Returns: whether it was.
-  package func takeOver(_ metric: CarriedState.MetricValue, isRest: Bool) -> Bool {
+  func takeOver(_ metric: CarriedState.MetricValue, isRest: Bool) -> Bool {
     do throws(SharedStore.Refusal) {
       let number = try define(metric.name, kind: UInt64(metric.kind.rawValue))
       guard let place = Self.place(of: number) else { return false }
@@ -90,17 +90,17 @@ package final class PluginMetrics: Sendable {
     }
   }
 
-  package static func place(of number: UInt32) -> Int? { number >> 2 > 0 ? Int(number >> 2) - 1 : nil }
+  static func place(of number: UInt32) -> Int? { number >> 2 > 0 ? Int(number >> 2) - 1 : nil }
 }
 
 /// What one event loop knows of a plugin's metrics, so that counting takes no lock. It asks again for numbers that it has
 /// not seen.
-package struct MetricCache {
+struct MetricCache {
   private var metrics: [Metric] = []
 
   /// - Returns: nil where the plugin has defined no such metric.
   @inline(__always)
-  package mutating func metric(_ number: UInt32, of source: PluginMetrics) -> Metric? {
+  mutating func metric(_ number: UInt32, of source: PluginMetrics) -> Metric? {
     guard let place = PluginMetrics.place(of: number) else { return nil }
     if place >= metrics.count {
       metrics = source.all

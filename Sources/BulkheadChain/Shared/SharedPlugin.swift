@@ -4,13 +4,13 @@ import BulkheadSystem
 package final class SharedPlugin: Sendable {
   /// Never used for another one; it names the plugin in queues and in the shares of calls out.
   package let number: Int
-  package let name: String
+  let name: String
   let vm: SharedVM
   package let metrics: PluginMetrics
   /// The tokens of other vm_ids' queues that it has resolved: no more than there are queues, which are bounded.
-  package let resolved = Locked<Set<UInt32>>([])
+  let resolved = Locked<Set<UInt32>>([])
 
-  package init(number: Int, name: String, vm: SharedVM, metrics: PluginMetrics) {
+  init(number: Int, name: String, vm: SharedVM, metrics: PluginMetrics) {
     self.number = number
     self.name = name
     self.vm = vm
@@ -19,15 +19,15 @@ package final class SharedPlugin: Sendable {
 }
 
 /// The data and queues of one vm_id, or of one plugin that has none. It is gone with its last plugin.
-package final class SharedVM: Sendable {
+final class SharedVM: Sendable {
   /// Whether it is of a vm_id, and so reached by tokens from others.
   let isNamed: Bool
   /// The tokens of its queues: this one and as many as there may be queues. No other store ever has them.
   let firstToken: UInt32
-  package let tokens: UInt32
-  package let store: Locked<SharedStore>
+  let tokens: UInt32
+  let store: Locked<SharedStore>
 
-  package init(isNamed: Bool, firstToken: UInt32, tokens: UInt32, store: SharedStore) {
+  init(isNamed: Bool, firstToken: UInt32, tokens: UInt32, store: SharedStore) {
     self.isNamed = isNamed
     self.firstToken = firstToken
     self.tokens = tokens
@@ -35,12 +35,12 @@ package final class SharedVM: Sendable {
   }
 
   /// 0 is no token.
-  package func token(queue: Int) -> UInt32? {
+  func token(queue: Int) -> UInt32? {
     guard queue >= 0, queue < Int(tokens) else { return nil }
     return firstToken &+ UInt32(truncatingIfNeeded: queue)
   }
 
-  package func queue(_ token: UInt64) -> Int? {
+  func queue(_ token: UInt64) -> Int? {
     guard token >= UInt64(firstToken), token - UInt64(firstToken) < UInt64(tokens) else { return nil }
     return Int(token - UInt64(firstToken))
   }

@@ -35,8 +35,8 @@ package final class SharedState: Sendable {
   }
 
   /// All numbers of queues were given away.
-  package struct NoTokensLeft: Error, CustomStringConvertible {
-    package var description: String {
+  struct NoTokensLeft: Error, CustomStringConvertible {
+    var description: String {
       "there are no numbers left for its shared queues: lower limits.queues, or start the front anew"
     }
   }
@@ -48,7 +48,7 @@ package final class SharedState: Sendable {
   }
 
   /// Forgets the names of what is gone.
-  package func sweep() {
+  func sweep() {
     registry.with { registry in
       registry.plugins = registry.plugins.filter { $0.value.object != nil }
       registry.vms = registry.vms.filter { $0.value.object != nil }
@@ -58,7 +58,7 @@ package final class SharedState: Sendable {
   }
 
   /// The plugin of that name and vm_id: the one that is there, with what it has, or a new one.
-  package func plugin(_ name: String, vmID: String) throws(NoTokensLeft) -> SharedPlugin {
+  func plugin(_ name: String, vmID: String) throws(NoTokensLeft) -> SharedPlugin {
     let (bounds, maximumValue) = (self.bounds, self.maximumValue)
     let made = registry.with { registry -> Result<SharedPlugin, NoTokensLeft> in
       let key = Registry.Key(name: name, vmID: vmID)
@@ -147,7 +147,7 @@ package final class SharedState: Sendable {
   }
 
   /// What a hostcall gives: the number of the answer (a cas, a token) or why there is none.
-  package typealias Outcome<Value> = Result<Value, SharedStore.Refusal>
+  typealias Outcome<Value> = Result<Value, SharedStore.Refusal>
 
   private static func run<Value: Sendable>(
     _ vm: SharedVM, _ body: (inout SharedStore) throws(SharedStore.Refusal) -> Value
@@ -159,14 +159,14 @@ package final class SharedState: Sendable {
 
   // MARK: Shared data
 
-  package func set(_ key: [UInt8], _ value: [UInt8], cas: UInt64, plugin: SharedPlugin) -> Outcome<Void> {
+  func set(_ key: [UInt8], _ value: [UInt8], cas: UInt64, plugin: SharedPlugin) -> Outcome<Void> {
     let old = Self.run(plugin.vm) { (store) throws(SharedStore.Refusal) in
       try store.set(key, value, cas: cas)
     }
     return old.map { _ in () }
   }
 
-  package func get(_ key: [UInt8], plugin: SharedPlugin) -> (value: [UInt8], cas: UInt32)? {
+  func get(_ key: [UInt8], plugin: SharedPlugin) -> (value: [UInt8], cas: UInt32)? {
     plugin.vm.store.with { $0.get(key) }
   }
 
@@ -191,7 +191,7 @@ package final class SharedState: Sendable {
     }
   }
 
-  package func register(_ name: [UInt8], plugin: SharedPlugin) -> Outcome<UInt32> {
+  func register(_ name: [UInt8], plugin: SharedPlugin) -> Outcome<UInt32> {
     let queue = Self.run(plugin.vm) { (store) throws(SharedStore.Refusal) in
       try store.register(name, plugin: plugin.number)
     }
@@ -242,7 +242,7 @@ package final class SharedState: Sendable {
   }
 
   /// A worker of the plugin is lost, with all that it was told.
-  package func workerLost(_ worker: UInt64, plugin: SharedPlugin) {
+  func workerLost(_ worker: UInt64, plugin: SharedPlugin) {
     plugin.vm.store.with { $0.workerLost(worker) }
   }
 }

@@ -5,9 +5,9 @@ import DequeModule
 /// The shared data and the queues of one vm_id, within their bounds.
 ///
 /// A value without locks, clocks or I/O: `SharedState` has the lock. Numbers of queues count from 0 and stay.
-package struct SharedStore {
+struct SharedStore {
   /// Why something is not stored.
-  package enum Refusal: Error, Equatable {
+  enum Refusal: Error, Equatable {
     case status(HostcallStatus)
     case bound(SharedBound)
   }
@@ -42,9 +42,9 @@ package struct SharedStore {
   private var queues: [Queue] = []
   private var queueNumbers: [[UInt8]: Int] = [:]
   /// Of all keys, values and messages.
-  package private(set) var bytes: UInt64 = 0
+  private(set) var bytes: UInt64 = 0
   /// Entries of shared data and messages.
-  package private(set) var entries: UInt32 = 0
+  private(set) var entries: UInt32 = 0
 
   /// Messages and their bytes.
   private struct Amount {
@@ -69,7 +69,7 @@ package struct SharedStore {
   private static let foreignShare: UInt32 = 4
 
   /// - Parameter maximumValue: of a value or a message, in bytes: what an answer has room for.
-  package init(_ bounds: FrontBootstrap.Bounds, maximumValue: Int = Limits.maximumSharedValue) {
+  init(_ bounds: FrontBootstrap.Bounds, maximumValue: Int = Limits.maximumSharedValue) {
     self.maximumValue = min(maximumValue, Limits.maximumSharedValue)
     maximumBytes = bounds.sharedBytes
     maximumEntries = bounds.sharedEntries
@@ -91,7 +91,7 @@ package struct SharedStore {
   ///
   /// - Returns: the value that was there before, so that its memory is given back outside the lock.
   /// - Throws: CAS_MISMATCH, or the bound that it would break; then nothing is changed.
-  package mutating func set(_ key: [UInt8], _ value: [UInt8], cas: UInt64) throws(Refusal) -> [UInt8]? {
+  mutating func set(_ key: [UInt8], _ value: [UInt8], cas: UInt64) throws(Refusal) -> [UInt8]? {
     guard key.count <= Limits.maximumSharedKey else { throw .bound(.keyBytes(Limits.maximumSharedKey)) }
     guard value.count <= maximumValue else { throw .bound(.valueBytes(maximumValue)) }
     let old = data[key]
@@ -113,14 +113,14 @@ package struct SharedStore {
   }
 
   /// The value and its cas, which is never 0.
-  package func get(_ key: [UInt8]) -> (value: [UInt8], cas: UInt32)? { data[key].map { ($0.value, $0.cas) } }
+  func get(_ key: [UInt8]) -> (value: [UInt8], cas: UInt32)? { data[key].map { ($0.value, $0.cas) } }
 
   // MARK: Queues
 
   /// Makes the queue, or takes over the one of that name with what is in it.
   ///
   /// - Parameter plugin: its `SharedPlugin.number`; it is told of messages from now on.
-  package mutating func register(_ name: [UInt8], plugin: Int) throws(Refusal) -> Int {
+  mutating func register(_ name: [UInt8], plugin: Int) throws(Refusal) -> Int {
     if let number = queueNumbers[name] {
       if queues[number].registrant != plugin {
         queues[number].registrant = plugin
@@ -200,7 +200,7 @@ package struct SharedStore {
   /// - Parameters:
   ///   - name: of its vm_id, or of its plugin.
   ///   - plugins: the names of plugins by their numbers.
-  package func carried(_ name: String, isVM: Bool, plugins: [Int: String]) -> CarriedState.Store {
+  func carried(_ name: String, isVM: Bool, plugins: [Int: String]) -> CarriedState.Store {
     let names = queueNumbers.sorted { $0.value < $1.value }
     return CarriedState.Store(
       name: name, isVM: isVM, lastCAS: lastCAS,
@@ -218,7 +218,7 @@ package struct SharedStore {
   ///
   /// - Parameter plugin: the number of the plugin of that name; nil where there is none.
   /// - Returns: how many values, messages and queues had no room, or nobody to tell of them.
-  package mutating func takeOver(_ store: CarriedState.Store, plugin: (String) -> Int?) -> Int {
+  mutating func takeOver(_ store: CarriedState.Store, plugin: (String) -> Int?) -> Int {
     var lost = 0
     let given = lastCAS
     lastCAS = max(lastCAS, store.lastCAS)
@@ -291,7 +291,7 @@ package struct SharedStore {
   }
 
   /// The worker is lost, with all that it was told.
-  package mutating func workerLost(_ worker: UInt64) {
+  mutating func workerLost(_ worker: UInt64) {
     for number in queues.indices where queues[number].notified == worker { queues[number].notified = 0 }
   }
 }

@@ -9,7 +9,7 @@ package enum Direction {
   /// From the upstream to the client; `upstream` there.
   case response
 
-  package var other: Direction { self == .request ? .response : .request }
+  var other: Direction { self == .request ? .response : .request }
 }
 
 /// What a stream carries, and so which callbacks of its plugins are for it.
@@ -19,7 +19,7 @@ package enum StreamProtocol {
 
   /// The callback for what stands before all bytes of a direction; nil where nothing does.
   @inline(__always)
-  package func head(_ direction: Direction) -> CallbackKind? {
+  func head(_ direction: Direction) -> CallbackKind? {
     switch (self, direction) {
     case (.http, .request): .requestHeaders
     case (.http, .response): .responseHeaders
@@ -28,7 +28,7 @@ package enum StreamProtocol {
     }
   }
 
-  package func bytes(_ direction: Direction) -> CallbackKind {
+  func bytes(_ direction: Direction) -> CallbackKind {
     switch (self, direction) {
     case (.http, .request): .requestBody
     case (.http, .response): .responseBody
@@ -48,7 +48,7 @@ package enum StreamProtocol {
   }
 
   /// The flag of a reply by which a plugin lets go of what it holds back.
-  package func resumption(_ direction: Direction) -> ReplyRecord.Flags {
+  func resumption(_ direction: Direction) -> ReplyRecord.Flags {
     switch (self, direction) {
     case (.http, .request): .continueRequest
     case (.http, .response): .continueResponse
@@ -58,7 +58,7 @@ package enum StreamProtocol {
   }
 
   /// The flags of a reply by which a plugin ends the stream.
-  package var closes: ReplyRecord.Flags {
+  var closes: ReplyRecord.Flags {
     switch self {
     case .http: .closeStream
     case .tcp: [.closeStream, .closeDownstream, .closeUpstream]
@@ -66,7 +66,7 @@ package enum StreamProtocol {
   }
 
   /// The direction of the bytes that a plugin edits in that buffer; nil where a stream of this protocol has no such one.
-  package func direction(of buffer: EditedBuffer) -> Direction? {
+  func direction(of buffer: EditedBuffer) -> Direction? {
     switch (self, buffer) {
     case (.http, .requestBody), (.tcp, .downstreamData): .request
     case (.http, .responseBody), (.tcp, .upstreamData): .response
@@ -78,7 +78,7 @@ package enum StreamProtocol {
 extension CallbackKind {
   /// The direction that it is about, and which part of it; nil for what belongs to none.
   @inline(__always)
-  package var part: (direction: Direction, isHead: Bool)? {
+  var part: (direction: Direction, isHead: Bool)? {
     switch self {
     case .requestHeaders, .newConnection: (.request, true)
     case .responseHeaders: (.response, true)

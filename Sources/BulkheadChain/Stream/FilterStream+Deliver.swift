@@ -4,7 +4,7 @@ import BulkheadWire
 // The one way to a plugin: meeting a worker, waiting for one, the record, the ring.
 extension FilterStream {
   /// What came of an attempt to make a callback.
-  package enum Delivery {
+  enum Delivery {
     case sent(worker: UInt64, sequence: UInt64)
     /// It waits for a worker, or for room in one.
     case waits
@@ -15,7 +15,7 @@ extension FilterStream {
   ///
   /// - Parameter stage: whose bytes or trailers it is about; nil for a head.
   @inline(__always)
-  package func deliver(_ kind: CallbackKind, _ direction: Direction, to place: Int, stage: Int?) -> Delivery {
+  func deliver(_ kind: CallbackKind, _ direction: Direction, to place: Int, stage: Int?) -> Delivery {
     let plugin = chain.plugins[place]
     switch visits[place].meeting {
     case .dead: return .failed("it has failed the stream before", .failure)

@@ -4,12 +4,12 @@ import BulkheadWire
 // What the workers' side says: room, and losses. All of it is noted; what follows is for the pump.
 extension FilterStream {
   /// Whether it waits for its own client, and for nobody else.
-  package var dawdles: Bool { sink?.dawdles ?? false }
+  var dawdles: Bool { sink?.dawdles ?? false }
 
   /// It dawdles, and a stream that does not needs the room that it has in a worker of that plugin: it ends.
   ///
   /// - Parameter milliseconds: for how long it has waited for its client.
-  package func shed(for plugin: PluginWorkers, after milliseconds: UInt64) {
+  func shed(for plugin: PluginWorkers, after milliseconds: UInt64) {
     sink?.shed(for: plugin, after: milliseconds)
   }
 
@@ -42,7 +42,7 @@ extension FilterStream {
   }
 
   /// There may be a worker, or room: the callback is tried now, so that the plugin knows at once who waits on.
-  package func admitted(_ place: Int, _ part: AdmissionQueue.Part) {
+  func admitted(_ place: Int, _ part: AdmissionQueue.Part) {
     guard waitsForAdmission(place, part) else { return }
     switch part {
     case .headers:
@@ -84,7 +84,7 @@ extension FilterStream {
   // MARK: Losses
 
   /// The worker of the plugin at that place is lost while this callback of the stream was outstanding there.
-  package func workerLost(
+  func workerLost(
     _ place: Int, link: WorkerLink, kind: CallbackKind, sequence: UInt64, fate: ChannelLedger.Fate, why: String
   ) {
     guard isOpen, place < visits.count, let (direction, isHead) = kind.part,
@@ -141,7 +141,7 @@ extension FilterStream {
 
   /// The VM that had the stream has ended, and its worker goes on with a fresh one: what the stream waits for there fails
   /// now, what it would ask it next fails then.
-  package func vmLost(_ link: WorkerLink, why: String) {
+  func vmLost(_ link: WorkerLink, why: String) {
     guard isOpen, let place = place(of: link) else { return }
     update(place) { $0.leave() }
     guard visits[place].meeting == .open else { return }
@@ -158,7 +158,7 @@ extension FilterStream {
   }
 
   /// The worker is dead and settled: a stream that has met it keeps only the fact.
-  package func forget(_ link: WorkerLink) {
+  func forget(_ link: WorkerLink) {
     if let place = place(of: link) { update(place) { $0.forgetWorker() } }
   }
 }

@@ -9,10 +9,10 @@ import BulkheadWire
 ///
 /// A connection may use one object for one stream after the other. Its event loop alone touches it.
 package final class FilterStream {
-  package let engine: ChainEngine
-  package let proto: StreamProtocol
+  let engine: ChainEngine
+  let proto: StreamProtocol
   /// Nil once the transport has let go of it.
-  package private(set) var sink: (any StreamSink)?
+  private(set) var sink: (any StreamSink)?
   /// The front's number for it; `StreamID.none` while there is no stream.
   package private(set) var streamID = StreamID.none
   /// What it looks like, so that one like it is known again; none where no plugin of its chain has a lane for suspects.
@@ -25,7 +25,7 @@ package final class FilterStream {
   /// Whether any of `visits` is not as a stream begins: it was met, or it failed the stream unmet.
   private(set) var hasVisits = false
   /// How long it may still wait for workers.
-  package var waits = WaitAllowance()
+  var waits = WaitAllowance()
   package var properties = StreamProperties()
 
   package let request = Passage(.request)
@@ -73,9 +73,9 @@ package final class FilterStream {
   }
 
   /// There is a stream, and it is not about to be over.
-  package var isOpen: Bool { streamID != StreamID.none && !isEnding }
-  package var label: String { sink?.label ?? "" }
-  package var look: String { sink?.look ?? "" }
+  var isOpen: Bool { streamID != StreamID.none && !isEnding }
+  var label: String { sink?.label ?? "" }
+  var look: String { sink?.look ?? "" }
 
   // MARK: Beginning and end
 
@@ -394,7 +394,7 @@ package struct ConnectionCloses {
 
   /// Nil where there was no connection to the upstream.
   package var upstream: Peer?
-  package var downstream: Peer
+  var downstream: Peer
 
   /// - Parameters:
   ///   - upstream: nil where there was no connection to the upstream.

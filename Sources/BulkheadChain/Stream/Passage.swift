@@ -31,12 +31,12 @@ package final class Passage {
     case resumption(bytesRun: Bool, since: UInt64)
   }
 
-  package let direction: Direction
+  let direction: Direction
   /// The headers; empty in a TCP connection.
   package let headers = HeaderMap()
   package var head = Head.none
   /// Nothing follows the head.
-  package var endsWithHead = false
+  var endsWithHead = false
   /// One for each plugin that is told of the bytes or of the trailers, in the order in which they pass.
   package internal(set) var stages: [Stage] = []
   /// What has passed the last stage and was not taken.
@@ -44,9 +44,9 @@ package final class Passage {
   /// The end has passed the last stage.
   package private(set) var isWhole = false
   /// The end has come from the sender.
-  package private(set) var hasEnded = false
+  private(set) var hasEnded = false
   /// What came out is not taken fast enough, so that a plugin is not told what it could be.
-  package var isHeldBack = false
+  var isHeldBack = false
   /// A plugin has changed how many bytes there are.
   package private(set) var hasChangedLength = false
   /// The trailers as the stages so far have left them; nil while nobody has any.
@@ -57,17 +57,17 @@ package final class Passage {
   @inline(__always)
   var isInTurn: Bool { if case .at(_, .turn) = head { true } else { false } }
 
-  package init(_ direction: Direction) { self.direction = direction }
+  init(_ direction: Direction) { self.direction = direction }
 
   /// Everything is as the next stream finds it; the memory of lists and header maps stays.
-  package func reset() {
+  func reset() {
     headers.reset()
     drop()
     endsWithHead = false
   }
 
   /// Forgets what is on its way: an answer goes in its place, or nobody takes it.
-  package func drop() {
+  func drop() {
     head = .none
     stages.removeAll(keepingCapacity: true)
     output.removeAll()
@@ -80,13 +80,13 @@ package final class Passage {
   }
 
   /// Begins with the plugins of those roles, of which there were none.
-  package func open(_ roles: [Stage.Role], endsWithHead: Bool = false) {
+  func open(_ roles: [Stage.Role], endsWithHead: Bool = false) {
     for role in roles { stages.append(Stage(role)) }
     self.endsWithHead = endsWithHead
   }
 
   /// There are no bytes.
-  package func dropBytes() {
+  func dropBytes() {
     stages.removeAll(keepingCapacity: true)
     output.removeAll()
     trailerMap = nil
@@ -95,7 +95,7 @@ package final class Passage {
     isWhole = true
   }
 
-  package func stage(of place: Int) -> Int? {
+  func stage(of place: Int) -> Int? {
     for index in stages.indices where stages[index].role.place == place { return index }
     return nil
   }
@@ -103,7 +103,7 @@ package final class Passage {
   // MARK: In
 
   /// - Parameter stays: it may stay for long where no plugin looks at it: small pieces gather in one buffer.
-  package func put(_ piece: ByteChunk, stays: Bool) {
+  func put(_ piece: ByteChunk, stays: Bool) {
     if !stages.isEmpty {
       stages[0].put(piece)
     } else if stays {
@@ -114,7 +114,7 @@ package final class Passage {
   }
 
   /// The end has come.
-  package func end(_ trailers: Trailers) {
+  func end(_ trailers: Trailers) {
     guard !hasEnded else { return }
     hasEnded = true
     guard !stages.isEmpty else {
@@ -158,7 +158,7 @@ package final class Passage {
   package var hasTrailers: Bool { trailerMap.map { !$0.entries.isEmpty } ?? false }
 
   /// The plugin lets go of what it holds.
-  package func release(_ index: Int, endPassed: (Int) -> Void = { _ in }) {
+  func release(_ index: Int, endPassed: (Int) -> Void = { _ in }) {
     var held = stages[index].release()
     push(&held, from: index)
     // A record that carries the end may still be on its way.
@@ -173,7 +173,7 @@ package final class Passage {
     if isOther { hasChangedLength = true }
   }
 
-  package func pause(_ index: Int, _ how: Stage.Pause = .buffer, keepsOriginal: Bool = false, bound: Int = .max) {
+  func pause(_ index: Int, _ how: Stage.Pause = .buffer, keepsOriginal: Bool = false, bound: Int = .max) {
     if stages[index].pause(how, keepsOriginal: keepsOriginal, bound: bound) { hasChangedLength = true }
   }
 
@@ -216,7 +216,7 @@ package final class Passage {
   }
 
   /// The plugin at that place holds the head, or bytes.
-  package func isPaused(by place: Int) -> Bool {
+  func isPaused(by place: Int) -> Bool {
     if case .at(place, .resumption) = head { return true }
     return stage(of: place).map { stages[$0].isPaused } ?? false
   }
@@ -237,10 +237,10 @@ package final class Passage {
   }
 
   /// Bytes that wait for a plugin to look at them.
-  package var queuedBytes: Int { sum { stages[$0].inbox.byteCount } }
+  var queuedBytes: Int { sum { stages[$0].inbox.byteCount } }
 
   /// Bytes that plugins look at now.
-  package var bytesInFlight: Int { sum { stages[$0].inFlight.byteCount } }
+  var bytesInFlight: Int { sum { stages[$0].inFlight.byteCount } }
 
   /// Over the stages by their places in the list: a stage itself would be copied with all that it holds.
   @inline(__always)

@@ -1,6 +1,6 @@
 /// One plugin as one stream has met it.
 package struct PluginVisit {
-  package enum Meeting {
+  enum Meeting {
     case unseen
     /// A worker has a context for the stream, or is about to.
     case open
@@ -10,13 +10,13 @@ package struct PluginVisit {
 
   var meeting = Meeting.unseen
   /// The worker that has the stream; nil before, and once it or its VM is lost.
-  package private(set) var link: WorkerLink?
+  private(set) var link: WorkerLink?
   /// The sequence there of the record that it was met with.
   private(set) var firstSequence: UInt64 = 0
   /// What the worker is counted to keep for the stream, in bytes.
-  package private(set) var held = 0
+  private(set) var held = 0
   /// How much of that is for headers, trailers and properties.
-  package var headers = KeptHeaders()
+  var headers = KeptHeaders()
   /// A callback was completed there: the VM has state of this stream.
   var hasState = false
   /// It was told of the response: its headers, and what is known with them.
@@ -45,7 +45,7 @@ package struct PluginVisit {
   }
 
   /// The worker keeps nothing of the stream any more.
-  package mutating func leave() {
+  mutating func leave() {
     link?.letGo(held)
     link = nil
     held = 0
@@ -55,7 +55,7 @@ package struct PluginVisit {
   mutating func forgetWorker() { link = nil }
 
   /// The worker keeps that many bytes more, or fewer where it is below 0.
-  package mutating func count(_ bytes: Int) {
+  mutating func count(_ bytes: Int) {
     guard bytes != 0, let link else { return }
     held &+= bytes
     link.holdMore(bytes)

@@ -10,11 +10,11 @@ package struct Stage {
     /// In the chain.
     package var place: Int
     var hasBytes: Bool
-    package var hasTrailers: Bool
+    var hasTrailers: Bool
   }
 
   /// What the stage waits for.
-  package enum Awaiting {
+  enum Awaiting {
     case nothing
     /// - Parameter worker: its number; the number alone, so that looking at it costs nothing.
     case callback(worker: UInt64, sequence: UInt64)
@@ -23,7 +23,7 @@ package struct Stage {
   }
 
   /// How far the end of the direction has come.
-  package enum End: Comparable {
+  enum End: Comparable {
     /// More may come.
     case open
     /// Nothing comes behind the inbox but trailers.
@@ -34,7 +34,7 @@ package struct Stage {
     case passed
   }
 
-  package enum Hold {
+  enum Hold {
     case nothing
     /// The plugin lets nothing go on.
     case paused
@@ -43,7 +43,7 @@ package struct Stage {
   }
 
   /// What becomes of what a plugin was shown and pauses with.
-  package enum Pause {
+  enum Pause {
     /// It is shown again, with what follows.
     case buffer
     /// It waits, and is not shown again.
@@ -53,7 +53,7 @@ package struct Stage {
   }
 
   /// What a plugin is told next.
-  package enum Work {
+  enum Work {
     case bytes
     case trailers
   }
@@ -65,13 +65,13 @@ package struct Stage {
   /// What the callback that is not answered yet carries.
   private(set) var inFlight = ByteQueue()
   /// What the plugin has seen and holds back.
-  package private(set) var kept = ByteQueue()
+  private(set) var kept = ByteQueue()
   /// What it has seen, holds back and is not shown again; in front of `kept`.
   private(set) var aside = ByteQueue()
-  package private(set) var end = End.open
-  package private(set) var hold = Hold.nothing
+  private(set) var end = End.open
+  private(set) var hold = Hold.nothing
   /// Bytes of `kept` that are counted as kept by the worker.
-  package var counted = 0
+  var counted = 0
 
   /// What of `kept` came from the stage before, where the plugin changed it and the stream would go on without the plugin.
   private var original: ByteQueue?
@@ -82,13 +82,13 @@ package struct Stage {
   /// How much of what is in `kept` and `aside` came: the rest the plugin made.
   private var came = 0
 
-  package init(_ role: Role) { self.role = role }
+  init(_ role: Role) { self.role = role }
 
   package var isPaused: Bool { hold != .nothing }
   package var isIdle: Bool { if case .nothing = awaiting { true } else { false } }
 
   /// Nothing of the body, nor its end, has come.
-  package var isUntouched: Bool { end == .open && inbox.isEmpty && inFlight.isEmpty && kept.isEmpty && aside.isEmpty }
+  var isUntouched: Bool { end == .open && inbox.isEmpty && inFlight.isEmpty && kept.isEmpty && aside.isEmpty }
 
   /// How much more there is of what the plugin holds than came to it.
   var madeBytes: Int { aside.byteCount &+ kept.byteCount &- came }
@@ -98,16 +98,16 @@ package struct Stage {
 
   // MARK: In
 
-  package mutating func put(_ bytes: inout ByteQueue) { inbox.take(&bytes) }
+  mutating func put(_ bytes: inout ByteQueue) { inbox.take(&bytes) }
 
-  package mutating func put(_ piece: ByteChunk) { inbox.keep(piece) }
+  mutating func put(_ piece: ByteChunk) { inbox.keep(piece) }
 
   mutating func inputEnds() { if end == .open { end = .came } }
 
   // MARK: Showing
 
   /// What the plugin is to be told next; nil where there is nothing, as long as nothing comes.
-  package func work(hasTrailers: Bool) -> Work? {
+  func work(hasTrailers: Bool) -> Work? {
     guard end < .said, hold != .full else { return nil }
     if role.hasBytes, !inbox.isEmpty { return .bytes }
     guard end == .came, inbox.isEmpty else { return nil }
@@ -126,7 +126,7 @@ package struct Stage {
   /// Takes bytes out of the inbox to show them to the plugin.
   ///
   /// - Returns: whether nothing of the direction follows them.
-  package mutating func show(atMost most: Int, hasTrailers: Bool) -> Bool {
+  mutating func show(atMost most: Int, hasTrailers: Bool) -> Bool {
     let wasEmpty = inbox.isEmpty
     inbox.move(atMost: most, to: &inFlight)
     guard end == .came, inbox.isEmpty, wasEmpty || !hasTrailers else { return false }
@@ -146,7 +146,7 @@ package struct Stage {
   /// The plugin has looked: what was shown to it is behind what it holds.
   ///
   /// - Parameter bound: the most that is kept of what came, where the plugin has changed it: bytes.
-  package mutating func seen(bound: Int) {
+  mutating func seen(bound: Int) {
     if var all = original {
       original = nil
       var copy = inFlight
@@ -183,7 +183,7 @@ package struct Stage {
   ///   - keepsOriginal: the stream would go on with what was there before.
   ///   - bound: the most that is kept of that, and that is aside before nothing more is shown, in bytes.
   /// - Returns: whether bytes are gone.
-  package mutating func pause(_ how: Pause = .buffer, keepsOriginal: Bool = false, bound: Int = .max) -> Bool {
+  mutating func pause(_ how: Pause = .buffer, keepsOriginal: Bool = false, bound: Int = .max) -> Bool {
     if hold == .nothing { hold = .paused }
     guard how != .buffer, !kept.isEmpty || original != nil else { return false }
     var kept = ByteQueue()
@@ -207,7 +207,7 @@ package struct Stage {
   }
 
   /// The plugin lets go of what it holds.
-  package mutating func release() -> ByteQueue {
+  mutating func release() -> ByteQueue {
     hold = .nothing
     original = nil
     asideOriginal = nil

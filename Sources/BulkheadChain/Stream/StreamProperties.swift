@@ -5,12 +5,12 @@ import ProxyWasmABI
 /// What plugins set on one stream with `proxy_set_property`, for the plugins behind them and for the access log.
 package struct StreamProperties {
   /// Properties of one stream, and their bytes.
-  package static let maximumCount = 256
-  package static let maximumBytes = 64 << 10
+  static let maximumCount = 256
+  static let maximumBytes = 64 << 10
 
   package private(set) var list: [(path: [UInt8], value: [UInt8])] = []
   /// Of all paths and values.
-  package private(set) var bytes = 0
+  private(set) var bytes = 0
   /// Counts the changes, also of what the transport itself knows.
   package var version: UInt32 = 0
 
@@ -18,7 +18,7 @@ package struct StreamProperties {
   var isPristine: Bool { version == 0 }
 
   /// - Returns: why it is left out, for people; nil where it was set.
-  package mutating func set(_ path: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> String? {
+  mutating func set(_ path: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> String? {
     // The plugins behind it would take it for the front's own word. An honest worker sends no such thing.
     guard !PropertyPath.isReserved(path) else {
       return "a property that it set under a name of the host's is left out"

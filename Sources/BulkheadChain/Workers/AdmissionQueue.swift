@@ -23,17 +23,17 @@ package struct AdmissionQueue {
     var isOfNew: Bool { self == .worker || self == .lane }
   }
 
-  package struct Waiter {
-    package var stream: UInt32
+  struct Waiter {
+    var stream: UInt32
     /// In the stream's chain.
-    package var place: Int
-    package var part: Part
+    var place: Int
+    var part: Part
     /// CLOCK_MONOTONIC, ns.
-    package var until: UInt64
+    var until: UInt64
     /// Since when it waits, as far as that is not counted yet: the same clock.
-    package var since: UInt64 = 0
+    var since: UInt64 = 0
     /// How long it may wait, for people: ns.
-    package var limit: UInt64 = 0
+    var limit: UInt64 = 0
   }
 
   private struct Line {
@@ -46,13 +46,13 @@ package struct AdmissionQueue {
 
   /// None is empty.
   private var lines: [Line] = []
-  package private(set) var count = 0
+  private(set) var count = 0
 
   /// How many wait for that.
-  package func count(for need: Need) -> Int { lines.first { $0.need == need }.map { $0.waiters.count - $0.first } ?? 0 }
+  func count(for need: Need) -> Int { lines.first { $0.need == need }.map { $0.waiters.count - $0.first } ?? 0 }
 
   /// Joins the line behind those that have no more time left.
-  package mutating func append(_ waiter: Waiter, for need: Need) {
+  mutating func append(_ waiter: Waiter, for need: Need) {
     let line = index(of: need)
     var place = lines[line].waiters.count
     while place > lines[line].first, lines[line].waiters[place - 1].until > waiter.until { place -= 1 }
@@ -83,7 +83,7 @@ package struct AdmissionQueue {
   /// Takes out who has waited longest of those that may be tried.
   ///
   /// - Parameter mayTry: asked once a line.
-  package mutating func next(_ mayTry: (Need) -> Bool = { _ in true }) -> (Waiter, Need)? {
+  mutating func next(_ mayTry: (Need) -> Bool = { _ in true }) -> (Waiter, Need)? {
     var best: Int?
     var until = UInt64.max
     for line in lines.indices where !lines[line].isBlocked && mayTry(lines[line].need) {
@@ -96,7 +96,7 @@ package struct AdmissionQueue {
   }
 
   /// Takes out one whose time is over.
-  package mutating func expired(now: UInt64) -> (Waiter, Need)? {
+  mutating func expired(now: UInt64) -> (Waiter, Need)? {
     guard let line = lines.firstIndex(where: { $0.waiters[$0.first].until <= now }) else { return nil }
     let need = lines[line].need
     return (pop(line), need)

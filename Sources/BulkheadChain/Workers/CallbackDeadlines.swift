@@ -2,15 +2,15 @@ import BulkheadCore
 import BulkheadWire
 
 /// How long the callbacks of one plugin may run, by their class: ns.
-package struct CallbackDeadlines: Equatable, Sendable {
-  package let headers: UInt64
-  package let body: UInt64
-  package let log: UInt64
+struct CallbackDeadlines: Equatable, Sendable {
+  let headers: UInt64
+  let body: UInt64
+  let log: UInt64
   let tick: UInt64
   let shortest: UInt64
-  package let longest: UInt64
+  let longest: UInt64
 
-  package init(headers: UInt64, body: UInt64, log: UInt64, tick: UInt64) {
+  init(headers: UInt64, body: UInt64, log: UInt64, tick: UInt64) {
     self.headers = headers
     self.body = body
     self.log = log
@@ -20,9 +20,9 @@ package struct CallbackDeadlines: Equatable, Sendable {
   }
 
   /// One for all.
-  package init(_ all: UInt64) { self.init(headers: all, body: all, log: all, tick: all) }
+  init(_ all: UInt64) { self.init(headers: all, body: all, log: all, tick: all) }
 
-  package init(_ plugin: FrontBootstrap.Plugin) {
+  init(_ plugin: FrontBootstrap.Plugin) {
     func time(_ milliseconds: UInt32) -> UInt64 {
       UInt64(max(milliseconds > 0 ? milliseconds : plugin.callbackDeadline, 1)) &* 1_000_000
     }
@@ -33,7 +33,7 @@ package struct CallbackDeadlines: Equatable, Sendable {
   var areAlike: Bool { shortest == longest }
 
   @inline(__always)
-  package subscript(kind: CallbackKind) -> UInt64 {
+  subscript(kind: CallbackKind) -> UInt64 {
     switch kind.deadlineClass {
     case .headers: headers
     case .body: body
@@ -45,5 +45,5 @@ package struct CallbackDeadlines: Equatable, Sendable {
   /// After what time to look again at a ledger whose first record is of that kind. Behind one that nobody answers may
   /// stand another that has begun meanwhile, unseen, and has less time.
   @inline(__always)
-  package func look(_ kind: CallbackKind) -> UInt64 { kind == .streamDone ? shortest : self[kind] }
+  func look(_ kind: CallbackKind) -> UInt64 { kind == .streamDone ? shortest : self[kind] }
 }

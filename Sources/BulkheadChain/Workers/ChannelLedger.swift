@@ -4,33 +4,33 @@ import BulkheadCore
 ///
 /// A pure state machine: the channel, the streams and the clock are its caller's. The worker answers callbacks in the
 /// order in which they were sent, so whatever else comes back is a breach of the protocol.
-package struct ChannelLedger {
+struct ChannelLedger {
   package struct Entry: Equatable {
     var sequence: UInt64
     /// The front's number of the stream, slot and generation.
-    package var stream: UInt32
-    package var kind: CallbackKind
+    var stream: UInt32
+    var kind: CallbackKind
     /// Place in the chain.
-    package var place: UInt32
+    var place: UInt32
     /// The ring's cursor behind the record.
     var position: UInt32
     /// An earlier callback of this stream was completed in this VM: the stream has state there.
     var hasState: Bool
     /// It is the first one of its stream that this worker gets: it may be taken back.
-    package var isFirst = false
+    var isFirst = false
     /// When it was sent: CLOCK_MONOTONIC, ns.
-    package var sent: UInt64 = 0
+    var sent: UInt64 = 0
     /// What its stream looks like, which may be over before the callback is.
-    package var fingerprint = Fingerprint.none
+    var fingerprint = Fingerprint.none
   }
 
   /// A reply that no honest worker sends.
-  package enum Violation: Error, Equatable, CustomStringConvertible {
+  enum Violation: Error, Equatable, CustomStringConvertible {
     case nothingOutstanding(sequence: UInt64)
     case wrongSequence(expected: UInt64, received: UInt64)
     case wrongStream(expected: UInt32, received: UInt32)
 
-    package var description: String {
+    var description: String {
       switch self {
       case .nothingOutstanding(let sequence): "it answered callback \(sequence), which nobody asked"
       case .wrongSequence(let expected, let received): "it answered callback \(received) where \(expected) was next"
@@ -40,7 +40,7 @@ package struct ChannelLedger {
   }
 
   /// What is to become of a callback whose worker is lost.
-  package enum Fate: Equatable {
+  enum Fate: Equatable {
     /// The fail strategy applies: it was being worked on, or its stream has state in the lost VM.
     case fail(workedOn: Bool)
     /// Its stream is new to the VM: another worker may take it.
@@ -51,18 +51,18 @@ package struct ChannelLedger {
 
   private var entries: [Entry?] = Array(repeating: nil, count: 16)
   private var first = 0
-  package private(set) var count = 0
+  private(set) var count = 0
   /// How many of them wait for a reply; a `streamDone` does not.
-  package private(set) var awaited = 0
+  private(set) var awaited = 0
   /// Since when the first one is first: CLOCK_MONOTONIC, ns.
   private(set) var headSince: UInt64 = 0
 
-  package var isEmpty: Bool { count == 0 }
+  var isEmpty: Bool { count == 0 }
 
-  package var head: Entry? { count == 0 ? nil : entries[first] }
+  var head: Entry? { count == 0 ? nil : entries[first] }
 
   @inline(__always)
-  package mutating func append(_ entry: Entry, now: UInt64) {
+  mutating func append(_ entry: Entry, now: UInt64) {
     if count == entries.count { grow() }
     if count == 0 { headSince = now }
     entries[(first &+ count) & (entries.count &- 1)] = entry
@@ -93,7 +93,7 @@ package struct ChannelLedger {
   ///
   /// Records that nobody answers and that were sent before it are dealt with by then.
   @inline(__always)
-  package mutating func answer(sequence: UInt64, stream: UInt32, now: UInt64) throws(Violation) -> Entry {
+  mutating func answer(sequence: UInt64, stream: UInt32, now: UInt64) throws(Violation) -> Entry {
     while let head, head.kind == .streamDone { removeHead(now: now) }
     guard let head else { throw .nothingOutstanding(sequence: sequence) }
     guard head.sequence == sequence else { throw .wrongSequence(expected: head.sequence, received: sequence) }
@@ -123,7 +123,7 @@ package struct ChannelLedger {
   }
 
   /// What the stream looks like whose end the worker says it is at: it stands before all that waits for a reply. Told once.
-  package mutating func takeFingerprint(ofEnd stream: UInt32) -> Fingerprint {
+  mutating func takeFingerprint(ofEnd stream: UInt32) -> Fingerprint {
     for index in 0..<count {
       let place = (first + index) & (entries.count - 1)
       guard let entry = entries[place], entry.kind == .streamDone else { return .none }
@@ -143,7 +143,7 @@ package struct ChannelLedger {
   ///
   /// - Parameter running: the sequence of the record of this ledger that the worker was running, nil for none. It is
   ///   the worker's word, so it counts only where it names the first one: nothing behind that can have been started.
-  package mutating func abandon(running: UInt64?) -> [(Entry, Fate)] {
+  mutating func abandon(running: UInt64?) -> [(Entry, Fate)] {
     var result: [(Entry, Fate)] = []
     result.reserveCapacity(count)
     for index in 0..<count {
@@ -168,7 +168,7 @@ package struct ChannelLedger {
   }
 
   /// What the ledger says of the first callback's time.
-  package enum Lateness: Equatable {
+  enum Lateness: Equatable {
     /// Look again at that time (CLOCK_MONOTONIC, ns).
     case waits(until: UInt64)
     /// It ran past its deadline: the worker must go.
@@ -213,7 +213,7 @@ package struct ChannelLedger {
     }
   }
 
-  package enum Running: Equatable {
+  enum Running: Equatable {
     case nothing
     /// The first one of this ledger.
     case mine(since: UInt64)

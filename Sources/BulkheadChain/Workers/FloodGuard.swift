@@ -2,7 +2,7 @@
 /// plugin does; one that does not is killed, since it would keep the loop busy for nothing.
 ///
 /// Pure: the clock is its caller's, and is read only where there is reason to.
-package struct FloodGuard {
+struct FloodGuard {
   /// What somebody may use up at once, and gets back second by second.
   private struct Budget {
     private var used: UInt64 = 0

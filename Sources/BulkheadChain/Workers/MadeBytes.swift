@@ -7,7 +7,7 @@ package struct MadeBytes {
   private var charges: [(plugin: PluginWorkers, bytes: Int)] = []
 
   @inline(__always)
-  package var isEmpty: Bool { charges.isEmpty }
+  var isEmpty: Bool { charges.isEmpty }
 
   /// Counts bytes of the plugin.
   ///

@@ -2,7 +2,7 @@ import BulkheadWire
 
 /// What a reply asks for, checked as a whole before any of it is done. It borrows the reply's bytes.
 package struct PluginOutcome {
-  package let flags: ReplyRecord.Flags
+  let flags: ReplyRecord.Flags
   let operationCount: Int
   /// The bytes of all keys and values of the edits of header maps, and how many there are.
   let editBytes: Int
@@ -12,21 +12,20 @@ package struct PluginOutcome {
   private let operations: WireReader
   let localResponse: LocalResponse?
 
-  package struct Contents: OptionSet {
-    package let rawValue: UInt8
-    package init(rawValue: UInt8) { self.rawValue = rawValue }
+  struct Contents: OptionSet {
+    let rawValue: UInt8
 
     static let splices = Contents(rawValue: 1 << 0)
-    package static let calls = Contents(rawValue: 1 << 1)
-    package static let metrics = Contents(rawValue: 1 << 2)
-    package static let properties = Contents(rawValue: 1 << 3)
+    static let calls = Contents(rawValue: 1 << 1)
+    static let metrics = Contents(rawValue: 1 << 2)
+    static let properties = Contents(rawValue: 1 << 3)
     static let overrides = Contents(rawValue: 1 << 4)
   }
 
   /// Takes the rest of a reply.
   ///
   /// - Throws: `WireError` where an operation or the local response is malformed, or bytes are left over.
-  package init(_ reply: inout ReplyRecord) throws(WireError) {
+  init(_ reply: inout ReplyRecord) throws(WireError) {
     flags = reply.flags
     operationCount = reply.operationCount
     operations = reply.rest

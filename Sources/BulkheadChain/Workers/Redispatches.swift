@@ -3,7 +3,7 @@
 /// No number of lost workers makes it fail by itself: it has harmed none of them. It ends with what is left of the stream's
 /// waits, as any wait for a worker does; two others get it in any case, so that where nothing may wait a standby still takes
 /// over.
-package struct Redispatches {
+struct Redispatches {
   private var count = 0
   /// When the first worker was lost: CLOCK_MONOTONIC, ns, as the next.
   private var since: UInt64 = 0
@@ -15,7 +15,7 @@ package struct Redispatches {
   ///   - fate: of the callback.
   ///   - wait: how long it may take from the first lost worker on, ns.
   /// - Returns: whether another worker may have the callback.
-  package mutating func allows(
+  mutating func allows(
     _ fate: ChannelLedger.Fate, within wait: UInt64, now: UInt64
   ) -> Bool {
     guard fate == .redispatch else { return false }
@@ -30,7 +30,7 @@ package struct Redispatches {
   /// Asks whether a worker of the plugin may have the callback that another one has lost, and counts it if so.
   ///
   /// - Parameter waits: of the stream.
-  package mutating func allows(_ fate: ChannelLedger.Fate, of plugin: PluginWorkers, _ waits: inout WaitAllowance)
+  mutating func allows(_ fate: ChannelLedger.Fate, of plugin: PluginWorkers, _ waits: inout WaitAllowance)
     -> Bool
   {
     // Nothing was lost: however often that happens, it harms nobody.
@@ -41,7 +41,7 @@ package struct Redispatches {
   }
 
   /// The callback was answered, or failed: the time that it took to find a worker is spent.
-  package mutating func end(_ waits: inout WaitAllowance, now: @autoclosure () -> UInt64) {
+  mutating func end(_ waits: inout WaitAllowance, now: @autoclosure () -> UInt64) {
     guard count > 0 else { return }
     waits.spend(from: since, to: now())
     self = Redispatches()

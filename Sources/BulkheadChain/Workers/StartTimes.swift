@@ -1,7 +1,7 @@
 /// How long the last starts of a plugin's workers took, from the channel to being ready. One event engine.
 package struct StartTimes {
   /// Starts that are remembered.
-  package static let most = 4
+  static let most = 4
 
   private var times: [UInt64] = []
   private var next = 0
@@ -9,7 +9,7 @@ package struct StartTimes {
   /// The shortest of them, ns: an earlier worker is not to be expected. 0 where none is known.
   private(set) var shortest: UInt64 = 0
 
-  package mutating func add(_ nanoseconds: UInt64) {
+  mutating func add(_ nanoseconds: UInt64) {
     if times.count < Self.most { times.append(nanoseconds) } else { times[next] = nanoseconds }
     next = (next + 1) % Self.most
     shortest = times.min() ?? 0

@@ -10,7 +10,7 @@ package struct WaitAllowance: Equatable {
   private var countedTo: UInt64 = 0
 
   /// What is left for a plugin whose own wait is so long, ns.
-  package mutating func left(of wait: UInt64) -> UInt64 {
+  mutating func left(of wait: UInt64) -> UInt64 {
     bound = max(bound, wait)
     return min(wait, bound &- min(spent, bound))
   }

@@ -13,10 +13,10 @@ import Synchronization
 package final class WorkerMapping: @unchecked Sendable {
   package let worker: UInt64
   /// The plugin's number.
-  package let plugin: UInt32
+  let plugin: UInt32
   /// It is there for suspects alone.
-  package let isLane: Bool
-  package let layout: ChannelLayout
+  let isLane: Bool
+  let layout: ChannelLayout
   private let mapping: Mapping
   private let holders: Atomic<Int>
   private let callsInFlight = Atomic<Int>(0)
@@ -39,7 +39,7 @@ package final class WorkerMapping: @unchecked Sendable {
     busyLoops = Atomic(layout.eventLoops)
   }
 
-  package var base: UnsafeMutableRawPointer { mapping.base }
+  var base: UnsafeMutableRawPointer { mapping.base }
 
   /// Counts a call out of the worker, over all event loops.
   ///
@@ -55,7 +55,7 @@ package final class WorkerMapping: @unchecked Sendable {
   /// One event loop has its first answer for a stream from the worker; said once by each.
   ///
   /// - Returns: whether it was the first one.
-  package func served() -> Bool { !hasServed.exchange(true, ordering: .relaxed) }
+  func served() -> Bool { !hasServed.exchange(true, ordering: .relaxed) }
 
   /// One event loop has no stream in the retired worker any more; said once by each.
   ///
