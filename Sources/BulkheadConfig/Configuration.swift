@@ -68,7 +68,7 @@ public struct Configuration: Hashable, Sendable {
       public var serverName = ""
       /// What is trusted; empty: the system's authorities.
       public var authorities: [UInt8] = []
-      /// Own certificate chain and its key, both or none.
+      /// Own certificate chain; empty, as the key, where there is none.
       public var certificate: [UInt8] = []
       /// The key of `certificate`.
       public var privateKey: [UInt8] = []

@@ -49,7 +49,7 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var serverName: String
     /// Certificates in PEM that are trusted; empty: the system's.
     public var authorities: [UInt8]
-    /// Own certificate chain and key in PEM, for mutual TLS; both empty where there is none.
+    /// Own certificate chain in PEM, for mutual TLS; empty, as the key, where there is none.
     public var certificate: [UInt8]
     /// The key of `certificate`, in PEM.
     public var privateKey: [UInt8]
@@ -120,8 +120,7 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var overload = OverloadStrategy.close
     /// It may ask for something of a stream after it has let the request's headers pass; see `KeptBytes`.
     public var keepsStreams = true
-    /// How long what its killers look like is kept, and how many fingerprints at most; 0: none is, and there is no lane for
-    /// suspects.
+    /// How long what its killers look like is kept; 0: it is not, and there is no lane for suspects.
     public var suspectMemory: UInt32 = 0
     /// The most fingerprints that are kept of it; at most `Limits.maximumSuspects`.
     public var suspectsAtMost: UInt32 = 0

@@ -2,6 +2,7 @@
 open class ByteBlock {
   /// Where it begins; of a lent block nothing is written.
   final let base: UnsafeMutableRawPointer
+  /// Bytes that the block has.
   final let capacity: Int
   /// Made here, so that it may be written to by who has it alone.
   final let isOwn: Bool
@@ -32,8 +33,9 @@ open class ByteBlock {
 package struct ByteChunk {
   /// Nil where there are no bytes.
   package private(set) var block: ByteBlock?
-  /// In the block.
+  /// Where it begins in the block, in bytes.
   package private(set) var start = 0
+  /// Bytes of the block that the chunk is.
   package private(set) var count = 0
 
   /// No bytes.
@@ -60,6 +62,7 @@ package struct ByteChunk {
     start = roomBefore
   }
 
+  /// No bytes, though perhaps room for some.
   var isEmpty: Bool { count == 0 }
 
   /// Shows the bytes.
@@ -87,17 +90,20 @@ package struct ByteChunk {
     mutating get { block?.isOwn ?? false && isKnownUniquelyReferenced(&block) }
   }
 
+  /// Copies behind its bytes; `roomBehind` has to be enough.
   mutating func append(_ bytes: UnsafeRawBufferPointer) {
     write(bytes, at: count)
     count &+= bytes.count
   }
 
+  /// Copies before its bytes; `start` has to be that far into the block.
   mutating func prepend(_ bytes: UnsafeRawBufferPointer) {
     start &-= bytes.count
     count &+= bytes.count
     write(bytes, at: 0)
   }
 
+  /// Copies over what stands at that place, counted from `start`; the block has to reach so far.
   func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) {
     guard let block, let from = bytes.baseAddress else { return }
     (block.base + start + offset).copyMemory(from: from, byteCount: bytes.count)

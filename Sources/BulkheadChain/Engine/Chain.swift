@@ -3,6 +3,7 @@ import BulkheadCore
 /// One generation of the filter chain as one event loop has it: its plugins, and how many streams run through
 /// it. Its event loop alone touches it.
 package final class Chain {
+  /// What all event loops have of this generation.
   package let settings: ChainSettings
   /// One a plugin, in the order of the chain.
   package let plugins: [PluginWorkers]

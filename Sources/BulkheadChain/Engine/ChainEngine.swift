@@ -10,10 +10,13 @@ import BulkheadWire
 package final class ChainEngine: @unchecked Sendable {
   /// Of the event loops of the front, `loops` in number.
   let index: Int
+  /// Event loops of the front, 1 at least.
   let loops: Int
+  /// The loop that it runs on, and the process around that.
   let driver: any LoopDriver
   /// What workers share, and what outlives them.
   let shared: SharedState
+  /// One for all event loops of the front: what one learns of a fingerprint the others know by the same hashes.
   package let fingerprintKey: KeyedHash.Key
   /// The most that the names and values of one header map may have after a plugin's edits: bytes.
   let maximumMapBytes: Int
@@ -30,6 +33,7 @@ package final class ChainEngine: @unchecked Sendable {
   package var countersOfGone: [String: PluginCounters] = [:]
   /// Calls out that end with a stream, so that the end of a stream without one costs a look at this number.
   package var callsOfStreams = 0
+  /// This loop's ends of the workers of all plugins and generations.
   package var links: [WorkerLink] = []
 
   /// Links that owe this loop a reply: what a poll looks at.
@@ -61,8 +65,9 @@ package final class ChainEngine: @unchecked Sendable {
   /// Streams by slot; a slot belongs to a connection.
   private(set) var streams: [FilterStream?] = []
   private var freeSlots: [Int] = []
-  /// HTTP streams that wait for their clients, and connections of TCP listeners that do.
+  /// HTTP streams that wait for their clients.
   package var clientWaits = ClientWaits()
+  /// Connections of TCP listeners that wait for their clients.
   package var connectionWaits = ClientWaits()
   private var generations: [UInt32] = []
 
@@ -73,6 +78,7 @@ package final class ChainEngine: @unchecked Sendable {
   /// What was looked through for the reply at hand: entries of header maps, properties, endpoints.
   var looked = 0
   var editLines = LineLimiter()
+  /// Lines about streams that plugins failed.
   package var failureLines = LineLimiter()
   var sharedLines = LineLimiter()
   private var workReportedAt: UInt64 = 0
@@ -130,6 +136,7 @@ package final class ChainEngine: @unchecked Sendable {
     return generations[slot]
   }
 
+  /// The stream's place among those of this loop, which stands in its number; it has it until `giveBack`.
   package func takeSlot(for stream: FilterStream) -> Int {
     if let slot = freeSlots.popLast() {
       streams[slot] = stream
@@ -139,6 +146,7 @@ package final class ChainEngine: @unchecked Sendable {
     return streams.count - 1
   }
 
+  /// The slot is another stream's from now on; one that was never taken changes nothing.
   package func giveBack(slot: Int) {
     guard streams.indices.contains(slot) else { return }
     streams[slot] = nil
@@ -284,6 +292,7 @@ package final class ChainEngine: @unchecked Sendable {
     toBeWokenInTime.append(link)
   }
 
+  /// Wakes the workers that sleep over records that nobody waits for; called with each sweep of the loop.
   package func wakeForDone() {
     guard !toBeWokenInTime.isEmpty else { return }
     let now = self.now

@@ -9,6 +9,7 @@ import BulkheadWire
 package final class ChainSettings: Sendable {
   /// One plugin at its place.
   package struct Entry: Sendable {
+    /// What holds for it.
     package var settings: PluginSettings
     /// Its number on the wire, never used for another plugin, nor for another revision of it.
     package var number: UInt32
@@ -26,20 +27,25 @@ package final class ChainSettings: Sendable {
     package init(description: String) { self.description = description }
   }
 
+  /// Counts the chains of the front, from 0.
   package let generation: UInt32
+  /// The plugins, in the order of the chain.
   package let entries: [Entry]
   /// As they came.
   package let plugins: [FrontBootstrap.Plugin]
-  /// Whether any plugin exports a callback for the direction.
+  /// Whether any plugin exports a callback for requests.
   package let hasRequestCallbacks: Bool
+  /// The same for responses.
   package let hasResponseCallbacks: Bool
   /// Whether any plugin has a lane for suspects.
   package let hasLanes: Bool
-  /// Who is told of bodies and trailers, in the order in which they pass.
+  /// Who is told of bodies and trailers of requests, in the order in which they pass.
   package let requestRoles: [Stage.Role]
+  /// The same for responses, which pass from the last plugin to the first.
   package let responseRoles: [Stage.Role]
   /// Whether any of them is told of bodies; the others wait for trailers.
   package let hasRequestBodyCallbacks: Bool
+  /// The same for responses.
   package let hasResponseBodyCallbacks: Bool
   /// Places in the chain of the plugins that are called for TCP connections.
   package let networkPlaces: [Int]

@@ -1,6 +1,7 @@
 /// A hash of 64 bits with a secret key: who does not know the key cannot make two inputs that come to the same. It is no
 /// signature: what comes out is not shown to those who choose what goes in.
 package struct KeyedHash {
+  /// What makes the hashes of one process others than those of another.
   package struct Key: Sendable {
     fileprivate var start: UInt64
     fileprivate var factor: UInt64
@@ -15,11 +16,13 @@ package struct KeyedHash {
   private var state: UInt64
   private let factor: UInt64
 
+  /// The hash of nothing yet.
   package init(_ key: Key) {
     state = key.start
     factor = key.factor
   }
 
+  /// Adds a number.
   @inline(__always)
   package mutating func add(_ word: UInt64) {
     let product = (state ^ word).multipliedFullWidth(by: factor)

@@ -47,9 +47,11 @@ package protocol LoopDriver: AnyObject {
   /// Does the calls among what a reply asks for.
   func perform(_ outcome: PluginOutcome, from link: WorkerLink)
 
-  /// Calls of the worker, of one VM of it by their tokens, or of a stream end unheard.
+  /// All calls of the worker end unheard.
   func callsEnd(of link: WorkerLink)
+  /// Calls of one VM of the worker, by their tokens, end unheard.
   func callsEnd(_ tokens: [UInt32], of link: WorkerLink)
+  /// Calls that end with that stream end unheard.
   func callsEnd(ofStream stream: UInt32)
 
   /// A worker has caught up with what was kept for it.

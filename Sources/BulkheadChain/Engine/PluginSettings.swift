@@ -3,6 +3,7 @@ import BulkheadWire
 
 /// What all event loops read of one plugin and nobody changes, worked out.
 package struct PluginSettings: Equatable, Sendable {
+  /// As the manifest has it: the log, metrics and answers to clients name it by this.
   package var name: String
   var strategy: FailStrategy
   var callbacks: CallbackSet
@@ -12,8 +13,9 @@ package struct PluginSettings: Equatable, Sendable {
   private var openAdmissionWait: UInt64
   /// The most of a body that its callback may hold back.
   package var bufferBytes: Int
-  /// What a client is told where a failure closes its request; no body: a line that names the plugin and why.
+  /// What a client is told where a failure closes its request: 400 to 599.
   package var failStatus: Int
+  /// The body with it; nil: a line that names the plugin and why.
   package var failBody: String?
   /// What holds while it is quarantined.
   var quarantineStrategy: FailStrategy

@@ -8,9 +8,11 @@ extension StaticString {
 }
 
 extension UnsafeRawBufferPointer {
+  /// Byte by byte, without a look at the case.
   @inline(__always)
   package func equals(_ text: StaticString) -> Bool { equals(text.bytes) }
 
+  /// Byte by byte, without a look at the case.
   @inline(__always)
   package func equals(_ other: UnsafeRawBufferPointer) -> Bool {
     guard count == other.count else { return false }

@@ -8,7 +8,9 @@ import Glibc
 /// All bytes lie in one block that is reused from message to message, and the serialized form is made once until the
 /// next change: in a chain of plugins that change nothing each gets a copy of the same bytes. One event loop.
 package final class HeaderMap {
+  /// One name with one value; of use with its map alone, until the map's next change.
   package struct Entry {
+    /// Which of the names that the front acts upon it is.
     package var name: HeaderName
     fileprivate var keyAt: UInt32
     fileprivate var keyCount: UInt32
@@ -19,6 +21,7 @@ package final class HeaderMap {
   private var base: UnsafeMutableRawPointer
   private var capacity: Int
   private var used = 0
+  /// In the order of the message, pseudo-headers first.
   package private(set) var entries: [Entry] = []
   /// The bytes of all names and values.
   package private(set) var byteCount = 0
@@ -30,6 +33,7 @@ package final class HeaderMap {
   private var block = WireWriter(capacity: 1024)
   private var blockIsCurrent = false
 
+  /// An empty map.
   package init() {
     capacity = 2048
     base = .allocate(byteCount: capacity, alignment: 16)
@@ -141,14 +145,17 @@ package final class HeaderMap {
         valueCount: UInt32(truncatingIfNeeded: value.count)))
   }
 
+  /// Appends an entry of a name that is known beforehand, in lower case; `name` is for those that the front acts upon.
   package func append(_ key: StaticString, _ value: UnsafeRawBufferPointer, name: HeaderName = .other) {
     append(key.bytes, value, name: name)
   }
 
+  /// The same with a value that is known beforehand.
   package func append(_ key: StaticString, _ value: StaticString, name: HeaderName = .other) {
     append(key.bytes, value.bytes, name: name)
   }
 
+  /// The same with a value that was made here.
   package func append(_ key: StaticString, _ value: String, name: HeaderName = .other) {
     var copy = value
     copy.withUTF8 { append(key.bytes, UnsafeRawBufferPointer($0), name: name) }

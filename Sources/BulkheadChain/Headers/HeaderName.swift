@@ -2,16 +2,20 @@ import BulkheadCore
 
 /// The header names that the front itself acts upon; every other name is `other`.
 package enum HeaderName: UInt8 {
+  /// A name that the front does not act upon.
   case other = 0
-  // The pseudo-headers of a map, which stand first in it.
+  /// The pseudo-headers of a map, which stand first in it.
   case method, scheme, authority, path, status
-  // Hop-by-hop headers: they end at each connection.
+  /// Hop-by-hop headers: they end at each connection.
   case connection, keepAlive, proxyConnection, te, transferEncoding, upgrade
+  /// What a message says of its trailers, which passes.
   case trailer
+  /// What the front reads, or writes by itself.
   case contentLength, expect, requestID, forwardedFor, forwardedProto, date
-  // What the front puts into calls of plugins, and nobody else may say.
+  /// What the front puts into calls of plugins, and nobody else may say.
   case pluginMark
 
+  /// Whether its name begins with a colon.
   package var isPseudo: Bool { rawValue >= HeaderName.method.rawValue && rawValue <= HeaderName.status.rawValue }
 
   /// Which pseudo-header it is; nil where it is none.

@@ -39,15 +39,22 @@ package struct CarriedState: Equatable, Sendable {
 
   /// Numbers that only grow, of something that has a name, and of one kind of it.
   package struct Row: Equatable, Sendable {
+    /// What the numbers are of.
     package enum Topic: UInt8, Sendable, CaseIterable {
+      /// A listener's counts, by its name.
       case listener = 1
+      /// The same by the name of an upstream or a plugin; then times: of callbacks, of requests by listener, of
+      /// upstreams.
       case upstream, plugin, latency, listenerDuration, upstreamDuration
     }
 
+    /// What they are numbers of.
     package var topic: Topic
+    /// Of the listener, upstream or plugin.
     package var name: String
     /// The kind of callback, for `latency`; the class of status, for `listenerDuration`; else 0.
     package var kind: UInt16 = 0
+    /// In the topic's own order; at most `maximumNumbers`.
     package var numbers: [UInt64]
 
     /// - Parameters:
@@ -81,7 +88,9 @@ package struct CarriedState: Equatable, Sendable {
   /// Of each kind in one place: more of it is not carried over.
   static let maximumItems = 1 << 20
 
+  /// Shared data and queues, by vm_id or plugin.
   package var stores: [Store] = []
+  /// What was counted, in no order.
   package var rows: [Row] = []
   var metrics: [MetricValue] = []
   /// These numbers come to those that were carried over before: only what was counted since.

@@ -2,8 +2,11 @@ import Synchronization
 
 /// The kinds of metrics, in the numbers of `proxy_metric_type_t`.
 package enum MetricKind: UInt32, Sendable, CaseIterable {
+  /// Grows alone.
   case counter = 0
+  /// Goes up and down.
   case gauge = 1
+  /// Values in buckets, with the bounds of `Metric.bounds`.
   case histogram = 2
 
   /// As Prometheus names it.
@@ -20,6 +23,7 @@ package enum MetricKind: UInt32, Sendable, CaseIterable {
 ///
 /// `@unchecked Sendable`: the cells are atomics that stay where they are until this object goes.
 package final class Metric: @unchecked Sendable {
+  /// What can be done to it.
   package let kind: MetricKind
   /// As the plugin gave it.
   package let name: [UInt8]
@@ -89,6 +93,7 @@ package final class Metric: @unchecked Sendable {
     return low
   }
 
+  /// A counter's or gauge's value; the sum of a histogram.
   package var current: UInt64 { value.load(ordering: .relaxed) }
 
   /// How many values of a histogram are in each bucket alone; nothing for other kinds.

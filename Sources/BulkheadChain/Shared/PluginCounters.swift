@@ -7,30 +7,35 @@ package struct PluginCounters: Sendable {
 
   /// Streams that it failed.
   package var failures: UInt64 = 0
-  /// Callbacks sent to its workers, and those that were sent again since their worker was lost before it began with them.
+  /// Callbacks sent to its workers.
   package var callbacks: UInt64 = 0
+  /// Callbacks that were sent again, since their worker was lost before it began with them.
   package var redispatched: UInt64 = 0
   /// Hostcalls that its workers asked the front for.
   package var hostcalls: UInt64 = 0
-  /// Calls out, and those that ended without an answer.
+  /// Calls out, however they ended.
   package var calls: UInt64 = 0
+  /// Calls out that ended without an answer.
   package var failedCalls: UInt64 = 0
   /// How long its callbacks took.
   package var latencies = CallbackLatencies()
   /// Streams whose first callback its workers answered, and those of them that its lane for suspects had.
   var answeredStreams: UInt64 = 0
   var answeredSuspects: UInt64 = 0
-  /// Streams that it was not asked about for want of room, and those that were ended since their clients dawdled while
-  /// others wanted their room in its workers.
+  /// Streams that it was not asked about for want of room.
   package var overloads: UInt64 = 0
+  /// Streams that were ended since their clients dawdled while others wanted their room in its workers.
   package var shed: UInt64 = 0
-  /// Streams that look like one that it died of, and those of them that did not get to its lane for them.
+  /// Streams that look like one that it died of.
   package var suspects: UInt64 = 0
+  /// Those of them that did not get to its lane for suspects.
   package var refusedSuspects: UInt64 = 0
-  /// Now, gathered when somebody asks: streams that wait for it, and its workers' channels by the workers' numbers.
+  /// Now, gathered when somebody asks: streams that wait for it.
   package var waiting: UInt64 = 0
+  /// Now, gathered when somebody asks: its workers' channels, by the workers' numbers.
   package var channels: [UInt64: PluginStatistics.Channel] = [:]
 
+  /// Adds what another event loop, or another revision of the plugin, has counted.
   package mutating func add(_ other: PluginCounters) {
     failures &+= other.failures
     callbacks &+= other.callbacks

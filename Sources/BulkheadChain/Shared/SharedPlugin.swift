@@ -6,6 +6,7 @@ package final class SharedPlugin: Sendable {
   package let number: Int
   let name: String
   let vm: SharedVM
+  /// The metrics that it has defined; another revision of the plugin finds them as they are.
   package let metrics: PluginMetrics
   /// The tokens of other vm_ids' queues that it has resolved: no more than there are queues, which are bounded.
   let resolved = Locked<Set<UInt32>>([])

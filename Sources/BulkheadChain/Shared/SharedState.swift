@@ -41,6 +41,7 @@ package final class SharedState: Sendable {
     }
   }
 
+  /// Nothing is stored yet; the bounds are those of the front that begins, whatever chains come later.
   package init(_ bootstrap: FrontBootstrap) {
     bounds = bootstrap.bounds
     // Whatever is stored can be read: an answer fits half of its ring, wherever that stands.

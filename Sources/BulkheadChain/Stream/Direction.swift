@@ -14,7 +14,9 @@ package enum Direction {
 
 /// What a stream carries, and so which callbacks of its plugins are for it.
 package enum StreamProtocol {
+  /// A request and its response.
   case http
+  /// A connection of bytes.
   case tcp
 
   /// The callback for what stands before all bytes of a direction; nil where nothing does.

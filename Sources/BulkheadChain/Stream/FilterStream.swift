@@ -26,9 +26,12 @@ package final class FilterStream {
   private(set) var hasVisits = false
   /// How long it may still wait for workers.
   var waits = WaitAllowance()
+  /// What plugins have set on the stream.
   package var properties = StreamProperties()
 
+  /// The way from the client to the upstream.
   package let request = Passage(.request)
+  /// The way from the upstream to the client.
   package let response = Passage(.response)
   /// Plugins that have failed it, which is yet to be acted on.
   private var faults: [(place: Int, why: String, fault: PluginFault)] = []
@@ -38,6 +41,7 @@ package final class FilterStream {
   /// It is in the loop's list of streams that are to be pumped.
   var isDue = false
 
+  /// No stream yet: `begin` makes it one, and `attach` gives it its transport.
   package init(engine: ChainEngine, proto: StreamProtocol) {
     self.engine = engine
     self.proto = proto
@@ -45,6 +49,7 @@ package final class FilterStream {
     visits = Array(repeating: PluginVisit(), count: engine.chain.plugins.count)
   }
 
+  /// The way in that direction.
   @inline(__always)
   package subscript(direction: Direction) -> Passage { direction == .request ? request : response }
 
@@ -387,8 +392,11 @@ package final class FilterStream {
 
 /// Who closed the two sides of a TCP connection, as plugins are told: `proxy_peer_type_t`.
 package struct ConnectionCloses {
+  /// As Proxy-Wasm numbers them.
   package enum Peer: UInt32 {
+    /// It was closed from here.
     case local = 1
+    /// The peer closed it.
     case remote = 2
   }
 

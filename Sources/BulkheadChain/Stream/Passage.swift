@@ -6,6 +6,7 @@ import BulkheadCore
 /// Without I/O. The head is a request's or a response's headers, or the news of a TCP connection. Bytes stay behind
 /// it: a plugin is shown them once it has let the head pass, or has asked for them (`StopIteration`).
 package final class Passage {
+  /// Where the head is.
   package enum Head {
     /// There is none yet, or it is of no use any more.
     case none
@@ -34,6 +35,7 @@ package final class Passage {
   let direction: Direction
   /// The headers; empty in a TCP connection.
   package let headers = HeaderMap()
+  /// Where the head is; a plugin's place counts in the stream's chain.
   package var head = Head.none
   /// Nothing follows the head.
   var endsWithHead = false
@@ -155,6 +157,7 @@ package final class Passage {
     }
   }
 
+  /// Trailers have come or were made, and are not all taken away.
   package var hasTrailers: Bool { trailerMap.map { !$0.entries.isEmpty } ?? false }
 
   /// The plugin lets go of what it holds.

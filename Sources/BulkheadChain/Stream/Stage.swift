@@ -84,7 +84,9 @@ package struct Stage {
 
   init(_ role: Role) { self.role = role }
 
+  /// The plugin holds bytes, or the end, back until it is resumed.
   package var isPaused: Bool { hold != .nothing }
+  /// No callback of these bytes is outstanding or waits to be made.
   package var isIdle: Bool { if case .nothing = awaiting { true } else { false } }
 
   /// Nothing of the body, nor its end, has come.

@@ -8,12 +8,14 @@ package struct StreamProperties {
   static let maximumCount = 256
   static let maximumBytes = 64 << 10
 
+  /// In the order in which they were set first.
   package private(set) var list: [(path: [UInt8], value: [UInt8])] = []
   /// Of all paths and values.
   private(set) var bytes = 0
   /// Counts the changes, also of what the transport itself knows.
   package var version: UInt32 = 0
 
+  /// At most `maximumCount`.
   package var count: Int { list.count }
   var isPristine: Bool { version == 0 }
 

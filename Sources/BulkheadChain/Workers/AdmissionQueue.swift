@@ -9,6 +9,7 @@ package struct AdmissionQueue {
     case responseBody
   }
 
+  /// What a stream waits for.
   package enum Need: Equatable {
     /// Any worker that takes one more stream.
     case worker

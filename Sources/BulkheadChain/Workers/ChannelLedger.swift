@@ -5,6 +5,7 @@ import BulkheadCore
 /// A pure state machine: the channel, the streams and the clock are its caller's. The worker answers callbacks in the
 /// order in which they were sent, so whatever else comes back is a breach of the protocol.
 struct ChannelLedger {
+  /// One callback that was sent.
   package struct Entry: Equatable {
     var sequence: UInt64
     /// The front's number of the stream, slot and generation.

@@ -11,6 +11,7 @@ import Synchronization
 /// `@unchecked Sendable`: the mapping is immutable, and the memory behind it is only reached through the sections of
 /// `FrontChannel`, each used by one event engine.
 package final class WorkerMapping: @unchecked Sendable {
+  /// The worker's number: the supervisor's, and never another worker's.
   package let worker: UInt64
   /// The plugin's number.
   let plugin: UInt32
@@ -50,6 +51,7 @@ package final class WorkerMapping: @unchecked Sendable {
     return false
   }
 
+  /// A call out that `callBegins` counted is over.
   package func callEnded() { callsInFlight.subtract(1, ordering: .relaxed) }
 
   /// One event loop has its first answer for a stream from the worker; said once by each.

@@ -76,6 +76,7 @@ public enum HeaderRules {
 
 /// The pseudo-headers of a map, which stand first in it.
 public enum PseudoHeader: Sendable, CaseIterable {
+  /// By their names: the first four stand in a request, the last one in a response.
   case method, scheme, authority, path, status
 
   /// - Parameter name: with its colon, in whatever case.
