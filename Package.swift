@@ -44,10 +44,18 @@ let hotPath: [SwiftSetting] = [
   .unsafeFlags(["-enforce-exclusivity=unchecked", "-cross-module-optimization"], .when(configuration: .release))
 ]
 
+/// For what reads foreign bytes: all that the compiler cannot vouch for says `unsafe` (SE-0458), so that each such place was
+/// meant, and is seen in a review.
+let marksUnsafe: [SwiftSetting] = [.strictMemorySafety()]
+
 func shim(_ name: String) -> Target { .target(name: name, cSettings: cSettings) }
 
-func library(_ name: String, _ dependencies: [Target.Dependency] = [], hot: Bool = false) -> Target {
-  .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings + (hot ? hotPath : []))
+func library(
+  _ name: String, _ dependencies: [Target.Dependency] = [], hot: Bool = false, readsForeignBytes: Bool = false
+) -> Target {
+  .target(
+    name: name, dependencies: dependencies,
+    swiftSettings: swiftSettings + (hot ? hotPath : []) + (readsForeignBytes ? marksUnsafe : []))
 }
 
 /// Nothing looks symbols up in our programs: without their names, and what is kept for these, each is megabytes smaller.
@@ -147,10 +155,10 @@ let package = Package(
     shim("CCrypto"),
 
     // pure: no I/O, no Foundation
-    library("BulkheadCore", hot: true),
+    library("BulkheadCore", hot: true, readsForeignBytes: true),
     library("BulkheadPolicy", ["BulkheadCore"]),
-    library("BulkheadWire", ["BulkheadCore"], hot: true),
-    library("ProxyWasmABI", hot: true),
+    library("BulkheadWire", ["BulkheadCore"], hot: true, readsForeignBytes: true),
+    library("ProxyWasmABI", hot: true, readsForeignBytes: true),
 
     // system
     library("BulkheadSystem", ["CBulkheadSys", "BulkheadCore"], hot: true),

@@ -6,6 +6,7 @@ import BulkheadCore
 /// trailers, as Envoy tells it.
 ///
 /// Layout: u32 token, then headers (serialized pairs), body, trailers (serialized pairs) as blobs.
+@safe
 public struct HTTPCallResult {
   /// The call that it answers.
   public var token: UInt32
@@ -24,20 +25,21 @@ public struct HTTPCallResult {
   ///
   /// - Throws: `WireError` where the bytes are not exactly one result.
   public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
-    var reader = WireReader(bytes)
+    var reader = unsafe WireReader(bytes)
     token = try reader.u32("httpCallResult.token")
-    headerBytes = try reader.blob("httpCallResult.headers")
-    body = try reader.blob("httpCallResult.body")
-    trailerBytes = try reader.blob("httpCallResult.trailers")
+    unsafe headerBytes = try reader.blob("httpCallResult.headers")
+    unsafe body = try reader.blob("httpCallResult.body")
+    unsafe trailerBytes = try reader.blob("httpCallResult.trailers")
     try reader.end("httpCallResult")
-    headers = try PairsView(headerBytes)
-    trailers = try PairsView(trailerBytes)
+    headers = try unsafe PairsView(headerBytes)
+    trailers = try unsafe PairsView(trailerBytes)
   }
 }
 
 /// What came for a gRPC call, front to worker: metadata or a message.
 ///
 /// Layout: u32 token, then a blob.
+@safe
 public struct GRPCEvent {
   /// The call that it is about.
   public var token: UInt32
@@ -48,9 +50,9 @@ public struct GRPCEvent {
   ///
   /// - Throws: `WireError` where the bytes are not exactly one event.
   public init(_ payload: UnsafeRawBufferPointer) throws(WireError) {
-    var reader = WireReader(payload)
+    var reader = unsafe WireReader(payload)
     token = try reader.u32("grpc.token")
-    bytes = try reader.blob("grpc.bytes")
+    unsafe bytes = try reader.blob("grpc.bytes")
     try reader.end("grpc")
   }
 }
@@ -58,6 +60,7 @@ public struct GRPCEvent {
 /// A gRPC call is over, front to worker.
 ///
 /// Layout: u32 token, u32 status (0 to 16), then the message as a blob.
+@safe
 public struct GRPCEnd {
   /// The call that is over.
   public var token: UInt32
@@ -70,10 +73,10 @@ public struct GRPCEnd {
   ///
   /// - Throws: `WireError` where the bytes are not exactly one end of a call.
   public init(_ payload: UnsafeRawBufferPointer) throws(WireError) {
-    var reader = WireReader(payload)
+    var reader = unsafe WireReader(payload)
     token = try reader.u32("grpcEnd.token")
     status = try reader.u32("grpcEnd.status")
-    message = try reader.blob("grpcEnd.message")
+    unsafe message = try reader.blob("grpcEnd.message")
     try reader.end("grpcEnd")
   }
 }
@@ -84,6 +87,7 @@ public struct GRPCEnd {
 /// upstream, headers (serialized pairs) and trailers (serialized pairs) as blobs. The value is the body.
 ///
 /// The worker has checked it: the upstream is known, `:method`, `:path` and `:authority` are there. The front checks again.
+@safe
 public struct HTTPCallRequest {
   /// Chosen by the worker, unique among its calls in flight, HTTP and gRPC.
   public var token: UInt32
@@ -104,15 +108,15 @@ public struct HTTPCallRequest {
   ///
   /// - Throws: `WireError` where the operation's key is not exactly one call, or the upstream's name is over its bound.
   public init(_ operation: ReplyOperation) throws(WireError) {
-    var reader = WireReader(operation.key)
+    var reader = unsafe WireReader(operation.key)
     token = try reader.u32("httpCall.token")
     owner = try reader.u32("httpCall.owner")
     timeoutMilliseconds = try reader.u32("httpCall.timeout")
-    upstream = try reader.blob("httpCall.upstream", atMost: Limits.maximumUpstreamName)
-    headers = try PairsView(try reader.blob("httpCall.headers"))
-    trailers = try PairsView(try reader.blob("httpCall.trailers"))
+    unsafe upstream = try reader.blob("httpCall.upstream", atMost: Limits.maximumUpstreamName)
+    headers = try unsafe PairsView(try reader.blob("httpCall.headers"))
+    trailers = try unsafe PairsView(try reader.blob("httpCall.trailers"))
     try reader.end("httpCall")
-    body = operation.value
+    unsafe body = operation.value
   }
 }
 
@@ -121,6 +125,7 @@ public struct HTTPCallRequest {
 /// Layout of the key: u32 token, u32 owner, u32 timeout in milliseconds (0: none), u32 1 for a unary call and 0 for a
 /// stream, then upstream, service, method and metadata (serialized pairs) as blobs. The value is the message of a unary
 /// call.
+@safe
 public struct GRPCCallRequest {
   /// Chosen by the worker, unique among its calls in flight, HTTP and gRPC.
   public var token: UInt32
@@ -145,19 +150,19 @@ public struct GRPCCallRequest {
   ///
   /// - Throws: `WireError` where the operation's key is not exactly one call, or a name is over its bound.
   public init(_ operation: ReplyOperation) throws(WireError) {
-    var reader = WireReader(operation.key)
+    var reader = unsafe WireReader(operation.key)
     token = try reader.u32("grpcStart.token")
     owner = try reader.u32("grpcStart.owner")
     timeoutMilliseconds = try reader.u32("grpcStart.timeout")
     let unary = try reader.u32("grpcStart.unary")
     guard unary <= 1 else { throw WireError(.unknownValue, "grpcStart.unary") }
     isUnary = unary == 1
-    upstream = try reader.blob("grpcStart.upstream", atMost: Limits.maximumUpstreamName)
-    service = try reader.blob("grpcStart.service", atMost: Limits.maximumSharedKey)
-    method = try reader.blob("grpcStart.method", atMost: Limits.maximumSharedKey)
-    metadata = try PairsView(try reader.blob("grpcStart.metadata"))
+    unsafe upstream = try reader.blob("grpcStart.upstream", atMost: Limits.maximumUpstreamName)
+    unsafe service = try reader.blob("grpcStart.service", atMost: Limits.maximumSharedKey)
+    unsafe method = try reader.blob("grpcStart.method", atMost: Limits.maximumSharedKey)
+    metadata = try unsafe PairsView(try reader.blob("grpcStart.metadata"))
     try reader.end("grpcStart")
-    message = operation.value
+    unsafe message = operation.value
   }
 }
 
@@ -165,6 +170,7 @@ public struct GRPCCallRequest {
 /// (the plugin sends nothing more) and `grpcCancel`.
 ///
 /// Layout of the key: u32 token, u32 1 where a message is the last one of the plugin, else 0.
+@safe
 public struct GRPCStep {
   /// The call that it is a step of.
   public var token: UInt32
@@ -177,13 +183,13 @@ public struct GRPCStep {
   ///
   /// - Throws: `WireError` where the operation's key is not exactly one step.
   public init(_ operation: ReplyOperation) throws(WireError) {
-    var reader = WireReader(operation.key)
+    var reader = unsafe WireReader(operation.key)
     token = try reader.u32("grpcStep.token")
     let last = try reader.u32("grpcStep.last")
     guard last <= 1 else { throw WireError(.unknownValue, "grpcStep.last") }
     isLast = last == 1
     try reader.end("grpcStep")
-    message = operation.value
+    unsafe message = operation.value
   }
 }
 
@@ -194,22 +200,22 @@ extension WireWriter {
     serializedTrailers: UnsafeRawBufferPointer
   ) {
     u32(token)
-    blob(serializedHeaders)
-    blob(body)
-    blob(serializedTrailers)
+    unsafe blob(serializedHeaders)
+    unsafe blob(body)
+    unsafe blob(serializedTrailers)
   }
 
   /// Payload of `grpcInitialMetadata`, `grpcTrailingMetadata` and `grpcMessage`.
   public mutating func grpcEvent(token: UInt32, _ bytes: UnsafeRawBufferPointer) {
     u32(token)
-    blob(bytes)
+    unsafe blob(bytes)
   }
 
   /// Payload of `grpcClose`.
   public mutating func grpcEnd(token: UInt32, status: UInt32, message: UnsafeRawBufferPointer) {
     u32(token)
     u32(status)
-    blob(message)
+    unsafe blob(message)
   }
 
   /// Key of the operation `httpCall`.
@@ -220,9 +226,9 @@ extension WireWriter {
     u32(token)
     u32(owner)
     u32(timeoutMilliseconds)
-    blob(upstream)
-    blob(serializedHeaders)
-    blob(serializedTrailers)
+    unsafe blob(upstream)
+    unsafe blob(serializedHeaders)
+    unsafe blob(serializedTrailers)
   }
 
   /// Key of the operation `grpcStart`.
@@ -234,10 +240,10 @@ extension WireWriter {
     u32(owner)
     u32(timeoutMilliseconds)
     u32(isUnary ? 1 : 0)
-    blob(upstream)
-    blob(service)
-    blob(method)
-    blob(serializedMetadata)
+    unsafe blob(upstream)
+    unsafe blob(service)
+    unsafe blob(method)
+    unsafe blob(serializedMetadata)
   }
 
   /// Key of the operations `grpcSend`, `grpcClose` and `grpcCancel`.

@@ -22,6 +22,7 @@ import BulkheadCore
 ///
 /// The request headers and the connection's properties ride on the first record of a stream alone; the worker keeps them.
 /// What is for the plugin itself (`CallbackKind.Subject.root`) has `noStream` as its stream and only a payload.
+@safe
 public struct CallbackRecord {
   /// What else is true of the callback.
   public struct Flags: OptionSet, Sendable {
@@ -71,7 +72,7 @@ public struct CallbackRecord {
   ///
   /// - Throws: `WireError` where the bytes are not exactly one record of a kind that travels.
   public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
-    var reader = WireReader(bytes)
+    var reader = unsafe WireReader(bytes)
     guard let kind = CallbackKind(rawValue: try reader.u16("callback.kind")), kind.subject != .worker else {
       throw WireError(.unknownValue, "callback.kind")
     }
@@ -81,18 +82,18 @@ public struct CallbackRecord {
     self.flags = flags
     stream = try reader.u32("callback.stream")
     sequence = try reader.u64("callback.sequence")
-    connectionPropertyBytes = try reader.blob("callback.connectionProperties")
-    streamPropertyBytes = try reader.blob("callback.streamProperties")
-    requestHeaderBytes = try reader.blob("callback.requestHeaders")
-    responseHeaderBytes = try reader.blob("callback.responseHeaders")
-    payload = try reader.blob("callback.payload")
+    unsafe connectionPropertyBytes = try reader.blob("callback.connectionProperties")
+    unsafe streamPropertyBytes = try reader.blob("callback.streamProperties")
+    unsafe requestHeaderBytes = try reader.blob("callback.requestHeaders")
+    unsafe responseHeaderBytes = try reader.blob("callback.responseHeaders")
+    unsafe payload = try reader.blob("callback.payload")
     try reader.end("callback")
-    connectionProperties = try PairsView(connectionPropertyBytes)
-    streamProperties = try PairsView(streamPropertyBytes)
-    requestHeaders = try PairsView(requestHeaderBytes)
-    responseHeaders = try PairsView(responseHeaderBytes)
+    connectionProperties = try unsafe PairsView(connectionPropertyBytes)
+    streamProperties = try unsafe PairsView(streamPropertyBytes)
+    requestHeaders = try unsafe PairsView(requestHeaderBytes)
+    responseHeaders = try unsafe PairsView(responseHeaderBytes)
     switch kind {
-    case .requestTrailers, .responseTrailers: _ = try PairsView(payload)
+    case .requestTrailers, .responseTrailers: _ = try unsafe PairsView(payload)
     default: break
     }
     guard (kind.subject == .root) == (stream == Self.noStream) else { throw WireError(.malformed, "callback.stream") }

@@ -49,7 +49,7 @@ public struct CompilerBootstrap: Equatable, Sendable {
   /// - Throws: `WireError` where the bytes are not exactly one bootstrap, or the program is no whole number of
   ///   instructions.
   public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
-    var reader = WireReader(bytes)
+    var reader = unsafe WireReader(bytes)
     maximumInput = try reader.u64("compiler.maximumInput")
     maximumOutput = try reader.u64("compiler.maximumOutput")
     memory = try reader.u64("compiler.memory")

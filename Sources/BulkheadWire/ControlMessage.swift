@@ -143,7 +143,7 @@ public enum FrontCommand: Equatable, Sendable {
   ///
   /// - Throws: `WireError` where the bytes are not exactly one command that this version knows.
   public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
-    var reader = WireReader(bytes)
+    var reader = unsafe WireReader(bytes)
     guard let kind = Kind(rawValue: try reader.u8("command.kind")) else {
       throw WireError(.unknownValue, "command.kind")
     }
@@ -377,7 +377,7 @@ public enum FrontEvent: Equatable, Sendable {
   /// - Throws: `WireError` where the bytes are not exactly one event that this version knows, or something in it is
   ///   over its bound.
   public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
-    var reader = WireReader(bytes)
+    var reader = unsafe WireReader(bytes)
     guard let kind = Kind(rawValue: try reader.u8("event.kind")) else { throw WireError(.unknownValue, "event.kind") }
     switch kind {
     case .serving: self = .serving

@@ -15,7 +15,7 @@ public struct FrameAssembler {
       buffer.removeFirst(start)
       start = 0
     }
-    buffer.append(contentsOf: bytes)
+    unsafe buffer.append(contentsOf: bytes)
   }
 
   /// What was taken and is no whole frame yet.
@@ -32,8 +32,8 @@ public struct FrameAssembler {
     let body = Array(buffer[(start + 4)..<(start + 4 + length)])
     start += 4 + length
     var result: Result<ReportFrame, WireError> = .failure(WireError(.truncated, "report"))
-    body.withUnsafeBytes { bytes in
-      do throws(WireError) { result = .success(try ReportFrame(bytes)) } catch { result = .failure(error) }
+    unsafe body.withUnsafeBytes { bytes in
+      do throws(WireError) { result = unsafe .success(try ReportFrame(bytes)) } catch { result = .failure(error) }
     }
     return try result.get()
   }

@@ -356,7 +356,7 @@ public struct FrontBootstrap: Equatable, Sendable {
   /// - Throws: `WireError` where the bytes are not exactly one bootstrap, or say what cannot be: an unknown value, a
   ///   listener's upstream that is not there, a size beyond its bound.
   public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
-    var reader = WireReader(bytes)
+    var reader = unsafe WireReader(bytes)
     eventLoops = try reader.u32("front.eventLoops")
     guard (1...UInt32(Limits.maximumEventLoops)).contains(eventLoops) else {
       throw WireError(.tooLarge, "front.eventLoops")

@@ -5,6 +5,7 @@ import BulkheadCore
 /// the channel's ring for answers.
 ///
 /// Layout: u16 call, u16 zero, u64 number, then key, value and extra as blobs. What a call does not name is 0 or empty.
+@safe
 public struct HostcallRequest {
   /// What is asked.
   public enum Call: UInt16, Sendable, CaseIterable {
@@ -61,9 +62,9 @@ public struct HostcallRequest {
       case .dequeue, .getMetric: (0, 0)
       case .upstreamHosts: (Int.max, Int.max)
       }
-    key = try reader.blob("hostcall.key", atMost: keys)
-    value = try reader.blob("hostcall.value", atMost: values)
-    extra = try reader.blob("hostcall.extra")
+    unsafe key = try reader.blob("hostcall.key", atMost: keys)
+    unsafe value = try reader.blob("hostcall.value", atMost: values)
+    unsafe extra = try reader.blob("hostcall.extra")
     try reader.end("hostcall")
   }
 }
@@ -71,6 +72,7 @@ public struct HostcallRequest {
 /// The answer to a `HostcallRequest`, front to worker: the only record kind on the ring for answers.
 ///
 /// Layout: u64 sequence of the question, u32 status (`proxy_status_t`), u32 zero, u64 number, then the payload as a blob.
+@safe
 public struct HostcallAnswer {
   /// The number of the question.
   public var sequence: UInt64
@@ -85,12 +87,12 @@ public struct HostcallAnswer {
   ///
   /// - Throws: `WireError` where the bytes are not exactly one answer.
   public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
-    var reader = WireReader(bytes)
+    var reader = unsafe WireReader(bytes)
     sequence = try reader.u64("answer.sequence")
     status = try reader.u32("answer.status")
     guard try reader.u32("answer.reserved") == 0 else { throw WireError(.unknownValue, "answer.reserved") }
     number = try reader.u64("answer.number")
-    payload = try reader.blob("answer.payload")
+    unsafe payload = try reader.blob("answer.payload")
     try reader.end("answer")
   }
 }
@@ -99,28 +101,28 @@ extension WireWriter {
   /// A whole reply record of kind `hostcall`.
   public mutating func hostcall(
     _ call: HostcallRequest.Call, sequence: UInt64, number: UInt64 = 0,
-    key: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0),
-    value: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0),
-    extra: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
+    key: UnsafeRawBufferPointer = unsafe UnsafeRawBufferPointer(start: nil, count: 0),
+    value: UnsafeRawBufferPointer = unsafe UnsafeRawBufferPointer(start: nil, count: 0),
+    extra: UnsafeRawBufferPointer = unsafe UnsafeRawBufferPointer(start: nil, count: 0)
   ) {
     _ = replyHead(.hostcall, stream: CallbackRecord.noStream, sequence: sequence)
     u16(call.rawValue)
     u16(0)
     u64(number)
-    blob(key)
-    blob(value)
-    blob(extra)
+    unsafe blob(key)
+    unsafe blob(value)
+    unsafe blob(extra)
   }
 
   /// A whole answer record.
   public mutating func hostcallAnswer(
     sequence: UInt64, status: UInt32, number: UInt64 = 0,
-    payload: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
+    payload: UnsafeRawBufferPointer = unsafe UnsafeRawBufferPointer(start: nil, count: 0)
   ) {
     u64(sequence)
     u32(status)
     u32(0)
     u64(number)
-    blob(payload)
+    unsafe blob(payload)
   }
 }

@@ -5,6 +5,7 @@ import BulkheadCore
 ///
 /// A view into bytes that were checked once, when it was made: walking it afterwards reads in bounds without checks.
 /// It borrows the memory and must not outlive it.
+@safe
 public struct PairsView {
   private let bytes: UnsafeRawBufferPointer
   /// How many pairs there are.
@@ -15,23 +16,23 @@ public struct PairsView {
   /// - Throws: `WireError` where a length leaves the block, the count or size is over `Limits`, a NUL is missing, or
   ///   bytes are left over. No bytes at all are an empty map.
   public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
-    self.bytes = bytes
+    unsafe self.bytes = bytes
     guard bytes.count > 0 else {
       count = 0
       return
     }
     guard bytes.count <= Limits.maximumPairsBytes else { throw WireError(.tooLarge, "pairs") }
     guard bytes.count >= 4 else { throw WireError(.truncated, "pairs.count") }
-    let count = Int(UInt32(littleEndian: bytes.loadUnaligned(as: UInt32.self)))
+    let count = unsafe Int(UInt32(littleEndian: bytes.loadUnaligned(as: UInt32.self)))
     guard count <= Limits.maximumPairs else { throw WireError(.tooLarge, "pairs.count") }
     guard 4 + count * 8 <= bytes.count else { throw WireError(.truncated, "pairs.lengths") }
     var at = 4 + count * 8
     for index in 0..<count {
       for part in 0..<2 {
-        let length = Int(
+        let length = unsafe Int(
           UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 4 + index * 8 + part * 4, as: UInt32.self)))
         guard length < bytes.count - at else { throw WireError(.truncated, "pairs.data") }
-        guard bytes[at + length] == 0 else { throw WireError(.malformed, "pairs.data") }
+        guard unsafe bytes[at + length] == 0 else { throw WireError(.malformed, "pairs.data") }
         at += length + 1
       }
     }
@@ -46,22 +47,22 @@ public struct PairsView {
   ) throws(E) {
     var at = 4 &+ count &* 8
     for index in 0..<count {
-      let keyLength = Int(
+      let keyLength = unsafe Int(
         UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 4 &+ index &* 8, as: UInt32.self)))
-      let valueLength = Int(
+      let valueLength = unsafe Int(
         UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 8 &+ index &* 8, as: UInt32.self)))
-      let key = UnsafeRawBufferPointer(rebasing: bytes[at..<(at &+ keyLength)])
+      let key = unsafe UnsafeRawBufferPointer(rebasing: bytes[at..<(at &+ keyLength)])
       at = at &+ keyLength &+ 1
-      let value = UnsafeRawBufferPointer(rebasing: bytes[at..<(at &+ valueLength)])
+      let value = unsafe UnsafeRawBufferPointer(rebasing: bytes[at..<(at &+ valueLength)])
       at = at &+ valueLength &+ 1
-      try body(key, value)
+      try unsafe body(key, value)
     }
   }
 
   /// The pairs as strings; for paths where speed does not matter.
   public var strings: [(String, String)] {
     var result: [(String, String)] = []
-    forEach { result.append((String(decoding: $0, as: UTF8.self), String(decoding: $1, as: UTF8.self))) }
+    unsafe forEach { unsafe result.append((String(decoding: $0, as: UTF8.self), String(decoding: $1, as: UTF8.self))) }
     return result
   }
 }
@@ -85,9 +86,9 @@ extension WireWriter {
     patch(UInt32(truncatingIfNeeded: key.count), at: cursor.lengthsAt)
     patch(UInt32(truncatingIfNeeded: value.count), at: cursor.lengthsAt &+ 4)
     cursor.lengthsAt &+= 8
-    raw(key)
+    unsafe raw(key)
     u8(0)
-    raw(value)
+    unsafe raw(value)
     u8(0)
   }
 

@@ -25,7 +25,7 @@ public struct ReplyParts {
   public mutating func take(_ part: UnsafeRawBufferPointer, isLast: Bool) throws(WireError) {
     guard isLast || part.count >= Self.smallest else { throw WireError(.malformed, "reply.part") }
     guard bytes.count &+ part.count <= Self.maximumBytes else { throw WireError(.tooLarge, "reply.parts") }
-    bytes.append(contentsOf: part)
+    unsafe bytes.append(contentsOf: part)
   }
 
   /// The whole reply; nothing is under way then.
@@ -45,14 +45,14 @@ public struct ReplyParts {
     send: (UnsafeRawBufferPointer) -> Bool
   ) {
     let most = max(maximumRecord &- 20, smallest)
-    var rest = reply
-    while !rest.isEmpty {
-      let part = UnsafeRawBufferPointer(rebasing: rest.prefix(most))
-      rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(most))
+    var rest = unsafe reply
+    while unsafe !rest.isEmpty {
+      let part = unsafe UnsafeRawBufferPointer(rebasing: rest.prefix(most))
+      unsafe rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(most))
       writer.reset()
-      _ = writer.replyHead(rest.isEmpty ? .lastPart : .part, stream: CallbackRecord.noStream, sequence: 0)
-      writer.raw(part)
-      guard send(writer.bytes) else { break }
+      _ = unsafe writer.replyHead(rest.isEmpty ? .lastPart : .part, stream: CallbackRecord.noStream, sequence: 0)
+      unsafe writer.raw(part)
+      guard unsafe send(writer.bytes) else { break }
     }
     writer.trim(to: 4 << 10)
   }

@@ -85,7 +85,7 @@ public struct ReplyRecord {
   ///
   /// - Throws: `WireError` where the bytes are too short, or kind, flags and number of operations do not go together.
   public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
-    var reader = WireReader(bytes)
+    var reader = unsafe WireReader(bytes)
     guard let kind = Kind(rawValue: try reader.u16("reply.kind")) else {
       throw WireError(.unknownValue, "reply.kind")
     }
@@ -154,6 +154,7 @@ public enum EditedBuffer: UInt8, Sendable {
 /// | `grpcSend`, `grpcClose`, `grpcCancel` | 0 | `GRPCStep` | message |
 /// | `incrementMetric`, `recordMetric` | 0 | u32 metric | u64, two's complement for an increment |
 /// | `overrideHost` | 0 | empty | `host:port` of the upstream's endpoint to use |
+@safe
 public struct ReplyOperation {
   /// What is to be done.
   public enum Code: UInt8, Sendable {
@@ -206,8 +207,8 @@ public struct ReplyOperation {
     guard try reader.u16("operation.reserved") == 0 else { throw WireError(.unknownValue, "operation.reserved") }
     self.code = code
     self.target = target
-    key = try reader.blob("operation.key")
-    value = try reader.blob("operation.value")
+    unsafe key = try reader.blob("operation.key")
+    unsafe value = try reader.blob("operation.value")
   }
 
   /// The map of a map edit.
@@ -220,7 +221,7 @@ public struct ReplyOperation {
   ///
   /// - Throws: `WireError` where it is none.
   public func range() throws(WireError) -> (start: UInt32, length: UInt32) {
-    var reader = WireReader(key)
+    var reader = unsafe WireReader(key)
     let range = (start: try reader.u32("splice.start"), length: try reader.u32("splice.length"))
     try reader.end("splice")
     return range
@@ -236,8 +237,8 @@ public struct ReplyOperation {
   ///
   /// - Throws: `WireError` where it is none.
   public func metric() throws(WireError) -> (metric: UInt32, amount: UInt64) {
-    var keys = WireReader(key)
-    var values = WireReader(value)
+    var keys = unsafe WireReader(key)
+    var values = unsafe WireReader(value)
     let result = (metric: try keys.u32("metric.id"), amount: try values.u64("metric.amount"))
     try keys.end("metric")
     try values.end("metric")
@@ -248,6 +249,7 @@ public struct ReplyOperation {
 /// `proxy_send_local_response`.
 ///
 /// Layout: u32 status, i32 gRPC status (-1: unset), then details, body and serialized headers as blobs.
+@safe
 public struct LocalResponse {
   /// 200 to 599.
   public var status: UInt32
@@ -268,9 +270,9 @@ public struct LocalResponse {
     guard (200...599).contains(status) else { throw WireError(.unknownValue, "localResponse.status") }
     grpcStatus = try reader.i32("localResponse.grpcStatus")
     guard (-1...16).contains(grpcStatus) else { throw WireError(.unknownValue, "localResponse.grpcStatus") }
-    details = try reader.blob("localResponse.details")
-    body = try reader.blob("localResponse.body")
-    headers = try PairsView(try reader.blob("localResponse.headers"))
+    unsafe details = try reader.blob("localResponse.details")
+    unsafe body = try reader.blob("localResponse.body")
+    headers = try unsafe PairsView(try reader.blob("localResponse.headers"))
   }
 }
 
@@ -302,8 +304,8 @@ extension WireWriter {
     u8(code.rawValue)
     u8(target)
     u16(0)
-    blob(key)
-    blob(value)
+    unsafe blob(key)
+    unsafe blob(value)
   }
 
   /// Writes an edit of a header map.
@@ -311,13 +313,13 @@ extension WireWriter {
   public mutating func edit(
     _ code: ReplyOperation.Code, _ map: EditedMap, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer
   ) {
-    operation(code, target: map.rawValue, key: key, value: value)
+    unsafe operation(code, target: map.rawValue, key: key, value: value)
   }
 
   /// Writes a `splice`.
   public mutating func splice(_ buffer: EditedBuffer, start: UInt32, length: UInt32, value: UnsafeRawBufferPointer) {
     var range = (start.littleEndian, length.littleEndian)
-    withUnsafeBytes(of: &range) { operation(.splice, target: buffer.rawValue, key: $0, value: value) }
+    unsafe withUnsafeBytes(of: &range) { unsafe operation(.splice, target: buffer.rawValue, key: $0, value: value) }
   }
 
   /// Writes a `LocalResponse` behind the operations; the reply's head needs the flag.
@@ -327,8 +329,8 @@ extension WireWriter {
   ) {
     u32(status)
     i32(grpcStatus)
-    blob(details)
-    blob(body)
-    blob(serializedHeaders)
+    unsafe blob(details)
+    unsafe blob(body)
+    unsafe blob(serializedHeaders)
   }
 }

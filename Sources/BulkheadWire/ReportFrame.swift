@@ -175,7 +175,7 @@ public enum ReportFrame: Equatable, Sendable {
   ///
   /// - Throws: `WireError` where the bytes are not exactly one frame that this version knows.
   public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
-    var reader = WireReader(bytes)
+    var reader = unsafe WireReader(bytes)
     guard let kind = Kind(rawValue: try reader.u8("report.kind")) else { throw WireError(.unknownValue, "report.kind") }
     switch kind {
     case .log:

@@ -46,7 +46,9 @@ public struct WireError: Error, Equatable, CustomStringConvertible {
 
 /// Reads little-endian values from bytes that a peer wrote: total, it never traps and never reads outside the bytes.
 ///
-/// It borrows the memory: it must not outlive it, and the memory must be private to this process.
+/// It borrows the memory: it must not outlive it, and the memory must be private to this process. Who makes one vouches for
+/// both; from then on only what hands out bytes in place is unsafe.
+@safe
 public struct WireReader {
   private let bytes: UnsafeRawBufferPointer
   /// How many bytes were read.
@@ -54,20 +56,21 @@ public struct WireReader {
 
   /// Reads from the beginning of the bytes.
   public init(_ bytes: UnsafeRawBufferPointer) {
-    self.bytes = bytes
+    unsafe self.bytes = bytes
     self.offset = 0
   }
 
   /// How many bytes are left.
   @inline(__always)
-  public var remaining: Int { bytes.count &- offset }
+  public var remaining: Int { unsafe bytes.count &- offset }
 
   @inline(__always)
   private mutating func fixed<T: FixedWidthInteger & BitwiseCopyable>(
     _ type: T.Type, _ field: StaticString
   ) throws(WireError) -> T {
     guard remaining >= MemoryLayout<T>.size else { throw WireError(.truncated, field) }
-    let value = bytes.loadUnaligned(fromByteOffset: offset, as: T.self)
+    // A span, unlike a buffer, checks its bounds in release builds too.
+    let value = unsafe bytes.bytes.unsafeLoadUnaligned(fromByteOffset: offset, as: T.self)
     offset &+= MemoryLayout<T>.size
     return T(littleEndian: value)
   }
@@ -115,9 +118,9 @@ public struct WireReader {
   @inline(__always)
   public mutating func raw(_ count: Int, _ field: StaticString) throws(WireError) -> UnsafeRawBufferPointer {
     guard count >= 0, count <= remaining else { throw WireError(.truncated, field) }
-    let slice = UnsafeRawBufferPointer(rebasing: bytes[offset..<(offset &+ count)])
+    let slice = unsafe UnsafeRawBufferPointer(rebasing: bytes[offset..<(offset &+ count)])
     offset &+= count
-    return slice
+    return unsafe slice
   }
 
   /// A u32 length and that many bytes, in place.
@@ -128,21 +131,21 @@ public struct WireReader {
   {
     let count = Int(try u32(field))
     guard count <= limit else { throw WireError(.tooLarge, field) }
-    return try raw(count, field)
+    return try unsafe raw(count, field)
   }
 
   /// A u32 length and that many bytes, copied.
   ///
   /// - Throws: `WireError`: `truncated` where fewer bytes are left, `tooLarge` where the length is over `limit`.
   public mutating func bytes(_ field: StaticString, atMost limit: Int = .max) throws(WireError) -> [UInt8] {
-    [UInt8](try blob(field, atMost: limit))
+    unsafe [UInt8](try blob(field, atMost: limit))
   }
 
   /// A u32 length and that many bytes of UTF-8; what is not valid UTF-8 is repaired, never refused.
   ///
   /// - Throws: `WireError`: `truncated` where fewer bytes are left, `tooLarge` where the length is over `limit`.
   public mutating func string(_ field: StaticString, atMost limit: Int = .max) throws(WireError) -> String {
-    String(decoding: try blob(field, atMost: limit), as: UTF8.self)
+    unsafe String(decoding: try blob(field, atMost: limit), as: UTF8.self)
   }
 
   /// A u32 count and that many elements.

@@ -2,7 +2,7 @@ extension WireWriter {
   /// A u32 length and the string's UTF-8, at most `limit` bytes of it.
   mutating func cut(_ string: String, to limit: Int) {
     var copy = string
-    copy.withUTF8 { blob(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer($0).prefix(limit))) }
+    copy.withUTF8 { unsafe blob(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer($0).prefix(limit))) }
   }
 
   /// As `cut`, for text that people read: where something is missing, the end says how much.

@@ -1,6 +1,7 @@
 /// Writes little-endian values into a buffer that it owns and reuses: after the first records it allocates nothing.
 ///
 /// One thread at a time.
+@safe
 public struct WireWriter: ~Copyable {
   private var base: UnsafeMutableRawPointer
   private var capacity: Int
@@ -10,18 +11,18 @@ public struct WireWriter: ~Copyable {
   /// An empty writer with room for so many bytes, 64 at least; it grows.
   public init(capacity: Int = 4096) {
     self.capacity = max(capacity, 64)
-    self.base = .allocate(byteCount: self.capacity, alignment: 16)
+    unsafe self.base = .allocate(byteCount: self.capacity, alignment: 16)
     self.count = 0
   }
 
-  deinit { base.deallocate() }
+  deinit { unsafe base.deallocate() }
 
   /// The bytes written; valid until the next write.
   @inline(__always)
-  public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
+  public var bytes: UnsafeRawBufferPointer { unsafe UnsafeRawBufferPointer(start: base, count: count) }
 
   /// A copy of the bytes written.
-  public var array: [UInt8] { [UInt8](bytes) }
+  public var array: [UInt8] { unsafe [UInt8](bytes) }
 
   /// Forgets what was written, and keeps the memory.
   @inline(__always)
@@ -31,9 +32,9 @@ public struct WireWriter: ~Copyable {
   public mutating func trim(to limit: Int) {
     count = 0
     guard capacity > limit else { return }
-    base.deallocate()
+    unsafe base.deallocate()
     capacity = max(limit, 64)
-    base = .allocate(byteCount: capacity, alignment: 16)
+    unsafe base = .allocate(byteCount: capacity, alignment: 16)
   }
 
   @inline(__always)
@@ -45,16 +46,16 @@ public struct WireWriter: ~Copyable {
   private mutating func grow(_ extra: Int) {
     let wanted = max(capacity * 2, count + extra)
     let fresh = UnsafeMutableRawPointer.allocate(byteCount: wanted, alignment: 16)
-    fresh.copyMemory(from: base, byteCount: count)
-    base.deallocate()
-    base = fresh
+    unsafe fresh.copyMemory(from: base, byteCount: count)
+    unsafe base.deallocate()
+    unsafe base = fresh
     capacity = wanted
   }
 
   @inline(__always)
   private mutating func fixed<T: FixedWidthInteger & BitwiseCopyable>(_ value: T) {
     reserve(MemoryLayout<T>.size)
-    base.storeBytes(of: value.littleEndian, toByteOffset: count, as: T.self)
+    unsafe base.storeBytes(of: value.littleEndian, toByteOffset: count, as: T.self)
     count &+= MemoryLayout<T>.size
   }
 
@@ -82,7 +83,7 @@ public struct WireWriter: ~Copyable {
   public mutating func raw(_ bytes: UnsafeRawBufferPointer) {
     reserve(bytes.count)
     if let source = bytes.baseAddress {
-      (base + count).copyMemory(from: source, byteCount: bytes.count)
+      unsafe (base + count).copyMemory(from: source, byteCount: bytes.count)
       count &+= bytes.count
     }
   }
@@ -91,19 +92,19 @@ public struct WireWriter: ~Copyable {
   @inline(__always)
   public mutating func raw(_ string: String) {
     var copy = string
-    copy.withUTF8 { raw(UnsafeRawBufferPointer($0)) }
+    copy.withUTF8 { unsafe raw(UnsafeRawBufferPointer($0)) }
   }
 
   /// A u32 length and the bytes.
   @inline(__always)
   public mutating func blob(_ bytes: UnsafeRawBufferPointer) {
     u32(UInt32(truncatingIfNeeded: bytes.count))
-    raw(bytes)
+    unsafe raw(bytes)
   }
 
   /// A u32 length and the bytes.
   public mutating func blob(_ bytes: [UInt8]) {
-    bytes.withUnsafeBytes { blob($0) }
+    unsafe bytes.withUnsafeBytes { unsafe blob($0) }
   }
 
   /// A u32 length and the string's UTF-8.
@@ -125,13 +126,13 @@ public struct WireWriter: ~Copyable {
   @inline(__always)
   public mutating func patch(_ value: UInt32, at offset: Int) {
     guard offset >= 0, offset &+ 4 <= count else { return }
-    base.storeBytes(of: value.littleEndian, toByteOffset: offset, as: UInt32.self)
+    unsafe base.storeBytes(of: value.littleEndian, toByteOffset: offset, as: UInt32.self)
   }
 
   /// Overwrites two bytes that were written before; nothing where they were not.
   @inline(__always)
   public mutating func patch(_ value: UInt16, at offset: Int) {
     guard offset >= 0, offset &+ 2 <= count else { return }
-    base.storeBytes(of: value.littleEndian, toByteOffset: offset, as: UInt16.self)
+    unsafe base.storeBytes(of: value.littleEndian, toByteOffset: offset, as: UInt16.self)
   }
 }

@@ -156,7 +156,7 @@ public struct WorkerBootstrap: Equatable, Sendable {
   ///
   /// - Throws: `WireError` where the bytes are not exactly one bootstrap, or something in it is over its bound.
   public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
-    var reader = WireReader(bytes)
+    var reader = unsafe WireReader(bytes)
     plugin = try reader.string("worker.plugin")
     rootID = try reader.string("worker.rootID")
     vmID = try reader.string("worker.vmID")

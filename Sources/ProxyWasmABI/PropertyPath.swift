@@ -3,8 +3,8 @@ public enum PropertyPath {
   /// The path without the NULs at its end.
   public static func normalized(_ path: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
     var count = path.count
-    while count > 0, path[count - 1] == 0 { count -= 1 }
-    return UnsafeRawBufferPointer(rebasing: path[..<count])
+    while count > 0, unsafe path[count - 1] == 0 { count -= 1 }
+    return unsafe UnsafeRawBufferPointer(rebasing: path[..<count])
   }
 
   /// The path as it travels, from its written form (`request.headers` or parts).
@@ -21,12 +21,12 @@ public enum PropertyPath {
   public static func split(
     _ path: UnsafeRawBufferPointer
   ) -> (first: UnsafeRawBufferPointer, rest: UnsafeRawBufferPointer?) {
-    for index in 0..<path.count where path[index] == 0 {
-      return (
+    for index in 0..<path.count where unsafe path[index] == 0 {
+      return unsafe (
         UnsafeRawBufferPointer(rebasing: path[..<index]), UnsafeRawBufferPointer(rebasing: path[(index + 1)...])
       )
     }
-    return (path, nil)
+    return unsafe (path, nil)
   }
 
   /// First parts of what the host itself gives. Plugins set properties under other names alone: under these, what one
@@ -39,16 +39,16 @@ public enum PropertyPath {
 
   /// Whether the path begins with a name that is the host's.
   public static func isReserved(_ path: UnsafeRawBufferPointer) -> Bool {
-    let first = split(path).first
+    let first = unsafe split(path).first
     return reserved.contains { name in
-      name.utf8CodeUnitCount == first.count
+      unsafe name.utf8CodeUnitCount == first.count
         && first.elementsEqual(UnsafeBufferPointer(start: name.utf8Start, count: first.count))
     }
   }
 
   /// The path as people write it: a dot for each NUL.
   public static func text(_ path: UnsafeRawBufferPointer) -> String {
-    String(decoding: path.map { $0 == 0 ? UInt8(ascii: ".") : $0 }, as: UTF8.self)
+    unsafe String(decoding: path.map { $0 == 0 ? UInt8(ascii: ".") : $0 }, as: UTF8.self)
   }
 }
 

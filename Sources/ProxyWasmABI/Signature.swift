@@ -25,8 +25,8 @@ public struct Signature: Sendable, Equatable {
     var results: [ABIValue] = []
     var afterColon = false
     text.withUTF8Buffer { bytes in
-      for byte in bytes {
-        switch byte {
+      for index in bytes.indices {
+        switch unsafe bytes[index] {
         case UInt8(ascii: ":"): afterColon = true
         case UInt8(ascii: "I"): if afterColon { results.append(.i64) } else { parameters.append(.i64) }
         case UInt8(ascii: "d"): if afterColon { results.append(.f64) } else { parameters.append(.f64) }

@@ -17,21 +17,22 @@ public enum ASCII {
 
   /// RFC 9110, 5.6.2: `tchar`.
   @inline(__always)
-  public static func isToken(_ byte: UInt8) -> Bool { byte < 128 && tokens.utf8Start[Int(byte)] != 0 }
+  public static func isToken(_ byte: UInt8) -> Bool { unsafe byte < 128 && tokens.utf8Start[Int(byte)] != 0 }
 
   /// RFC 9110, 5.6.2: `token`.
   public static func isToken(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    for byte in bytes where !isToken(byte) { return false }
-    return !bytes.isEmpty
+    unsafe !bytes.isEmpty && bytes.allSatisfy { isToken($0) }
   }
 
   /// A decimal number of at most 18 digits, as `content-length` has it.
   public static func number(_ bytes: UnsafeRawBufferPointer) -> UInt64? {
+    let bytes = unsafe bytes.assumingMemoryBound(to: UInt8.self).span
     guard (1...18).contains(bytes.count) else { return nil }
     var value: UInt64 = 0
-    for byte in bytes {
-      guard byte &- 0x30 < 10 else { return nil }
-      value = value &* 10 &+ UInt64(byte &- 0x30)
+    for index in bytes.indices {
+      let digit = bytes[index] &- 0x30
+      guard digit < 10 else { return nil }
+      value = value &* 10 &+ UInt64(digit)
     }
     return value
   }
@@ -41,7 +42,7 @@ extension UnsafeRawBufferPointer {
   /// Whether the bytes are the text, in whatever case; the text is in lower case.
   public func equalsIgnoringCase(_ text: StaticString) -> Bool {
     guard count == text.utf8CodeUnitCount else { return false }
-    for index in 0..<count where ASCII.lower(self[index]) != text.utf8Start[index] { return false }
+    for index in 0..<count where unsafe ASCII.lower(self[index]) != text.utf8Start[index] { return false }
     return true
   }
 }

@@ -22,7 +22,7 @@ public enum HeaderRules {
 
   /// Whether the bytes can be a header's name, other than a pseudo-header's: a token (RFC 9110, 5.1).
   public static func isName(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    bytes.count <= longestName && ASCII.isToken(bytes)
+    unsafe bytes.count <= longestName && ASCII.isToken(bytes)
   }
 
   /// Whether the byte can stand in a header's value (RFC 9110, 5.5): no control character but the tab.
@@ -30,46 +30,46 @@ public enum HeaderRules {
   public static func isValue(_ byte: UInt8) -> Bool { (byte >= 0x20 && byte != 0x7F) || byte == 0x09 }
 
   /// Whether the bytes can be a header's value.
-  public static func isValue(_ bytes: UnsafeRawBufferPointer) -> Bool { bytes.allSatisfy { isValue($0) } }
+  public static func isValue(_ bytes: UnsafeRawBufferPointer) -> Bool { unsafe bytes.allSatisfy { isValue($0) } }
 
   /// Whether the name is a pseudo-header's, or would be one.
   @inline(__always)
-  public static func isPseudo(_ name: UnsafeRawBufferPointer) -> Bool { name.first == UInt8(ascii: ":") }
+  public static func isPseudo(_ name: UnsafeRawBufferPointer) -> Bool { unsafe name.first == UInt8(ascii: ":") }
 
   /// Whether the field may stand in the map.
   ///
   /// - Parameter name: in whatever case.
   public static func allows(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, in map: Map) -> Bool {
-    guard isPseudo(name) else { return isName(name) && isValue(value) }
-    return PseudoHeader(name).map { allows($0, value, in: map) } ?? false
+    guard unsafe isPseudo(name) else { return unsafe isName(name) && isValue(value) }
+    return unsafe PseudoHeader(name).map { unsafe allows($0, value, in: map) } ?? false
   }
 
   /// Whether the pseudo-header may stand in the map with that value.
   public static func allows(_ name: PseudoHeader, _ value: UnsafeRawBufferPointer, in map: Map) -> Bool {
     switch (map, name) {
     // A tunnel cannot be made of a request any more.
-    case (.request, .method), (.call, .method): ASCII.isToken(value) && !value.equalsIgnoringCase("connect")
-    case (.request, .scheme): isInLowerCase(value) && isScheme(value)
-    case (.call, .scheme): isScheme(value)
-    case (.request, .authority): RequestGrammar.isHost(value)
-    case (.call, .authority): value.isEmpty || RequestGrammar.isHost(value)
-    case (.request, .path), (.call, .path): RequestGrammar.isPath(value)
-    case (.response, .status): isFinalStatus(value)
+    case (.request, .method), (.call, .method): unsafe ASCII.isToken(value) && !value.equalsIgnoringCase("connect")
+    case (.request, .scheme): unsafe isInLowerCase(value) && isScheme(value)
+    case (.call, .scheme): unsafe isScheme(value)
+    case (.request, .authority): unsafe RequestGrammar.isHost(value)
+    case (.call, .authority): unsafe value.isEmpty || RequestGrammar.isHost(value)
+    case (.request, .path), (.call, .path): unsafe RequestGrammar.isPath(value)
+    case (.response, .status): unsafe isFinalStatus(value)
     case (.request, .status), (.call, .status), (.response, _), (.localResponse, _), (.trailers, _): false
     }
   }
 
   private static func isScheme(_ value: UnsafeRawBufferPointer) -> Bool {
-    value.equalsIgnoringCase("http") || value.equalsIgnoringCase("https")
+    unsafe value.equalsIgnoringCase("http") || value.equalsIgnoringCase("https")
   }
 
   private static func isInLowerCase(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    bytes.allSatisfy { ASCII.lower($0) == $0 }
+    unsafe bytes.allSatisfy { ASCII.lower($0) == $0 }
   }
 
   /// Whether the bytes are the status of a response that others do not follow: 200 to 599.
   private static func isFinalStatus(_ value: UnsafeRawBufferPointer) -> Bool {
-    guard value.count == 3, let status = ASCII.number(value) else { return false }
+    guard value.count == 3, let status = unsafe ASCII.number(value) else { return false }
     return (200...599).contains(status)
   }
 }
@@ -82,7 +82,7 @@ public enum PseudoHeader: Sendable, CaseIterable {
   /// - Parameter name: with its colon, in whatever case.
   /// - Returns: nil where it is none of them.
   public init?(_ name: UnsafeRawBufferPointer) {
-    for header in Self.allCases where name.equalsIgnoringCase(header.text) {
+    for header in Self.allCases where unsafe name.equalsIgnoringCase(header.text) {
       self = header
       return
     }

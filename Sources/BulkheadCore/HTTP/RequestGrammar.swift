@@ -6,7 +6,11 @@ public enum RequestGrammar {
   ///
   /// It is laxer than RFC 3986, 3.3 in one thing: characters such as `|` and `{`, which browsers send as they are.
   public static func isTarget(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    for byte in bytes where !isTarget(byte) { return false }
+    unsafe isTarget(bytes.assumingMemoryBound(to: UInt8.self).span)
+  }
+
+  private static func isTarget(_ bytes: Span<UInt8>) -> Bool {
+    for index in bytes.indices where !isTarget(bytes[index]) { return false }
     return !bytes.isEmpty
   }
 
@@ -16,17 +20,19 @@ public enum RequestGrammar {
 
   /// Whether the bytes can stand as the target of a message that the front itself sends with that target: a path, or `*`.
   public static func isPath(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    isTarget(bytes) && (bytes[0] == UInt8(ascii: "/") || (bytes.count == 1 && bytes[0] == UInt8(ascii: "*")))
+    let bytes = unsafe bytes.assumingMemoryBound(to: UInt8.self).span
+    return isTarget(bytes) && (bytes[0] == UInt8(ascii: "/") || (bytes.count == 1 && bytes[0] == UInt8(ascii: "*")))
   }
 
   /// Whether the bytes are `uri-host [ ":" port ]` (RFC 9110, 7.2 and RFC 3986, 3.2.2) with a host that is not empty: no
   /// user information, no path, no query. A port is at most 65535.
   public static func isHost(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    guard let first = bytes.first else { return false }
+    let bytes = unsafe bytes.assumingMemoryBound(to: UInt8.self).span
+    guard !bytes.isEmpty else { return false }
     var end = 0
-    if first == UInt8(ascii: "[") {
-      guard let close = bytes.firstIndex(of: UInt8(ascii: "]")) else { return false }
-      let literal = UnsafeRawBufferPointer(rebasing: bytes[1..<close])
+    if bytes[0] == UInt8(ascii: "[") {
+      guard let close = place(of: UInt8(ascii: "]"), in: bytes) else { return false }
+      let literal = bytes.extracting(1..<close)
       guard isIPv6(literal) || isFutureAddress(literal) else { return false }
       end = close + 1
     } else {
@@ -43,23 +49,23 @@ public enum RequestGrammar {
       }
       guard end > 0 else { return false }
     }
-    return end == bytes.count || isPort(UnsafeRawBufferPointer(rebasing: bytes[end...]))
+    return end == bytes.count || isPort(bytes.extracting(end...))
   }
 
   /// Whether the bytes are a colon and a port, which may be empty.
-  private static func isPort(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    guard bytes.first == UInt8(ascii: ":") else { return false }
+  private static func isPort(_ bytes: Span<UInt8>) -> Bool {
+    guard !bytes.isEmpty, bytes[0] == UInt8(ascii: ":") else { return false }
     var port = 0
-    for byte in bytes.dropFirst() {
-      guard isDigit(byte) else { return false }
-      port = port * 10 + Int(byte - UInt8(ascii: "0"))
+    for index in 1..<bytes.count {
+      guard isDigit(bytes[index]) else { return false }
+      port = port * 10 + Int(bytes[index] - UInt8(ascii: "0"))
       guard port <= 65_535 else { return false }
     }
     return true
   }
 
   /// RFC 3986 `IPv6address`: eight groups, or fewer around one `::`, the last two of which may be an IPv4 address.
-  private static func isIPv6(_ bytes: UnsafeRawBufferPointer) -> Bool {
+  private static func isIPv6(_ bytes: Span<UInt8>) -> Bool {
     let colon = UInt8(ascii: ":")
     var groups = 0
     var hasGap = false
@@ -72,7 +78,7 @@ public enum RequestGrammar {
       let start = at
       while at < bytes.count, at - start < 5, isHexadecimal(bytes[at]) { at += 1 }
       if at < bytes.count, bytes[at] == UInt8(ascii: ".") {
-        guard isIPv4(UnsafeRawBufferPointer(rebasing: bytes[start...])) else { return false }
+        guard isIPv4(bytes.extracting(start...)) else { return false }
         groups += 2
         at = bytes.count
         break
@@ -92,7 +98,7 @@ public enum RequestGrammar {
   }
 
   /// Four numbers from 0 to 255 without leading zeros.
-  private static func isIPv4(_ bytes: UnsafeRawBufferPointer) -> Bool {
+  private static func isIPv4(_ bytes: Span<UInt8>) -> Bool {
     var numbers = 0
     var at = 0
     while true {
@@ -111,12 +117,20 @@ public enum RequestGrammar {
   }
 
   /// RFC 3986 `IPvFuture`.
-  private static func isFutureAddress(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    guard let first = bytes.first, first | 0x20 == UInt8(ascii: "v"),
-      let dot = bytes.firstIndex(of: UInt8(ascii: ".")), dot > 1, dot + 1 < bytes.count
+  private static func isFutureAddress(_ bytes: Span<UInt8>) -> Bool {
+    guard !bytes.isEmpty, bytes[0] | 0x20 == UInt8(ascii: "v"),
+      let dot = place(of: UInt8(ascii: "."), in: bytes), dot > 1, dot + 1 < bytes.count
     else { return false }
-    return bytes[1..<dot].allSatisfy { isHexadecimal($0) }
-      && bytes[(dot + 1)...].allSatisfy { isUnreserved($0) || isSubDelimiter($0) || $0 == UInt8(ascii: ":") }
+    for index in 1..<dot where !isHexadecimal(bytes[index]) { return false }
+    return (dot + 1..<bytes.count).allSatisfy { index in
+      let byte = bytes[index]
+      return isUnreserved(byte) || isSubDelimiter(byte) || byte == UInt8(ascii: ":")
+    }
+  }
+
+  private static func place(of byte: UInt8, in bytes: Span<UInt8>) -> Int? {
+    for index in bytes.indices where bytes[index] == byte { return index }
+    return nil
   }
 
   @inline(__always)
