@@ -30,19 +30,19 @@ open class ByteBlock {
 }
 
 /// A piece of a body: bytes in a block that it shares with others. A value; its bytes do not change under it.
-package struct ByteChunk {
+public struct ByteChunk {
   /// Nil where there are no bytes.
-  package private(set) var block: ByteBlock?
+  public private(set) var block: ByteBlock?
   /// Where it begins in the block, in bytes.
-  package private(set) var start = 0
+  public private(set) var start = 0
   /// Bytes of the block that the chunk is.
-  package private(set) var count = 0
+  public private(set) var count = 0
 
   /// No bytes.
-  package init() {}
+  public init() {}
 
   /// All of a block.
-  package init(_ block: ByteBlock) {
+  public init(_ block: ByteBlock) {
     self.block = block
     count = block.capacity
   }
@@ -67,7 +67,7 @@ package struct ByteChunk {
 
   /// Shows the bytes.
   @inline(__always)
-  package func withBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
+  public func withBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
     guard let block else { return body(UnsafeRawBufferPointer(start: nil, count: 0)) }
     return withExtendedLifetime(block) { body(UnsafeRawBufferPointer(start: block.base + start, count: count)) }
   }

@@ -1,22 +1,22 @@
 /// Pieces of a body that wait to be sent on, in order. A value.
-package struct ByteQueue {
+public struct ByteQueue {
   /// No bytes.
-  package init() {}
+  public init() {}
 
   private var chunks: [ByteChunk] = []
   private var first = 0
   /// Bytes of all pieces.
-  package private(set) var byteCount = 0
+  public private(set) var byteCount = 0
   /// The last chunk was made here, to copy small pieces into.
   private var tailIsOwn = false
   /// The first chunk was made here, with room before its bytes.
   private var headIsOwn = false
 
   /// Without pieces.
-  package var isEmpty: Bool { first == chunks.count }
+  public var isEmpty: Bool { first == chunks.count }
 
   /// Appends a piece that is taken out soon: it stays as it is, in the memory that it was read into.
-  package mutating func append(_ chunk: ByteChunk) {
+  public mutating func append(_ chunk: ByteChunk) {
     byteCount &+= chunk.count
     chunks.append(chunk)
     tailIsOwn = false
@@ -52,7 +52,7 @@ package struct ByteQueue {
   }
 
   /// Takes the oldest piece out; nil where there is none.
-  package mutating func popFirst() -> ByteChunk? {
+  public mutating func popFirst() -> ByteChunk? {
     guard first < chunks.count else { return nil }
     var chunk = ByteChunk()
     swap(&chunk, &chunks[first])
@@ -68,7 +68,7 @@ package struct ByteQueue {
   }
 
   /// Lets go of all pieces.
-  package mutating func removeAll() {
+  public mutating func removeAll() {
     guard byteCount > 0 || !chunks.isEmpty else { return }
     chunks.removeAll(keepingCapacity: true)
     first = 0

@@ -7,7 +7,7 @@ extension Array {
   /// - Returns: whether there was such a place.
   @inline(__always)
   @discardableResult
-  package mutating func removeFast(at place: Int, _ moved: (Element, Int) -> Void) -> Bool {
+  public mutating func removeFast(at place: Int, _ moved: (Element, Int) -> Void) -> Bool {
     guard place >= 0, place < count else { return false }
     let last = removeLast()
     if place < count {

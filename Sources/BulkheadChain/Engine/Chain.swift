@@ -2,11 +2,11 @@ import BulkheadCore
 
 /// One generation of the filter chain as one event loop has it: its plugins, and how many streams run through
 /// it. Its event loop alone touches it.
-package final class Chain {
+public final class Chain {
   /// What all event loops have of this generation.
-  package let settings: ChainSettings
+  public let settings: ChainSettings
   /// One a plugin, in the order of the chain.
-  package let plugins: [PluginWorkers]
+  public let plugins: [PluginWorkers]
   /// Streams that began in it and are not over.
   private(set) var streams = 0
   /// New streams take another one: it is over with its last stream.

@@ -7,10 +7,10 @@ extension ChainEngine {
   private static let drainLook: UInt64 = 10_000_000
 
   /// What this loop knows by that number.
-  package func plugin(_ number: UInt32) -> PluginWorkers? { plugins[number] }
+  public func plugin(_ number: UInt32) -> PluginWorkers? { plugins[number] }
 
   /// Makes the chain without giving it any stream; a prepared one before it is forgotten.
-  package func prepare(_ settings: ChainSettings) {
+  public func prepare(_ settings: ChainSettings) {
     let before = preparedChain
     preparedChain = makeChain(settings)
     if let before { forgetUnused(before.plugins) }
@@ -27,7 +27,7 @@ extension ChainEngine {
   }
 
   /// The prepared chain is not wanted any more.
-  package func discard(generation: UInt32) {
+  public func discard(generation: UInt32) {
     guard let prepared = preparedChain, prepared.settings.generation == generation else { return }
     preparedChain = nil
     forgetUnused(prepared.plugins)
@@ -36,7 +36,7 @@ extension ChainEngine {
   /// New streams take the prepared chain from now on.
   ///
   /// - Returns: false where that generation was not prepared.
-  package func activate(generation: UInt32) -> Bool {
+  public func activate(generation: UInt32) -> Bool {
     guard let next = preparedChain, next.settings.generation == generation else { return false }
     preparedChain = nil
     let before = chain
@@ -83,7 +83,7 @@ extension ChainEngine {
   }
 
   /// What it has counted by now, of plugins in the order of that chain.
-  package func counters(_ settings: ChainSettings) -> [PluginCounters] {
+  public func counters(_ settings: ChainSettings) -> [PluginCounters] {
     var byName = countersOfGone
     for plugin in plugins.values { byName[plugin.settings.name, default: PluginCounters()].add(plugin.measured) }
     return settings.plugins.map { byName[$0.name] ?? PluginCounters() }

@@ -7,7 +7,7 @@ import BulkheadWire
 ///
 /// `@unchecked Sendable`: other threads hold a reference to it only to hand work to its event loop; every stored property
 /// that changes is touched on that loop alone.
-package final class ChainEngine: @unchecked Sendable {
+public final class ChainEngine: @unchecked Sendable {
   /// Of the event loops of the front, `loops` in number.
   let index: Int
   /// Event loops of the front, 1 at least.
@@ -17,12 +17,12 @@ package final class ChainEngine: @unchecked Sendable {
   /// What workers share, and what outlives them.
   let shared: SharedState
   /// One for all event loops of the front: what one learns of a fingerprint the others know by the same hashes.
-  package let fingerprintKey: KeyedHash.Key
+  public let fingerprintKey: KeyedHash.Key
   /// The most that the names and values of one header map may have after a plugin's edits: bytes.
   let maximumMapBytes: Int
 
   /// The chain that new streams take.
-  package var chain: Chain
+  public var chain: Chain
   /// The next one, while its workers are being started.
   var preparedChain: Chain?
   /// Earlier ones that still have streams.
@@ -30,11 +30,11 @@ package final class ChainEngine: @unchecked Sendable {
   /// All plugins of those chains, by their numbers.
   var plugins: [UInt32: PluginWorkers] = [:]
   /// What was counted of plugins' revisions that are gone, by name.
-  package var countersOfGone: [String: PluginCounters] = [:]
+  public var countersOfGone: [String: PluginCounters] = [:]
   /// Calls out that end with a stream, so that the end of a stream without one costs a look at this number.
-  package var callsOfStreams = 0
+  public var callsOfStreams = 0
   /// This loop's ends of the workers of all plugins and generations.
-  package var links: [WorkerLink] = []
+  public var links: [WorkerLink] = []
 
   /// Links that owe this loop a reply: what a poll looks at.
   var active: [WorkerLink] = []
@@ -66,9 +66,9 @@ package final class ChainEngine: @unchecked Sendable {
   private(set) var streams: [FilterStream?] = []
   private var freeSlots: [Int] = []
   /// HTTP streams that wait for their clients.
-  package var clientWaits = ClientWaits()
+  public var clientWaits = ClientWaits()
   /// Connections of TCP listeners that wait for their clients.
-  package var connectionWaits = ClientWaits()
+  public var connectionWaits = ClientWaits()
   private var generations: [UInt32] = []
 
   /// Reused for every record.
@@ -79,14 +79,14 @@ package final class ChainEngine: @unchecked Sendable {
   var looked = 0
   var editLines = LineLimiter()
   /// Lines about streams that plugins failed.
-  package var failureLines = LineLimiter()
+  public var failureLines = LineLimiter()
   var sharedLines = LineLimiter()
   private var workReportedAt: UInt64 = 0
 
   /// - Parameters:
   ///   - maximumSpin: how long the loop looks for replies before it sleeps, at most: ns.
   ///   - maximumMapBytes: the most that the names and values of one header map may have after a plugin's edits.
-  package init(
+  public init(
     index: Int, loops: Int, driver: any LoopDriver, shared: SharedState, fingerprintKey: KeyedHash.Key,
     chain: ChainSettings, maximumSpin: UInt64, maximumMapBytes: Int
   ) {
@@ -102,7 +102,7 @@ package final class ChainEngine: @unchecked Sendable {
   }
 
   /// The event loop has ended: what refers back to this object goes. Called once no event loop runs any more.
-  package func dismantle() {
+  public func dismantle() {
     chain = Chain(settings: chain.settings, plugins: [])
     preparedChain = nil
     retiredChains = []
@@ -117,7 +117,7 @@ package final class ChainEngine: @unchecked Sendable {
   }
 
   /// A worker's memory is mapped: this loop's end of it.
-  package func attach(_ link: WorkerLink) {
+  public func attach(_ link: WorkerLink) {
     links.append(link)
     link.plugin.attach(link)
   }
@@ -137,7 +137,7 @@ package final class ChainEngine: @unchecked Sendable {
   }
 
   /// The stream's place among those of this loop, which stands in its number; it has it until `giveBack`.
-  package func takeSlot(for stream: FilterStream) -> Int {
+  public func takeSlot(for stream: FilterStream) -> Int {
     if let slot = freeSlots.popLast() {
       streams[slot] = stream
       return slot
@@ -147,7 +147,7 @@ package final class ChainEngine: @unchecked Sendable {
   }
 
   /// The slot is another stream's from now on; one that was never taken changes nothing.
-  package func giveBack(slot: Int) {
+  public func giveBack(slot: Int) {
     guard streams.indices.contains(slot) else { return }
     streams[slot] = nil
     freeSlots.append(slot)
@@ -160,7 +160,7 @@ package final class ChainEngine: @unchecked Sendable {
 
   /// The stream of that number, or nil where it is over.
   @inline(__always)
-  package func stream(_ number: UInt32) -> FilterStream? {
+  public func stream(_ number: UInt32) -> FilterStream? {
     let slot = Int(number & StreamID.slotMask)
     guard slot < streams.count, let stream = streams[slot], stream.streamID == number else { return nil }
     return stream
@@ -194,12 +194,12 @@ package final class ChainEngine: @unchecked Sendable {
   // MARK: Work
 
   /// The supervisor is told no more often than that what plugins have done: ns.
-  private static let workReport: UInt64 = 1_000_000_000
+  public static let workReport: UInt64 = 1_000_000_000
   /// And where one of them has died meanwhile.
   static let workBesideDeath: UInt64 = 100_000_000
 
   /// Tells the supervisor what plugins have done since it was told last, where that is so long ago.
-  package func reportWork(now: UInt64, every pause: UInt64 = workReport) {
+  public func reportWork(now: UInt64, every pause: UInt64 = workReport) {
     guard now &- workReportedAt >= pause else { return }
     workReportedAt = now
     for plugin in plugins.values { plugin.tendSuspects(now: now) }
@@ -216,7 +216,7 @@ package final class ChainEngine: @unchecked Sendable {
 
   /// Reads the replies that are there, without waiting; called whenever the loop is at work anyway.
   @inline(__always)
-  package func pollActive() {
+  public func pollActive() {
     // Behind a backlog the scheduled look goes on: else one worker would have a round for each socket's event.
     if !active.isEmpty, backlogs == 0 { poll() }
   }
@@ -293,7 +293,7 @@ package final class ChainEngine: @unchecked Sendable {
   }
 
   /// Wakes the workers that sleep over records that nobody waits for; called with each sweep of the loop.
-  package func wakeForDone() {
+  public func wakeForDone() {
     guard !toBeWokenInTime.isEmpty else { return }
     let now = self.now
     for link in toBeWokenInTime { link.wakeForDone(now: now) }

@@ -6,49 +6,49 @@ import BulkheadWire
 ///
 /// The chain that a front starts with is generation 0; each `FrontCommand.prepareChain` brings the next one. A stream keeps
 /// the chain that it began with to its end.
-package final class ChainSettings: Sendable {
+public final class ChainSettings: Sendable {
   /// One plugin at its place.
-  package struct Entry: Sendable {
+  public struct Entry: Sendable {
     /// What holds for it.
-    package var settings: PluginSettings
+    public var settings: PluginSettings
     /// Its number on the wire, never used for another plugin, nor for another revision of it.
-    package var number: UInt32
+    public var number: UInt32
     /// Of its workers' channels.
-    package var layout: ChannelLayout
+    public var layout: ChannelLayout
     /// What it shares with others, and with its own other revisions.
-    package var shared: SharedPlugin
+    public var shared: SharedPlugin
   }
 
   /// Why a bootstrap makes no chain.
-  package struct Problem: Error, CustomStringConvertible {
-    package var description: String
+  public struct Problem: Error, CustomStringConvertible {
+    public var description: String
 
     /// - Parameter description: for people.
-    package init(description: String) { self.description = description }
+    public init(description: String) { self.description = description }
   }
 
   /// Counts the chains of the front, from 0.
-  package let generation: UInt32
+  public let generation: UInt32
   /// The plugins, in the order of the chain.
-  package let entries: [Entry]
+  public let entries: [Entry]
   /// As they came.
-  package let plugins: [FrontBootstrap.Plugin]
+  public let plugins: [FrontBootstrap.Plugin]
   /// Whether any plugin exports a callback for requests.
-  package let hasRequestCallbacks: Bool
+  public let hasRequestCallbacks: Bool
   /// The same for responses.
-  package let hasResponseCallbacks: Bool
+  public let hasResponseCallbacks: Bool
   /// Whether any plugin has a lane for suspects.
-  package let hasLanes: Bool
+  public let hasLanes: Bool
   /// Who is told of bodies and trailers of requests, in the order in which they pass.
-  package let requestRoles: [Stage.Role]
+  public let requestRoles: [Stage.Role]
   /// The same for responses, which pass from the last plugin to the first.
-  package let responseRoles: [Stage.Role]
+  public let responseRoles: [Stage.Role]
   /// Whether any of them is told of bodies; the others wait for trailers.
-  package let hasRequestBodyCallbacks: Bool
+  public let hasRequestBodyCallbacks: Bool
   /// The same for responses.
-  package let hasResponseBodyCallbacks: Bool
+  public let hasResponseBodyCallbacks: Bool
   /// Places in the chain of the plugins that are called for TCP connections.
-  package let networkPlaces: [Int]
+  public let networkPlaces: [Int]
   /// What they are told of the bytes of a connection, in the order in which those pass.
   private let networkRequestRoles: [Stage.Role]
   private let networkResponseRoles: [Stage.Role]
@@ -58,7 +58,7 @@ package final class ChainSettings: Sendable {
   let maximumRecord: Int
 
   /// - Parameter earlier: the generations that are alive: a plugin that is in one of them keeps its channels' layout.
-  package init(
+  public init(
     _ bootstrap: FrontBootstrap, generation: UInt32, shared: SharedState, earlier: [ChainSettings] = []
   ) throws(Problem) {
     guard
@@ -127,7 +127,7 @@ package final class ChainSettings: Sendable {
   }
 
   /// Who is told of the bytes and trailers of a direction, in the order in which they pass.
-  package func roles(_ proto: StreamProtocol, _ direction: Direction) -> [Stage.Role] {
+  public func roles(_ proto: StreamProtocol, _ direction: Direction) -> [Stage.Role] {
     switch (proto, direction) {
     case (.tcp, .request): networkRequestRoles
     case (.tcp, .response): networkResponseRoles

@@ -1,6 +1,6 @@
 /// The streams that wait for their own clients, the one that waits longest first: in a list through the places of the
 /// loop's slots, so that none costs more than another. One event loop.
-package struct ClientWaits {
+public struct ClientWaits: Sendable {
   private struct Node {
     var before = -1
     var after = -1
@@ -24,12 +24,12 @@ package struct ClientWaits {
   func contains(_ slot: Int) -> Bool { nodes.indices.contains(slot) && nodes[slot].since > 0 }
 
   /// Since when it waits; 0 where it does not.
-  package func since(_ slot: Int) -> UInt64 { nodes.indices.contains(slot) ? nodes[slot].since : 0 }
+  public func since(_ slot: Int) -> UInt64 { nodes.indices.contains(slot) ? nodes[slot].since : 0 }
 
   /// It waits from now on; one that waits already has had something of its client.
   ///
   /// - Parameter now: where it is earlier than that of the last one in the list, that one's counts.
-  package mutating func enter(_ slot: Int, now: UInt64) {
+  public mutating func enter(_ slot: Int, now: UInt64) {
     guard slot >= 0 else { return }
     leave(slot)
     while nodes.count <= slot { nodes.append(Node()) }
@@ -39,7 +39,7 @@ package struct ClientWaits {
   }
 
   /// It waits no more.
-  package mutating func leave(_ slot: Int) {
+  public mutating func leave(_ slot: Int) {
     guard contains(slot) else { return }
     let node = nodes[slot]
     if node.before >= 0 { nodes[node.before].after = node.after } else { head = node.after }

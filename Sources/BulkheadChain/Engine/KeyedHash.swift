@@ -1,13 +1,13 @@
 /// A hash of 64 bits with a secret key: who does not know the key cannot make two inputs that come to the same. It is no
 /// signature: what comes out is not shown to those who choose what goes in.
-package struct KeyedHash {
+public struct KeyedHash: Sendable {
   /// What makes the hashes of one process others than those of another.
-  package struct Key: Sendable {
+  public struct Key: Sendable {
     fileprivate var start: UInt64
     fileprivate var factor: UInt64
 
     /// Of this process alone.
-    package static func random() -> Key {
+    public static func random() -> Key {
       var source = SystemRandomNumberGenerator()
       return Key(start: source.next(), factor: source.next() | 1)
     }
@@ -17,14 +17,14 @@ package struct KeyedHash {
   private let factor: UInt64
 
   /// The hash of nothing yet.
-  package init(_ key: Key) {
+  public init(_ key: Key) {
     state = key.start
     factor = key.factor
   }
 
   /// Adds a number.
   @inline(__always)
-  package mutating func add(_ word: UInt64) {
+  public mutating func add(_ word: UInt64) {
     let product = (state ^ word).multipliedFullWidth(by: factor)
     // Never all zeros, which nothing would change any more.
     state = (product.high ^ product.low) &+ 0x9E37_79B9_7F4A_7C15
@@ -32,7 +32,7 @@ package struct KeyedHash {
 
   /// Adds bytes and their number, so that what follows is told apart from them.
   @inline(__always)
-  package mutating func add(_ bytes: UnsafeRawBufferPointer) {
+  public mutating func add(_ bytes: UnsafeRawBufferPointer) {
     var at = 0
     while at &+ 8 <= bytes.count {
       add(bytes.loadUnaligned(fromByteOffset: at, as: UInt64.self))
@@ -47,5 +47,5 @@ package struct KeyedHash {
   }
 
   /// Never 0, which stands for none.
-  package var value: UInt64 { state | 1 }
+  public var value: UInt64 { state | 1 }
 }

@@ -1,6 +1,6 @@
 /// Lets the first few lines of one kind through, then one in a while: for what a plugin that crashes all the time causes. One
 /// event loop.
-package struct SparseLines {
+public struct SparseLines: Sendable {
   /// At once, over all event loops but one of each at least.
   static let burst = 5
   /// Then one in that time, over all event loops: ns.
@@ -36,16 +36,16 @@ package struct SparseLines {
 }
 
 /// Lets a few lines of one kind through in a second, so that a plugin cannot fill the log. One event loop.
-package struct LineLimiter {
+public struct LineLimiter: Sendable {
   /// No line was written yet.
-  package init() {}
+  public init() {}
 
   private var second: UInt64 = 0
   private var lines = 0
   private(set) var suppressed: UInt64 = 0
 
   /// - Returns: whether the line may be written, and how many were held back before it.
-  package mutating func admit(now: UInt64) -> UInt64? {
+  public mutating func admit(now: UInt64) -> UInt64? {
     let current = now / 1_000_000_000
     if current != second {
       second = current
@@ -61,7 +61,7 @@ package struct LineLimiter {
   }
 
   /// The end of a line before which so many of its kind were held back; "" for none.
-  package static func note(suppressed: UInt64) -> String {
+  public static func note(suppressed: UInt64) -> String {
     suppressed > 0 ? " (\(suppressed) such lines were suppressed)" : ""
   }
 }

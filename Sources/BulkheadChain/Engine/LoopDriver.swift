@@ -2,7 +2,7 @@ import BulkheadCore
 import BulkheadWire
 
 /// What an engine needs of the event loop that it runs on, and of the process around it. Called on that loop alone.
-package protocol LoopDriver: AnyObject {
+public protocol LoopDriver: AnyObject {
   /// CLOCK_MONOTONIC, ns.
   var now: UInt64 { get }
 

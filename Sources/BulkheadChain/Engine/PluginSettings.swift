@@ -2,9 +2,9 @@ import BulkheadCore
 import BulkheadWire
 
 /// What all event loops read of one plugin and nobody changes, worked out.
-package struct PluginSettings: Equatable, Sendable {
+public struct PluginSettings: Equatable, Sendable {
   /// As the manifest has it: the log, metrics and answers to clients name it by this.
-  package var name: String
+  public var name: String
   var strategy: FailStrategy
   var callbacks: CallbackSet
   var deadlines: CallbackDeadlines
@@ -12,17 +12,17 @@ package struct PluginSettings: Equatable, Sendable {
   private var admissionWait: UInt64
   private var openAdmissionWait: UInt64
   /// The most of a body that its callback may hold back.
-  package var bufferBytes: Int
+  public var bufferBytes: Int
   /// What a client is told where a failure closes its request: 400 to 599.
-  package var failStatus: Int
+  public var failStatus: Int
   /// The body with it; nil: a line that names the plugin and why.
-  package var failBody: String?
+  public var failBody: String?
   /// What holds while it is quarantined.
   var quarantineStrategy: FailStrategy
   /// Workers that take new streams; ready ones beyond that stand by.
   var workers: Int
   /// Calls out that may be in flight in one of its workers.
-  package var callsInFlight: Int
+  public var callsInFlight: Int
   /// Whether a worker replaces a VM that ended by a fresh one.
   var renews: Bool
   /// The longest start of a VM, and the time from an interrupt to the end of the worker: ns.
@@ -48,7 +48,7 @@ package struct PluginSettings: Equatable, Sendable {
   /// The upstreams that it may call; nil: all of them.
   var upstreams: Set<String>?
   /// What its calls carry, so that who is called can tell them from requests of clients.
-  package var mark: CallMark
+  public var mark: CallMark
 
   init(_ plugin: FrontBootstrap.Plugin) {
     name = plugin.name
@@ -86,5 +86,5 @@ package struct PluginSettings: Equatable, Sendable {
   var waitForRoom: UInt64 { admissionWait }
 
   /// Whether it may reach the upstream of that name.
-  package func mayReach(_ upstream: @autoclosure () -> String) -> Bool { upstreams?.contains(upstream()) ?? true }
+  public func mayReach(_ upstream: @autoclosure () -> String) -> Bool { upstreams?.contains(upstream()) ?? true }
 }

@@ -4,17 +4,17 @@ import Glibc
 extension StaticString {
   /// The string's bytes; they live as long as the process.
   @inline(__always)
-  package var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: utf8Start, count: utf8CodeUnitCount) }
+  public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: utf8Start, count: utf8CodeUnitCount) }
 }
 
 extension UnsafeRawBufferPointer {
   /// Byte by byte, without a look at the case.
   @inline(__always)
-  package func equals(_ text: StaticString) -> Bool { equals(text.bytes) }
+  public func equals(_ text: StaticString) -> Bool { equals(text.bytes) }
 
   /// Byte by byte, without a look at the case.
   @inline(__always)
-  package func equals(_ other: UnsafeRawBufferPointer) -> Bool {
+  public func equals(_ other: UnsafeRawBufferPointer) -> Bool {
     guard count == other.count else { return false }
     guard let left = baseAddress, let right = other.baseAddress else { return true }
     return memcmp(left, right, count) == 0
@@ -32,7 +32,7 @@ extension UnsafeRawBufferPointer {
   }
 
   /// Calls `body` with each element of a comma-separated list, without the white space around it.
-  package func forEachListElement(_ body: (UnsafeRawBufferPointer) -> Void) {
+  public func forEachListElement(_ body: (UnsafeRawBufferPointer) -> Void) {
     var start = 0
     while start <= count {
       var end = start

@@ -4,7 +4,7 @@ import BulkheadCore
 ///
 /// Who is called can so tell a plugin's request from a client's, and one plugin's from another's. Nobody but the front says
 /// it: it is taken out of what clients send, and edits of it by plugins are left out.
-package struct CallMark: Equatable, Sendable {
+public struct CallMark: Equatable, Sendable {
   static let header = "x-bulkhead-plugin"
   /// The most of a name that is told, in bytes: as long as Kubernetes lets one be.
   static let maximumBytes = 253
@@ -25,11 +25,11 @@ package struct CallMark: Equatable, Sendable {
   }
 
   /// Whether it is the header's name, in lower case.
-  package static func isName(_ name: String) -> Bool {
+  public static func isName(_ name: String) -> Bool {
     var name = name
     return name.withUTF8 { UnsafeRawBufferPointer($0).isPluginMark }
   }
 
   /// The whole field.
-  package var field: (name: String, value: String) { (Self.header, value) }
+  public var field: (name: String, value: String) { (Self.header, value) }
 }

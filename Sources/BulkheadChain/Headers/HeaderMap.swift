@@ -7,11 +7,11 @@ import Glibc
 ///
 /// All bytes lie in one block that is reused from message to message, and the serialized form is made once until the
 /// next change: in a chain of plugins that change nothing each gets a copy of the same bytes. One event loop.
-package final class HeaderMap {
+public final class HeaderMap {
   /// One name with one value; of use with its map alone, until the map's next change.
-  package struct Entry {
+  public struct Entry: Sendable {
     /// Which of the names that the front acts upon it is.
-    package var name: HeaderName
+    public var name: HeaderName
     fileprivate var keyAt: UInt32
     fileprivate var keyCount: UInt32
     fileprivate var valueAt: UInt32
@@ -22,19 +22,19 @@ package final class HeaderMap {
   private var capacity: Int
   private var used = 0
   /// In the order of the message, pseudo-headers first.
-  package private(set) var entries: [Entry] = []
+  public private(set) var entries: [Entry] = []
   /// The bytes of all names and values.
-  package private(set) var byteCount = 0
+  public private(set) var byteCount = 0
   /// The size of the map as serialized pairs.
   @inline(__always)
   var blockBytes: Int { 4 &+ 10 &* entries.count &+ byteCount }
   /// A plugin took `content-length` away: where the message ends is said in another way.
-  package var lengthWasRemoved = false
+  public var lengthWasRemoved = false
   private var block = WireWriter(capacity: 1024)
   private var blockIsCurrent = false
 
   /// An empty map.
-  package init() {
+  public init() {
     capacity = 2048
     base = .allocate(byteCount: capacity, alignment: 16)
     entries.reserveCapacity(24)
@@ -43,7 +43,7 @@ package final class HeaderMap {
   deinit { base.deallocate() }
 
   /// Forgets all entries, keeps the memory.
-  package func reset() {
+  public func reset() {
     used = 0
     byteCount = 0
     lengthWasRemoved = false
@@ -55,24 +55,24 @@ package final class HeaderMap {
 
   /// The name's bytes; valid until the next change.
   @inline(__always)
-  package func key(_ entry: Entry) -> UnsafeRawBufferPointer {
+  public func key(_ entry: Entry) -> UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(start: base + Int(entry.keyAt), count: Int(entry.keyCount))
   }
 
   /// The value's bytes; valid until the next change.
   @inline(__always)
-  package func value(_ entry: Entry) -> UnsafeRawBufferPointer {
+  public func value(_ entry: Entry) -> UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(start: base + Int(entry.valueAt), count: Int(entry.valueCount))
   }
 
   /// The first value of a name that the front knows; nil where there is none.
-  package func value(of name: HeaderName) -> UnsafeRawBufferPointer? {
+  public func value(of name: HeaderName) -> UnsafeRawBufferPointer? {
     for index in 0..<entries.count where entries[index].name == name { return value(entries[index]) }
     return nil
   }
 
   /// The first value of a name as text; for logs and tests.
-  package func text(of name: HeaderName) -> String? {
+  public func text(of name: HeaderName) -> String? {
     value(of: name).map { String(decoding: $0, as: UTF8.self) }
   }
 
@@ -134,7 +134,7 @@ package final class HeaderMap {
 
   /// Appends an entry whose name is in lower case already.
   @inline(__always)
-  package func append(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, name: HeaderName) {
+  public func append(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, name: HeaderName) {
     blockIsCurrent = false
     let keyAt = store(key)
     let valueAt = store(value)
@@ -146,24 +146,24 @@ package final class HeaderMap {
   }
 
   /// Appends an entry of a name that is known beforehand, in lower case; `name` is for those that the front acts upon.
-  package func append(_ key: StaticString, _ value: UnsafeRawBufferPointer, name: HeaderName = .other) {
+  public func append(_ key: StaticString, _ value: UnsafeRawBufferPointer, name: HeaderName = .other) {
     append(key.bytes, value, name: name)
   }
 
   /// The same with a value that is known beforehand.
-  package func append(_ key: StaticString, _ value: StaticString, name: HeaderName = .other) {
+  public func append(_ key: StaticString, _ value: StaticString, name: HeaderName = .other) {
     append(key.bytes, value.bytes, name: name)
   }
 
   /// The same with a value that was made here.
-  package func append(_ key: StaticString, _ value: String, name: HeaderName = .other) {
+  public func append(_ key: StaticString, _ value: String, name: HeaderName = .other) {
     var copy = value
     copy.withUTF8 { append(key.bytes, UnsafeRawBufferPointer($0), name: name) }
   }
 
   /// Appends an entry as a parser gives it: the name, a valid token, is put into lower case. Returns its number.
   @inline(__always)
-  package func appendParsed(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> HeaderName {
+  public func appendParsed(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> HeaderName {
     blockIsCurrent = false
     let keyAt = used
     reserve(key.count &+ value.count)
@@ -214,14 +214,14 @@ package final class HeaderMap {
   }
 
   /// Takes the last entry away again.
-  package func removeLast() {
+  public func removeLast() {
     guard let last = entries.popLast() else { return }
     byteCount &-= Int(last.keyCount &+ last.valueCount)
     blockIsCurrent = false
   }
 
   /// Gives the entry at `index` another value.
-  package func setValue(at index: Int, _ value: UnsafeRawBufferPointer) {
+  public func setValue(at index: Int, _ value: UnsafeRawBufferPointer) {
     guard entries.indices.contains(index) else { return }
     blockIsCurrent = false
     let at = store(value)
@@ -231,7 +231,7 @@ package final class HeaderMap {
   }
 
   /// Sets the one value of a name that the front knows; appends an entry where there is none.
-  package func set(_ name: HeaderName, _ key: StaticString, _ value: UnsafeRawBufferPointer) {
+  public func set(_ name: HeaderName, _ key: StaticString, _ value: UnsafeRawBufferPointer) {
     if let index = entries.firstIndex(where: { $0.name == name }) {
       setValue(at: index, value)
     } else {
@@ -262,7 +262,7 @@ package final class HeaderMap {
   }
 
   /// Removes the entries that `matches` says.
-  package func removeAll(where matches: (Entry) -> Bool) {
+  public func removeAll(where matches: (Entry) -> Bool) {
     let before = entries.count
     entries.removeAll { entry in
       guard matches(entry) else { return false }
@@ -273,7 +273,7 @@ package final class HeaderMap {
   }
 
   /// Removes what belongs to one connection alone: the hop-by-hop headers and those that `connection` lists.
-  package func removeHopByHop() {
+  public func removeHopByHop() {
     // Collected first: the list names entries anywhere in the map.
     for index in entries.indices where entries[index].name == .connection {
       value(entries[index]).forEachListElement { listed in

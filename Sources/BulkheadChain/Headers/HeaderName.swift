@@ -1,7 +1,7 @@
 import BulkheadCore
 
 /// The header names that the front itself acts upon; every other name is `other`.
-package enum HeaderName: UInt8 {
+public enum HeaderName: UInt8, Sendable {
   /// A name that the front does not act upon.
   case other = 0
   /// The pseudo-headers of a map, which stand first in it.
@@ -16,7 +16,7 @@ package enum HeaderName: UInt8 {
   case pluginMark
 
   /// Whether its name begins with a colon.
-  package var isPseudo: Bool { rawValue >= HeaderName.method.rawValue && rawValue <= HeaderName.status.rawValue }
+  public var isPseudo: Bool { rawValue >= HeaderName.method.rawValue && rawValue <= HeaderName.status.rawValue }
 
   /// Which pseudo-header it is; nil where it is none.
   var pseudo: PseudoHeader? {
@@ -31,7 +31,7 @@ package enum HeaderName: UInt8 {
   }
 
   /// Headers that speak about one connection alone.
-  package var isHopByHop: Bool { rawValue >= HeaderName.connection.rawValue && rawValue <= HeaderName.upgrade.rawValue }
+  public var isHopByHop: Bool { rawValue >= HeaderName.connection.rawValue && rawValue <= HeaderName.upgrade.rawValue }
 
   /// Whether it ends at this connection where `connection` lists it; what the front acts upon does not.
   var mayBeListed: Bool { self == .other || self == .te || self == .trailer || self == .date }
@@ -40,13 +40,13 @@ package enum HeaderName: UInt8 {
   var isFraming: Bool { isHopByHop || self == .contentLength }
 
   /// Headers that the front alone writes: edits of them by plugins are left out.
-  package var isOfFront: Bool { isFraming || self == .pluginMark }
+  public var isOfFront: Bool { isFraming || self == .pluginMark }
 
   /// The name's number. `host` is `authority`: Proxy-Wasm shows it as `:authority`.
   ///
   /// - Parameter name: in lower case.
   @inline(__always)
-  package init(_ name: UnsafeRawBufferPointer) {
+  public init(_ name: UnsafeRawBufferPointer) {
     switch name.count {
     case 2: self = name.equals("te") ? .te : .other
     case 4: self = name.equals("host") ? .authority : name.equals("date") ? .date : .other

@@ -1,2 +1,2 @@
 /// The fields behind a body: values are bytes, since nothing says that they are text.
-package typealias Trailers = [(name: String, value: [UInt8])]
+public typealias Trailers = [(name: String, value: [UInt8])]

@@ -4,7 +4,7 @@ import BulkheadWire
 /// How long the callbacks of one plugin took on one event loop, by kind. Its event loop alone touches it.
 ///
 /// What is counted costs two additions: a kind has its place in one array from its first answer on.
-package struct CallbackLatencies: Sendable {
+public struct CallbackLatencies: Sendable {
   private static let width = LatencyHistogram.bucketCount + 1
   /// By `CallbackKind`: where its numbers begin, -1 where it has none yet.
   private var starts: [Int32]
@@ -42,7 +42,7 @@ package struct CallbackLatencies: Sendable {
   }
 
   /// Adds what another front has counted of one kind: the sum in ns, then the buckets.
-  package mutating func add(_ kind: UInt16, _ others: [UInt64]) {
+  public mutating func add(_ kind: UInt16, _ others: [UInt64]) {
     let place = Int(kind)
     guard place < starts.count else { return }
     if starts[place] < 0 { begin(place) }
@@ -50,7 +50,7 @@ package struct CallbackLatencies: Sendable {
   }
 
   /// The kinds that were answered, in the order of their numbers.
-  package var all: [PluginStatistics.Latency] {
+  public var all: [PluginStatistics.Latency] {
     starts.enumerated().compactMap { place, start in
       guard start >= 0 else { return nil }
       let slice = numbers[Int(start)..<(Int(start) + Self.width)]

@@ -5,9 +5,9 @@ import BulkheadWire
 /// of it by names: the other has its own numbers, and perhaps another configuration.
 ///
 /// Its encoding is read from a peer that may be of another version, or have been taken over: decoding is total.
-package struct CarriedState: Equatable, Sendable {
+public struct CarriedState: Equatable, Sendable {
   /// One value of shared data.
-  package struct Entry: Equatable, Sendable {
+  public struct Entry: Equatable, Sendable {
     var key: [UInt8]
     var value: [UInt8]
     var cas: UInt32
@@ -28,7 +28,7 @@ package struct CarriedState: Equatable, Sendable {
   }
 
   /// Of one vm_id, or of one plugin that has none.
-  package struct Store: Equatable, Sendable {
+  public struct Store: Equatable, Sendable {
     /// The vm_id, or the plugin's name.
     var name: String
     var isVM: Bool
@@ -38,9 +38,9 @@ package struct CarriedState: Equatable, Sendable {
   }
 
   /// Numbers that only grow, of something that has a name, and of one kind of it.
-  package struct Row: Equatable, Sendable {
+  public struct Row: Equatable, Sendable {
     /// What the numbers are of.
-    package enum Topic: UInt8, Sendable, CaseIterable {
+    public enum Topic: UInt8, Sendable, CaseIterable {
       /// A listener's counts, by its name.
       case listener = 1
       /// The same by the name of an upstream or a plugin; then times: of callbacks, of requests by listener, of
@@ -49,18 +49,18 @@ package struct CarriedState: Equatable, Sendable {
     }
 
     /// What they are numbers of.
-    package var topic: Topic
+    public var topic: Topic
     /// Of the listener, upstream or plugin.
-    package var name: String
+    public var name: String
     /// The kind of callback, for `latency`; the class of status, for `listenerDuration`; else 0.
-    package var kind: UInt16 = 0
+    public var kind: UInt16 = 0
     /// In the topic's own order; at most `maximumNumbers`.
-    package var numbers: [UInt64]
+    public var numbers: [UInt64]
 
     /// - Parameters:
     ///   - kind: see there.
     ///   - numbers: in the topic's own order.
-    package init(topic: Topic, name: String, kind: UInt16 = 0, numbers: [UInt64]) {
+    public init(topic: Topic, name: String, kind: UInt16 = 0, numbers: [UInt64]) {
       self.topic = topic
       self.name = name
       self.kind = kind
@@ -69,7 +69,7 @@ package struct CarriedState: Equatable, Sendable {
   }
 
   /// One metric that a plugin has defined.
-  package struct MetricValue: Equatable, Sendable {
+  public struct MetricValue: Equatable, Sendable {
     var plugin: String
     var name: [UInt8]
     var kind: MetricKind
@@ -81,7 +81,7 @@ package struct CarriedState: Equatable, Sendable {
 
   static let format: UInt32 = 1
   /// More is not carried over: bytes.
-  package static let maximumBytes = 256 << 20
+  public static let maximumBytes = 256 << 20
   static let maximumRows = 1 << 20
   static let maximumNumbers = 64
   static let maximumName = 1 << 16
@@ -89,15 +89,15 @@ package struct CarriedState: Equatable, Sendable {
   static let maximumItems = 1 << 20
 
   /// Shared data and queues, by vm_id or plugin.
-  package var stores: [Store] = []
+  public var stores: [Store] = []
   /// What was counted, in no order.
-  package var rows: [Row] = []
+  public var rows: [Row] = []
   var metrics: [MetricValue] = []
   /// These numbers come to those that were carried over before: only what was counted since.
-  package var isRest = false
+  public var isRest = false
 
   /// What was counted since an earlier look at the same front.
-  package func since(_ earlier: CarriedState) -> CarriedState {
+  public func since(_ earlier: CarriedState) -> CarriedState {
     func key(_ row: Row) -> [String] { ["\(row.topic.rawValue)", "\(row.kind)", row.name] }
     func key(_ metric: MetricValue) -> [[UInt8]] { [Array(metric.plugin.utf8), metric.name] }
     func less(_ left: [UInt64], _ right: [UInt64]?) -> [UInt64] {
@@ -127,7 +127,7 @@ package struct CarriedState: Equatable, Sendable {
 
   /// - Returns: the bytes; where they would be more than `maximumBytes`, without the largest stores.
   ///   `leftOut` says how many.
-  package func encoded() -> (bytes: [UInt8], leftOut: Int) {
+  public func encoded() -> (bytes: [UInt8], leftOut: Int) {
     var sizes: [(place: Int, size: Int)] = stores.enumerated().map { ($0, Self.size($1)) }
     var total = sizes.reduce(0) { $0 + $1.size }
     sizes.sort { $0.size > $1.size }
@@ -188,7 +188,7 @@ package struct CarriedState: Equatable, Sendable {
   init() {}
 
   /// - Throws: `WireError` where the bytes are none.
-  package init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
+  public init(_ bytes: UnsafeRawBufferPointer) throws(WireError) {
     var reader = WireReader(bytes)
     guard try reader.u32("carried.format") == Self.format else { throw WireError(.unknownValue, "carried.format") }
     isRest = try reader.bool("carried.isRest")

@@ -1,7 +1,7 @@
 import Synchronization
 
 /// The kinds of metrics, in the numbers of `proxy_metric_type_t`.
-package enum MetricKind: UInt32, Sendable, CaseIterable {
+public enum MetricKind: UInt32, Sendable, CaseIterable {
   /// Grows alone.
   case counter = 0
   /// Goes up and down.
@@ -10,7 +10,7 @@ package enum MetricKind: UInt32, Sendable, CaseIterable {
   case histogram = 2
 
   /// As Prometheus names it.
-  package var name: String {
+  public var name: String {
     switch self {
     case .counter: "counter"
     case .gauge: "gauge"
@@ -22,11 +22,11 @@ package enum MetricKind: UInt32, Sendable, CaseIterable {
 /// One metric of a plugin. Any thread: its numbers are atomics, so that loops that count at once never wait.
 ///
 /// `@unchecked Sendable`: the cells are atomics that stay where they are until this object goes.
-package final class Metric: @unchecked Sendable {
+public final class Metric: @unchecked Sendable {
   /// What can be done to it.
-  package let kind: MetricKind
+  public let kind: MetricKind
   /// As the plugin gave it.
-  package let name: [UInt8]
+  public let name: [UInt8]
   /// A counter's or gauge's value; the sum of a histogram.
   private let value = Atomic<UInt64>(0)
   /// Of a histogram: how many values were in each bucket alone, the last one without a bound; else nil.
@@ -34,7 +34,7 @@ package final class Metric: @unchecked Sendable {
 
   /// The upper bounds of a histogram's buckets, without the last one: 1, 2 and 5 times each power of ten up to 5e9, so
   /// that milliseconds, microseconds and bytes all find theirs.
-  package static let bounds: [UInt64] = (0..<10).flatMap { power -> [UInt64] in
+  public static let bounds: [UInt64] = (0..<10).flatMap { power -> [UInt64] in
     let unit = (0..<power).reduce(UInt64(1)) { product, _ in product * 10 }
     return [unit, 2 * unit, 5 * unit]
   }
@@ -94,7 +94,7 @@ package final class Metric: @unchecked Sendable {
   }
 
   /// A counter's or gauge's value; the sum of a histogram.
-  package var current: UInt64 { value.load(ordering: .relaxed) }
+  public var current: UInt64 { value.load(ordering: .relaxed) }
 
   /// How many values of a histogram are in each bucket alone; nothing for other kinds.
   var counts: [UInt64] {
@@ -120,7 +120,7 @@ package final class Metric: @unchecked Sendable {
   }
 
   /// How many values of a histogram are at or below each bound, and in all at the end; nothing for other kinds.
-  package var cumulated: [UInt64] {
+  public var cumulated: [UInt64] {
     guard let buckets else { return [] }
     var total: UInt64 = 0
     return (0...Self.bounds.count).map { index in

@@ -1,42 +1,42 @@
 import BulkheadWire
 
 /// What one event loop counts of one plugin.
-package struct PluginCounters: Sendable {
+public struct PluginCounters: Sendable {
   /// Nothing is counted.
-  package init() {}
+  public init() {}
 
   /// Streams that it failed.
-  package var failures: UInt64 = 0
+  public var failures: UInt64 = 0
   /// Callbacks sent to its workers.
-  package var callbacks: UInt64 = 0
+  public var callbacks: UInt64 = 0
   /// Callbacks that were sent again, since their worker was lost before it began with them.
-  package var redispatched: UInt64 = 0
+  public var redispatched: UInt64 = 0
   /// Hostcalls that its workers asked the front for.
-  package var hostcalls: UInt64 = 0
+  public var hostcalls: UInt64 = 0
   /// Calls out, however they ended.
-  package var calls: UInt64 = 0
+  public var calls: UInt64 = 0
   /// Calls out that ended without an answer.
-  package var failedCalls: UInt64 = 0
+  public var failedCalls: UInt64 = 0
   /// How long its callbacks took.
-  package var latencies = CallbackLatencies()
+  public var latencies = CallbackLatencies()
   /// Streams whose first callback its workers answered, and those of them that its lane for suspects had.
   var answeredStreams: UInt64 = 0
   var answeredSuspects: UInt64 = 0
   /// Streams that it was not asked about for want of room.
-  package var overloads: UInt64 = 0
+  public var overloads: UInt64 = 0
   /// Streams that were ended since their clients dawdled while others wanted their room in its workers.
-  package var shed: UInt64 = 0
+  public var shed: UInt64 = 0
   /// Streams that look like one that it died of.
-  package var suspects: UInt64 = 0
+  public var suspects: UInt64 = 0
   /// Those of them that did not get to its lane for suspects.
-  package var refusedSuspects: UInt64 = 0
+  public var refusedSuspects: UInt64 = 0
   /// Now, gathered when somebody asks: streams that wait for it.
-  package var waiting: UInt64 = 0
+  public var waiting: UInt64 = 0
   /// Now, gathered when somebody asks: its workers' channels, by the workers' numbers.
-  package var channels: [UInt64: PluginStatistics.Channel] = [:]
+  public var channels: [UInt64: PluginStatistics.Channel] = [:]
 
   /// Adds what another event loop, or another revision of the plugin, has counted.
-  package mutating func add(_ other: PluginCounters) {
+  public mutating func add(_ other: PluginCounters) {
     failures &+= other.failures
     callbacks &+= other.callbacks
     redispatched &+= other.redispatched
@@ -57,14 +57,14 @@ package struct PluginCounters: Sendable {
   }
 
   /// What the front that takes this one's place goes on with, in an order that stays.
-  package var carried: [UInt64] {
+  public var carried: [UInt64] {
     [
       failures, callbacks, redispatched, hostcalls, calls, failedCalls, overloads, shed, suspects, refusedSuspects,
     ]
   }
 
   /// Adds what the front before has counted, in that order.
-  package mutating func takeOver(_ numbers: [UInt64]) {
+  public mutating func takeOver(_ numbers: [UInt64]) {
     var rest = numbers[...]
     func next() -> UInt64 { rest.popFirst() ?? 0 }
     failures &+= next()
@@ -80,7 +80,7 @@ package struct PluginCounters: Sendable {
   }
 
   /// What is told of the plugin with that number.
-  package func statistics(of plugin: UInt32) -> PluginStatistics {
+  public func statistics(of plugin: UInt32) -> PluginStatistics {
     PluginStatistics(
       plugin: plugin, callbacks: callbacks, failedStreams: failures, waitingStreams: waiting,
       latencies: latencies.all, channels: channels.values.sorted { $0.worker < $1.worker })

@@ -5,9 +5,9 @@ import BulkheadSystem
 ///
 /// A number is `place << 2 | kind`, the places from 1 on, as in Envoy: it is never 0, tells its kind, and the next worker
 /// that defines the same gets the same. It means something to this plugin alone, so no plugin reaches another's.
-package final class PluginMetrics: Sendable {
+public final class PluginMetrics: Sendable {
   /// The plugin's.
-  package let name: String
+  public let name: String
   private let maximum: UInt32
   private let state = Locked(State())
 
@@ -67,7 +67,7 @@ package final class PluginMetrics: Sendable {
   }
 
   /// In the order in which they were defined.
-  package var all: [Metric] { state.with { $0.metrics } }
+  public var all: [Metric] { state.with { $0.metrics } }
 
   /// All of them, for the front that takes this one's place.
   var carried: [CarriedState.MetricValue] {

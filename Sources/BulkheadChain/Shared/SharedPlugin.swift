@@ -1,13 +1,13 @@
 import BulkheadSystem
 
 /// A plugin as what is shared knows it: all workers, and all revisions that have its name and vm_id, are one. Any thread.
-package final class SharedPlugin: Sendable {
+public final class SharedPlugin: Sendable {
   /// Never used for another one; it names the plugin in queues and in the shares of calls out.
-  package let number: Int
+  public let number: Int
   let name: String
   let vm: SharedVM
   /// The metrics that it has defined; another revision of the plugin finds them as they are.
-  package let metrics: PluginMetrics
+  public let metrics: PluginMetrics
   /// The tokens of other vm_ids' queues that it has resolved: no more than there are queues, which are bounded.
   let resolved = Locked<Set<UInt32>>([])
 

@@ -7,7 +7,7 @@ import BulkheadWire
 ///
 /// Any event loop. Each vm_id has a lock of its own, held for a look-up and never while bytes are copied to or from a
 /// ring.
-package final class SharedState: Sendable {
+public final class SharedState: Sendable {
   private let bounds: FrontBootstrap.Bounds
   private let maximumValue: Int
   private let registry = Locked(Registry())
@@ -42,7 +42,7 @@ package final class SharedState: Sendable {
   }
 
   /// Nothing is stored yet; the bounds are those of the front that begins, whatever chains come later.
-  package init(_ bootstrap: FrontBootstrap) {
+  public init(_ bootstrap: FrontBootstrap) {
     bounds = bootstrap.bounds
     // Whatever is stored can be read: an answer fits half of its ring, wherever that stands.
     maximumValue = max(Int(bootstrap.ring.answers) / 2 - 64, 0)
@@ -94,7 +94,7 @@ package final class SharedState: Sendable {
   // MARK: From one front to the next
 
   /// Shared data, queues and metrics, for the front that takes this one's place.
-  package func carried() -> CarriedState {
+  public func carried() -> CarriedState {
     let (plugins, vms, metrics) = registry.with { registry in
       (
         registry.plugins.values.compactMap(\.object),
@@ -118,7 +118,7 @@ package final class SharedState: Sendable {
   /// Takes over what the front before had.
   ///
   /// - Returns: how much of it had no room or no plugin here, for people; empty where all had.
-  package func takeOver(_ state: CarriedState) -> String {
+  public func takeOver(_ state: CarriedState) -> String {
     let (plugins, vms, metrics) = registry.with { registry in
       (
         registry.plugins.values.compactMap(\.object),

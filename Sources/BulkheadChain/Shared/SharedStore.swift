@@ -5,7 +5,7 @@ import DequeModule
 /// The shared data and the queues of one vm_id, within their bounds.
 ///
 /// A value without locks, clocks or I/O: `SharedState` has the lock. Numbers of queues count from 0 and stay.
-struct SharedStore {
+struct SharedStore: Sendable {
   /// Why something is not stored.
   enum Refusal: Error, Equatable {
     case status(HostcallStatus)

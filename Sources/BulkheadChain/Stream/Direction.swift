@@ -3,7 +3,7 @@ import BulkheadWire
 
 /// One of the two ways through a stream: of an HTTP request and its response, or of what the two sides of a TCP connection
 /// send.
-package enum Direction {
+public enum Direction: Sendable {
   /// From the client to the upstream; Proxy-Wasm calls it `downstream` where it speaks of TCP.
   case request
   /// From the upstream to the client; `upstream` there.
@@ -13,7 +13,7 @@ package enum Direction {
 }
 
 /// What a stream carries, and so which callbacks of its plugins are for it.
-package enum StreamProtocol {
+public enum StreamProtocol: Sendable {
   /// A request and its response.
   case http
   /// A connection of bytes.

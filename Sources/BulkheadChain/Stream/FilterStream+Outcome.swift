@@ -259,7 +259,7 @@ extension FilterStream {
   }
 
   /// A line about a plugin; only a few in a second.
-  package func warn(_ place: Int, _ text: @autoclosure () -> String) {
+  public func warn(_ place: Int, _ text: @autoclosure () -> String) {
     guard let suppressed = engine.editLines.admit(now: engine.now) else { return }
     engine.driver.log(
       .warn, request: label,

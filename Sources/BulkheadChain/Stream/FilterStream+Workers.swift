@@ -14,7 +14,7 @@ extension FilterStream {
   }
 
   /// The place in its chain of the plugin that has it by that worker; nil where none has.
-  package func place(of link: WorkerLink) -> Int? {
+  public func place(of link: WorkerLink) -> Int? {
     guard let place = chain.place(of: link.plugin), place < visits.count, visits[place].link === link else {
       return nil
     }

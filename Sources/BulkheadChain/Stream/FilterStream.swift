@@ -8,41 +8,41 @@ import BulkheadWire
 /// of the chain goes to the `StreamSink`.
 ///
 /// A connection may use one object for one stream after the other. Its event loop alone touches it.
-package final class FilterStream {
+public final class FilterStream {
   let engine: ChainEngine
   let proto: StreamProtocol
   /// Nil once the transport has let go of it.
   private(set) var sink: (any StreamSink)?
   /// The front's number for it; `StreamID.none` while there is no stream.
-  package private(set) var streamID = StreamID.none
+  public private(set) var streamID = StreamID.none
   /// What it looks like, so that one like it is known again; none where no plugin of its chain has a lane for suspects.
-  package var fingerprint = Fingerprint.none
+  public var fingerprint = Fingerprint.none
 
   /// The chain that the stream began with, or the last one did.
-  package private(set) var chain: Chain
+  public private(set) var chain: Chain
   /// One for each plugin of the chain.
-  package private(set) var visits: [PluginVisit]
+  public private(set) var visits: [PluginVisit]
   /// Whether any of `visits` is not as a stream begins: it was met, or it failed the stream unmet.
   private(set) var hasVisits = false
   /// How long it may still wait for workers.
   var waits = WaitAllowance()
   /// What plugins have set on the stream.
-  package var properties = StreamProperties()
+  public var properties = StreamProperties()
 
   /// The way from the client to the upstream.
-  package let request = Passage(.request)
+  public let request = Passage(.request)
   /// The way from the upstream to the client.
-  package let response = Passage(.response)
+  public let response = Passage(.response)
   /// Plugins that have failed it, which is yet to be acted on.
   private var faults: [(place: Int, why: String, fault: PluginFault)] = []
   /// Counts what moves it on: bytes, ends and what plugins answer, but nothing that they merely say.
-  package private(set) var progress: UInt32 = 0
+  public private(set) var progress: UInt32 = 0
   private var isEnding = false
   /// It is in the loop's list of streams that are to be pumped.
   var isDue = false
 
   /// No stream yet: `begin` makes it one, and `attach` gives it its transport.
-  package init(engine: ChainEngine, proto: StreamProtocol) {
+  public init(engine: ChainEngine, proto: StreamProtocol) {
     self.engine = engine
     self.proto = proto
     chain = engine.chain
@@ -51,13 +51,13 @@ package final class FilterStream {
 
   /// The way in that direction.
   @inline(__always)
-  package subscript(direction: Direction) -> Passage { direction == .request ? request : response }
+  public subscript(direction: Direction) -> Passage { direction == .request ? request : response }
 
   /// Plugins are told of bytes of it.
-  package var hasStages: Bool { !request.stages.isEmpty || !response.stages.isEmpty }
+  public var hasStages: Bool { !request.stages.isEmpty || !response.stages.isEmpty }
 
   /// A callback of it is outstanding or waits to be made, or a plugin holds a head.
-  package var waitsForPlugin: Bool {
+  public var waitsForPlugin: Bool {
     for direction in Self.directions {
       if case .at = self[direction].head { return true }
       if self[direction].stages.contains(where: { !$0.isIdle }) { return true }
@@ -66,7 +66,7 @@ package final class FilterStream {
   }
 
   /// Where in the chain the way back of an answer of our own begins, by what has seen the request and not yet a response.
-  package var wayBack: Int {
+  public var wayBack: Int {
     switch response.head {
     case .at(let place, .turn), .at(let place, .admission): return place
     case .at(let place, .callback), .at(let place, .resumption): return place &- 1
@@ -85,7 +85,7 @@ package final class FilterStream {
   // MARK: Beginning and end
 
   /// A stream begins: everything is as it finds it. Its way begins with `start`.
-  package func begin(slot: Int) {
+  public func begin(slot: Int) {
     streamID = StreamID.make(slot: slot, generation: engine.nextGeneration(slot: slot))
     fingerprint = .none
     // `end` has reset `visits`; one that is still marked as failed would be passed over, a FAIL_CLOSE one too.
@@ -114,7 +114,7 @@ package final class FilterStream {
   ///   - hasHead: some plugin may be called for the head.
   ///   - roles: those that are told of the bytes and trailers.
   ///   - endsWithHead: nothing follows the head, which plugins are told with it.
-  package func start(
+  public func start(
     _ direction: Direction, at place: Int, hasHead: Bool, _ roles: [Stage.Role], endsWithHead: Bool = false
   ) {
     self[direction].open(roles, endsWithHead: endsWithHead)
@@ -122,23 +122,23 @@ package final class FilterStream {
   }
 
   /// The message turned out to have trailers, behind bytes that no plugin was to be told of.
-  package func startTrailers(_ direction: Direction, _ roles: [Stage.Role]) {
+  public func startTrailers(_ direction: Direction, _ roles: [Stage.Role]) {
     self[direction].open(roles, endsWithHead: false)
   }
 
   /// The message turned out to have no bytes: what is there of them is gone, and no plugin is told of any.
-  package func dropBytes(_ direction: Direction) { self[direction].dropBytes() }
+  public func dropBytes(_ direction: Direction) { self[direction].dropBytes() }
 
   /// Something has happened to it: it is pumped, as soon as whatever is under way is done.
   @inline(__always)
-  package func note() { if !isDue { engine.pump(self) } }
+  public func note() { if !isDue { engine.pump(self) } }
 
   /// The stream is over, however it ended: each plugin that has a context is told. Nothing that comes for it later finds it.
   ///
   /// - Parameters:
   ///   - showsResponse: the response's head has left, and plugins that have not seen it may see it in their log.
   ///   - closes: of a TCP connection.
-  package func end(_ closes: ConnectionCloses? = nil, showsResponse: Bool = false) {
+  public func end(_ closes: ConnectionCloses? = nil, showsResponse: Bool = false) {
     guard isOpen else { return }
     // Telling a worker may show that it is lost, which is nothing to this stream any more.
     isEnding = true
@@ -153,10 +153,10 @@ package final class FilterStream {
   }
 
   /// The transport that it is of.
-  package func attach(_ sink: any StreamSink) { self.sink = sink }
+  public func attach(_ sink: any StreamSink) { self.sink = sink }
 
   /// The transport is gone, and with it the reason to hold on to it.
-  package func detach() { sink = nil }
+  public func detach() { sink = nil }
 
   // MARK: On
 
@@ -305,32 +305,32 @@ package final class FilterStream {
   // MARK: What the transport says
 
   /// A piece of that direction has come.
-  package func put(_ piece: ByteChunk, _ direction: Direction, stays: Bool = true) {
+  public func put(_ piece: ByteChunk, _ direction: Direction, stays: Bool = true) {
     progress &+= 1
     self[direction].put(piece, stays: stays)
   }
 
   /// The end of that direction has come.
-  package func putEnd(_ trailers: Trailers, _ direction: Direction) {
+  public func putEnd(_ trailers: Trailers, _ direction: Direction) {
     progress &+= 1
     self[direction].end(trailers)
     note()
   }
 
   /// What comes out is taken again.
-  package func sinkTakesAgain(_ direction: Direction) {
+  public func sinkTakesAgain(_ direction: Direction) {
     guard self[direction].isHeldBack else { return }
     self[direction].isHeldBack = false
     note()
   }
 
   /// Whether more may be read behind what waits for the chain.
-  package func hasRoom(_ direction: Direction) -> Bool {
+  public func hasRoom(_ direction: Direction) -> Bool {
     self[direction].queuedBytes &+ self[direction].output.byteCount <= ChainLimits.bodyHighWater
   }
 
   /// Nothing of what is under way is of any use any more: an answer takes its place.
-  package func drop() {
+  public func drop() {
     request.drop()
     response.drop()
     faults = []
@@ -391,9 +391,9 @@ package final class FilterStream {
 }
 
 /// Who closed the two sides of a TCP connection, as plugins are told: `proxy_peer_type_t`.
-package struct ConnectionCloses {
+public struct ConnectionCloses: Sendable {
   /// As Proxy-Wasm numbers them.
-  package enum Peer: UInt32 {
+  public enum Peer: UInt32, Sendable {
     /// It was closed from here.
     case local = 1
     /// The peer closed it.
@@ -401,13 +401,13 @@ package struct ConnectionCloses {
   }
 
   /// Nil where there was no connection to the upstream.
-  package var upstream: Peer?
+  public var upstream: Peer?
   var downstream: Peer
 
   /// - Parameters:
   ///   - upstream: nil where there was no connection to the upstream.
   ///   - downstream: who closed the client's side.
-  package init(upstream: Peer? = nil, downstream: Peer) {
+  public init(upstream: Peer? = nil, downstream: Peer) {
     self.upstream = upstream
     self.downstream = downstream
   }

@@ -5,9 +5,9 @@ import BulkheadCore
 ///
 /// Without I/O. The head is a request's or a response's headers, or the news of a TCP connection. Bytes stay behind
 /// it: a plugin is shown them once it has let the head pass, or has asked for them (`StopIteration`).
-package final class Passage {
+public final class Passage {
   /// Where the head is.
-  package enum Head {
+  public enum Head: Sendable {
     /// There is none yet, or it is of no use any more.
     case none
     /// At the plugin at that place in the chain.
@@ -17,7 +17,7 @@ package final class Passage {
   }
 
   /// What a head waits for.
-  package enum Wait {
+  public enum Wait: Sendable {
     /// The plugin's callback is yet to be made.
     case turn
     /// - Parameter worker: its number; the number alone, so that looking at it costs nothing.
@@ -34,23 +34,23 @@ package final class Passage {
 
   let direction: Direction
   /// The headers; empty in a TCP connection.
-  package let headers = HeaderMap()
+  public let headers = HeaderMap()
   /// Where the head is; a plugin's place counts in the stream's chain.
-  package var head = Head.none
+  public var head = Head.none
   /// Nothing follows the head.
   var endsWithHead = false
   /// One for each plugin that is told of the bytes or of the trailers, in the order in which they pass.
-  package internal(set) var stages: [Stage] = []
+  public internal(set) var stages: [Stage] = []
   /// What has passed the last stage and was not taken.
-  package var output = ByteQueue()
+  public var output = ByteQueue()
   /// The end has passed the last stage.
-  package private(set) var isWhole = false
+  public private(set) var isWhole = false
   /// The end has come from the sender.
   private(set) var hasEnded = false
   /// What came out is not taken fast enough, so that a plugin is not told what it could be.
   var isHeldBack = false
   /// A plugin has changed how many bytes there are.
-  package private(set) var hasChangedLength = false
+  public private(set) var hasChangedLength = false
   /// The trailers as the stages so far have left them; nil while nobody has any.
   private(set) var trailerMap: HeaderMap?
   private var plainTrailers: Trailers = []
@@ -158,7 +158,7 @@ package final class Passage {
   }
 
   /// Trailers have come or were made, and are not all taken away.
-  package var hasTrailers: Bool { trailerMap.map { !$0.entries.isEmpty } ?? false }
+  public var hasTrailers: Bool { trailerMap.map { !$0.entries.isEmpty } ?? false }
 
   /// The plugin lets go of what it holds.
   func release(_ index: Int, endPassed: (Int) -> Void = { _ in }) {
@@ -225,7 +225,7 @@ package final class Passage {
   }
 
   /// The place of a plugin that holds back and that nobody else can move; nil where there is none.
-  package var stuckAt: Int? {
+  public var stuckAt: Int? {
     if case .at(let place, .resumption(bytesRun: false, _)) = head { return place }
     return stages.first { $0.isStuck }?.role.place
   }
@@ -254,12 +254,12 @@ package final class Passage {
   }
 
   /// Bytes on their way through the chain, without those that plugins hold back on purpose.
-  package var bytesUnderWay: Int {
+  public var bytesUnderWay: Int {
     stages.isEmpty ? output.byteCount : output.byteCount &+ queuedBytes &+ bytesInFlight
   }
 
   /// Nothing of the body, nor its end, has come.
-  package var isUntouched: Bool { output.isEmpty && !isWhole && !stages.contains { !$0.isUntouched } }
+  public var isUntouched: Bool { output.isEmpty && !isWhole && !stages.contains { !$0.isUntouched } }
 
   /// The trailers where the plugin at that place may edit them or make them: its callback that tells of the end runs, or it
   /// pauses there.
@@ -270,5 +270,5 @@ package final class Passage {
   }
 
   /// The trailers as they leave; of use once the direction is whole.
-  package var trailers: Trailers { trailerMap?.fields ?? plainTrailers }
+  public var trailers: Trailers { trailerMap?.fields ?? plainTrailers }
 }

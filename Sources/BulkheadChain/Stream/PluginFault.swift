@@ -1,5 +1,5 @@
 /// Why a plugin has no say in a stream.
-package enum PluginFault {
+public enum PluginFault: Sendable {
   /// It failed, or is not there: its fail strategy decides.
   case failure
   /// It was not asked for want of room: its policy's `overload` decides.

@@ -1,5 +1,5 @@
 /// One plugin as one stream has met it.
-package struct PluginVisit {
+public struct PluginVisit {
   enum Meeting {
     case unseen
     /// A worker has a context for the stream, or is about to.

@@ -4,11 +4,11 @@ import BulkheadCore
 /// and holds back.
 ///
 /// A value without I/O: `Passage` moves bytes from stage to stage, `FilterStream` makes the callbacks.
-package struct Stage {
+public struct Stage {
   /// What a plugin exports of a direction; worked out once for the chain.
-  package struct Role: Sendable {
+  public struct Role: Sendable {
     /// In the chain.
-    package var place: Int
+    public var place: Int
     var hasBytes: Bool
     var hasTrailers: Bool
   }
@@ -85,9 +85,9 @@ package struct Stage {
   init(_ role: Role) { self.role = role }
 
   /// The plugin holds bytes, or the end, back until it is resumed.
-  package var isPaused: Bool { hold != .nothing }
+  public var isPaused: Bool { hold != .nothing }
   /// No callback of these bytes is outstanding or waits to be made.
-  package var isIdle: Bool { if case .nothing = awaiting { true } else { false } }
+  public var isIdle: Bool { if case .nothing = awaiting { true } else { false } }
 
   /// Nothing of the body, nor its end, has come.
   var isUntouched: Bool { end == .open && inbox.isEmpty && inFlight.isEmpty && kept.isEmpty && aside.isEmpty }

@@ -3,20 +3,20 @@ import BulkheadWire
 import ProxyWasmABI
 
 /// What plugins set on one stream with `proxy_set_property`, for the plugins behind them and for the access log.
-package struct StreamProperties {
+public struct StreamProperties: Sendable {
   /// Properties of one stream, and their bytes.
   static let maximumCount = 256
   static let maximumBytes = 64 << 10
 
   /// In the order in which they were set first.
-  package private(set) var list: [(path: [UInt8], value: [UInt8])] = []
+  public private(set) var list: [(path: [UInt8], value: [UInt8])] = []
   /// Of all paths and values.
   private(set) var bytes = 0
   /// Counts the changes, also of what the transport itself knows.
-  package var version: UInt32 = 0
+  public var version: UInt32 = 0
 
   /// At most `maximumCount`.
-  package var count: Int { list.count }
+  public var count: Int { list.count }
   var isPristine: Bool { version == 0 }
 
   /// - Returns: why it is left out, for people; nil where it was set.

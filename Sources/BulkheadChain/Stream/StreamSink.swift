@@ -2,7 +2,7 @@ import BulkheadCore
 import BulkheadWire
 
 /// Why a stream ends its way through the chain before its time, or takes another one.
-package enum StreamStop {
+public enum StreamStop {
   /// The plugin failed it, or was not asked, and its policy lets nothing go on without it.
   case failed(String, PluginFault)
   /// The plugin closed it.
@@ -19,7 +19,7 @@ package enum StreamStop {
 /// calls it when its own state is whole, so that it may call the stream.
 ///
 /// Classes alone conform, so that a reference to one is a pointer and a table: nothing is boxed.
-package protocol StreamSink: AnyObject {
+public protocol StreamSink: AnyObject {
   /// What log lines call the stream: the `x-request-id` of a request.
   var label: String { get }
   /// What it looks like, for people: see `Fingerprint`.

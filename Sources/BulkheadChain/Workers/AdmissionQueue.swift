@@ -1,8 +1,8 @@
 /// The streams that wait for a plugin to take a callback, in a line for each thing that is waited for: who waits for one
 /// worker's ring holds up nobody who waits for another worker, or for something else. One event engine.
-package struct AdmissionQueue {
+public struct AdmissionQueue {
   /// What of a stream waits.
-  package enum Part: UInt8 {
+  public enum Part: UInt8, Sendable {
     /// The headers of either direction; of a TCP connection all.
     case headers
     case requestBody
@@ -10,7 +10,7 @@ package struct AdmissionQueue {
   }
 
   /// What a stream waits for.
-  package enum Need: Equatable {
+  public enum Need: Equatable, Sendable {
     /// Any worker that takes one more stream.
     case worker
     /// The worker that takes suspects.
@@ -24,7 +24,7 @@ package struct AdmissionQueue {
     var isOfNew: Bool { self == .worker || self == .lane }
   }
 
-  struct Waiter {
+  struct Waiter: Sendable {
     var stream: UInt32
     /// In the stream's chain.
     var place: Int

@@ -6,7 +6,7 @@ import BulkheadCore
 /// order in which they were sent, so whatever else comes back is a breach of the protocol.
 struct ChannelLedger {
   /// One callback that was sent.
-  package struct Entry: Equatable {
+  public struct Entry: Equatable, Sendable {
     var sequence: UInt64
     /// The front's number of the stream, slot and generation.
     var stream: UInt32
@@ -41,7 +41,7 @@ struct ChannelLedger {
   }
 
   /// What is to become of a callback whose worker is lost.
-  enum Fate: Equatable {
+  enum Fate: Equatable, Sendable {
     /// The fail strategy applies: it was being worked on, or its stream has state in the lost VM.
     case fail(workedOn: Bool)
     /// Its stream is new to the VM: another worker may take it.
@@ -169,7 +169,7 @@ struct ChannelLedger {
   }
 
   /// What the ledger says of the first callback's time.
-  enum Lateness: Equatable {
+  enum Lateness: Equatable, Sendable {
     /// Look again at that time (CLOCK_MONOTONIC, ns).
     case waits(until: UInt64)
     /// It ran past its deadline: the worker must go.
@@ -214,7 +214,7 @@ struct ChannelLedger {
     }
   }
 
-  enum Running: Equatable {
+  enum Running: Equatable, Sendable {
     case nothing
     /// The first one of this ledger.
     case mine(since: UInt64)

@@ -1,8 +1,8 @@
 /// What plugins made themselves of one message, local answers and what they added to bodies, and what waits for who is to
 /// take it: counted against a bound of each plugin. One event engine.
-package struct MadeBytes {
+public struct MadeBytes {
   /// Nothing is counted.
-  package init() {}
+  public init() {}
 
   private var charges: [(plugin: PluginWorkers, bytes: Int)] = []
 
@@ -12,7 +12,7 @@ package struct MadeBytes {
   /// Counts bytes of the plugin.
   ///
   /// - Returns: false where the plugin has as much under way as it may, and nothing is counted.
-  package mutating func charge(_ plugin: PluginWorkers, _ bytes: Int) -> Bool {
+  public mutating func charge(_ plugin: PluginWorkers, _ bytes: Int) -> Bool {
     // Few are within what any connection may have waiting.
     guard bytes > ChainLimits.uncounted else { return true }
     guard plugin.madeBytes &+ bytes <= plugin.maximumMadeBytes else { return false }
@@ -27,7 +27,7 @@ package struct MadeBytes {
 
   /// They have been taken, or are of no use any more.
   @inline(__always)
-  package mutating func settle() {
+  public mutating func settle() {
     if !isEmpty { settleAll() }
   }
 
@@ -40,7 +40,7 @@ package struct MadeBytes {
 
 extension PluginWorkers {
   /// What is said where it has made as much as it may.
-  package var madeTooMuch: String {
+  public var madeTooMuch: String {
     "plugin \(settings.name) has made more of answers and bytes than its bound of \(maximumMadeBytes) bytes that nobody "
       + "has taken yet"
   }

@@ -1,7 +1,7 @@
 import BulkheadWire
 
 /// What a reply asks for, checked as a whole before any of it is done. It borrows the reply's bytes.
-package struct PluginOutcome {
+public struct PluginOutcome {
   let flags: ReplyRecord.Flags
   let operationCount: Int
   /// The bytes of all keys and values of the edits of header maps, and how many there are.
@@ -12,7 +12,7 @@ package struct PluginOutcome {
   private let operations: WireReader
   let localResponse: LocalResponse?
 
-  struct Contents: OptionSet {
+  struct Contents: OptionSet, Sendable {
     let rawValue: UInt8
 
     static let splices = Contents(rawValue: 1 << 0)
@@ -70,7 +70,7 @@ package struct PluginOutcome {
   }
 
   /// Calls `body` with each operation in order.
-  package func forEachOperation(_ body: (ReplyOperation) -> Void) {
+  public func forEachOperation(_ body: (ReplyOperation) -> Void) {
     var reader = operations
     for _ in 0..<operationCount {
       // They were read once without an error; the bytes are private, so nothing has changed since.

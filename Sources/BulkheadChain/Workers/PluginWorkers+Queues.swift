@@ -25,7 +25,7 @@ extension PluginWorkers {
   }
 
   /// The same for all of the plugin's queues, in equal parts.
-  package func notifyOfQueues() {
+  public func notifyOfQueues() {
     hasQueueBacklog = false
     guard isOfNewStreams, settings.callbacks.contains(.queueReady), let link = first else { return }
     let tokens = engine.shared.owing(plugin: shared, worker: link.worker)

@@ -3,13 +3,13 @@ import BulkheadCore
 // What holds where there is no room for a stream: the plugin has not failed.
 extension PluginWorkers {
   /// Room among what workers keep of open streams that a stream has not found.
-  package enum Room {
+  public enum Room {
     /// For a stream that is new to the plugin, in any worker that takes such streams.
     case ofStreams
     /// For the body of a stream that this worker has.
     case ofBodies(WorkerLink)
 
-    package static func == (left: Room, right: Room) -> Bool {
+    public static func == (left: Room, right: Room) -> Bool {
       switch (left, right) {
       case (.ofStreams, .ofStreams): true
       case (.ofBodies(let left), .ofBodies(let right)): left === right
@@ -19,7 +19,7 @@ extension PluginWorkers {
   }
 
   /// How far the making of room is.
-  package enum RoomMaking {
+  public enum RoomMaking: Sendable {
     case idle
     /// It begins once the loop has done what it does.
     case scheduled
@@ -32,14 +32,14 @@ extension PluginWorkers {
   // MARK: What a stream sees
 
   /// Whether a stream goes on without the plugin after that.
-  package func goesOn(after fault: PluginFault) -> Bool {
+  public func goesOn(after fault: PluginFault) -> Bool {
     switch fault {
     case .failure: strategy == .failOpen
     case .overload: settings.overload == .open
     }
   }
 
-  package func count(_ fault: PluginFault) {
+  public func count(_ fault: PluginFault) {
     switch fault {
     case .failure: counters.failures &+= 1
     case .overload: counters.overloads &+= 1
@@ -47,7 +47,7 @@ extension PluginWorkers {
   }
 
   /// The line of the log about a fault.
-  package func line(_ fault: PluginFault, of what: String, _ why: String) -> String {
+  public func line(_ fault: PluginFault, of what: String, _ why: String) -> String {
     switch fault {
     case .failure: "plugin \(settings.name) failed the \(what) (\(strategy.rawValue)): \(why)"
     case .overload:

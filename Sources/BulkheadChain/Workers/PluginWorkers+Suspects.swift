@@ -6,7 +6,7 @@ import BulkheadWire
 // each other alone.
 extension PluginWorkers {
   /// Where a suspect goes.
-  package enum SuspectWay {
+  public enum SuspectWay {
     case worker(WorkerLink)
     /// Its worker starts, or has enough to do.
     case wait
@@ -40,7 +40,7 @@ extension PluginWorkers {
   /// Takes in a suspect that is new to the plugin.
   ///
   /// - Parameter bytes: what a worker keeps of the stream from its beginning.
-  package func way(ofSuspect stream: FilterStream, for bytes: Int) -> SuspectWay {
+  public func way(ofSuspect stream: FilterStream, for bytes: Int) -> SuspectWay {
     let now = engine.now
     if !isTried(stream), let key = suspects.suspicion(of: stream.fingerprint, at: now) {
       suspects.matched(key)
@@ -70,7 +70,7 @@ extension PluginWorkers {
   private func takes(_ lane: WorkerLink) -> Bool { lane.load.callbacks < Self.laneAhead }
 
   /// The lane did not take a suspect.
-  package func refused(_ stream: FilterStream) {
+  public func refused(_ stream: FilterStream) {
     counters.refusedSuspects &+= 1
     suspects.refused(
       stream.fingerprint, at: engine.now, weight: UInt64(engine.loops))
@@ -80,7 +80,7 @@ extension PluginWorkers {
   var laneTakes: Bool { suspects.isEmpty || whyLaneIsClosed != nil || lane.map(takes) ?? false }
 
   /// The supervisor says where the lane stands.
-  package func setLaneState(_ new: PluginState) {
+  public func setLaneState(_ new: PluginState) {
     laneState = new
     // It may be about to be started anew.
     asksForLaneAgain = 0
@@ -89,7 +89,7 @@ extension PluginWorkers {
     failSuspects(why)
   }
 
-  package func clearSuspects() {
+  public func clearSuspects() {
     suspects.clear()
     admitWaiters()
   }
@@ -101,7 +101,7 @@ extension PluginWorkers {
   ///   - stream: nil where it is over already.
   ///   - reason: nil where its worker's process died.
   ///   - link: the worker.
-  package func died(of fingerprint: Fingerprint, _ stream: FilterStream?, _ reason: ExitReason?, in link: WorkerLink) {
+  public func died(of fingerprint: Fingerprint, _ stream: FilterStream?, _ reason: ExitReason?, in link: WorkerLink) {
     guard settings.hasLane, fingerprint != .none else { return }
     let now = engine.now
     // A worker that claims more deaths than there can be has all of its plugin's streams to claim them of, and nobody else's.
@@ -123,12 +123,12 @@ extension PluginWorkers {
   /// The plugin has answered a stream. Deaths are known to all event loops, and of answers each knows its own: it takes the
   /// others to have as many.
   @inline(never)
-  package func answered(_ fingerprint: Fingerprint) {
+  public func answered(_ fingerprint: Fingerprint) {
     suspects.answered(fingerprint, weight: UInt64(engine.loops))
   }
 
   /// Another event loop has learned what a killer looks like.
-  package func learned(_ fingerprint: Fingerprint, at now: UInt64) {
+  public func learned(_ fingerprint: Fingerprint, at now: UInt64) {
     suspects.died(fingerprint, at: now)
     sortOutSoon()
   }

@@ -7,28 +7,28 @@ import BulkheadWire
 /// Of the ready workers, the `settings.workers` oldest take streams and the others stand by. It is worked out anew in the
 /// instant in which one is lost: a standby takes over without a word from the supervisor. One whose callback runs long takes
 /// none until that is over.
-package final class PluginWorkers {
-  package let engine: ChainEngine
+public final class PluginWorkers {
+  public let engine: ChainEngine
   /// What commands name it by.
-  package let number: UInt32
+  public let number: UInt32
   /// Place in the newest chain that has it; a stream that may have another one asks its chain.
-  package var place: Int
-  package let settings: PluginSettings
-  package let shared: SharedPlugin
-  package private(set) var state = PluginState.starting
+  public var place: Int
+  public let settings: PluginSettings
+  public let shared: SharedPlugin
+  public private(set) var state = PluginState.starting
   /// All workers of the plugin that this loop knows, the oldest first.
-  package private(set) var links: [WorkerLink] = []
+  public private(set) var links: [WorkerLink] = []
   /// The ready workers that take the streams that are new to the plugin, the oldest first.
-  package private(set) var serving: [WorkerLink] = []
+  public private(set) var serving: [WorkerLink] = []
   /// The oldest of them: it is told what one worker of the plugin has to know.
-  package private(set) var first: WorkerLink?
+  public private(set) var first: WorkerLink?
   private var isSpread = false
   /// The requests whose callbacks run long just now, by worker.
-  package private(set) var stands: [(worker: UInt64, request: UInt64)] = []
+  public private(set) var stands: [(worker: UInt64, request: UInt64)] = []
   /// Workers that take suspects alone, the oldest first, and the one of them that does so.
-  package private(set) var lanes: [WorkerLink] = []
-  package private(set) var lane: WorkerLink?
-  package var laneState = PluginState.starting
+  public private(set) var lanes: [WorkerLink] = []
+  public private(set) var lane: WorkerLink?
+  public var laneState = PluginState.starting
   /// When the lane is asked for again, at the earliest: CLOCK_MONOTONIC, ns.
   var asksForLaneAgain: UInt64 = 0
   /// Deaths that were learned of since that time: CLOCK_MONOTONIC, ns.
@@ -37,7 +37,7 @@ package final class PluginWorkers {
   /// It is about to look for suspects among what was sent.
   var sortsOut = false
   /// What streams that it died of look like.
-  package var suspects: SuspectTable
+  public var suspects: SuspectTable
   private var waiting = AdmissionQueue()
   /// Who is being tried just now.
   private var tried: (waiter: AdmissionQueue.Waiter, need: AdmissionQueue.Need)?
@@ -57,11 +57,11 @@ package final class PluginWorkers {
   let maximumMadeBytes: Int
   var metricCache = MetricCache()
   /// Lines about streams that it failed.
-  package var failureLines: SparseLines
-  package var starts = StartTimes()
+  public var failureLines: SparseLines
+  public var starts = StartTimes()
   /// When the next worker is started, where none is there: CLOCK_MONOTONIC, ns; 0 where that is not known.
   private var nextStart: UInt64 = 0
-  package var counters = PluginCounters()
+  public var counters = PluginCounters()
   /// Of its answered streams, those that the supervisor was told of.
   private var reportedStreams: UInt64 = 0
   private var reportedSuspects: UInt64 = 0
@@ -73,7 +73,7 @@ package final class PluginWorkers {
   /// How often the waiting are looked after where nothing else does: ns.
   static let lookAgain: UInt64 = 10_000_000
 
-  package init(engine: ChainEngine, place: Int, _ entry: ChainSettings.Entry) {
+  public init(engine: ChainEngine, place: Int, _ entry: ChainSettings.Entry) {
     self.engine = engine
     self.place = place
     number = entry.number
@@ -87,13 +87,13 @@ package final class PluginWorkers {
 
   var isQuarantined: Bool { state == .quarantined }
   /// What a stream that the plugin fails now sees.
-  package var strategy: FailStrategy { isQuarantined ? settings.quarantineStrategy : settings.strategy }
+  public var strategy: FailStrategy { isQuarantined ? settings.quarantineStrategy : settings.strategy }
   var hasWaiters: Bool { waiting.count > 0 }
   /// The longest that a stream waits for a ready worker now: ns.
   var waitForWorker: UInt64 { settings.wait(forWorkerUnder: strategy) }
 
   /// What it has counted, and how things stand now.
-  package var measured: PluginCounters {
+  public var measured: PluginCounters {
     var counters = self.counters
     counters.waiting = UInt64(waiting.count)
     for link in links + lanes where link.state != .lost { counters.channels[link.worker] = link.use }
@@ -114,7 +114,7 @@ package final class PluginWorkers {
   ///
   /// - Parameter bytes: what a worker keeps of the stream from its beginning.
   @inline(__always)
-  package func current(for bytes: @autoclosure () -> Int) -> WorkerLink? { isSpread ? leastBusy(for: bytes()) : first }
+  public func current(for bytes: @autoclosure () -> Int) -> WorkerLink? { isSpread ? leastBusy(for: bytes()) : first }
 
   /// Of the serving workers with room for the stream the one with the fewest callbacks outstanding here, then with the
   /// fewest streams; any where none has room. Where all are idle, each event loop begins with another one.
@@ -134,7 +134,7 @@ package final class PluginWorkers {
   /// Another worker for a stream that is new to the plugin, where the ring of `link` is full: the next one in order.
   ///
   /// - Parameter start: the one that was asked first; the search ends before it.
-  package func next(after link: WorkerLink, since start: WorkerLink, for bytes: Int) -> WorkerLink? {
+  public func next(after link: WorkerLink, since start: WorkerLink, for bytes: Int) -> WorkerLink? {
     guard isSpread, let place = serving.firstIndex(where: { $0 === link }) else { return nil }
     for step in 1..<serving.count {
       let next = serving[(place + step) % serving.count]
@@ -144,7 +144,7 @@ package final class PluginWorkers {
     return nil
   }
 
-  package func attach(_ link: WorkerLink) {
+  public func attach(_ link: WorkerLink) {
     guard !link.isLane else { return lanes.append(link) }
     let place = links.firstIndex { $0.worker > link.worker } ?? links.count
     links.insert(link, at: place)
@@ -152,7 +152,7 @@ package final class PluginWorkers {
   /// Whether its workers have dealt with all that they were sent; those that sleep over it are woken.
   func owesNothing() -> Bool { (links + lanes).reduce(true) { $1.owesNothing() && $0 } }
 
-  package func detach(_ link: WorkerLink) {
+  public func detach(_ link: WorkerLink) {
     links.removeAll { $0 === link }
     lanes.removeAll { $0 === link }
     learnStands(at: nil, in: link.worker)
@@ -211,7 +211,7 @@ package final class PluginWorkers {
   /// was worth one worker it is not worth the last one. So a client that sends one endless loop over and over holds up one
   /// worker until the first of them is known for what it is.
   @inline(__always)
-  package func worker(atTwinOf fingerprint: Fingerprint) -> WorkerLink? {
+  public func worker(atTwinOf fingerprint: Fingerprint) -> WorkerLink? {
     stands.isEmpty ? nil : findWorker(atTwinOf: fingerprint)
   }
 
@@ -232,26 +232,26 @@ package final class PluginWorkers {
   }
 
   /// It has ended.
-  package func goesOn(_ worker: UInt64) {
+  public func goesOn(_ worker: UInt64) {
     guard stands.contains(where: { $0.worker == worker }) else { return }
     learnStands(at: nil, in: worker)
     engine.driver.spread(standing: nil, in: worker, of: number)
   }
 
   /// - Parameter request: nil where the callback, or the worker, has ended.
-  package func learnStands(at request: UInt64?, in worker: UInt64) {
+  public func learnStands(at request: UInt64?, in worker: UInt64) {
     stands.removeAll { $0.worker == worker }
     // It may have gone meanwhile.
     if let request, links.contains(where: { $0.worker == worker }) { stands.append((worker, request)) }
   }
 
-  package func setState(_ new: PluginState) {
+  public func setState(_ new: PluginState) {
     state = new
     if new == .quarantined, first == nil { failThoseWithoutWorker() }
   }
 
   /// The supervisor says when the next worker is started: who would wait in vain is told at once.
-  package func setNextStart(_ due: UInt64) {
+  public func setNextStart(_ due: UInt64) {
     nextStart = due
     guard hasWaiters else { return }
     let now = engine.now
@@ -294,7 +294,7 @@ package final class PluginWorkers {
   ///
   /// - Parameter otherwise: why it fails where too many wait already.
   /// - Returns: why it fails at once; nil where it waits.
-  package func wait(
+  public func wait(
     _ stream: FilterStream, at place: Int, _ part: AdmissionQueue.Part, for need: AdmissionQueue.Need,
     _ otherwise: String
   ) -> (why: String, fault: PluginFault)? {

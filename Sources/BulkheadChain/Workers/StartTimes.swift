@@ -1,5 +1,5 @@
 /// How long the last starts of a plugin's workers took, from the channel to being ready. One event engine.
-package struct StartTimes {
+public struct StartTimes: Sendable {
   /// Starts that are remembered.
   static let most = 4
 

@@ -2,7 +2,7 @@
 /// each plugin's own wait bounds its part.
 ///
 /// Waits for room in a worker that the stream has met are no part of it: a long body may have many of them.
-package struct WaitAllowance: Equatable {
+public struct WaitAllowance: Equatable, Sendable {
   /// The longest wait of the plugins that it waited for, ns.
   private var bound: UInt64 = 0
   private var spent: UInt64 = 0

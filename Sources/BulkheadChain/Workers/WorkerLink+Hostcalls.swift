@@ -4,7 +4,7 @@ import BulkheadWire
 // The questions of a worker about what is shared: each is answered at once.
 extension WorkerLink {
   /// A hostcall that the worker waits for.
-  package func serve(_ reply: inout ReplyRecord, bytes: Int, now: UInt64) throws(WireError) {
+  public func serve(_ reply: inout ReplyRecord, bytes: Int, now: UInt64) throws(WireError) {
     let request = try HostcallRequest(&reply.rest)
     // One question at a time: it is the wait for the answer that keeps a worker from having this loop for itself.
     guard hasTakenAnswers || mayLeaveAnswer else {

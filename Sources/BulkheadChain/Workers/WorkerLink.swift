@@ -5,8 +5,8 @@ import BulkheadWire
 
 /// One event loop's end of one worker: the channel, what is outstanding on it, and the worker's life as this loop sees it.
 /// Its event loop alone touches it.
-package final class WorkerLink {
-  package enum State {
+public final class WorkerLink {
+  public enum State: Sendable {
     /// Mapped; the worker has not said that it serves.
     case attached
     case ready
@@ -16,11 +16,11 @@ package final class WorkerLink {
     case lost
   }
 
-  package let engine: ChainEngine
-  package let plugin: PluginWorkers
-  package let mapping: WorkerMapping
-  package let channel: FrontChannel
-  package private(set) var state = State.attached
+  public let engine: ChainEngine
+  public let plugin: PluginWorkers
+  public let mapping: WorkerMapping
+  public let channel: FrontChannel
+  public private(set) var state = State.attached
   private var ledger = ChannelLedger()
   private var sequence: UInt64 = 0
   private(set) var isAsleep = false
@@ -28,17 +28,17 @@ package final class WorkerLink {
   /// anything else, since the stream's number may be used again after it, and what is for the plugin itself.
   private var owed: [Owed] = []
   /// The bytes of those that are for the plugin itself: whoever makes them can make fewer.
-  package private(set) var owedRootBytes = 0
+  public private(set) var owedRootBytes = 0
 
   /// What a record that is owed keeps beside its bytes.
   private static let owedOverhead = 128
 
   /// What calls out keep for this worker, in bytes; `OutgoingCall` counts it.
-  package var callBytes = 0
+  public var callBytes = 0
   /// What answers to calls keep that were not made and are about to be owed; `CallsOut` counts it.
-  package var refusalBytes = 0
+  public var refusalBytes = 0
   /// Calls out wait until fewer records are owed.
-  package var hasHeldCalls = false
+  public var hasHeldCalls = false
 
   private struct Owed {
     var kind: CallbackKind
@@ -58,18 +58,18 @@ package final class WorkerLink {
   private(set) var heldBytes = 0
 
   /// Whether the worker may keep that many bytes for one more stream: it has that much room beside its guest's memory.
-  package func hasRoom(for bytes: Int) -> Bool {
+  public func hasRoom(for bytes: Int) -> Bool {
     let loops = engine.loops
     return heldStreams < max(plugin.settings.maximumStreams / loops, 1)
       && heldBytes &+ bytes <= ChainLimits.heldBytes / loops
   }
 
-  package func hold(_ bytes: Int) {
+  public func hold(_ bytes: Int) {
     heldStreams &+= 1
     heldBytes &+= bytes
   }
 
-  package func letGo(_ bytes: Int) {
+  public func letGo(_ bytes: Int) {
     heldStreams &-= 1
     heldBytes &-= bytes
     // Its `streamDone` is yet to be sent.
@@ -77,7 +77,7 @@ package final class WorkerLink {
   }
 
   /// How much it has to do for this engine.
-  package var load: (callbacks: Int, streams: Int) { (ledger.awaited, heldStreams) }
+  public var load: (callbacks: Int, streams: Int) { (ledger.awaited, heldStreams) }
 
   private var saidIdle = false
   private var looksWhetherIdle = false
@@ -158,14 +158,14 @@ package final class WorkerLink {
 
   private var pipes: (any LinkPipes)?
 
-  package var worker: UInt64 { mapping.worker }
+  public var worker: UInt64 { mapping.worker }
   /// It takes suspects alone.
-  package var isLane: Bool { mapping.isLane }
+  public var isLane: Bool { mapping.isLane }
   /// What a stream waits for that is new to the plugin and finds no room in this worker.
   var needOfNew: AdmissionQueue.Need { isLane ? .lane : .worker }
 
   /// - Returns: nil where the layout has no such loop, or the plugin is gone.
-  package init?(engine: ChainEngine, mapping: WorkerMapping) {
+  public init?(engine: ChainEngine, mapping: WorkerMapping) {
     guard let plugin = engine.plugin(mapping.plugin),
       let channel = FrontChannel(memory: mapping.base, layout: mapping.layout, loop: engine.index)
     else { return nil }
@@ -196,7 +196,7 @@ package final class WorkerLink {
   /// Whether a stream that it has already may go on with it.
   var isAlive: Bool { state == .ready || state == .retired }
 
-  package func becomeReady() {
+  public func becomeReady() {
     guard state == .attached else { return }
     state = .ready
     plugin.starts.add(engine.now &- attachedAt)
@@ -204,7 +204,7 @@ package final class WorkerLink {
     settleOwed()
   }
 
-  package func retire() {
+  public func retire() {
     guard state == .attached || state == .ready else { return }
     state = .retired
     plugin.reconsider()
@@ -213,7 +213,7 @@ package final class WorkerLink {
 
   // MARK: Sending
 
-  package enum Sent {
+  public enum Sent: Sendable {
     case sent(sequence: UInt64)
     case ringIsFull
     /// The record is larger than the whole ring.
@@ -240,7 +240,7 @@ package final class WorkerLink {
   ///   - tail: how many bytes follow those in the writer, as the end of its last blob.
   ///   - pieces: shows those bytes.
   @inline(__always)
-  package func send(
+  public func send(
     kind: CallbackKind, of stream: FilterStream, at place: Int, isFirst: Bool, hasState: Bool, tail: Int = 0,
     _ pieces: ((UnsafeRawBufferPointer) -> Void) -> Void = { _ in }
   ) -> Sent {
@@ -313,7 +313,7 @@ package final class WorkerLink {
   }
 
   /// The most that the payload of a callback for the plugin itself may have: bytes.
-  package var maximumRootPayload: Int { channel.maximumCallback &- 64 }
+  public var maximumRootPayload: Int { channel.maximumCallback &- 64 }
 
   /// Sends a callback that is for the plugin itself (`CallbackKind.Subject.root`), or keeps it until there is room; until
   /// then it also waits where the worker does not serve yet, which may have made calls in `proxy_on_configure`.
@@ -322,7 +322,7 @@ package final class WorkerLink {
   ///   - kind: of the root.
   ///   - payload: writes the kind's payload.
   /// - Returns: false where the record is larger than the ring, or the worker is no more: nothing is sent.
-  package func deliver(_ kind: CallbackKind, _ payload: (inout WireWriter) -> Void) -> Bool {
+  public func deliver(_ kind: CallbackKind, _ payload: (inout WireWriter) -> Void) -> Bool {
     guard state != .lost else { return false }
     engine.writer.reset()
     engine.writer.callbackHead(kind, flags: [], stream: CallbackRecord.noStream, sequence: nextSequence)
@@ -400,7 +400,7 @@ package final class WorkerLink {
 
   /// Only records that nobody waits for were published: the time of the first one runs from now, since a worker that
   /// slept could not begin with it.
-  package func wakeForDone(now: UInt64) {
+  public func wakeForDone(now: UInt64) {
     isToBeWokenInTime = false
     // One that it runs already has its time.
     if case .nothing = running { ledger.restartDone(now: now) }
@@ -424,7 +424,7 @@ package final class WorkerLink {
   /// Reads the replies that are there, as many as one round takes.
   ///
   /// - Returns: whether there was one.
-  package func poll() -> Bool { poll(takesAll: false) }
+  public func poll() -> Bool { poll(takesAll: false) }
 
   /// - Parameter takesAll: all that its ring holds, as where the worker is dead.
   private func poll(takesAll: Bool) -> Bool {
@@ -719,7 +719,7 @@ package final class WorkerLink {
   /// - Parameters:
   ///   - sequence: the question's number.
   ///   - status: `proxy_status_t`.
-  package func answer(
+  public func answer(
     _ sequence: UInt64, status: UInt32, number: UInt64 = 0,
     payload: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
   ) {
@@ -746,7 +746,7 @@ package final class WorkerLink {
   /// Judges the first outstanding callback.
   ///
   /// - Returns: when to look again; nil where nothing is outstanding.
-  package func checkDeadline(now: UInt64) -> UInt64? {
+  public func checkDeadline(now: UInt64) -> UInt64? {
     guard state != .lost else { return nil }
     if isToBeWokenInTime { wakeForDone(now: now) }
     let before = ledger.headSince
@@ -897,12 +897,12 @@ package final class WorkerLink {
   }
 
   /// The worker did what no honest one does.
-  package func breach(_ detail: String) { lose(.protocolViolation, detail) }
+  public func breach(_ detail: String) { lose(.protocolViolation, detail) }
 
   /// The worker is lost: settles what was outstanding by the failure table.
   ///
   /// - Parameter failHead: the first callback fails whatever the status page says: it is past its deadline.
-  package func condemn(_ reason: ExitReason?, failHead: Bool = false) {
+  public func condemn(_ reason: ExitReason?, failHead: Bool = false) {
     guard state != .lost else { return }
     if reason == nil {
       // It died: what it answered before still counts, which is no more than the ring holds.
@@ -976,7 +976,7 @@ package final class WorkerLink {
   }
 
   /// How full its channel is.
-  package var use: PluginStatistics.Channel {
+  public var use: PluginStatistics.Channel {
     let bytes = channel.occupancy
     return .init(
       worker: worker, outstanding: UInt32(clamping: ledger.awaited + owed.count),
@@ -986,7 +986,7 @@ package final class WorkerLink {
   // MARK: Doorbell and liveness
 
   /// What watches the doorbell and the liveness pipe; nil once both are closed.
-  package func attach(_ pipes: any LinkPipes) {
+  public func attach(_ pipes: any LinkPipes) {
     self.pipes = pipes
     // A worker may have asked before this end was there: then nobody rings.
     if !isAsleep {
@@ -998,7 +998,7 @@ package final class WorkerLink {
   private var isGone = false
 
   /// The worker has rung its doorbell.
-  package func rung() {
+  public func rung() {
     // The worker has taken the sleep word down.
     isAsleep = false
     if ledger.awaited > 0 { engine.activate(self) }
@@ -1011,7 +1011,7 @@ package final class WorkerLink {
   }
 
   /// The liveness pipe is at its end: the worker is dead. The loop lets go of it.
-  package func died() {
+  public func died() {
     guard !isGone else { return }
     isGone = true
     condemn(nil)

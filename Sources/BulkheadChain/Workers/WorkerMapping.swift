@@ -10,9 +10,9 @@ import Synchronization
 ///
 /// `@unchecked Sendable`: the mapping is immutable, and the memory behind it is only reached through the sections of
 /// `FrontChannel`, each used by one event engine.
-package final class WorkerMapping: @unchecked Sendable {
+public final class WorkerMapping: @unchecked Sendable {
   /// The worker's number: the supervisor's, and never another worker's.
-  package let worker: UInt64
+  public let worker: UInt64
   /// The plugin's number.
   let plugin: UInt32
   /// It is there for suspects alone.
@@ -27,7 +27,7 @@ package final class WorkerMapping: @unchecked Sendable {
   /// Checks size and seals, then maps.
   ///
   /// - Throws: `SystemError` where the memory is too small, could be shrunk under us, or cannot be mapped.
-  package init(
+  public init(
     worker: UInt64, plugin: UInt32, isLane: Bool = false, layout: ChannelLayout, memory: borrowing Descriptor
   ) throws(SystemError) {
     self.worker = worker
@@ -45,14 +45,14 @@ package final class WorkerMapping: @unchecked Sendable {
   /// Counts a call out of the worker, over all event loops.
   ///
   /// - Returns: false where it has as many already: nothing is counted.
-  package func callBegins(atMost maximum: Int) -> Bool {
+  public func callBegins(atMost maximum: Int) -> Bool {
     if callsInFlight.add(1, ordering: .relaxed).newValue <= maximum { return true }
     callsInFlight.subtract(1, ordering: .relaxed)
     return false
   }
 
   /// A call out that `callBegins` counted is over.
-  package func callEnded() { callsInFlight.subtract(1, ordering: .relaxed) }
+  public func callEnded() { callsInFlight.subtract(1, ordering: .relaxed) }
 
   /// One event loop has its first answer for a stream from the worker; said once by each.
   ///
@@ -62,10 +62,10 @@ package final class WorkerMapping: @unchecked Sendable {
   /// One event loop has no stream in the retired worker any more; said once by each.
   ///
   /// - Returns: whether it was the last one.
-  package func becameIdle() -> Bool { busyLoops.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 }
+  public func becameIdle() -> Bool { busyLoops.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 }
 
   /// One event loop has let go for good.
   ///
   /// - Returns: whether it was the last one.
-  package func letGo() -> Bool { holders.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 }
+  public func letGo() -> Bool { holders.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 }
 }
