@@ -190,6 +190,36 @@ import Testing
       } == "HTTP/1.1 200 OK|date: x|transfer-encoding: chunked|connection: close||")
   }
 
+  @Test func whateverFieldsAHeadHasTheyFitWhatIsReservedForThem() {
+    // Short fields are those of which the constant parts make up most; `te` brings another line along.
+    let fields = [("te", ""), ("a", ""), ("date", "d"), ("content-length", "0"), ("trailer", "x")]
+    for count in [0, 1, 2, 3, 40, 1_000] {
+      for field in fields {
+        let request = map((":method", "OPTIONS"), (":authority", "a"), (":path", "*"))
+        let answer = map((":status", "431"))
+        for _ in 0..<count {
+          for map in [request, answer] {
+            Array(field.0.utf8).withUnsafeBytes { key in
+              Array(field.1.utf8).withUnsafeBytes { map.append(key, $0, name: HeaderName(key)) }
+            }
+          }
+        }
+        for framing in [HTTP1Framing.none, .chunked] {
+          let sent = text { MessageWriter.requestHead(request, framing, into: &$0) }
+          #expect(sent.hasPrefix("OPTIONS * HTTP/1.1|host: a|") && sent.hasSuffix("||"))
+          let line = "\(field.0): \(field.1)|"
+          let isLeftOut = field.0 == "trailer" && framing == .none
+          #expect(sent.split(separator: "|").count { $0 == line.dropLast() } == (isLeftOut ? 0 : count))
+          for persistence in [MessageWriter.Persistence.usual, .said, .closes] {
+            let date = Array("date: Sun, 06 Nov 1994 08:49:37 GMT\r\n".utf8)
+            let given = text { MessageWriter.responseHead(answer, framing, date: date, persistence, into: &$0) }
+            #expect(given.hasPrefix("HTTP/1.1 431 Request Header Fields Too Large|") && given.hasSuffix("||"))
+          }
+        }
+      }
+    }
+  }
+
   @Test func framingOfABodyIsSaidByLengthByChunksOrByTheEnd() {
     #expect(HTTP1Framing(.none) == .none)
     #expect(HTTP1Framing(.length(3)) == .length(3))

@@ -147,9 +147,11 @@ extension FilterStream {
 
   /// The record went out.
   private func noteSent(_ kind: CallbackKind, to place: Int) {
-    countSent(kind, to: place)
+    let maps = mapsSent(kind, to: place)
+    let kept = keptProperties
     let version = properties.version
     update(place) { visit in
+      visit.count(visit.headers.sent(maps: maps, properties: kept))
       if kind.isFromUpstream { visit.sawResponse = true }
       visit.propertyVersion = version
     }
@@ -169,9 +171,9 @@ extension FilterStream {
 
   private var keptProperties: Int { KeptBytes.properties(bytes: properties.bytes, count: properties.count) }
 
-  /// Counts what the worker keeps of a record that went out: the headers of either direction come with the first one, or
-  /// the response's behind it.
-  private func countSent(_ kind: CallbackKind, to place: Int) {
+  /// What the worker keeps of the maps in a record that went out: the headers of either direction come with the first one,
+  /// or the response's behind it.
+  private func mapsSent(_ kind: CallbackKind, to place: Int) -> Int {
     var maps = 0
     if visits[place].headers.bytes == 0 {
       maps = keptMaps
@@ -183,8 +185,7 @@ extension FilterStream {
     {
       maps &+= KeptBytes.map(block: trailers.blockBytes)
     }
-    let properties = keptProperties
-    update(place) { visit in visit.count(visit.headers.sent(maps: maps, properties: properties)) }
+    return maps
   }
 
   /// Counts what the worker keeps of what its plugin has edited.

@@ -172,8 +172,9 @@ public final class FilterStream {
       if response.isInTurn, moveHead(response) { continue }
       if !request.stages.isEmpty, moveBytes(.request, sink) { continue }
       if !response.stages.isEmpty, moveBytes(.response, sink) { continue }
-      sink.passed(.request)
-      if isOpen { sink.passed(.response) }
+      // Nothing comes out before the head has.
+      if request.hasHeadPassed { sink.passed(.request) }
+      if response.hasHeadPassed, isOpen { sink.passed(.response) }
       guard isOpen else { return }
       if request.isHeldBack, isUnblocked(.request, sink) { continue }
       if response.isHeldBack, isUnblocked(.response, sink) { continue }

@@ -59,6 +59,10 @@ public final class Passage {
   @inline(__always)
   var isInTurn: Bool { if case .at(_, .turn) = head { true } else { false } }
 
+  /// All plugins have let the head pass, or there is none that they would be asked about.
+  @inline(__always)
+  var hasHeadPassed: Bool { if case .passed = head { true } else { false } }
+
   init(_ direction: Direction) { self.direction = direction }
 
   /// Everything is as the next stream finds it; the memory of lists and header maps stays.
@@ -71,19 +75,19 @@ public final class Passage {
   /// Forgets what is on its way: an answer goes in its place, or nobody takes it.
   func drop() {
     head = .none
-    stages.removeAll(keepingCapacity: true)
+    if !stages.isEmpty { stages.removeAll(keepingCapacity: true) }
     output.removeAll()
     isWhole = false
     hasEnded = false
     isHeldBack = false
     hasChangedLength = false
-    trailerMap = nil
-    plainTrailers = []
+    if trailerMap != nil { trailerMap = nil }
+    if !plainTrailers.isEmpty { plainTrailers = [] }
   }
 
   /// Begins with the plugins of those roles, of which there were none.
   func open(_ roles: [Stage.Role], endsWithHead: Bool = false) {
-    for role in roles { stages.append(Stage(role)) }
+    if !roles.isEmpty { for role in roles { stages.append(Stage(role)) } }
     self.endsWithHead = endsWithHead
   }
 

@@ -30,7 +30,8 @@ public protocol StreamSink: AnyObject {
   /// Whether more that comes out of the chain would be taken.
   func takes(_ direction: Direction) -> Bool
 
-  /// The head of that direction, bytes or the end may have come out: the sink takes what it can out of `Passage.output`.
+  /// The head of that direction has come out, and bytes or the end may have: the sink takes what it can out of
+  /// `Passage.output`.
   func passed(_ direction: Direction)
 
   /// The stream has done all that can be done now: reads go on or stop, and times run, by what it waits for.

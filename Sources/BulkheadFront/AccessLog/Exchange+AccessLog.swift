@@ -1,15 +1,11 @@
 import BulkheadChain
-import BulkheadSystem
 
 extension AccessLog {
   /// The line of a request that is over.
   func write(_ exchange: Exchange) {
     let request = exchange.request
     add { line in
-      line.member("start_time")
-      line.string(LogTime.text(nanoseconds: exchange.startedAt))
-      line.member("listener")
-      line.string(exchange.connection.listenerName)
+      line.begin(exchange.record, listener: exchange.connection.listenerName)
       exchange.connection.withClientAddress { line.member("client", text: $0) }
       line.member("protocol")
       line.string(exchange.connection.protocolName.bytes)
@@ -19,16 +15,7 @@ extension AccessLog {
         if let value = request.value(of: header) { line.member(name, text: value) }
       }
       line.member("status", exchange.status)
-      line.member("bytes_in", exchange.requestBodyBytes)
-      line.member("bytes_out", exchange.responseBodyBytes)
-      line.member("duration_us", (Clock.monotonicNanoseconds &- exchange.startedMonotonic) / 1_000)
-      line.member("upstream", text: exchange.pool.nameBytes)
-      if let peer = exchange.attempt.peer { line.member("endpoint", text: peer.address) }
-      line.end(flags: exchange.flags, details: exchange.details, plugin: exchange.concerned, of: exchange.chain)
-      if !exchange.failure.isEmpty {
-        line.member("failure")
-        line.string(exchange.failure)
-      }
+      line.end(exchange.record, upstream: exchange.pool.nameBytes, exchange.attempt.peer, exchange.chain)
       for field in fields {
         // What a plugin set goes before what the front knows.
         if let value = field.value(among: exchange.stream.properties.list) {

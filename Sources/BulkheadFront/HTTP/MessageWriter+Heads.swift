@@ -6,29 +6,30 @@ import NIOCore
 extension MessageWriter {
   /// The head of a request: `host` stands first, whatever the map's order.
   static func requestHead(_ map: HeaderMap, _ framing: HTTP1Framing, into out: inout ByteBuffer) {
-    let method = map.value(of: .method)
-    if let method { out.writeBytes(method) }
-    out.writeInteger(UInt8(0x20))
-    if let path = map.value(of: .path) { out.writeBytes(path) }
-    out.writeStaticString(" HTTP/1.1\r\nhost: ")
-    if let authority = map.value(of: .authority) { out.writeBytes(authority) }
-    out.writeStaticString("\r\n")
-    var hasLength = false
-    for entry in map.entries where !entry.name.isPseudo {
-      switch entry.name {
-      case .contentLength: hasLength = true
-      // Nothing can come behind a body that does not end with a chunk.
-      case .trailer where framing != .chunked: continue
-      case .te: out.writeStaticString("connection: te\r\n")
-      default: break
+    HeadCursor.write(map, into: &out) { head in
+      let method = map.value(of: .method)
+      if let method { head.put(method) }
+      head.put(" ")
+      if let path = map.value(of: .path) { head.put(path) }
+      head.put(" HTTP/1.1\r\nhost: ")
+      if let authority = map.value(of: .authority) { head.put(authority) }
+      head.put("\r\n")
+      var hasLength = false
+      for index in 0..<map.entries.count {
+        let entry = map.entries[index]
+        switch entry.name {
+        case .contentLength: hasLength = true
+        // Nothing can come behind a body that does not end with a chunk.
+        case .trailer where framing != .chunked: continue
+        case .te: head.put("connection: te\r\n")
+        default: if entry.name.isPseudo { continue }
+        }
+        head.put(map.key(entry), map.value(entry))
       }
-      field(map.key(entry), map.value(entry), into: &out)
+      if framing == .chunked { head.put("transfer-encoding: chunked\r\n") }
+      if framing == .none, !hasLength, let method, announcesBody(method) { head.put("content-length: 0\r\n") }
+      head.put("\r\n")
     }
-    if framing == .chunked { out.writeStaticString("transfer-encoding: chunked\r\n") }
-    if framing == .none, !hasLength, let method, announcesBody(method) {
-      out.writeStaticString("content-length: 0\r\n")
-    }
-    out.writeStaticString("\r\n")
   }
 
   /// Whether requests of the method say how long their body is, and be it none (RFC 9110, 8.6): servers answer 411
@@ -52,39 +53,48 @@ extension MessageWriter {
   static func responseHead(
     _ map: HeaderMap, _ framing: HTTP1Framing, date: [UInt8], _ persistence: Persistence, into out: inout ByteBuffer
   ) {
-    statusLine(map, into: &out)
-    var hasDate = false
-    for entry in map.entries where !entry.name.isPseudo {
-      if entry.name == .date { hasDate = true }
-      // Nothing can come behind a body that does not end with a chunk.
-      if entry.name == .trailer, framing != .chunked { continue }
-      field(map.key(entry), map.value(entry), into: &out)
+    HeadCursor.write(map, and: date.count, into: &out) { head in
+      statusLine(map, into: &head)
+      var hasDate = false
+      for index in 0..<map.entries.count {
+        let entry = map.entries[index]
+        switch entry.name {
+        case .date: hasDate = true
+        // Nothing can come behind a body that does not end with a chunk.
+        case .trailer where framing != .chunked: continue
+        default: if entry.name.isPseudo { continue }
+        }
+        head.put(map.key(entry), map.value(entry))
+      }
+      if !hasDate { date.withUnsafeBytes { head.put($0) } }
+      if framing == .chunked { head.put("transfer-encoding: chunked\r\n") }
+      switch persistence {
+      case .usual: break
+      case .said: head.put("connection: keep-alive\r\n")
+      case .closes: head.put("connection: close\r\n")
+      }
+      head.put("\r\n")
     }
-    if !hasDate { out.writeBytes(date) }
-    if framing == .chunked { out.writeStaticString("transfer-encoding: chunked\r\n") }
-    switch persistence {
-    case .usual: break
-    case .said: out.writeStaticString("connection: keep-alive\r\n")
-    case .closes: out.writeStaticString("connection: close\r\n")
-    }
-    out.writeStaticString("\r\n")
   }
 
   /// A response of 1xx, which has nothing but a head.
   static func interimHead(_ map: HeaderMap, into out: inout ByteBuffer) {
-    statusLine(map, into: &out)
-    for entry in map.entries where !entry.name.isPseudo && entry.name != .contentLength && entry.name != .trailer {
-      field(map.key(entry), map.value(entry), into: &out)
+    HeadCursor.write(map, into: &out) { head in
+      statusLine(map, into: &head)
+      for entry in map.entries where !entry.name.isPseudo && entry.name != .contentLength && entry.name != .trailer {
+        head.put(map.key(entry), map.value(entry))
+      }
+      head.put("\r\n")
     }
-    out.writeStaticString("\r\n")
   }
 
-  private static func statusLine(_ map: HeaderMap, into out: inout ByteBuffer) {
+  @inline(__always)
+  private static func statusLine(_ map: HeaderMap, into head: inout HeadCursor) {
     let status = map.value(of: .status)
-    out.writeStaticString("HTTP/1.1 ")
-    if let status { out.writeBytes(status) }
-    out.writeInteger(UInt8(0x20))
-    out.writeStaticString(reason(status.flatMap { ASCII.number($0) } ?? 0))
-    out.writeStaticString("\r\n")
+    head.put("HTTP/1.1 ")
+    if let status { head.put(status) }
+    head.put(" ")
+    head.put(reason(status.flatMap { ASCII.number($0) } ?? 0))
+    head.put("\r\n")
   }
 }

@@ -3,22 +3,6 @@ import NIOCore
 
 /// Writes parts of HTTP/1.1 messages into buffers.
 enum MessageWriter {
-  /// `name: value` and the line's end.
-  @inline(__always)
-  static func field(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, into out: inout ByteBuffer) {
-    let count = key.count &+ value.count &+ 4
-    out.writeWithUnsafeMutableBytes(minimumWritableBytes: count) { space in
-      guard let base = space.baseAddress, let keyBase = key.baseAddress else { return 0 }
-      base.copyMemory(from: keyBase, byteCount: key.count)
-      base.storeBytes(of: 0x203A as UInt16, toByteOffset: key.count, as: UInt16.self)
-      if let valueBase = value.baseAddress {
-        (base + key.count + 2).copyMemory(from: valueBase, byteCount: value.count)
-      }
-      base.storeBytes(of: 0x0A0D as UInt16, toByteOffset: key.count &+ 2 &+ value.count, as: UInt16.self)
-      return count
-    }
-  }
-
   /// The line before a chunk's data.
   static func chunkHead(_ count: Int, into out: inout ByteBuffer) {
     out.writeString(String(count, radix: 16))

@@ -34,6 +34,9 @@ final class FrontLoop: @unchecked Sendable {
   var scratch = ByteBufferAllocator().buffer(capacity: 32 << 10)
   /// What responses without a `date` are given: right to what a sweep takes.
   private(set) var date = DateLine()
+  /// What is to be added to CLOCK_MONOTONIC for the real time, ns: right to what a sweep takes. One clock is read where
+  /// streams begin, not two.
+  private(set) var realtime: UInt64 = 0
   var random = RandomIDs()
   var connectionLines = LineLimiter()
   private var refusalLines = LineLimiter()
@@ -104,7 +107,7 @@ final class FrontLoop: @unchecked Sendable {
     connections.append(connection)
     sweepsLeft = Self.lastSweeps
     if sweepTask == nil {
-      date.update(Clock.realtimeNanoseconds)
+      readClocks(Clock.monotonicNanoseconds)
       sweepTask = eventLoop.scheduleRepeatedTask(initialDelay: .milliseconds(50), delay: .milliseconds(50)) {
         [unowned self] _ in self.sweep()
       }
@@ -129,9 +132,15 @@ final class FrontLoop: @unchecked Sendable {
     return nextConnection &* UInt64(settings.bootstrap.eventLoops) &+ UInt64(index)
   }
 
+  private func readClocks(_ now: UInt64) {
+    let time = Clock.realtimeNanoseconds
+    date.update(time)
+    realtime = time &- now
+  }
+
   private func sweep() {
     let now = Clock.monotonicNanoseconds
-    date.update(Clock.realtimeNanoseconds)
+    readClocks(now)
     events.flush()
     engine.wakeForDone()
     var index = connections.count - 1

@@ -8,9 +8,9 @@ extension Exchange {
   func clientIsGone() {
     madeOfResponse.settle()
     guard phase != .idle else { return }
-    flags |= ResponseFlags.downstreamReset
-    details = "downstream_remote_disconnect"
-    end()
+    record.flag(ResponseFlags.downstreamReset)
+    record.note("downstream_remote_disconnect")
+    end(now: Clock.monotonicNanoseconds)
   }
 
   /// The client takes more of the response, or no more for now; between requests, what plugins made of the last one has
@@ -61,7 +61,7 @@ extension Exchange {
     }
     connection.giveUpRequest()
     // No plugin is asked about this answer: the room is there at once.
-    failure = "overload: \(text)"
+    record.fails("overload: \(text)")
     let body = Self.line("overload: \(tellsClient ? text : told)")
     answer(408, body, from: -1, details: "shed_slow_client")
   }

@@ -57,7 +57,7 @@ extension Exchange {
   /// The same for the response.
   func keepsResponseLength(_ isWhole: Bool) -> Bool {
     guard case .length(let length) = responseFraming else { return true }
-    return keeps(length, sent: responseBodyBytes &+ UInt64(responseQueue.byteCount), isWhole: isWhole, "response")
+    return keeps(length, sent: record.bytesOut &+ UInt64(responseQueue.byteCount), isWhole: isWhole, "response")
   }
 
   private func keeps(_ length: UInt64, sent: UInt64, isWhole: Bool, _ what: StaticString) -> Bool {
@@ -69,7 +69,7 @@ extension Exchange {
           + "content-length \(length); a plugin that does so must remove content-length in its headers callback"
           + FrontLog.note(suppressed: suppressed))
     }
-    details = "body_length_changed"
+    record.note("body_length_changed")
     return false
   }
 

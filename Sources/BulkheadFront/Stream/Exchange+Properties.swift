@@ -14,7 +14,7 @@ extension Exchange {
       + (grpcStatus != nil ? 1 : 0) + stream.properties.count
     var cursor = writer.beginPairs(count: count)
     if isFirst {
-      Self.number("request\0time", startedAt, &cursor, &writer)
+      Self.number("request\0time", record.startedAt, &cursor, &writer)
       Self.text("request\0protocol", connection.protocolName.bytes, &cursor, &writer)
       Self.text(
         "request\0id", request.value(of: .requestID) ?? UnsafeRawBufferPointer(start: nil, count: 0), &cursor, &writer)
@@ -22,8 +22,8 @@ extension Exchange {
     }
     if isResponse {
       Self.number("response\0code", isDone ? status : currentStatus, &cursor, &writer)
-      Self.number("response\0flags", self.flags, &cursor, &writer)
-      Self.text("response\0code_details", details.bytes, &cursor, &writer)
+      Self.number("response\0flags", record.flags, &cursor, &writer)
+      Self.text("response\0code_details", record.details.bytes, &cursor, &writer)
     }
     if let peer {
       peer.address.withUnsafeBytes { Self.text("upstream\0address", $0, &cursor, &writer) }
@@ -36,14 +36,14 @@ extension Exchange {
       reason.withUTF8 { Self.text("upstream\0transport_failure_reason", UnsafeRawBufferPointer($0), &cursor, &writer) }
     }
     if isDone {
-      Self.number("request\0duration", Clock.monotonicNanoseconds &- startedMonotonic, &cursor, &writer)
-      Self.number("request\0size", requestBodyBytes, &cursor, &writer)
+      Self.number("request\0duration", record.duration, &cursor, &writer)
+      Self.number("request\0size", record.bytesIn, &cursor, &writer)
       Self.number(
-        "request\0total_size", requestBodyBytes &+ UInt64(request.byteCount) &+ size(of: requestTrailers), &cursor,
+        "request\0total_size", record.bytesIn &+ UInt64(request.byteCount) &+ size(of: requestTrailers), &cursor,
         &writer)
-      Self.number("response\0size", responseBodyBytes, &cursor, &writer)
+      Self.number("response\0size", record.bytesOut, &cursor, &writer)
       Self.number(
-        "response\0total_size", responseBodyBytes &+ UInt64(response.byteCount) &+ size(of: responseTrailers), &cursor,
+        "response\0total_size", record.bytesOut &+ UInt64(response.byteCount) &+ size(of: responseTrailers), &cursor,
         &writer)
     }
     if let grpcStatus { Self.number("response\0grpc_status", grpcStatus, &cursor, &writer) }

@@ -23,7 +23,7 @@ extension Exchange {
 
   /// What came is no request that is taken.
   func refuse(_ fault: HTTPFault) {
-    flags |= ResponseFlags.badRequest
+    record.flag(ResponseFlags.badRequest)
     refuse(fault.status, "the request is refused: \(fault.reason)", details: "request_refused")
   }
 
@@ -44,13 +44,13 @@ extension Exchange {
   /// A piece of the request's body arrived.
   func receive(_ buffer: ByteBuffer) {
     guard phase != .idle, !requestEnded else { return }
-    requestBodyBytes &+= UInt64(buffer.readableBytes)
+    record.bytesIn &+= UInt64(buffer.readableBytes)
     let bound = loop.settings.bootstrap.bounds.bodyBytes
-    if bound > 0, requestBodyBytes > bound {
+    if bound > 0, record.bytesIn > bound {
       connection.giveUpRequest()
       requestQueue.removeAll()
       requestEnded = true
-      flags |= ResponseFlags.badRequest
+      record.flag(ResponseFlags.badRequest)
       answer(
         413, "the request is refused: its body is larger than \(bound) bytes", from: stream.wayBack,
         details: "request_refused")
@@ -79,7 +79,8 @@ extension Exchange {
 
   /// This round of reading from the client is over.
   func requestReadComplete() {
-    if phase != .idle { stream.note() }
+    // What has come as a whole and is on its way waits for no further piece.
+    if phase != .idle, !requestEnded || !attempt.headSent { stream.note() }
   }
 
   /// Whether the response no longer depends on an upstream.
@@ -186,7 +187,7 @@ extension Exchange {
     guard phase == .upstream else { return }
     // One that is merely late must not find this stream again: its answer would be taken for the next request's.
     leaveUpstream()
-    flags |= flag
+    record.flag(flag)
     upstreamIsOver()
     loop.counters.upstreamFailed(pool.number)
     attempt.failure = reason
@@ -209,13 +210,13 @@ extension Exchange {
       upstreamFailed(502, reason, flag: ResponseFlags.upstreamReset)
     case .responseChain, .responding:
       guard !responseEnded else { return }
-      flags |= ResponseFlags.upstreamReset
+      record.flag(ResponseFlags.upstreamReset)
       attempt.failure = reason
       if responseHeadSent {
         loop.log.write(
           .warn, request: requestID, "upstream \(pool.name) \(reason); its head had gone on: the client is cut off")
-        failure = "upstream \(pool.name) \(reason)"
-        details = "upstream_failure"
+        record.fails("upstream \(pool.name) \(reason)")
+        record.note("upstream_failure")
         reset()
       } else {
         loop.log.write(.warn, request: requestID, "upstream \(pool.name) \(reason)")

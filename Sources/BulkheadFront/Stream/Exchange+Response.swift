@@ -27,7 +27,7 @@ extension Exchange {
     stream.start(
       .response, at: lastPlace, hasHead: chain.settings.hasResponseCallbacks,
       isEmpty || !chain.settings.hasResponseBodyCallbacks ? [] : chain.settings.responseRoles, endsWithHead: isEmpty)
-    stream.note()
+    // It goes its way with what comes of the body in the same round of reading.
   }
 
   /// A piece of the upstream's body arrived.
@@ -73,7 +73,7 @@ extension Exchange {
 
   /// What the client is told: the text, or what stands for it. The access log has the text.
   func body(_ text: String, plain: StaticString?) -> ByteBuffer {
-    failure = text
+    record.fails(text)
     guard let plain, !tellsClient else { return Self.line(text) }
     return Self.line(plain.description)
   }
@@ -90,8 +90,7 @@ extension Exchange {
 
   /// The same with all of its body, which is text.
   func answer(_ status: Int, _ body: ByteBuffer, from: Int, details: StaticString, plugin: Int = -1) {
-    self.details = details
-    concerned = plugin
+    record.note(details, of: plugin)
     guard !responseHeadSent else {
       reset()
       return
@@ -110,8 +109,7 @@ extension Exchange {
 
   /// Answers as the plugin at `place` asked (proxy-wasm.md 11).
   func answer(_ local: LocalResponse, of place: Int) {
-    details = "local_response"
-    concerned = place
+    record.note("local_response", of: place)
     guard !responseHeadSent else {
       reset()
       return
@@ -211,7 +209,6 @@ extension Exchange {
   /// The chain let the response pass.
   func respond() {
     phase = .responding
-    deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
     // A plugin may have changed the status to one that has no body, or back.
     status = response.value(of: .status).flatMap { ASCII.number($0) } ?? 0
     settleResponseFraming()
@@ -232,7 +229,11 @@ extension Exchange {
       response.set(.contentLength, "content-length", ("0" as StaticString).bytes)
     }
     // The head waits for the first bytes of the body, to leave with them; the end of this round of reading sends it.
-    if responseEnded || !responseQueue.isEmpty || !(upstream?.isReading ?? false) { pumpResponse() }
+    if responseEnded || !responseQueue.isEmpty || !(upstream?.isReading ?? false) {
+      pumpResponse()
+    } else {
+      deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
+    }
   }
 
   /// Sends what there is of the response.
@@ -248,8 +249,9 @@ extension Exchange {
         dropsTrailers("response")
       }
     }
-    responseBodyBytes &+= UInt64(responseQueue.byteCount)
-    deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
+    record.bytesOut &+= UInt64(responseQueue.byteCount)
+    // What is whole is over as soon as it is sent.
+    if !isWhole { deadline = Clock.monotonicNanoseconds &+ loop.settings.idle }
     // By itself: what sending leads to may come back to the queue.
     var pieces = ByteQueue()
     swap(&pieces, &responseQueue)
@@ -259,9 +261,10 @@ extension Exchange {
     if responseQueue.isEmpty { swap(&pieces, &responseQueue) }
     guard phase == .responding else { return }
     if isWhole {
-      end()
+      let now = Clock.monotonicNanoseconds
+      end(now: now)
       if connection.isWritable { madeOfResponse.settle() }
-      connection.responseIsSent()
+      connection.responseIsSent(now: now)
     } else {
       clientWritabilityChanged()
     }
@@ -274,8 +277,8 @@ extension Exchange {
 
   /// Ends the stream without a whole response.
   func reset() {
-    flags |= ResponseFlags.localReset
-    end()
+    record.flag(ResponseFlags.localReset)
+    end(now: Clock.monotonicNanoseconds)
     connection.reset()
   }
 
@@ -295,7 +298,7 @@ extension Exchange {
       if let place = stream.response.stuckAt {
         pausedTooLong(place)
       } else if changesBody(.response), !responseEnded {
-        flags |= ResponseFlags.upstreamTimeout
+        record.flag(ResponseFlags.upstreamTimeout)
         let limit = loop.settings.bootstrap.timeouts.idle
         let text = "upstream \(pool.name) did not go on with its response within \(limit) ms"
         loop.log.write(.warn, request: requestID, text)
@@ -306,7 +309,7 @@ extension Exchange {
         pausedTooLong(place)
         return
       }
-      flags |= ResponseFlags.upstreamTimeout
+      record.flag(ResponseFlags.upstreamTimeout)
       let timeouts = loop.settings.bootstrap.timeouts
       if !attempt.sent, attempt.headSent, upstream?.isWritable ?? true {
         connection.giveUpRequest()
@@ -318,8 +321,8 @@ extension Exchange {
         upstreamFailed(504, "did not take the request within \(timeouts.idle) ms", flag: ResponseFlags.upstreamTimeout)
       }
     case .responding:
-      concerned = stream.response.stuckAt ?? -1
-      details = concerned < 0 ? "idle_timeout" : "plugin_paused"
+      let place = stream.response.stuckAt
+      record.note(place == nil ? "idle_timeout" : "plugin_paused", of: place ?? -1)
       reset()
     }
   }

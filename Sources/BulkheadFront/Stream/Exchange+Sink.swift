@@ -27,6 +27,7 @@ extension Exchange: StreamSink {
       forward()
     // A head waits for the first of its body to leave with it, or for the end of this round of reading.
     case .upstream, .responseChain, .responding:
+      guard !attempt.sent else { return }
       if attempt.headSent || requestIsWhole || !requestQueue.isEmpty || !connection.isReading { pumpRequest() }
     case .idle: break
     }
@@ -133,8 +134,7 @@ extension Exchange: StreamSink {
     switch cause {
     case .failed(let why, let fault): fail(place, why, fault)
     case .closed:
-      details = "plugin_closed"
-      concerned = place
+      record.note("plugin_closed", of: place)
       reset()
     case .answered(let local): answer(local, of: place)
     case .holdsTooMuch(let direction): holdsTooMuch(place, direction)

@@ -38,11 +38,6 @@ final class Exchange: ResponseReceiver {
   var isHead = false
   var requestFraming = BodyFraming.none
   var requestEnded = false
-  var requestBodyBytes: UInt64 = 0
-  /// ns, the real-time clock.
-  var startedAt: UInt64 = 0
-  /// ns, the monotonic clock.
-  var startedMonotonic: UInt64 = 0
 
   /// What plugins added to the request's body and the upstream has not taken.
   var madeOfRequest = MadeBytes()
@@ -52,21 +47,15 @@ final class Exchange: ResponseReceiver {
   var attempt = Attempt()
   /// What carries the request, once it is there.
   var upstream: (any UpstreamTransport)? { attempt.transport }
-  /// What the front's own answer is about, or why it cut the client off; "" where there is no such thing. For the access
-  /// log, since a client may be told less.
-  var failure = ""
   // The response
   var responseFraming = BodyFraming.none
   var responseEnded = false
   var responseHeadSent = false
-  var responseBodyBytes: UInt64 = 0
   /// What plugins made for the client and it has not taken; of the response before this one too.
   var madeOfResponse = MadeBytes()
   var status: UInt64 = 0
-  var flags: UInt64 = 0
-  var details: StaticString = "via_upstream"
-  /// The place of the plugin that `details` speaks of, which answered, failed or held up the request; -1 for none.
-  var concerned = -1
+
+  var record = StreamRecord("via_upstream")
 
   /// When the stream must have moved on: CLOCK_MONOTONIC, ns; 0 for no limit.
   var deadline: UInt64 = 0
@@ -115,28 +104,24 @@ final class Exchange: ResponseReceiver {
     isHead = false
     requestFraming = .none
     requestEnded = false
-    requestBodyBytes = 0
     attempt = Attempt()
-    if !failure.isEmpty { failure = "" }
     responseFraming = .none
     responseEnded = false
     responseHeadSent = false
-    responseBodyBytes = 0
     status = 0
-    flags = 0
-    details = "via_upstream"
-    concerned = -1
-    startedMonotonic = Clock.monotonicNanoseconds
-    startedAt = Clock.realtimeNanoseconds
+    record = StreamRecord("via_upstream")
+    record.begins(on: loop)
     deadline = 0
   }
 
   /// The stream is over, however it ended: the upstream goes back or away, and each plugin that has a context is told.
-  func end() {
+  ///
+  /// - Parameter now: CLOCK_MONOTONIC, ns.
+  func end(now: UInt64) {
     guard phase != .idle else { return }
     loop.counters.requestEnded(
       listener: connection.listener, status: responseHeadSent ? status : 0,
-      nanoseconds: Clock.monotonicNanoseconds &- startedMonotonic)
+      nanoseconds: now &- record.startedMonotonic)
     phase = .idle
     deadline = 0
     loop.accessLog?.write(self)

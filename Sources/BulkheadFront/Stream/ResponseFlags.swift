@@ -1,5 +1,3 @@
-import BulkheadChain
-
 /// The bits of Envoy's `response.flags` that have a meaning here, with the short names that Envoy's access logs have for them.
 enum ResponseFlags {
   static let upstreamTimeout: UInt64 = 1 << 2
@@ -19,19 +17,6 @@ enum ResponseFlags {
 }
 
 extension JSONText {
-  /// How a stream ended, for the access log: its flags, also by their names, why, and the plugin that this is about.
-  ///
-  /// - Parameter plugin: its place in the chain; -1 for none.
-  mutating func end(flags: UInt64, details: StaticString, plugin: Int, of chain: Chain) {
-    member("flags", flags)
-    member("response_flags")
-    flagNames(flags)
-    member("details", text: details.bytes)
-    guard plugin >= 0, plugin < chain.plugins.count else { return }
-    member("plugin")
-    string(chain.plugins[plugin].settings.name)
-  }
-
   /// The flags by their names, with commas between them; `-` for none.
   mutating func flagNames(_ flags: UInt64) {
     raw("\"")

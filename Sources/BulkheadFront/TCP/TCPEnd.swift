@@ -20,6 +20,8 @@ final class TCPEnd: ChannelDuplexHandler, TCPPeer {
   private(set) var outputEnded = false
   private(set) var failure = ""
   private var gate = ReadGate()
+  /// As its channel has said last: asking it each time costs a walk through it.
+  private var mayWrite = true
   private var hasUnflushed = false
   private var isDiscarding = false
 
@@ -28,7 +30,7 @@ final class TCPEnd: ChannelDuplexHandler, TCPPeer {
     self.stream = stream
   }
 
-  var isWritable: Bool { context?.channel.isWritable ?? false }
+  var isWritable: Bool { mayWrite && context != nil }
   var remoteAddress: SocketAddress? { context?.channel.remoteAddress }
   var localAddress: SocketAddress? { context?.channel.localAddress }
 
@@ -115,7 +117,10 @@ final class TCPEnd: ChannelDuplexHandler, TCPPeer {
     context.fireUserInboundEventTriggered(event)
   }
 
-  func channelWritabilityChanged(context: ChannelHandlerContext) { stream?.writabilityChanged() }
+  func channelWritabilityChanged(context: ChannelHandlerContext) {
+    mayWrite = context.channel.isWritable
+    stream?.writabilityChanged()
+  }
 
   func read(context: ChannelHandlerContext) {
     if gate.admits() { context.read() }

@@ -25,8 +25,8 @@ extension TCPStream {
           + "others need the room that it takes in plugin \(plugin.settings.name)"
           + FrontLog.note(suppressed: suppressed))
     }
-    flags |= ResponseFlags.localReset
-    details = "shed_slow_client"
+    record.flag(ResponseFlags.localReset)
+    record.note("shed_slow_client")
     finish(.byUs)
   }
 

@@ -26,7 +26,7 @@ extension TCPStream {
     var pairs: [(String, [UInt8])] = []
     if isFirst {
       pairs.append(("cluster_name", pool.nameBytes))
-      pairs.append(("request\0time", Self.number(Int(clamping: startedAt))))
+      pairs.append(("request\0time", Self.number(Int(clamping: record.startedAt))))
     }
     if let peer {
       pairs.append(("upstream\0address", peer.address))
@@ -34,13 +34,13 @@ extension TCPStream {
       pairs.append(("upstream\0local_address", peer.localAddress))
     }
     if isDone {
-      let duration = Clock.monotonicNanoseconds &- startedMonotonic
+      let duration = record.duration
       pairs.append(("request\0duration", Self.number(Int(clamping: duration))))
-      pairs.append(("request\0total_size", Self.number(Int(clamping: bytesFromClient))))
-      pairs.append(("response\0total_size", Self.number(Int(clamping: bytesToClient))))
-      pairs.append(("response\0flags", Self.number(Int(clamping: flags))))
-      pairs.append(("response\0code_details", Array(details.bytes)))
-      pairs.append(("connection\0termination_details", Array(details.bytes)))
+      pairs.append(("request\0total_size", Self.number(Int(clamping: record.bytesIn))))
+      pairs.append(("response\0total_size", Self.number(Int(clamping: record.bytesOut))))
+      pairs.append(("response\0flags", Self.number(Int(clamping: record.flags))))
+      pairs.append(("response\0code_details", Array(record.details.bytes)))
+      pairs.append(("connection\0termination_details", Array(record.details.bytes)))
     }
     Self.write(pairs, and: stream.properties.list, into: &writer)
   }

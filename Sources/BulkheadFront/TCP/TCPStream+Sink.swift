@@ -32,7 +32,7 @@ extension TCPStream: StreamSink {
   private func passToClient() {
     while let piece = stream.response.output.popFirst() {
       clientHasSpoken = false
-      bytesToClient &+= UInt64(piece.count)
+      record.bytesOut &+= UInt64(piece.count)
       client?.write(ByteBuffer(piece))
     }
     guard stream.response.isWhole, !clientIsTold else { return }
@@ -85,24 +85,25 @@ extension TCPStream: StreamSink {
 
   func stop(_ cause: StreamStop, by place: Int) {
     let settings = chain.plugins[place].settings
-    concerned = place
+    let details: StaticString
     switch cause {
-    case .failed(_, let fault):
-      flags |= ResponseFlags.localReset
-      details = fault == .overload ? "plugin_overloaded" : "plugin_unavailable"
+    case .failed(_, let fault): details = fault == .overload ? "plugin_overloaded" : "plugin_unavailable"
     // As in Envoy, where a close of either side closes the client's connection, once what was written has left.
     case .closed, .answered: details = "wasm_close_stream"
     case .holdsTooMuch(let direction):
-      flags |= ResponseFlags.localReset
       details = "plugin_buffer_limit"
       warn(
         "plugin \(settings.name): a connection is closed: it holds back more than bufferLimit "
           + "(\(settings.bufferBytes) bytes) of what \(direction == .request ? "the client" : "the upstream") sends")
     case .madeTooMuch:
-      flags |= ResponseFlags.localReset
       details = "plugin_made_too_much"
       warn(chain.plugins[place].madeTooMuch + ": the connection is closed")
     }
+    switch cause {
+    case .closed, .answered: break
+    case .failed, .holdsTooMuch, .madeTooMuch: record.flag(ResponseFlags.localReset)
+    }
+    record.note(details, of: place)
     finish(.byUs)
   }
 

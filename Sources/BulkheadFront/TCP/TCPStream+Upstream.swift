@@ -13,7 +13,7 @@ extension TCPStream {
     }
     guard pool.endpointCount > 0 else { return upstreamFailed("has no endpoint") }
     guard pool.takeConnection() else {
-      flags |= ResponseFlags.upstreamOverflow
+      record.flag(ResponseFlags.upstreamOverflow)
       return upstreamFailed("has as many connections in use as limits.upstreamConnections allows")
     }
     isCounted = true
@@ -55,7 +55,7 @@ extension TCPStream {
       return connect(to: next.endpoint, within: next.limit)
     }
     giveBackToPool()
-    flags |= ResponseFlags.upstreamConnect
+    record.flag(ResponseFlags.upstreamConnect)
     upstreamFailed("(\(pool.connector.text(of: endpoint))) \(failure.reason)")
   }
 
@@ -67,7 +67,7 @@ extension TCPStream {
         "listener \(listenerName): a connection is closed: upstream \(pool.name) \(why)"
           + FrontLog.note(suppressed: suppressed))
     }
-    details = "upstream_unavailable"
+    record.note("upstream_unavailable")
     finish(.byUs)
   }
 

@@ -61,16 +61,7 @@ final class TCPStream: ClientConnection {
   var madeForUpstream = MadeBytes()
   var madeForClient = MadeBytes()
 
-  var bytesFromClient: UInt64 = 0
-  var bytesToClient: UInt64 = 0
-  var flags: UInt64 = 0
-  var details: StaticString = "tcp_closed"
-  /// The place of the plugin that `details` speaks of; -1 for none.
-  var concerned = -1
-  /// ns, the real-time clock.
-  private(set) var startedAt: UInt64 = 0
-  /// ns, the monotonic clock.
-  private(set) var startedMonotonic: UInt64 = 0
+  var record = StreamRecord("tcp_closed")
   var lastActivity: UInt64 = 0
   /// Something came from the client behind what was last sent to it: it waits for the upstream.
   var clientHasSpoken = false
@@ -109,9 +100,8 @@ final class TCPStream: ClientConnection {
     guard phase == .idle else { return }
     loop.register(self)
     loop.counters.connectionTaken(listener: listener)
-    startedMonotonic = Clock.monotonicNanoseconds
-    startedAt = Clock.realtimeNanoseconds
-    lastActivity = startedMonotonic
+    record.begins(on: loop)
+    lastActivity = record.startedMonotonic
     guard loop.group.admitConnection(), loop.connections.count < StreamID.maximumSlots else {
       loop.log.write(.warn, "a connection is refused: \(loop.settings.bootstrap.bounds.connections) are open")
       loop.counters.connectionRefused(listener: listener)
@@ -165,7 +155,7 @@ final class TCPStream: ClientConnection {
     guard phase == .open else { return }
     lastActivity = Clock.monotonicNanoseconds
     if side == .client {
-      bytesFromClient &+= UInt64(bytes.readableBytes)
+      record.bytesIn &+= UInt64(bytes.readableBytes)
       clientHasSpoken = true
       stream.put(ByteChunk(bytes), .request, stays: !isConnected)
     } else {
@@ -214,8 +204,8 @@ final class TCPStream: ClientConnection {
       if !end.inputEnded { inputEnded(of: side) }
     } else if phase == .open {
       if side == .client {
-        flags |= client?.failure.isEmpty ?? true ? 0 : ResponseFlags.downstreamReset
-        details = "downstream_remote_disconnect"
+        if !(client?.failure.isEmpty ?? true) { record.flag(ResponseFlags.downstreamReset) }
+        record.note("downstream_remote_disconnect")
         finish(.byClient)
       } else {
         upstreamIsGone()
@@ -225,8 +215,8 @@ final class TCPStream: ClientConnection {
   }
 
   private func upstreamIsGone() {
-    flags |= ResponseFlags.upstreamReset
-    details = "upstream_reset"
+    record.flag(ResponseFlags.upstreamReset)
+    record.note("upstream_reset")
     upstreamBroke = true
     stream.note()
   }
@@ -295,8 +285,8 @@ final class TCPStream: ClientConnection {
     case .closing: if now >= closeDeadline { closeSockets() }
     case .open:
       if now > lastActivity, now - lastActivity >= loop.settings.idle {
-        flags |= ResponseFlags.streamIdleTimeout
-        details = "idle_timeout"
+        record.flag(ResponseFlags.streamIdleTimeout)
+        record.note("idle_timeout")
         finish(.byUs)
       }
     }
@@ -314,7 +304,7 @@ final class TCPStream: ClientConnection {
   func handOver() {}
 
   func reset() {
-    details = "drained"
+    record.note("drained")
     finish(.byUs)
     closeSockets()
   }

@@ -49,7 +49,9 @@ protocol ClientStream: AnyObject {
   /// The stream is over.
   func streamHasEnded()
   /// The stream is over and its response has left as a whole: the next request may come.
-  func responseIsSent()
+  ///
+  /// - Parameter now: CLOCK_MONOTONIC, ns.
+  func responseIsSent(now: UInt64)
   /// Ends without a whole response.
   func reset()
 }

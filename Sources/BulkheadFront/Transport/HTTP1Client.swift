@@ -43,10 +43,7 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
   }
   private var message = Message()
 
-  /// What came and was not taken yet: the beginning of a head, or a later request while one is under way.
-  private var input = ByteBuffer()
-  /// How much of `input` was searched for the end of a head.
-  private var searched = 0
+  private var input = HTTP1Input()
   /// The body of the request under way; nil between requests.
   private var body: BodyDecoder?
   private var pace = BodyPace()
@@ -57,20 +54,11 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
   private(set) var clientNumber: UInt64 = 0
   private(set) var isReading = false
   private var gate = ReadGate()
+  /// As its channel has said last: asking it each time costs a walk through it.
+  private var mayWrite = true
   private(set) var isBehind = false
-  /// CLOCK_MONOTONIC, ns; 0 for none. The time between requests, and for a head.
-  private var deadline: UInt64 = 0
-
-  private enum Awaited {
-    /// The connection's first head, whose time runs from the connection's beginning.
-    case firstHead
-    /// The rest of a head that has begun to come.
-    case restOfHead
-    /// The next one, for as long as a connection may be idle.
-    case nextHead
-  }
-  /// What is awaited while no request is under way.
-  private var awaited = Awaited.firstHead
+  /// Of what is awaited while no request is under way.
+  private var timer = RequestTimer()
 
   /// The time that a drain leaves to a first request: ns.
   private static let firstRequestTime: UInt64 = 1_000_000_000
@@ -109,7 +97,7 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
     let exchange = Exchange(connection: self, loop: loop, pool: loop.pools[upstream])
     self.exchange = exchange
     slot = loop.engine.takeSlot(for: exchange.stream)
-    deadline = Clock.monotonicNanoseconds &+ loop.settings.headerRead
+    timer.isConnected(until: Clock.monotonicNanoseconds &+ loop.settings.headerRead)
     if loop.isDraining { drain() }
     context.fireChannelActive()
   }
@@ -130,7 +118,7 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
       exchange.stream.detach()
       self.exchange = nil
     }
-    input = ByteBuffer()
+    input = HTTP1Input()
     loop.unregister(self)
     if let client { loop.group.clients?.release(client) }
     client = nil
@@ -140,18 +128,11 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     guard state == .open, exchange != nil else { return }
     isReading = true
-    var bytes = unwrapInboundIn(data)
-    if input.readableBytes == 0 {
-      input = bytes
-    } else {
-      input.forgetRead()
-      input.writeBuffer(&bytes)
-    }
+    input.add(unwrapInboundIn(data))
     takeInput()
-    // Let go of the buffer that was read into, so that it can be read into again.
-    if input.readableBytes == 0 { input = ByteBuffer() }
+    input.settle()
     // A later request waits for its turn, but not any number of them.
-    if input.readableBytes > maximumEarly, body == nil { suspendReads() }
+    if input.count > maximumEarly, body == nil { suspendReads() }
   }
 
   /// The most bytes of later requests that are read while one is under way; a whole head fits.
@@ -167,48 +148,26 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
   /// - Returns: whether there may be more to take.
   private func takeHead(_ exchange: Exchange) -> Bool {
     // A client that does not read its responses gets no further ones.
-    guard exchange.phase == .idle, !isBehind, isWritable else { return false }
-    // Empty lines before a request are passed over (RFC 9112, 2.2).
-    while input.getInteger(at: input.readerIndex, as: UInt16.self) == 0x0D0A {
-      input.moveReaderIndex(forwardBy: 2)
-      searched = 0
-    }
-    // Half of one may be all that has come.
-    guard input.readableBytes > (input.getInteger(at: input.readerIndex, as: UInt8.self) == 0x0D ? 1 : 0) else {
-      return false
-    }
-    let maximum = Int(loop.settings.bootstrap.bounds.headerBytes)
-    var fault: HTTPFault?
-    let found = input.withUnsafeReadableBytes { bytes -> (head: RequestHead, end: Int)? in
-      do throws(HTTPFault) {
-        guard let end = try HeadParser.end(of: bytes, from: searched), end <= maximum else {
-          // What cannot become a request is not waited for.
-          if bytes.count > maximum { throw Self.tooLarge }
-          try HeadPrefix.check(bytes, from: searched, of: .request)
-          return nil
-        }
-        return (try read(UnsafeRawBufferPointer(rebasing: bytes[..<end]), for: exchange), end)
-      } catch {
-        fault = error
-        return nil
+    guard exchange.phase == .idle, !isBehind, isWritable, input.skipEmptyLines() else { return false }
+    let bounds = loop.settings.bootstrap.bounds
+    let maximum = Int(bounds.headerBytes)
+    let head: RequestHead
+    do throws(HTTPFault) {
+      let found = try input.takeHead(of: .request, atMost: maximum, tooLarge: Self.tooLarge) {
+        bytes throws(HTTPFault) in try read(bytes, for: exchange)
       }
-    }
-    if let fault {
-      refuse(fault, exchange)
+      guard let found else {
+        timer.headHasBegun(until: Clock.monotonicNanoseconds &+ loop.settings.headerRead)
+        return false
+      }
+      head = found
+    } catch {
+      refuse(error, exchange)
       return false
     }
-    guard let (head, end) = found else {
-      searched = input.readableBytes
-      // Its time runs from here, if it does not run yet.
-      if awaited == .nextHead { deadline = Clock.monotonicNanoseconds &+ loop.settings.headerRead }
-      awaited = .restOfHead
-      return false
-    }
-    input.moveReaderIndex(forwardBy: end)
-    headIsRead()
+    timer.headIsOver()
     if head.framing != .none {
-      body = BodyDecoder(
-        head.framing, trailerBytes: maximum, trailerCount: Int(loop.settings.bootstrap.bounds.headerCount))
+      body = BodyDecoder(head.framing, trailerBytes: maximum, trailerCount: Int(bounds.headerCount))
       beginPace()
     }
     exchange.begin(head.framing.body, isHead: head.isHead)
@@ -231,15 +190,9 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
     return head
   }
 
-  private func headIsRead() {
-    searched = 0
-    awaited = .nextHead
-    deadline = 0
-  }
-
   /// What came is no request that is taken: nothing behind it can be one either.
   private func refuse(_ fault: HTTPFault, _ exchange: Exchange) {
-    headIsRead()
+    timer.headIsOver()
     input.clear()
     if exchange.phase == .idle {
       exchange.startAnew(slot: slot)
@@ -266,7 +219,7 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
   private func takeBody(_ exchange: Exchange) -> Bool {
     guard var decoder = body else { return false }
     do throws(HTTPFault) {
-      let step = try decoder.next(&input)
+      let step = try input.takeBody(&decoder)
       body = decoder
       switch step {
       case .needMore: return false
@@ -292,11 +245,12 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
   }
 
   func channelWritabilityChanged(context: ChannelHandlerContext) {
+    mayWrite = context.channel.isWritable
     guard let exchange else { return }
     let isIdle = exchange.phase == .idle
     if exchange.phase == .responding { noteClientWait() }
     exchange.clientWritabilityChanged()
-    if isIdle, context.channel.isWritable { takeInput() }
+    if isIdle, mayWrite { takeInput() }
   }
 
   func read(context: ChannelHandlerContext) {
@@ -310,7 +264,7 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
 
   // MARK: For the stream
 
-  var isWritable: Bool { context?.channel.isWritable ?? false }
+  var isWritable: Bool { mayWrite && context != nil }
 
   /// What the channel holds that the kernel has not taken; for tests.
   var unwrittenBytes: Int { (try? context?.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0 }
@@ -331,8 +285,11 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
     let isChunked = message.responseFraming == .chunked
     MessageWriter.body(&body, isChunked: isChunked, into: &out) { write($0) }
     if let end, isChunked { MessageWriter.lastChunk(end, into: &out) }
-    if out.readableBytes > 0 { write(out) }
-    context?.flush()
+    if out.readableBytes > 0 {
+      context?.writeAndFlush(wrapOutboundOut(out), promise: nil)
+    } else {
+      context?.flush()
+    }
     wasFlushed(&out)
     swap(&out, &loop.scratch)
   }
@@ -400,7 +357,7 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
 
   func resumeReads() {
     // Requests that came early are served first: who sends faster than it reads must not fill the memory.
-    guard gate.isClosed, body != nil || input.readableBytes <= maximumEarly else { return }
+    guard gate.isClosed, body != nil || input.count <= maximumEarly else { return }
     let read = gate.open()
     if body != nil {
       if pace.isOn { pace.goOn(now: Clock.monotonicNanoseconds) }
@@ -425,7 +382,7 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
     loop.engine.clientWaits.enter(slot, now: now)
     if hasMoved, pace.isOn {
       pace.came(
-        exchange.requestBodyBytes, rate: loop.settings.bootstrap.bounds.bodyRate, patience: loop.settings.headerRead,
+        exchange.record.bytesIn, rate: loop.settings.bootstrap.bounds.bodyRate, patience: loop.settings.headerRead,
         now: now)
     }
   }
@@ -449,13 +406,12 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
 
   func streamHasEnded() { stopWaitingForClient() }
 
-  func responseIsSent() {
+  func responseIsSent(now: UInt64) {
     let closes = message.isLast || loop.isDraining || body != nil
     if closes {
       linger()
     } else {
-      awaited = .nextHead
-      deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
+      timer.idles(until: now &+ loop.settings.idle)
       takeInput()
       // What came early is all there is for now: no end of a round of reading will send it on.
       exchange?.requestReadComplete()
@@ -468,7 +424,7 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
     // Nothing of what came meanwhile is taken any more.
     if state == .open {
       state = .lingering
-      deadline = 0
+      timer.ends(at: 0)
     }
     close()
   }
@@ -479,14 +435,14 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
   private func linger() {
     guard state == .open, let context else { return }
     state = .lingering
-    input = ByteBuffer()
+    input = HTTP1Input()
     bodyIsOver()
     resumeReads()
-    deadline = Clock.monotonicNanoseconds &+ loop.settings.idle
+    timer.ends(at: Clock.monotonicNanoseconds &+ loop.settings.idle)
     let written = context.eventLoop.makePromise(of: Void.self)
     written.futureResult.assumeIsolated().whenComplete { _ in
       // Only once all is with the kernel: a slow client has the time that its reading takes.
-      self.deadline = Clock.monotonicNanoseconds &+ 1_000_000_000
+      self.timer.ends(at: Clock.monotonicNanoseconds &+ 1_000_000_000)
     }
     context.close(mode: .output, promise: written)
   }
@@ -495,9 +451,9 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
     guard let exchange, exchange.phase != .idle else {
       guard state == .open else { return }
       // Who connected before the drain and has not asked yet is about to: the answer then says that it was the last.
-      switch awaited {
+      switch timer.awaited {
       case .nextHead: close()
-      case .firstHead: deadline = min(deadline, Clock.monotonicNanoseconds &+ Self.firstRequestTime)
+      case .firstHead: timer.ends(at: min(timer.deadline, Clock.monotonicNanoseconds &+ Self.firstRequestTime))
       case .restOfHead: break
       }
       return
@@ -514,7 +470,7 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
   func checkDeadline(_ now: UInt64) {
     switch state {
     case .closed: break
-    case .lingering: if now >= deadline { close() }
+    case .lingering: if now >= timer.deadline { close() }
     case .open:
       if let exchange, exchange.phase != .idle {
         if exchange.deadline > 0, now >= exchange.deadline {
@@ -523,9 +479,9 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
           pace.end()
           exchange.bodyIsTooSlow()
         }
-      } else if deadline > 0, now >= deadline {
-        deadline = 0
-        if awaited == .restOfHead, let exchange {
+      } else if timer.isOver(now: now) {
+        timer.ends(at: 0)
+        if timer.awaited == .restOfHead, let exchange {
           refuseForTime(exchange)
         } else {
           close()

@@ -63,16 +63,15 @@ final class HTTP1Upstream: ChannelDuplexHandler, UpstreamTransport {
   /// It has served a request before.
   private var wasUsed = false
   private(set) var isReading = false
+  /// As its channel has said last: asking it each time costs a walk through it.
+  private var mayWrite = true
   private(set) var isBehind = false
   /// Since when nobody uses it: CLOCK_MONOTONIC, ns.
   private(set) var idleSince: UInt64 = 0
   private var gate = ReadGate()
   private var error = ""
 
-  /// What came of a response and was not taken yet.
-  private var input = ByteBuffer()
-  /// How much of `input` was searched for the end of a head.
-  private var searched = 0
+  private var input = HTTP1Input()
 
   /// - Parameter receiver: who waits for it to be connected, where that is one alone.
   init(loop: FrontLoop, owner: any UpstreamOwner, endpoint: Int, for receiver: (any ResponseReceiver)? = nil) {
@@ -101,7 +100,6 @@ final class HTTP1Upstream: ChannelDuplexHandler, UpstreamTransport {
   func begin(for receiver: any ResponseReceiver) {
     self.receiver = receiver
     message = Message()
-    searched = 0
     state = .busy
   }
 
@@ -118,7 +116,7 @@ final class HTTP1Upstream: ChannelDuplexHandler, UpstreamTransport {
 
   var peer: UpstreamPeer? { knownPeer }
 
-  var isWritable: Bool { context?.channel.isWritable ?? false }
+  var isWritable: Bool { mayWrite && context != nil }
 
   func send(_ head: MessageHead?, _ body: inout ByteQueue, end: Trailers?) {
     var out = ByteBuffer()
@@ -135,8 +133,11 @@ final class HTTP1Upstream: ChannelDuplexHandler, UpstreamTransport {
       if isChunked { MessageWriter.lastChunk(end, into: &out) }
       message.isSent = true
     }
-    if out.readableBytes > 0 { write(out) }
-    context?.flush()
+    if out.readableBytes > 0 {
+      context?.writeAndFlush(wrapOutboundOut(out), promise: nil)
+    } else {
+      context?.flush()
+    }
     wasFlushed(&out)
     swap(&out, &loop.scratch)
   }
@@ -175,56 +176,33 @@ final class HTTP1Upstream: ChannelDuplexHandler, UpstreamTransport {
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     isReading = true
     message.isAnswered = true
-    var bytes = unwrapInboundIn(data)
     guard state != .closing else { return }
     guard state == .busy else {
       // Nobody asked for anything: whatever this is, it must not be taken for the answer to the next request.
       fail("said something that nobody asked for")
       return
     }
-    if input.readableBytes == 0 {
-      input = bytes
-    } else {
-      input.forgetRead()
-      input.writeBuffer(&bytes)
-    }
+    input.add(unwrapInboundIn(data))
     while state == .busy, let receiver, message.body != nil ? takeBody(receiver) : takeHead(receiver) {}
-    // Let go of the buffer that was read into, so that it can be read into again.
-    if input.readableBytes == 0 { input = ByteBuffer() }
+    input.settle()
   }
 
   /// - Returns: whether there may be more to take.
   private func takeHead(_ receiver: any ResponseReceiver) -> Bool {
     let maximum = Int(loop.settings.bootstrap.bounds.headerBytes)
-    let from = searched
     let isForHead = message.isForHead
     let map = receiver.response
-    var fault: HTTPFault?
-    let found = input.withUnsafeReadableBytes { bytes -> (head: ResponseHead, end: Int)? in
-      do throws(HTTPFault) {
-        guard let end = try HeadParser.end(of: bytes, from: from), end <= maximum else {
-          if bytes.count > maximum { throw HTTPFault(502, "its header is larger than limits.headerBytes allows") }
-          // What cannot become a response is not waited for.
-          try HeadPrefix.check(bytes, from: from, of: .response)
-          return nil
-        }
-        let head = UnsafeRawBufferPointer(rebasing: bytes[..<end])
-        return (try ResponseHead(head, into: map, isForHead: isForHead), end)
-      } catch {
-        fault = error
-        return nil
+    let head: ResponseHead
+    do throws(HTTPFault) {
+      let found = try input.takeHead(of: .response, atMost: maximum, tooLarge: Self.tooLarge) {
+        bytes throws(HTTPFault) in try ResponseHead(bytes, into: map, isForHead: isForHead)
       }
-    }
-    if let fault {
-      fail("answered with something that is not taken (\(fault.reason))")
+      guard let found else { return false }
+      head = found
+    } catch {
+      fail("answered with something that is not taken (\(error.reason))")
       return false
     }
-    guard let (head, end) = found else {
-      searched = input.readableBytes
-      return false
-    }
-    input.moveReaderIndex(forwardBy: end)
-    searched = 0
     // What a 1xx says of its connection holds on.
     if !head.keepsAlive { message.keepsAlive = false }
     if head.isInterim { return takeInterim(receiver) }
@@ -232,6 +210,8 @@ final class HTTP1Upstream: ChannelDuplexHandler, UpstreamTransport {
     receiver.responseHead(head.framing.body)
     return true
   }
+
+  private static let tooLarge = HTTPFault(502, "its header is larger than limits.headerBytes allows")
 
   /// - Returns: whether there may be more to take.
   private func takeInterim(_ receiver: any ResponseReceiver) -> Bool {
@@ -248,7 +228,7 @@ final class HTTP1Upstream: ChannelDuplexHandler, UpstreamTransport {
   private func takeBody(_ receiver: any ResponseReceiver) -> Bool {
     guard var decoder = message.body else { return false }
     do throws(HTTPFault) {
-      let step = try decoder.next(&input)
+      let step = try input.takeBody(&decoder)
       message.body = decoder
       switch step {
       case .needMore: return false
@@ -266,14 +246,15 @@ final class HTTP1Upstream: ChannelDuplexHandler, UpstreamTransport {
   private func end(_ receiver: any ResponseReceiver, _ trailers: Trailers) {
     // What follows a whole response belongs to none; a request that was not sent to its end leaves the connection in the
     // middle of a message.
-    let mayGoOn = message.keepsAlive && message.isSent && input.readableBytes == 0
+    let mayGoOn = message.keepsAlive && message.isSent && input.count == 0
     input.clear()
     isReading = false
     message = Message()
     self.receiver = nil
     wasUsed = true
     resumeReads()
-    if mayGoOn, isUsable { state = .returning } else { close() }
+    // Its end is known by the state: whether it is there still is asked before the next request.
+    if mayGoOn, state == .busy { state = .returning } else { close() }
     receiver.responseEnd(trailers)
   }
 
@@ -286,7 +267,7 @@ final class HTTP1Upstream: ChannelDuplexHandler, UpstreamTransport {
   func channelReadComplete(context: ChannelHandlerContext) {
     isReading = false
     receiver?.responseReadComplete()
-    if state == .returning, isUsable {
+    if state == .returning {
       state = .idle
       owner.connectionIsFree(self)
     }
@@ -298,8 +279,9 @@ final class HTTP1Upstream: ChannelDuplexHandler, UpstreamTransport {
   }
 
   func channelWritabilityChanged(context: ChannelHandlerContext) {
+    mayWrite = context.channel.isWritable
     guard let receiver else { return }
-    if context.channel.isWritable { receiver.requestMayGoOn() } else { receiver.requestIsHeldUp() }
+    if mayWrite { receiver.requestMayGoOn() } else { receiver.requestIsHeldUp() }
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {

@@ -39,6 +39,7 @@ protocol ResponseReceiver: AnyObject {
   func requestIsHeldUp()
   /// A 1xx: the head of the response is still to come.
   func responseInterim()
+  /// It comes in a round of reading, which ends with `responseReadComplete` or with the response.
   func responseHead(_ framing: BodyFraming)
   func responseBody(_ piece: ByteBuffer)
   func responseEnd(_ trailers: Trailers)
