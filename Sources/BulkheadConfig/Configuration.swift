@@ -23,7 +23,7 @@ public struct Configuration: Hashable, Sendable {
     /// Unique among the listeners.
     public var name: String
     /// Port 0 lets the kernel pick one.
-    public var address: SocketAddress
+    public var address: NetworkAddress
     /// The name of one of `upstreams`.
     public var upstream: String
     /// HTTP unless the file says otherwise.
@@ -33,14 +33,9 @@ public struct Configuration: Hashable, Sendable {
     /// Where its entry of `listeners` stands.
     public var location: SourceLocation
 
-    /// An address or a name, an IPv6 address without brackets.
-    public var host: String { address.host }
-    /// 0 lets the kernel pick one.
-    public var port: UInt16 { address.port }
-
     /// `upstream` has to be the name of one that is there: the loader checks it.
     public init(
-      name: String, address: SocketAddress, upstream: String, kind: Kind = .http, errorDetails: ErrorDetails = .log,
+      name: String, address: NetworkAddress, upstream: String, kind: Kind = .http, errorDetails: ErrorDetails = .log,
       location: SourceLocation
     ) {
       self.name = name
@@ -57,7 +52,7 @@ public struct Configuration: Hashable, Sendable {
     /// Who answers.
     public enum Kind: Hashable, Sendable {
       /// At least one.
-      case endpoints([SocketAddress])
+      case endpoints([NetworkAddress])
       /// Answers with what it received, as JSON.
       case echo
     }
@@ -106,7 +101,7 @@ public struct Configuration: Hashable, Sendable {
     /// Whether it is the builtin upstream, which answers with what it received.
     public var isEcho: Bool { kind == .echo }
     /// Empty for the echo.
-    public var endpoints: [SocketAddress] {
+    public var endpoints: [NetworkAddress] {
       if case .endpoints(let endpoints) = kind { endpoints } else { [] }
     }
 
@@ -226,12 +221,12 @@ public struct Configuration: Hashable, Sendable {
   /// Where monitoring asks: a TCP listener that answers GET alone and steers nothing.
   public struct Admin: Hashable, Sendable {
     /// Port 0 lets the kernel pick one.
-    public var address: SocketAddress
+    public var address: NetworkAddress
     /// Where `admin.address` stands.
     public var location: SourceLocation
 
     /// Loopback or not: the loader warns of an address that others reach.
-    public init(address: SocketAddress, location: SourceLocation) {
+    public init(address: NetworkAddress, location: SourceLocation) {
       self.address = address
       self.location = location
     }

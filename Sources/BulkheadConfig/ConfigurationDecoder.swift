@@ -66,7 +66,7 @@ struct ConfigurationDecoder {
       list.report("at most \(Limits.maximumListeners) listeners are possible")
     }
     var names: [String: SourceLocation] = [:]
-    var addresses: [SocketAddress: String] = [:]
+    var addresses: [NetworkAddress: String] = [:]
     var listeners: [Configuration.Listener] = []
     for field in fields.prefix(Limits.maximumListeners) {
       guard let section = field.section(Self.listenerKeys, hints: Self.listenerHints) else { continue }
@@ -171,10 +171,10 @@ struct ConfigurationDecoder {
     return name
   }
 
-  func decodeAddress(_ field: Field, ports: ClosedRange<UInt16>) -> SocketAddress? {
+  func decodeAddress(_ field: Field, ports: ClosedRange<UInt16>) -> NetworkAddress? {
     guard let text = field.string() else { return nil }
     do {
-      let address = try SocketAddress(parsing: text)
+      let address = try NetworkAddress(parsing: text)
       guard ports.contains(address.port) else {
         field.report("the port must be from \(ports.lowerBound) to \(ports.upperBound), not \(address.port)")
         return nil

@@ -35,8 +35,7 @@ public final class Front: Sendable {
   ///     until `waitUntilFinished` has returned.
   ///   - report: descriptor of the report pipe, non-blocking; -1 for none. It stays the caller's.
   ///   - accessLog: descriptor of the access log's file, where the bootstrap asks for one; taken over.
-  /// - Throws: `StartError` where the bootstrap does not fit the descriptors, a socket is none or an upstream's endpoint is no
-  ///   address.
+  /// - Throws: `StartError` where the bootstrap does not fit the descriptors, or a socket is none.
   public static func run(
     bootstrap: FrontBootstrap, listeners: [Int32], control: Int32, report: Int32, accessLog: Int32 = -1
   ) throws(StartError) -> Front {
@@ -46,12 +45,7 @@ public final class Front: Sendable {
           "\(bootstrap.listeners.count) listeners are configured, \(listeners.count) sockets were handed over",
         exitCode: ExitCode.software)
     }
-    let settings: FrontSettings
-    do throws(FrontSettings.Problem) {
-      settings = try FrontSettings(bootstrap)
-    } catch {
-      throw StartError(description: error.description, exitCode: ExitCode.software)
-    }
+    let settings = FrontSettings(bootstrap)
     let state = SharedState(bootstrap)
     let chain: ChainSettings
     do throws(ChainSettings.Problem) {

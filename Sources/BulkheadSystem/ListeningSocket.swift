@@ -1,41 +1,5 @@
+import BulkheadCore
 import CBulkheadSys
-
-/// A TCP address as people write it: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`, `:8080` for every address.
-public struct ListenAddress: Equatable, Sendable, CustomStringConvertible {
-  /// Without brackets; "" for every address.
-  public var host: String
-  /// 0 lets the kernel pick one.
-  public var port: UInt16
-
-  /// Nothing is checked: `ListeningSocket` says what is wrong with a host.
-  public init(host: String, port: UInt16) {
-    self.host = host
-    self.port = port
-  }
-
-  /// The address that the text says, or nil where it says none: the port is missing or no number up to 65535, or an
-  /// IPv6 address lacks its brackets.
-  public init?(_ text: String) {
-    guard let colon = text.lastIndex(of: ":") else { return nil }
-    let digits = text[text.index(after: colon)...]
-    // UInt16.init takes a sign too.
-    guard !digits.isEmpty, digits.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let port = UInt16(digits) else {
-      return nil
-    }
-    var host = text[..<colon]
-    if host.hasPrefix("[") {
-      guard host.hasSuffix("]"), host.count > 2 else { return nil }
-      host = host.dropFirst().dropLast()
-    } else if host.contains(":") || host.contains("[") || host.contains("]") {
-      return nil
-    }
-    guard !host.utf8.contains(0) else { return nil }
-    self.host = String(host)
-    self.port = port
-  }
-
-  public var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
-}
 
 /// A TCP socket that accepts: non-blocking, SO_REUSEADDR, closed on exec.
 public struct ListeningSocket: ~Copyable, Sendable {
@@ -45,13 +9,13 @@ public struct ListeningSocket: ~Copyable, Sendable {
   /// The socket, which closes with this value; accept from it, or hand it on, but do not close it.
   public let descriptor: Descriptor
   /// Where it listens, with the port that the kernel picked where 0 was asked for.
-  public let address: ListenAddress
+  public let address: NetworkAddress
 
-  /// Listens at the address.
+  /// Listens at the address; at every address of this machine where its host is empty.
   ///
   /// - Throws: `SystemError`: EADDRINUSE, EACCES (a port under 1024), EADDRNOTAVAIL (not an address of this machine),
   ///   EINVAL where the host is no address.
-  public init(_ wanted: ListenAddress, backlog: Int32 = ListeningSocket.usualBacklog) throws(SystemError) {
+  public init(_ wanted: NetworkAddress, backlog: Int32 = ListeningSocket.usualBacklog) throws(SystemError) {
     var port: Int32 = 0
     var isIPv6: Int32 = 0
     var lookup: Int32 = 0
@@ -99,7 +63,7 @@ public struct ListeningSocket: ~Copyable, Sendable {
   }
 
   /// Whether a socket is bound to that address: port 0 is every port, and every address of IPv4 is every address of IPv6.
-  public static func isBound(_ raw: Int32, to wanted: ListenAddress) -> Bool {
+  public static func isBound(_ raw: Int32, to wanted: NetworkAddress) -> Bool {
     bh_is_bound_to(raw, wanted.host.isEmpty ? nil : wanted.host, String(wanted.port)) == 1
   }
 
@@ -118,9 +82,9 @@ public struct ListeningSocket: ~Copyable, Sendable {
     try Funnel.call("set the accept queue of", on: "descriptor \(raw)") { bh_set_backlog(raw, backlog) }
   }
 
-  private static func address(_ name: [CChar], _ port: Int32) -> ListenAddress {
+  private static func address(_ name: [CChar], _ port: Int32) -> NetworkAddress {
     let host = name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
-    return ListenAddress(host: String(decoding: host, as: UTF8.self), port: UInt16(clamping: port))
+    return NetworkAddress(host: String(decoding: host, as: UTF8.self), port: UInt16(clamping: port))
   }
 
   /// The socket alone.

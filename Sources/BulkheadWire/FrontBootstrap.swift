@@ -27,14 +27,13 @@ public struct FrontBootstrap: Equatable, Sendable {
     public var name: String
     /// Answers with what it received, as JSON; then there are no endpoints.
     public var isEcho: Bool
-    /// `host:port`, `[v6]:port`.
-    public var endpoints: [String]
+    public var endpoints: [NetworkAddress]
     /// It is spoken to in HTTP/2 alone: for calls out. gRPC calls use HTTP/2 whatever this says.
     public var isHTTP2: Bool
     /// How its certificate is checked; nil where it is spoken to in plaintext.
     public var tls: TLS?
     /// HTTP/1 in plaintext unless it is said; `endpoints` is not empty but where `isEcho`.
-    public init(name: String, isEcho: Bool, endpoints: [String], isHTTP2: Bool = false, tls: TLS? = nil) {
+    public init(name: String, isEcho: Bool, endpoints: [NetworkAddress], isHTTP2: Bool = false, tls: TLS? = nil) {
       self.name = name
       self.isEcho = isEcho
       self.endpoints = endpoints
@@ -286,7 +285,10 @@ public struct FrontBootstrap: Equatable, Sendable {
     writer.array(upstreams) { writer, upstream in
       writer.string(upstream.name)
       writer.bool(upstream.isEcho)
-      writer.array(upstream.endpoints) { $0.string($1) }
+      writer.array(upstream.endpoints) { writer, endpoint in
+        writer.string(endpoint.host)
+        writer.u16(endpoint.port)
+      }
       writer.bool(upstream.isHTTP2)
       writer.bool(upstream.tls != nil)
       if let tls = upstream.tls {
@@ -375,7 +377,9 @@ public struct FrontBootstrap: Equatable, Sendable {
       Upstream(
         name: try reader.string("upstream.name"), isEcho: try reader.bool("upstream.isEcho"),
         endpoints: try reader.array("upstream.endpoints", atMost: 65_536) { reader throws(WireError) in
-          try reader.string("upstream.endpoint")
+          let host = try reader.string("endpoint.host")
+          guard NetworkAddress.isHost(host) else { throw WireError(.malformed, "endpoint.host") }
+          return NetworkAddress(host: host, port: try reader.u16("endpoint.port"))
         }, isHTTP2: try reader.bool("upstream.isHTTP2"),
         tls: try reader.bool("upstream.isTLS") ? try TLS(&reader) : nil)
     }

@@ -80,12 +80,12 @@ func aNameThatTheServiceManagerWouldRefuseIsNotStored(name: String, isStorable: 
 
 private func listener(_ name: String, _ host: String = "127.0.0.1", port: UInt16) -> Configuration.Listener {
   Configuration.Listener(
-    name: name, address: SocketAddress(host: host, port: port), upstream: "echo",
+    name: name, address: NetworkAddress(host: host, port: port), upstream: "echo",
     location: SourceLocation(file: "bulkhead.yaml"))
 }
 
 private func inherited(_ name: String, _ host: String = "127.0.0.1") throws -> InheritedSockets.Socket {
-  let socket = try ListeningSocket(ListenAddress(host: host, port: 0))
+  let socket = try ListeningSocket(NetworkAddress(host: host, port: 0))
   let address = socket.address
   return .init(name: name, descriptor: SharedDescriptor(socket.takeDescriptor()), address: address)
 }

@@ -1,4 +1,5 @@
 import BulkheadConfig
+import BulkheadCore
 import BulkheadWire
 import Glibc
 import Testing
@@ -87,7 +88,7 @@ import Testing
       }
     }
     try #require(isBound)
-    let endpoint = SocketAddress(host: "127.0.0.1", port: UInt16(bigEndian: address.sin_port))
+    let endpoint = NetworkAddress(host: "127.0.0.1", port: UInt16(bigEndian: address.sin_port))
     guard case .notNow = try #require(EndpointTrial.look(at: [endpoint]).first) else {
       Issue.record("it answers")
       return

@@ -1,3 +1,4 @@
+import BulkheadCore
 import BulkheadSystem
 import Glibc
 import Testing
@@ -11,15 +12,15 @@ import Testing
       ("127.0.0.1:0", "no address", false, false),
     ] as [(String, String, Bool, Bool)])
   func aSocketIsBoundToItsOwnAddressAlone(_ bound: String, _ host: String, _ samePort: Bool, _ anyPort: Bool) throws {
-    let socket = try ListeningSocket(try #require(ListenAddress(bound)))
+    let socket = try ListeningSocket(NetworkAddress(parsing: bound))
     let (raw, port) = (socket.descriptor.raw, socket.address.port)
-    #expect(ListeningSocket.isBound(raw, to: ListenAddress(host: host, port: port)) == samePort)
-    #expect(ListeningSocket.isBound(raw, to: ListenAddress(host: host, port: 0)) == anyPort)
-    #expect(!ListeningSocket.isBound(raw, to: ListenAddress(host: host, port: port == 1 ? 2 : port - 1)))
+    #expect(ListeningSocket.isBound(raw, to: NetworkAddress(host: host, port: port)) == samePort)
+    #expect(ListeningSocket.isBound(raw, to: NetworkAddress(host: host, port: 0)) == anyPort)
+    #expect(!ListeningSocket.isBound(raw, to: NetworkAddress(host: host, port: port == 1 ? 2 : port - 1)))
   }
 
   @Test func aListeningSocketOfSomebodyElseIsTakenOver() throws {
-    let theirs = try ListeningSocket(ListenAddress(host: "127.0.0.1", port: 0))
+    let theirs = try ListeningSocket(NetworkAddress(host: "127.0.0.1", port: 0))
     let copy = dup(theirs.descriptor.raw)
     _ = fcntl(copy, F_SETFL, 0)
     _ = fcntl(copy, F_SETFD, 0)

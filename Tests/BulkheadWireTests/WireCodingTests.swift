@@ -211,7 +211,7 @@ import Testing
 
   static let front = FrontBootstrap(
     eventLoops: 2, maximumSpinMicroseconds: 50, logLevel: .info, listeners: [.init(name: "edge", upstream: 0)],
-    upstreams: [.init(name: "app", isEcho: false, endpoints: ["127.0.0.1:1"])],
+    upstreams: [.init(name: "app", isEcho: false, endpoints: [NetworkAddress(host: "127.0.0.1", port: 1)])],
     plugins: [
       .init(name: "geo", failStrategy: .failOpen, callbacks: .requestHeaders, callbackDeadline: 100, admissionWait: 9)
     ])
@@ -228,7 +228,7 @@ import Testing
     front.listeners.append(.init(name: "raw", upstream: 1, isTCP: true))
     front.upstreams.append(
       .init(
-        name: "secure", isEcho: false, endpoints: ["[::1]:2"], isHTTP2: true,
+        name: "secure", isEcho: false, endpoints: [NetworkAddress(host: "::1", port: 2)], isHTTP2: true,
         tls: .init(serverName: "app.test", authorities: [1], certificate: [2, 3], privateKey: [4])))
     front.plugins[0].vmID = "shared"
     front.plugins[0].openAdmissionWait = 7
@@ -320,6 +320,15 @@ import Testing
   @Test func bootstrapsComeBack() throws {
     #expect(try Self.front.encoded().withUnsafeBytes { try FrontBootstrap($0) } == Self.front)
     #expect(try Self.worker.encoded().withUnsafeBytes { try WorkerBootstrap($0) } == Self.worker)
+  }
+
+  @Test(arguments: ["", "a b", "::1]", "h:80", "a\u{0}", "1.2.3", "\u{fffd}"])
+  func anUpstreamWithAnEndpointThatIsNoneIsRefused(_ host: String) {
+    var front = Self.front
+    front.upstreams[0].endpoints.append(NetworkAddress(host: host, port: 1))
+    #expect(throws: WireError(.malformed, "endpoint.host")) {
+      try front.encoded().withUnsafeBytes { try FrontBootstrap($0) }
+    }
   }
 
   @Test func aListenerWithoutItsUpstreamIsRefused() {

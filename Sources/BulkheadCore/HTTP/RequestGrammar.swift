@@ -65,7 +65,7 @@ public enum RequestGrammar {
   }
 
   /// RFC 3986 `IPv6address`: eight groups, or fewer around one `::`, the last two of which may be an IPv4 address.
-  private static func isIPv6(_ bytes: Span<UInt8>) -> Bool {
+  static func isIPv6(_ bytes: Span<UInt8>) -> Bool {
     let colon = UInt8(ascii: ":")
     var groups = 0
     var hasGap = false
@@ -98,7 +98,7 @@ public enum RequestGrammar {
   }
 
   /// Four numbers from 0 to 255 without leading zeros.
-  private static func isIPv4(_ bytes: Span<UInt8>) -> Bool {
+  static func isIPv4(_ bytes: Span<UInt8>) -> Bool {
     var numbers = 0
     var at = 0
     while true {

@@ -11,23 +11,11 @@ struct FrontSettings: Sendable {
     let endpoints: [Endpoint]
     let tls: UpstreamTLS?
 
-    init(_ bootstrap: FrontBootstrap.Upstream) throws(Problem) {
+    init(_ bootstrap: FrontBootstrap.Upstream) {
       self.bootstrap = bootstrap
-      var endpoints: [Endpoint] = []
-      for text in bootstrap.endpoints {
-        guard let endpoint = Endpoint(text) else {
-          throw Problem(description: "upstream \(bootstrap.name): its endpoint '\(text)' is no host:port")
-        }
-        endpoints.append(endpoint)
-      }
-      self.endpoints = endpoints
+      endpoints = bootstrap.endpoints.map { Endpoint($0) }
       tls = bootstrap.tls.map { UpstreamTLS($0) }
     }
-  }
-
-  /// What of a bootstrap makes no sense. For people.
-  struct Problem: Error, CustomStringConvertible {
-    var description: String
   }
 
   var bootstrap: FrontBootstrap
@@ -57,12 +45,9 @@ struct FrontSettings: Sendable {
   /// Bytes of body that are copied behind the head, or behind each other, for one write.
   static let coalesced = 16 << 10
 
-  /// - Throws: `Problem` where an upstream's endpoint is no address.
-  init(_ bootstrap: FrontBootstrap) throws(Problem) {
+  init(_ bootstrap: FrontBootstrap) {
     self.bootstrap = bootstrap
-    var upstreams: [Upstream] = []
-    for upstream in bootstrap.upstreams { upstreams.append(try Upstream(upstream)) }
-    self.upstreams = upstreams
+    upstreams = bootstrap.upstreams.map { Upstream($0) }
     headerRead = UInt64(bootstrap.timeouts.headerRead) * 1_000_000
     idle = UInt64(bootstrap.timeouts.idle) * 1_000_000
     upstreamConnect = UInt64(bootstrap.timeouts.upstreamConnect) * 1_000_000

@@ -1,4 +1,4 @@
-import BulkheadSystem
+import BulkheadCore
 import NIOCore
 
 /// One address of an upstream.
@@ -10,12 +10,10 @@ struct Endpoint: Sendable {
   /// Where the host is a literal address: nothing is to be resolved.
   let address: SocketAddress?
 
-  /// - Returns: nil where the text is no `host:port`.
-  init?(_ text: String) {
-    guard let parsed = ListenAddress(text) else { return nil }
-    self.text = text
-    host = parsed.host
-    port = Int(parsed.port)
-    address = try? SocketAddress(ipAddress: parsed.host, port: Int(parsed.port))
+  init(_ endpoint: NetworkAddress) {
+    text = endpoint.description
+    host = endpoint.host
+    port = Int(endpoint.port)
+    address = try? SocketAddress(ipAddress: endpoint.host, port: port)
   }
 }

@@ -72,7 +72,7 @@ final class AdminListener: Sendable {
         do {
           try await server.run(host: admin.address.host, port: Int(admin.address.port), group: group) { port in
             start.value.withLock { $0 = .bound }
-            let address = BulkheadConfig.SocketAddress(host: admin.address.host, port: UInt16(clamping: port))
+            let address = NetworkAddress(host: admin.address.host, port: UInt16(clamping: port))
             inbox.post { supervisor in
               supervisor.adminAddress = address.description
               supervisor.note(.info, "admin: metrics and status on \(address)")

@@ -1,4 +1,5 @@
 import BulkheadConfig
+import BulkheadCore
 import BulkheadSystem
 import Glibc
 
@@ -10,11 +11,11 @@ enum RunningInstance {
   private static let headBytes = 1_024
 
   /// Whether a bulkheadd answers on that control socket, and one on the address.
-  static func listens(at address: SocketAddress, controlledBy socket: String) -> Bool {
+  static func listens(at address: NetworkAddress, controlledBy socket: String) -> Bool {
     ControlSocket.isAnswered(socket) && isBulkhead(address)
   }
 
-  private static func isBulkhead(_ address: SocketAddress) -> Bool {
+  private static func isBulkhead(_ address: NetworkAddress) -> Bool {
     let request = Array("GET /live HTTP/1.1\r\nHost: \(address)\r\nConnection: close\r\n\r\n".utf8)
     guard let descriptor = try? Dialing.connect(to: address, within: milliseconds),
       send(descriptor.raw, request, request.count, Int32(MSG_NOSIGNAL)) == request.count

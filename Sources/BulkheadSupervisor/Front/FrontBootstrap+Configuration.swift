@@ -29,7 +29,7 @@ extension FrontBootstrap {
       },
       upstreams: configuration.upstreams.map {
         Upstream(
-          name: $0.name, isEcho: $0.isEcho, endpoints: $0.endpoints.map(\.description), isHTTP2: $0.isHTTP2,
+          name: $0.name, isEcho: $0.isEcho, endpoints: $0.endpoints, isHTTP2: $0.isHTTP2,
           tls: $0.tls.map {
             TLS(
               serverName: $0.serverName, authorities: $0.authorities, certificate: $0.certificate,

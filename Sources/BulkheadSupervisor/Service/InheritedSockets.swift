@@ -9,7 +9,7 @@ struct InheritedSockets {
     /// As it was handed over.
     var name: String
     var descriptor: SharedDescriptor
-    var address: ListenAddress
+    var address: NetworkAddress
 
     /// A supervisor before this one had it stored; else a socket unit bound it.
     var isStored: Bool { name.hasPrefix(InheritedSockets.storedPrefix) }
@@ -50,14 +50,13 @@ struct InheritedSockets {
   /// Takes the socket of a listener: the one that a socket unit gave its name, wherever that listens, else one that is
   /// bound to its address.
   mutating func take(for listener: Configuration.Listener) -> Socket? {
-    let wanted = ListenAddress(host: listener.host, port: listener.port)
     let stored = Self.storedName(of: listener.name)
-    let fits = { (socket: Socket) in ListeningSocket.isBound(socket.descriptor.raw, to: wanted) }
+    let fits = { (socket: Socket) in ListeningSocket.isBound(socket.descriptor.raw, to: listener.address) }
     let index =
       sockets.firstIndex { !$0.isStored && $0.name == listener.name }
       ?? sockets.firstIndex { !$0.isStored && fits($0) }
       ?? sockets.firstIndex { $0.name == stored && fits($0) }
-      ?? sockets.firstIndex { $0.isStored && listener.port != 0 && fits($0) }
+      ?? sockets.firstIndex { $0.isStored && listener.address.port != 0 && fits($0) }
     return index.map { sockets.remove(at: $0) }
   }
 }

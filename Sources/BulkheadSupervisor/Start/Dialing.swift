@@ -17,7 +17,7 @@ enum Dialing {
   /// - Parameter milliseconds: the longest that the other side may take to accept.
   /// - Returns: a socket that does not block.
   /// - Throws: `Failure`.
-  static func connect(to address: SocketAddress, within milliseconds: Int32) throws(Failure) -> Descriptor {
+  static func connect(to address: NetworkAddress, within milliseconds: Int32) throws(Failure) -> Descriptor {
     var hints = addrinfo()
     hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
     hints.ai_flags = AI_NUMERICSERV

@@ -70,7 +70,7 @@ final class ListenerSockets {
           descriptions.append(.init(name: listener.name, address: old.address, upstream: listener.upstream))
           continue
         }
-        let socket = try ListeningSocket(ListenAddress(host: listener.host, port: listener.port))
+        let socket = try ListeningSocket(listener.address)
         let address = socket.address.description
         let descriptor = SharedDescriptor(socket.takeDescriptor())
         fresh.append(sockets.count)
@@ -102,7 +102,9 @@ final class ListenerSockets {
 
   /// The socket of the same name and address, else of the same address.
   private static func index(of listener: Configuration.Listener, in sockets: [Handover.Listener]) -> Int? {
-    let fits = { (socket: Handover.Listener) in socket.host == listener.host && socket.port == listener.port }
+    let fits = { (socket: Handover.Listener) in
+      socket.host == listener.address.host && socket.port == listener.address.port
+    }
     return sockets.firstIndex { $0.name == listener.name && fits($0) } ?? sockets.firstIndex(where: fits)
   }
 
@@ -110,7 +112,8 @@ final class ListenerSockets {
   func handover(_ listeners: [Configuration.Listener]) -> [Handover.Listener] {
     zip(zip(listeners, descriptions), zip(sockets, areStorable)).map { pair, socket in
       .init(
-        name: pair.0.name, host: pair.0.host, port: pair.0.port, address: pair.1.address, isStorable: socket.1,
+        name: pair.0.name, host: pair.0.address.host, port: pair.0.address.port, address: pair.1.address,
+        isStorable: socket.1,
         socket: socket.0.raw)
     }
       + former.prefix(Handover.maximumListeners - min(sockets.count, Handover.maximumListeners)).map { former in

@@ -89,7 +89,7 @@ struct Preconditions {
     guard let admin = configuration.admin, admin.address.port != 0 else { return nil }
     return fault(at: admin.location, "admin.address") { () throws(SystemError) in
       do throws(SystemError) {
-        _ = try ListeningSocket(ListenAddress(host: admin.address.host, port: admin.address.port))
+        _ = try ListeningSocket(admin.address)
       } catch {
         // The bulkheadd that runs with this configuration is to listen there.
         guard error.code == EADDRINUSE,

@@ -46,7 +46,7 @@ enum EndpointTrial {
   }
 
   /// Looks at all of them at the same time.
-  static func look(at endpoints: [SocketAddress]) -> [Finding] {
+  static func look(at endpoints: [NetworkAddress]) -> [Finding] {
     final class Found: Sendable {
       let findings = Mutex<[Int: Finding]>([:])
     }
@@ -66,7 +66,7 @@ enum EndpointTrial {
     }
   }
 
-  private static func look(at endpoint: SocketAddress) -> Finding {
+  private static func look(at endpoint: NetworkAddress) -> Finding {
     do throws(Dialing.Failure) {
       _ = try Dialing.connect(to: endpoint, within: connectMilliseconds)
       return .answers

@@ -54,7 +54,7 @@ final class TestFront: @unchecked Sendable {
     var ports: [UInt16] = []
     var listeners: [Int32] = []
     for _ in upstreams {
-      let socket = try ListeningSocket(ListenAddress(host: "127.0.0.1", port: 0))
+      let socket = try ListeningSocket(NetworkAddress(host: "127.0.0.1", port: 0))
       ports.append(socket.address.port)
       listeners.append(socket.takeDescriptor().release())
     }
@@ -279,7 +279,7 @@ final class TestUpstream: Sendable {
 
   /// - Parameter serve: called on a thread of its own for each connection, with its number from 0.
   init(_ serve: @escaping @Sendable (UpstreamPeer, Int) -> Void) throws {
-    let socket = try ListeningSocket(ListenAddress(host: "127.0.0.1", port: 0))
+    let socket = try ListeningSocket(NetworkAddress(host: "127.0.0.1", port: 0))
     port = socket.address.port
     let raw = socket.takeDescriptor().release()
     descriptor = raw

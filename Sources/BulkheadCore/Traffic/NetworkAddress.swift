@@ -1,8 +1,7 @@
-import Glibc
-
-/// `host:port`; an IPv6 address stands in brackets.
-public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
-  /// An IPv4 address, an IPv6 address (without brackets), or a name.
+/// The address of a TCP socket, as people write it: `127.0.0.1:8080`, `backend.local:8080`, `[::1]:8080`.
+public struct NetworkAddress: Hashable, Sendable, CustomStringConvertible {
+  /// An IPv4 address, an IPv6 address (without brackets), or a name. Sockets take none at all too: every address of this
+  /// machine.
   public var host: String
   /// 0 lets the kernel pick one, where it is to be listened at.
   public var port: UInt16
@@ -13,28 +12,31 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
     self.port = port
   }
 
+  /// `host:port`; an IPv6 address stands in brackets.
   public var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
 
   /// Whether this machine alone can reach it; false where the host is a name other than `localhost`.
   public var isLoopback: Bool {
-    if host == "localhost" { return true }
-    var four = in_addr()
-    if inet_pton(AF_INET, host, &four) == 1 { return UInt32(bigEndian: four.s_addr) >> 24 == 127 }
-    var six = in6_addr()
-    guard inet_pton(AF_INET6, host, &six) == 1 else { return false }
-    let bytes = withUnsafeBytes(of: &six) { Array($0) }
-    return bytes.dropLast().allSatisfy { $0 == 0 } && bytes.last == 1
+    if Self.isIPv4(host) { return host.hasPrefix("127.") }
+    // All of its digits are zero, but for a one at the end.
+    if Self.isIPv6(host) { return host.last == "1" && host.dropLast().allSatisfy { "0:.".contains($0) } }
+    return host == "localhost"
   }
 
-  /// Why a text is no address.
-  struct Malformed: Error {
-    var message: String
+  /// Why a text is no address. For people.
+  public struct Malformed: Error, Equatable, Sendable {
+    /// What is wrong and what would be right.
+    public var message: String
   }
 
-  init(parsing text: String) throws(Malformed) {
+  /// Reads `host:port`.
+  ///
+  /// - Throws: `Malformed` that says what is wrong and what would be right.
+  public init(parsing text: String) throws(Malformed) {
     let wanted = "must be host:port, for example 127.0.0.1:8080 or [::1]:8080"
     guard let colon = text.lastIndex(of: ":") else { throw Malformed(message: "\(wanted): '\(text)' has no port") }
     let digits = text[text.index(after: colon)...]
+    // UInt16.init takes a sign too.
     guard !digits.isEmpty, digits.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let port = UInt16(digits) else {
       throw Malformed(message: "\(wanted): the port must be a number from 0 to 65535, not '\(digits)'")
     }
@@ -46,21 +48,18 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
       throw Malformed(message: "\(wanted): an IPv6 address stands in brackets")
     } else if host.isEmpty || host == "*" {
       throw Malformed(message: "\(wanted): for every address of this machine write 0.0.0.0:\(port) or [::]:\(port)")
-    } else if !Self.isIPv4(host), !Self.isName(host) {
+    } else if !Self.isHost(host) {
       throw Malformed(message: "\(wanted): '\(host)' is neither an address nor a host's name")
     }
     self.init(host: host, port: port)
   }
 
-  private static func isIPv4(_ text: String) -> Bool {
-    var address = in_addr()
-    return inet_pton(AF_INET, text, &address) == 1
-  }
+  /// Whether the text is an IPv4 address, an IPv6 address without brackets, or a name.
+  public static func isHost(_ text: String) -> Bool { isIPv4(text) || isIPv6(text) || isName(text) }
 
-  private static func isIPv6(_ text: String) -> Bool {
-    var address = in6_addr()
-    return inet_pton(AF_INET6, text, &address) == 1
-  }
+  private static func isIPv4(_ text: String) -> Bool { RequestGrammar.isIPv4(text.utf8.span) }
+
+  private static func isIPv6(_ text: String) -> Bool { RequestGrammar.isIPv6(text.utf8.span) }
 
   /// RFC 1123, section 2.1; a name whose last label is a number would be taken for an address by some resolvers.
   private static func isName(_ text: String) -> Bool {
