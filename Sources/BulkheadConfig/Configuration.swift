@@ -113,50 +113,6 @@ public struct Configuration: Hashable, Sendable {
     }
   }
 
-  /// How much a client may send and how many connections there may be.
-  public struct Bounds: Hashable, Sendable {
-    /// The head of a request or a response.
-    public var headerBytes = ByteCount.kibibytes(60)
-    /// Headers of one message.
-    public var headerCount = 200
-    /// A request body; 0 is no bound.
-    public var bodyBytes = ByteCount(bytes: 0)
-    /// Connections of clients.
-    public var connections = 10_000
-    /// Connections of one event loop to one upstream.
-    public var upstreamConnections = 1_024
-    /// Of the plugins of one vm-id: all keys and values of their shared data and all messages in their queues.
-    public var sharedBytes = ByteCount.mebibytes(16)
-    /// Of the plugins of one vm-id: entries of shared data and messages in queues.
-    public var sharedEntries = 65_536
-    /// Of the plugins of one vm-id.
-    public var queues = 1_024
-    /// Of one plugin.
-    public var metrics = 10_000
-    /// Connections of one client's address; 0 is no bound.
-    public var connectionsPerClient = 0
-    /// The least that a client must send of a body, in bytes a second; 0 is no bound.
-    public var bodyRate = ByteCount(bytes: 0)
-
-    /// What holds where `limits` says nothing.
-    public init() {}
-  }
-
-  /// How long the front waits.
-  public struct Timeouts: Hashable, Sendable {
-    /// From the first byte of a request to the end of its header.
-    public var headerRead = Duration.seconds(10)
-    /// A connection, or a stream, on which nothing moves.
-    public var idle = Duration.seconds(60)
-    /// The longest that connecting takes, and the longest that the TLS handshake behind it takes.
-    public var upstreamConnect = Duration.seconds(5)
-    /// From the end of the request to the head of the response.
-    public var upstreamResponse = Duration.seconds(30)
-
-    /// What holds where `timeouts` says nothing.
-    public init() {}
-  }
-
   /// One JSON object a line for each request and each TCP connection that is over.
   public struct AccessLog: Hashable, Sendable {
     /// Where the lines go.

@@ -22,12 +22,7 @@ struct ConfigurationDecoder {
     "plugins": "plugins are not said by listener: each HTTP plugin runs for every HTTP listener",
   ]
   static let upstreamKeys = ["name", "endpoints", "builtin", "protocol", "tls"]
-  static let boundKeys = [
-    "headerBytes", "headerCount", "bodyBytes", "connections", "upstreamConnections", "sharedBytes", "sharedEntries",
-    "queues", "metrics", "connectionsPerClient", "bodyRate",
-  ]
   static let controlKeys = ["socket", "group"]
-  static let timeoutKeys = ["headerRead", "idle", "upstreamConnect", "upstreamResponse"]
 
   let source: Source
 
@@ -44,8 +39,8 @@ struct ConfigurationDecoder {
       cacheDirectory: decodePath(section["cache"], default: "/var/cache/bulkhead"),
       controlSocket: decodeControlSocket(control?["socket"]),
       eventLoops: decodeEventLoops(section),
-      bounds: decodeBounds(section),
-      timeouts: decodeTimeouts(section))
+      bounds: decode(section["limits"], as: Bounds.self),
+      timeouts: decode(section["timeouts"], as: Timeouts.self))
     configuration.cacheLocation = section["cache"]?.location
     configuration.controlSocketLocation = control?["socket"]?.location
     configuration.controlGroup = control?["group"]?.nonEmptyString()
@@ -212,31 +207,13 @@ struct ConfigurationDecoder {
     return min(max(sysconf(Int32(_SC_NPROCESSORS_ONLN)), range.lowerBound), range.upperBound)
   }
 
-  private func decodeBounds(_ section: Section) -> Configuration.Bounds {
-    var bounds = Configuration.Bounds()
-    guard let section = section["limits"]?.section(Self.boundKeys) else { return bounds }
-    if let bytes = section["headerBytes"]?.byteCount(1_024...65_536) { bounds.headerBytes = bytes }
-    if let count = section["headerCount"]?.integer(1...1_000) { bounds.headerCount = count }
-    if let bytes = section["bodyBytes"]?.byteCount(0...(1 << 50)) { bounds.bodyBytes = bytes }
-    if let count = section["connections"]?.integer(1...1_000_000) { bounds.connections = count }
-    if let count = section["upstreamConnections"]?.integer(1...65_535) { bounds.upstreamConnections = count }
-    if let bytes = section["sharedBytes"]?.byteCount(0...(16 << 30)) { bounds.sharedBytes = bytes }
-    if let count = section["sharedEntries"]?.integer(0...100_000_000) { bounds.sharedEntries = count }
-    if let count = section["queues"]?.integer(0...1_000_000) { bounds.queues = count }
-    if let count = section["metrics"]?.integer(0...1_000_000) { bounds.metrics = count }
-    if let count = section["connectionsPerClient"]?.integer(0...1_000_000) { bounds.connectionsPerClient = count }
-    if let bytes = section["bodyRate"]?.byteCount(0...(1 << 30)) { bounds.bodyRate = bytes }
-    return bounds
-  }
-
-  private func decodeTimeouts(_ section: Section) -> Configuration.Timeouts {
-    var timeouts = Configuration.Timeouts()
-    guard let section = section["timeouts"]?.section(Self.timeoutKeys) else { return timeouts }
-    let range = Duration.milliseconds(1)...Duration.seconds(86_400)
-    if let time = section["headerRead"]?.duration(range) { timeouts.headerRead = time }
-    if let time = section["idle"]?.duration(range) { timeouts.idle = time }
-    if let time = section["upstreamConnect"]?.duration(range) { timeouts.upstreamConnect = time }
-    if let time = section["upstreamResponse"]?.duration(range) { timeouts.upstreamResponse = time }
-    return timeouts
+  /// A section that has a table.
+  private func decode<Values: Settings>(_ field: Field?, as values: Values.Type) -> Values {
+    var values = Values()
+    guard let section = field?.section(Values.table.map(\.name)) else { return values }
+    for setting in Values.table {
+      if let field = section[setting.name] { setting.decode(field, into: &values) }
+    }
+    return values
   }
 }

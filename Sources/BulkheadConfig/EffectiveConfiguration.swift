@@ -31,21 +31,8 @@ extension Configuration {
     add("control.socket", compactJSON(controlSocket))
     add("control.group", controlGroup.map { compactJSON($0) } ?? "none")
     add("runtime.eventLoops", "\(eventLoops)")
-    add("limits.headerBytes", bounds.headerBytes.yaml)
-    add("limits.headerCount", "\(bounds.headerCount)")
-    add("limits.bodyBytes", bounds.bodyBytes.yaml)
-    add("limits.connections", "\(bounds.connections)")
-    add("limits.upstreamConnections", "\(bounds.upstreamConnections)")
-    add("limits.sharedBytes", bounds.sharedBytes.yaml)
-    add("limits.sharedEntries", "\(bounds.sharedEntries)")
-    add("limits.queues", "\(bounds.queues)")
-    add("limits.metrics", "\(bounds.metrics)")
-    add("limits.connectionsPerClient", "\(bounds.connectionsPerClient)")
-    add("limits.bodyRate", bounds.bodyRate.yaml)
-    add("timeouts.headerRead", Field.text(timeouts.headerRead))
-    add("timeouts.idle", Field.text(timeouts.idle))
-    add("timeouts.upstreamConnect", Field.text(timeouts.upstreamConnect))
-    add("timeouts.upstreamResponse", Field.text(timeouts.upstreamResponse))
+    for setting in Bounds.table { add("limits.\(setting.name)", setting.text(of: bounds)) }
+    for setting in Timeouts.table { add("timeouts.\(setting.name)", setting.text(of: timeouts)) }
     add("accessLog.path", Self.path(of: accessLog))
     let fields = accessLog?.fields.map { "\(compactJSON($0.name)): \(compactJSON($0.property))" } ?? []
     add("accessLog.fields", "{\(fields.joined(separator: ", "))}")

@@ -8,7 +8,9 @@ public enum Limits {
   public static let maximumEditedPairs = maximumPairs - 8
   /// Bytes of names and values that a header map may have after an edit of a plugin, where the head of a message may have
   /// so many.
-  public static func mapBytes(headerBytes: UInt32) -> Int { max(Int(headerBytes) * 2, 64 << 10) }
+  public static func mapBytes(headerBytes: ByteCount) -> Int {
+    max(Int(UInt32(clamping: headerBytes.bytes)) * 2, 64 << 10)
+  }
   /// One frame on a worker's or the front's report pipe: bytes; PIPE_BUF, so that a write is all or nothing.
   public static let maximumReportFrame = 4_096
   /// One line of a plugin's log: bytes. What is longer is cut, and says how much is missing. It comes in several frames.

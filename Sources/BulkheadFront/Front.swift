@@ -81,8 +81,8 @@ public final class Front: Sendable {
       settings.bootstrap.accessLog != nil && accessLog >= 0 ? AccessLogWriter(descriptor: accessLog, log: log) : nil
     events = EventSink(descriptor: control, log: log)
     shared = FrontGroup(
-      maximumConnections: Int(clamping: settings.bootstrap.bounds.connections),
-      maximumPerClient: Int(clamping: settings.bootstrap.bounds.connectionsPerClient),
+      maximumConnections: settings.bootstrap.bounds.connections,
+      maximumPerClient: settings.bootstrap.bounds.connectionsPerClient,
       shared: state, chain: chain, events: events, log: log)
     group = MultiThreadedEventLoopGroup(numberOfThreads: Int(settings.bootstrap.eventLoops))
     servers = NIOLockedValueBox([])

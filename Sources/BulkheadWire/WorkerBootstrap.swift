@@ -127,7 +127,8 @@ public struct WorkerBootstrap: Equatable, Sendable {
     writer.u8(logLevel.rawValue)
     writer.u32(logLinesPerSecond)
     writer.u32(eventLoops)
-    ring.encode(into: &writer)
+    var ring = ring
+    ring.code(&writer)
     writer.u32(maximumSpinMicroseconds)
     writer.blob(seccompProgram)
     writer.u32(unprivilegedID)
@@ -194,7 +195,8 @@ public struct WorkerBootstrap: Equatable, Sendable {
     guard (1...UInt32(Limits.maximumEventLoops)).contains(eventLoops) else {
       throw WireError(.tooLarge, "worker.eventLoops")
     }
-    ring = try RingSizes(&reader)
+    ring = RingSizes()
+    try ring.code(&reader)
     maximumSpinMicroseconds = try reader.u32("worker.spin")
     seccompProgram = try reader.bytes("worker.seccompProgram", atMost: 8 * 4_096)
     guard seccompProgram.count % 8 == 0 else { throw WireError(.malformed, "worker.seccompProgram") }

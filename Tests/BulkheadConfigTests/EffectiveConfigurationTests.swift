@@ -1,3 +1,4 @@
+import BulkheadCore
 import Foundation
 import Testing
 
@@ -27,8 +28,8 @@ import Testing
     let sections: [(String, [String])] = [
       ("listeners", ConfigurationDecoder.listenerKeys), ("upstreams", ConfigurationDecoder.upstreamKeys),
       ("upstreams.tls", UpstreamTLSDecoder.keys), ("control", ConfigurationDecoder.controlKeys),
-      ("limits", ConfigurationDecoder.boundKeys),
-      ("timeouts", ConfigurationDecoder.timeoutKeys), ("accessLog", AccessLogDecoder.keys),
+      ("limits", Bounds.table.map(\.name)),
+      ("timeouts", Timeouts.table.map(\.name)), ("accessLog", AccessLogDecoder.keys),
       ("events", EventsDecoder.keys), ("admin", AdminDecoder.keys),
     ]
     return sections.flatMap { section, keys in keys.map { "\(section).\($0)" } }

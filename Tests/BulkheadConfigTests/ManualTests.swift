@@ -1,3 +1,4 @@
+import BulkheadCore
 import Foundation
 import Testing
 
@@ -27,7 +28,7 @@ import Testing
     ("listeners", ConfigurationDecoder.listenerKeys), ("upstreams", ConfigurationDecoder.upstreamKeys),
     ("Places", ["plugins", "policies", "cache"] + ConfigurationDecoder.controlKeys.map { "control.\($0)" }),
     ("runtime", ["eventLoops"]),
-    ("limits", ConfigurationDecoder.boundKeys), ("timeouts", ConfigurationDecoder.timeoutKeys),
+    ("limits", Bounds.table.map(\.name)), ("timeouts", Timeouts.table.map(\.name)),
     ("accessLog", AccessLogDecoder.keys), ("admin", AdminDecoder.keys), ("events", EventsDecoder.keys),
     (
       "MANIFESTS",

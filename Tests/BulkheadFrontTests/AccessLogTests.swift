@@ -102,7 +102,7 @@ private final class LogPipe {
     let log = try LogPipe()
     let front = try TestFront(accessLog: log.descriptor()) {
       $0.accessLog = .init()
-      $0.timeouts.headerRead = 150
+      $0.timeouts.headerRead = .milliseconds(150)
     }
     defer { front.stop() }
     let client = try TestClient(port: front.ports[0])

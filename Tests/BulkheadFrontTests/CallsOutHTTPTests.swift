@@ -417,7 +417,7 @@ import Testing
 
   @Test func idleConnectionsAreClosed() throws {
     let upstream = try Self.upstream("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-    let front = try Self.front(.at(upstream.port)) { $0.timeouts.idle = 200 }
+    let front = try Self.front(.at(upstream.port)) { $0.timeouts.idle = .milliseconds(200) }
     defer { front.stop() }
     let worker = try front.addWorker { _, _ in .goOn() }
     worker.call(.http(1))

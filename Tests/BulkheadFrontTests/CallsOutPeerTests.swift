@@ -10,7 +10,7 @@ import Testing
   enum Security: CaseIterable, Sendable { case plaintext, tls, mutualTLS }
 
   private func with(
-    _ security: Security, connections: UInt32 = 64, ring: UInt32 = 1 << 20,
+    _ security: Security, connections: Int = 64, ring: UInt32 = 1 << 20,
     _ body: (TestFront, FakeWorker) throws -> Void
   ) throws {
     let files = try TestCertificates.shared.get()

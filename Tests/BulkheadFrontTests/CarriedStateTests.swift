@@ -96,9 +96,9 @@ import Testing
 
   // MARK: merged
 
-  private static func store(bytes: UInt64 = 1_000, entries: UInt32 = 10, queues: UInt32 = 3) -> SharedStore {
-    var bounds = FrontBootstrap.Bounds()
-    bounds.sharedBytes = bytes
+  private static func store(bytes: UInt64 = 1_000, entries: Int = 10, queues: Int = 3) -> SharedStore {
+    var bounds = Bounds()
+    bounds.sharedBytes = ByteCount(bytes: bytes)
     bounds.sharedEntries = entries
     bounds.queues = queues
     return SharedStore(bounds)

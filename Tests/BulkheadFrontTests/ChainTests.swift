@@ -120,7 +120,7 @@ import Testing
   }
 
   @Test func aStreamThatNobodyResumesIsAnsweredWith504() throws {
-    let front = try TestFront(plugins: [.test("sleepy")]) { $0.timeouts.upstreamResponse = 150 }
+    let front = try TestFront(plugins: [.test("sleepy")]) { $0.timeouts.upstreamResponse = .milliseconds(150) }
     defer { front.stop() }
     try front.addWorker { callback, _ in callback.kind == .requestHeaders ? .pause : .goOn() }
     let response = try front.get()

@@ -81,7 +81,7 @@ import Testing
 @Suite struct BodyPaceTests {
   static let second: UInt64 = 1_000_000_000
 
-  private static func pace(rate: UInt32 = 100) -> BodyPace {
+  private static func pace(rate: UInt64 = 100) -> BodyPace {
     var pace = BodyPace()
     pace.begin(rate: rate, patience: 10 * second, now: second)
     return pace

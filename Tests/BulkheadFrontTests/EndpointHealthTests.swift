@@ -112,7 +112,9 @@ import Testing
   @Test func anEndpointThatTakesNoConnectionCostsOneRequestItsTime() throws {
     let alive = try alive()
     let hole = try BlackHole()
-    let front = try TestFront(upstreams: [upstream([hole.port, alive.port])]) { $0.timeouts.upstreamConnect = 300 }
+    let front = try TestFront(upstreams: [upstream([hole.port, alive.port])]) {
+      $0.timeouts.upstreamConnect = .milliseconds(300)
+    }
     defer { front.stop() }
     // The first one waits for the time-out, with a body too; a second one of those would take the test's whole time.
     #expect(try front.exchange(Self.post).status == 200)
@@ -137,7 +139,9 @@ import Testing
 
   @Test func timeOutsTogetherAreBounded() throws {
     let holes = try (0..<6).map { _ in try BlackHole() }
-    let front = try TestFront(upstreams: [upstream(holes.map(\.port))]) { $0.timeouts.upstreamConnect = 100 }
+    let front = try TestFront(upstreams: [upstream(holes.map(\.port))]) {
+      $0.timeouts.upstreamConnect = .milliseconds(100)
+    }
     defer { front.stop() }
     let answer = try front.get()
     #expect(answer.status == 504)

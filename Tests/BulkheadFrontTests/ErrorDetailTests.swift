@@ -33,7 +33,7 @@ import Testing
       if let text { peer.send(text) } else { _ = peer.read(until: "never") }
     }
     let front = try TestFront(upstreams: [.at(upstream.port)], tellsClients: false) {
-      $0.timeouts.upstreamResponse = 150
+      $0.timeouts.upstreamResponse = .milliseconds(150)
     }
     defer { front.stop() }
     let answer = try front.get()
@@ -61,7 +61,9 @@ import Testing
   }
 
   @Test func aPluginThatPausesTooLongIsNotNamed() throws {
-    let front = try TestFront(plugins: [.test("guard")], tellsClients: false) { $0.timeouts.upstreamResponse = 150 }
+    let front = try TestFront(plugins: [.test("guard")], tellsClients: false) {
+      $0.timeouts.upstreamResponse = .milliseconds(150)
+    }
     defer { front.stop() }
     try front.addWorker { callback, _ in callback.kind == .requestHeaders ? .pause : .goOn() }
     let answer = try front.get()

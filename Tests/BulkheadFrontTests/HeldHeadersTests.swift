@@ -1,3 +1,4 @@
+import BulkheadCore
 import BulkheadWire
 import Testing
 
@@ -10,7 +11,7 @@ import Testing
     let front = try TestFront(plugins: [.test("a", .failClose, admission: 100)]) {
       $0.ring.callbacks = 1 << 20
       $0.ring.replies = 1 << 20
-      $0.bounds.headerBytes = 64 << 10
+      $0.bounds.headerBytes = ByteCount(bytes: 64 << 10)
     }
     defer { front.stop() }
     let large = String(repeating: "v", count: 125_000)

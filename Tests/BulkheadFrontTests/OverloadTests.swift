@@ -22,7 +22,7 @@ import Testing
     return try TestFront(plugins: [plugin], upstreams: upstreams) {
       $0.ring.callbacks = 1 << 20
       $0.ring.replies = 1 << 20
-      $0.bounds.headerBytes = 64 << 10
+      $0.bounds.headerBytes = ByteCount(bytes: 64 << 10)
       adjust(&$0)
     }
   }
@@ -236,8 +236,8 @@ import Testing
 
   @Test func aBodyThatComesTooSlowlyIsAnsweredWith408() throws {
     let front = try TestFront {
-      $0.bounds.bodyRate = 1_000
-      $0.timeouts.headerRead = 400
+      $0.bounds.bodyRate = ByteCount(bytes: 1_000)
+      $0.timeouts.headerRead = .milliseconds(400)
     }
     defer { front.stop() }
     let slow = try TestClient(port: front.ports[0])

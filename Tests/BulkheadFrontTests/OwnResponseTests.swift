@@ -12,7 +12,7 @@ import Testing
   }
 
   @Test func everyAnswerOfTheFrontHasADate() throws {
-    let front = try TestFront(upstreams: [.echo, .at(1)]) { $0.timeouts.headerRead = 100 }
+    let front = try TestFront(upstreams: [.echo, .at(1)]) { $0.timeouts.headerRead = .milliseconds(100) }
     defer { front.stop() }
     let answers = [
       try front.get(), try front.get(listener: 1), try front.exchange("nonsense\r\n\r\n"),

@@ -176,7 +176,9 @@ import Testing
   }
 
   @Test func aBodyThatNobodyResumesIsAnsweredWith504() throws {
-    let front = try TestFront(plugins: [.test("sleepy", .failClose, .allHTTP)]) { $0.timeouts.upstreamResponse = 150 }
+    let front = try TestFront(plugins: [.test("sleepy", .failClose, .allHTTP)]) {
+      $0.timeouts.upstreamResponse = .milliseconds(150)
+    }
     defer { front.stop() }
     try front.addWorker { callback, _ in callback.kind == .requestBody ? .pause : .goOn() }
     let response = try front.post("hello")
@@ -185,7 +187,9 @@ import Testing
   }
 
   @Test func aResponseBodyThatNobodyResumesIsAnsweredWith504() throws {
-    let front = try TestFront(plugins: [.test("sleepy", .failClose, .allHTTP)]) { $0.timeouts.upstreamResponse = 150 }
+    let front = try TestFront(plugins: [.test("sleepy", .failClose, .allHTTP)]) {
+      $0.timeouts.upstreamResponse = .milliseconds(150)
+    }
     defer { front.stop() }
     try front.addWorker { callback, _ in callback.kind == .responseBody ? .pause : .goOn() }
     let response = try front.get()
@@ -194,7 +198,7 @@ import Testing
   }
 
   @Test func aBodyThatDoesNotComeIsTimedOut() throws {
-    let front = try TestFront(plugins: [.test("a", .failClose, .allHTTP)]) { $0.timeouts.idle = 150 }
+    let front = try TestFront(plugins: [.test("a", .failClose, .allHTTP)]) { $0.timeouts.idle = .milliseconds(150) }
     defer { front.stop() }
     try front.addWorker { callback, _ in callback.kind == .requestBody ? .pause : .goOn() }
     let response = try front.exchange(

@@ -57,7 +57,7 @@ import Testing
   ])
   func whatCanBecomeNoRequestIsRefusedAtOnce(text: String) throws {
     // A time-out would be another status, and comes after the test.
-    let front = try TestFront { $0.timeouts.headerRead = 60_000 }
+    let front = try TestFront { $0.timeouts.headerRead = .milliseconds(60_000) }
     defer { front.stop() }
     let response = try front.exchange(text)
     #expect(response.status == 400)
@@ -89,7 +89,7 @@ import Testing
 
   @Test func headersOverTheBoundAreRefusedWith431() throws {
     let front = try TestFront { bootstrap in
-      bootstrap.bounds.headerBytes = 2_000
+      bootstrap.bounds.headerBytes = ByteCount(bytes: 2_000)
       bootstrap.bounds.headerCount = 20
     }
     defer { front.stop() }
@@ -99,7 +99,7 @@ import Testing
   }
 
   @Test func bodiesOverTheBoundAreRefusedWith413() throws {
-    let front = try TestFront { $0.bounds.bodyBytes = 10 }
+    let front = try TestFront { $0.bounds.bodyBytes = ByteCount(bytes: 10) }
     defer { front.stop() }
     let head = "POST / HTTP/1.1\r\nHost: a\r\n"
     #expect(try front.exchange(head + "Content-Length: 11\r\n\r\n").status == 413)
@@ -283,14 +283,14 @@ import Testing
       // It stays, as a server that waits for its client does.
       _ = peer.read(until: "never")
     }
-    let front = try TestFront(upstreams: [.at(upstream.port)]) { $0.timeouts.upstreamResponse = 60_000 }
+    let front = try TestFront(upstreams: [.at(upstream.port)]) { $0.timeouts.upstreamResponse = .milliseconds(60_000) }
     defer { front.stop() }
     #expect(try front.get().status == 502)
   }
 
   @Test func aSilentUpstreamIsAnsweredFor() throws {
     let upstream = try TestUpstream { peer, _ in _ = peer.read(until: "never") }
-    let front = try TestFront(upstreams: [.at(upstream.port)]) { $0.timeouts.upstreamResponse = 150 }
+    let front = try TestFront(upstreams: [.at(upstream.port)]) { $0.timeouts.upstreamResponse = .milliseconds(150) }
     defer { front.stop() }
     let response = try front.get()
     #expect(response.status == 504)
@@ -307,15 +307,15 @@ import Testing
   }
 
   @Test func aHeaderThatDoesNotComeIsTimedOut() throws {
-    let front = try TestFront { $0.timeouts.headerRead = 150 }
+    let front = try TestFront { $0.timeouts.headerRead = .milliseconds(150) }
     defer { front.stop() }
     #expect(try front.exchange("GET / HTTP/1.1\r\nHost:").status == 408)
   }
 
   @Test func anIdleConnectionIsClosed() throws {
     let front = try TestFront { bootstrap in
-      bootstrap.timeouts.idle = 150
-      bootstrap.timeouts.headerRead = 5_000
+      bootstrap.timeouts.idle = .milliseconds(150)
+      bootstrap.timeouts.headerRead = .milliseconds(5_000)
     }
     defer { front.stop() }
     let response = try front.exchange("GET / HTTP/1.1\r\nHost: a\r\n\r\n")

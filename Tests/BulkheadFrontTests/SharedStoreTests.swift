@@ -7,9 +7,9 @@ import Testing
 
 /// Shared data and queues without a front: the store alone.
 @Suite struct SharedStoreTests {
-  private static func bounds(bytes: UInt64 = 1_000, entries: UInt32 = 10, queues: UInt32 = 3) -> FrontBootstrap.Bounds {
-    var bounds = FrontBootstrap.Bounds()
-    bounds.sharedBytes = bytes
+  private static func bounds(bytes: UInt64 = 1_000, entries: Int = 10, queues: Int = 3) -> Bounds {
+    var bounds = Bounds()
+    bounds.sharedBytes = ByteCount(bytes: bytes)
     bounds.sharedEntries = entries
     bounds.queues = queues
     return bounds
@@ -133,8 +133,8 @@ import Testing
     #expect(enqueue("123") == nil)
   }
 
-  @Test(arguments: [(UInt32(64), UInt64(1 << 20), [8, 4, 2, 1]), (10_000, 400, [10, 5, 3, 1])])
-  func noForeignPluginFillsAQueueForTheOthers(entries: UInt32, limit: UInt64, expected: [Int]) throws {
+  @Test(arguments: [(64, UInt64(1 << 20), [8, 4, 2, 1]), (10_000, 400, [10, 5, 3, 1])])
+  func noForeignPluginFillsAQueueForTheOthers(entries: Int, limit: UInt64, expected: [Int]) throws {
     var store = SharedStore(Self.bounds(bytes: limit, entries: entries))
     let queue = try store.register(bytes("q"), plugin: 0)
     func fill(from sender: Int) -> Int {

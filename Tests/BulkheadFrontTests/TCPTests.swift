@@ -147,7 +147,7 @@ func bracketUpstream() throws -> TestUpstream {
 
   @Test func aConnectionOnWhichNothingMovesIsClosed() throws {
     let upstream = try bracketUpstream()
-    let front = try TestFront.tcp(upstreams: [.at(upstream.port)]) { $0.timeouts.idle = 200 }
+    let front = try TestFront.tcp(upstreams: [.at(upstream.port)]) { $0.timeouts.idle = .milliseconds(200) }
     defer { front.stop() }
     let client = try front.connect()
     client.send("x")

@@ -188,7 +188,7 @@ import Testing
   @Test func idleConnectionsOfHTTP2AreClosed() throws {
     let peer = try HTTP2Peer { _ in Self.ok }
     defer { peer.stop() }
-    let front = try TestFront(upstreams: [upstream(peer.port)]) { $0.timeouts.idle = 200 }
+    let front = try TestFront(upstreams: [upstream(peer.port)]) { $0.timeouts.idle = .milliseconds(200) }
     defer { front.stop() }
     #expect(try front.get().text.contains("hello"))
     try waitUntil { peer.closedConnections.value == 1 }

@@ -245,8 +245,8 @@ import Testing
     front.plugins[0].keepsStreams = false
     front.listeners[0].tellsClients = true
     front.bounds.connectionsPerClient = 8
-    front.bounds.bodyRate = 9
-    front.bounds.sharedBytes = 1 << 40
+    front.bounds.bodyRate = ByteCount(bytes: 9)
+    front.bounds.sharedBytes = ByteCount(bytes: 1 << 40)
     front.bounds.queues = 5
     front.bounds.metrics = 6
     front.bounds.sharedEntries = 7
@@ -326,7 +326,7 @@ import Testing
   func anUpstreamWithAnEndpointThatIsNoneIsRefused(_ host: String) {
     var front = Self.front
     front.upstreams[0].endpoints.append(NetworkAddress(host: host, port: 1))
-    #expect(throws: WireError(.malformed, "endpoint.host")) {
+    #expect(throws: WireError(.malformed, "address.host")) {
       try front.encoded().withUnsafeBytes { try FrontBootstrap($0) }
     }
   }

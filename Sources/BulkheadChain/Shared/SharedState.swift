@@ -8,7 +8,7 @@ import BulkheadWire
 /// Any event loop. Each vm_id has a lock of its own, held for a look-up and never while bytes are copied to or from a
 /// ring.
 public final class SharedState: Sendable {
-  private let bounds: FrontBootstrap.Bounds
+  private let bounds: Bounds
   private let maximumValue: Int
   private let registry = Locked(Registry())
 
@@ -69,7 +69,7 @@ public final class SharedState: Sendable {
       if let known = registry.vms[id]?.object {
         vm = known
       } else {
-        let tokens = max(bounds.queues, 1)
+        let tokens = UInt32(clamping: max(bounds.queues, 1))
         let (next, overflows) = registry.nextToken.addingReportingOverflow(tokens)
         guard !overflows else { return .failure(NoTokensLeft()) }
         vm = SharedVM(
@@ -81,7 +81,8 @@ public final class SharedState: Sendable {
           registry.byToken.append((vm.firstToken, .init(object: vm)))
         }
       }
-      let metrics = registry.metrics[name]?.object ?? PluginMetrics(name: name, maximum: bounds.metrics)
+      let metrics =
+        registry.metrics[name]?.object ?? PluginMetrics(name: name, maximum: UInt32(clamping: bounds.metrics))
       registry.metrics[name] = .init(object: metrics)
       let plugin = SharedPlugin(number: registry.nextPlugin, name: name, vm: vm, metrics: metrics)
       registry.nextPlugin += 1

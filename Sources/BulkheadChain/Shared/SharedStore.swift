@@ -69,11 +69,11 @@ struct SharedStore: Sendable {
   private static let foreignShare: UInt32 = 4
 
   /// - Parameter maximumValue: of a value or a message, in bytes: what an answer has room for.
-  init(_ bounds: FrontBootstrap.Bounds, maximumValue: Int = Limits.maximumSharedValue) {
+  init(_ bounds: Bounds, maximumValue: Int = Limits.maximumSharedValue) {
     self.maximumValue = min(maximumValue, Limits.maximumSharedValue)
-    maximumBytes = bounds.sharedBytes
-    maximumEntries = bounds.sharedEntries
-    maximumQueues = bounds.queues
+    maximumBytes = bounds.sharedBytes.bytes
+    maximumEntries = UInt32(clamping: bounds.sharedEntries)
+    maximumQueues = UInt32(clamping: bounds.queues)
   }
 
   /// Counts one more entry, or some bytes more or less of one that is there.

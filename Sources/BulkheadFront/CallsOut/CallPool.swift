@@ -26,7 +26,7 @@ final class CallPool {
     self.callsOut = callsOut
     self.kind = kind
     self.connector = connector
-    maximum = Int(clamping: max(callsOut.loop.settings.bootstrap.bounds.upstreamConnections, 1))
+    maximum = max(callsOut.loop.settings.bootstrap.bounds.upstreamConnections, 1)
     countPlaces()
   }
 

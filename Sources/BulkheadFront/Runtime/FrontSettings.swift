@@ -29,6 +29,9 @@ struct FrontSettings: Sendable {
   /// ns; 0: a loop that waits for a worker sleeps at once.
   var maximumSpin: UInt64
 
+  /// The most that the head of a request or a response may have: bytes.
+  var maximumHeaderBytes: Int
+
   /// The most that the names and values of one header map may have after a plugin's edits. A worker refuses its plugin what
   /// goes over `Limits.mapBytes`; headers that say where a message ends stay in the front's map whatever was edited, so
   /// that it may have a little more.
@@ -48,10 +51,11 @@ struct FrontSettings: Sendable {
   init(_ bootstrap: FrontBootstrap) {
     self.bootstrap = bootstrap
     upstreams = bootstrap.upstreams.map { Upstream($0) }
-    headerRead = UInt64(bootstrap.timeouts.headerRead) * 1_000_000
-    idle = UInt64(bootstrap.timeouts.idle) * 1_000_000
-    upstreamConnect = UInt64(bootstrap.timeouts.upstreamConnect) * 1_000_000
-    upstreamResponse = UInt64(bootstrap.timeouts.upstreamResponse) * 1_000_000
+    headerRead = bootstrap.timeouts.headerRead.wholeNanoseconds
+    idle = bootstrap.timeouts.idle.wholeNanoseconds
+    upstreamConnect = bootstrap.timeouts.upstreamConnect.wholeNanoseconds
+    upstreamResponse = bootstrap.timeouts.upstreamResponse.wholeNanoseconds
+    maximumHeaderBytes = Int(UInt32(clamping: bootstrap.bounds.headerBytes.bytes))
     maximumSpin = UInt64(bootstrap.maximumSpinMicroseconds) * 1_000
   }
 }

@@ -69,7 +69,7 @@ extension Exchange {
   /// The request's body comes slower than it may.
   func bodyIsTooSlow() {
     connection.giveUpRequest()
-    let rate = loop.settings.bootstrap.bounds.bodyRate
+    let rate = loop.settings.bootstrap.bounds.bodyRate.bytes
     answer(
       408, "the request's body came slower than limits.bodyRate allows (\(rate) bytes a second)", from: stream.wayBack,
       details: "request_timeout")

@@ -45,7 +45,7 @@ extension Exchange {
   func receive(_ buffer: ByteBuffer) {
     guard phase != .idle, !requestEnded else { return }
     record.bytesIn &+= UInt64(buffer.readableBytes)
-    let bound = loop.settings.bootstrap.bounds.bodyBytes
+    let bound = loop.settings.bootstrap.bounds.bodyBytes.bytes
     if bound > 0, record.bytesIn > bound {
       connection.giveUpRequest()
       requestQueue.removeAll()

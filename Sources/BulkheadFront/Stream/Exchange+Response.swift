@@ -299,7 +299,7 @@ extension Exchange {
         pausedTooLong(place)
       } else if changesBody(.response), !responseEnded {
         record.flag(ResponseFlags.upstreamTimeout)
-        let limit = loop.settings.bootstrap.timeouts.idle
+        let limit = loop.settings.bootstrap.timeouts.idle.wholeMilliseconds
         let text = "upstream \(pool.name) did not go on with its response within \(limit) ms"
         loop.log.write(.warn, request: requestID, text)
         answer(504, text, plain: PlainText.upstreamTimeout, from: stream.wayBack, details: "upstream_failure")
@@ -316,9 +316,12 @@ extension Exchange {
         answer(408, bodyIsMissing, from: lastPlace, details: "request_timeout")
       } else if attempt.sent {
         upstreamFailed(
-          504, "did not answer within \(timeouts.upstreamResponse) ms", flag: ResponseFlags.upstreamTimeout)
+          504, "did not answer within \(timeouts.upstreamResponse.wholeMilliseconds) ms",
+          flag: ResponseFlags.upstreamTimeout)
       } else {
-        upstreamFailed(504, "did not take the request within \(timeouts.idle) ms", flag: ResponseFlags.upstreamTimeout)
+        upstreamFailed(
+          504, "did not take the request within \(timeouts.idle.wholeMilliseconds) ms",
+          flag: ResponseFlags.upstreamTimeout)
       }
     case .responding:
       let place = stream.response.stuckAt
@@ -328,12 +331,12 @@ extension Exchange {
   }
 
   private var bodyIsMissing: String {
-    "the request's body did not come within \(loop.settings.bootstrap.timeouts.idle) ms"
+    "the request's body did not come within \(loop.settings.bootstrap.timeouts.idle.wholeMilliseconds) ms"
   }
 
   private func pausedTooLong(_ place: Int) {
     let name = chain.plugins[place].settings.name
-    let limit = loop.settings.bootstrap.timeouts.upstreamResponse
+    let limit = loop.settings.bootstrap.timeouts.upstreamResponse.wholeMilliseconds
     let text = "plugin \(name) paused the stream and did not resume it within \(limit) ms"
     if let suppressed = loop.engine.failureLines.admit(now: Clock.monotonicNanoseconds) {
       loop.log.write(.warn, request: requestID, text + FrontLog.note(suppressed: suppressed))

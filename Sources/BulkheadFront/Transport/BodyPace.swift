@@ -21,7 +21,7 @@ struct BodyPace {
   /// - Parameters:
   ///   - rate: bytes a second; 0 switches it off.
   ///   - patience: ns.
-  mutating func begin(rate: UInt32, patience: UInt64, now: UInt64) {
+  mutating func begin(rate: UInt64, patience: UInt64, now: UInt64) {
     seen = 0
     state = rate > 0 ? .runs(due: now &+ patience) : .off
   }
@@ -31,10 +31,10 @@ struct BodyPace {
   mutating func end() { state = .off }
 
   /// So many bytes of the body have come in all.
-  mutating func came(_ total: UInt64, rate: UInt32, patience: UInt64, now: UInt64) {
+  mutating func came(_ total: UInt64, rate: UInt64, patience: UInt64, now: UInt64) {
     guard rate > 0, total > seen else { return }
     let (earned, isLarge) = (total &- seen).multipliedReportingOverflow(by: 1_000_000_000)
-    let time = isLarge ? patience : min(earned / UInt64(rate), patience)
+    let time = isLarge ? patience : min(earned / rate, patience)
     seen = total
     switch state {
     case .off: break

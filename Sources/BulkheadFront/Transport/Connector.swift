@@ -1,4 +1,5 @@
 import BulkheadChain
+import BulkheadCore
 import BulkheadSystem
 import NIOCore
 import NIOPosix
@@ -91,7 +92,7 @@ final class Connector {
       switch result {
       case .success(let channel): secure(channel, number, for: use, within: limit, done)
       case .failure(let error):
-        let failure = ConnectFailure(error, limit: loop.settings.bootstrap.timeouts.upstreamConnect)
+        let failure = ConnectFailure(error, limit: loop.settings.bootstrap.timeouts.upstreamConnect.wholeMilliseconds)
         avoid(number, since: failure.reason)
         done(.failure(failure))
       }

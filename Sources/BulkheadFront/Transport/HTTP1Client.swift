@@ -1,4 +1,5 @@
 import BulkheadChain
+import BulkheadCore
 import BulkheadSystem
 import BulkheadWire
 import NIOCore
@@ -136,7 +137,7 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
   }
 
   /// The most bytes of later requests that are read while one is under way; a whole head fits.
-  private var maximumEarly: Int { max(64 << 10, Int(loop.settings.bootstrap.bounds.headerBytes) + 4) }
+  private var maximumEarly: Int { max(64 << 10, loop.settings.maximumHeaderBytes + 4) }
 
   /// Takes what can be taken of the input. Each step reads the state anew, and what it leads to comes last: the end of a
   /// response may lead here again, once, since the next stream goes on only behind the one that ends.
@@ -150,7 +151,7 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
     // A client that does not read its responses gets no further ones.
     guard exchange.phase == .idle, !isBehind, isWritable, input.skipEmptyLines() else { return false }
     let bounds = loop.settings.bootstrap.bounds
-    let maximum = Int(bounds.headerBytes)
+    let maximum = loop.settings.maximumHeaderBytes
     let head: RequestHead
     do throws(HTTPFault) {
       let found = try input.takeHead(of: .request, atMost: maximum, tooLarge: Self.tooLarge) {
@@ -167,7 +168,7 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
     }
     timer.headIsOver()
     if head.framing != .none {
-      body = BodyDecoder(head.framing, trailerBytes: maximum, trailerCount: Int(bounds.headerCount))
+      body = BodyDecoder(head.framing, trailerBytes: maximum, trailerCount: bounds.headerCount)
       beginPace()
     }
     exchange.begin(head.framing.body, isHead: head.isHead)
@@ -182,7 +183,7 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
     message = Message()
     let bounds = loop.settings.bootstrap.bounds
     let head = try RequestHead(
-      bytes, into: exchange.request, maximumFields: Int(bounds.headerCount), maximumBody: bounds.bodyBytes)
+      bytes, into: exchange.request, maximumFields: bounds.headerCount, maximumBody: bounds.bodyBytes.bytes)
     message.isVersion10 = head.isVersion10
     message.awaitsContinue = head.awaitsContinue
     message.isLast = !head.keepsAlive
@@ -208,7 +209,8 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
     exchange.startAnew(slot: slot)
     message = Message()
     message.isLast = true
-    let text = "the request's header did not come within \(loop.settings.bootstrap.timeouts.headerRead) ms"
+    let text =
+      "the request's header did not come within \(loop.settings.bootstrap.timeouts.headerRead.wholeMilliseconds) ms"
     loop.requestRefused(self, "408: \(text)")
     exchange.refuse(408, text, details: "request_header_timeout")
   }
@@ -382,13 +384,14 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
     loop.engine.clientWaits.enter(slot, now: now)
     if hasMoved, pace.isOn {
       pace.came(
-        exchange.record.bytesIn, rate: loop.settings.bootstrap.bounds.bodyRate, patience: loop.settings.headerRead,
+        exchange.record.bytesIn, rate: loop.settings.bootstrap.bounds.bodyRate.bytes,
+        patience: loop.settings.headerRead,
         now: now)
     }
   }
 
   private func beginPace() {
-    let rate = loop.settings.bootstrap.bounds.bodyRate
+    let rate = loop.settings.bootstrap.bounds.bodyRate.bytes
     if rate > 0 { pace.begin(rate: rate, patience: loop.settings.headerRead, now: Clock.monotonicNanoseconds) }
   }
 

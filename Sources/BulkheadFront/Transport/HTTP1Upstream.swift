@@ -189,7 +189,7 @@ final class HTTP1Upstream: ChannelDuplexHandler, UpstreamTransport {
 
   /// - Returns: whether there may be more to take.
   private func takeHead(_ receiver: any ResponseReceiver) -> Bool {
-    let maximum = Int(loop.settings.bootstrap.bounds.headerBytes)
+    let maximum = loop.settings.maximumHeaderBytes
     let isForHead = message.isForHead
     let map = receiver.response
     let head: ResponseHead

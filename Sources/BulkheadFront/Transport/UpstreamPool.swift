@@ -68,7 +68,7 @@ final class UpstreamPool: UpstreamOwner {
     nameBytes = Array(name.utf8)
     isEcho = upstream.bootstrap.isEcho
     connector = Connector(loop: loop, name: name, endpoints: upstream.endpoints, tls: upstream.tls)
-    maximum = Int(clamping: max(loop.settings.bootstrap.bounds.upstreamConnections, 1))
+    maximum = max(loop.settings.bootstrap.bounds.upstreamConnections, 1)
     idle = Array(repeating: [], count: upstream.endpoints.count)
     guard upstream.bootstrap.isHTTP2 else { return }
     shared = HTTP2Connections(

@@ -62,8 +62,7 @@ struct WorkerSpawner {
       "proxy_call_foreign_function", imports: artifact.metadata.imports)
     bootstrap.callsInFlight = plugin.policy.callsInFlight
     bootstrap.bufferBytes = plugin.policy.bufferBytes
-    bootstrap.maximumMapBytes = UInt32(
-      clamping: Limits.mapBytes(headerBytes: UInt32(clamping: configuration.bounds.headerBytes.bytes)))
+    bootstrap.maximumMapBytes = UInt32(clamping: Limits.mapBytes(headerBytes: configuration.bounds.headerBytes))
     bootstrap.capabilities = plugin.policy.capabilities
     bootstrap.requiredLayers = plugin.policy.isolation.required
     bootstrap.renews = plugin.policy.renewals > 0

@@ -64,22 +64,8 @@ extension FrontBootstrap {
         }
         return plugin
       },
+      timeouts: configuration.timeouts, bounds: configuration.bounds,
       ring: RingSizes(policies: plugins.map(\.policy)))
-    timeouts.headerRead = configuration.timeouts.headerRead.wholeMilliseconds
-    timeouts.idle = configuration.timeouts.idle.wholeMilliseconds
-    timeouts.upstreamConnect = configuration.timeouts.upstreamConnect.wholeMilliseconds
-    timeouts.upstreamResponse = configuration.timeouts.upstreamResponse.wholeMilliseconds
-    bounds.headerBytes = UInt32(clamping: configuration.bounds.headerBytes.bytes)
-    bounds.headerCount = UInt32(clamping: configuration.bounds.headerCount)
-    bounds.bodyBytes = configuration.bounds.bodyBytes.bytes
-    bounds.connections = UInt32(clamping: configuration.bounds.connections)
-    bounds.upstreamConnections = UInt32(clamping: configuration.bounds.upstreamConnections)
-    bounds.sharedBytes = configuration.bounds.sharedBytes.bytes
-    bounds.sharedEntries = UInt32(clamping: configuration.bounds.sharedEntries)
-    bounds.queues = UInt32(clamping: configuration.bounds.queues)
-    bounds.metrics = UInt32(clamping: configuration.bounds.metrics)
-    bounds.connectionsPerClient = UInt32(clamping: configuration.bounds.connectionsPerClient)
-    bounds.bodyRate = UInt32(clamping: configuration.bounds.bodyRate.bytes)
     accessLog = configuration.accessLog.map {
       AccessLog(fields: $0.fields.map { .init(name: $0.name, property: $0.property) })
     }
@@ -157,22 +143,6 @@ extension RingSizes {
 }
 
 extension Duration {
-  /// In milliseconds, rounded up, so that a time is never none; what does not fit is the largest there is.
-  var wholeMilliseconds: UInt32 {
-    let (seconds, attoseconds) = components
-    guard seconds >= 0, attoseconds >= 0 else { return 0 }
-    guard seconds < Int64(UInt32.max) / 1_000 else { return .max }
-    return UInt32(clamping: seconds * 1_000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000)
-  }
-
-  /// Whole nanoseconds, within what is representable.
-  var wholeNanoseconds: UInt64 {
-    let (seconds, attoseconds) = components
-    guard seconds >= 0, attoseconds >= 0 else { return 0 }
-    guard seconds < Int64.max / 1_000_000_000 else { return .max }
-    return UInt64(clamping: seconds * 1_000_000_000 + attoseconds / 1_000_000_000)
-  }
-
   /// In seconds, for people and machines.
   var inSeconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
 
