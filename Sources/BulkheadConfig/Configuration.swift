@@ -2,114 +2,65 @@ import BulkheadCore
 
 /// What `bulkhead.yaml` says, with its defaults filled in. All paths are absolute.
 public struct Configuration: Hashable, Sendable {
-  /// A socket that takes requests, or connections of bytes.
+  /// A listener, and where the file says it.
+  @dynamicMemberLookup
   public struct Listener: Hashable, Sendable {
-    /// What its clients speak.
-    public enum Kind: String, Hashable, Sendable, CaseIterable {
-      /// Requests, which run through plugins of type HTTP.
-      case http
-      /// Bytes, which run through plugins of type NETWORK.
-      case tcp
-    }
-
-    /// Who is told which plugin or endpoint failed a request, and why.
-    public enum ErrorDetails: String, Hashable, Sendable, CaseIterable {
-      /// The log and the access log; clients get a line that names nothing.
-      case log
-      /// Clients too.
-      case client
-    }
-
-    /// Unique among the listeners.
-    public var name: String
-    /// Port 0 lets the kernel pick one.
-    public var address: NetworkAddress
-    /// The name of one of `upstreams`.
-    public var upstream: String
-    /// HTTP unless the file says otherwise.
-    public var kind: Kind
-    /// Nothing for clients unless the file says otherwise.
-    public var errorDetails: ErrorDetails
+    /// What the file says of it.
+    public var listener: BulkheadCore.Listener
     /// Where its entry of `listeners` stands.
     public var location: SourceLocation
 
-    /// `upstream` has to be the name of one that is there: the loader checks it.
-    public init(
-      name: String, address: NetworkAddress, upstream: String, kind: Kind = .http, errorDetails: ErrorDetails = .log,
-      location: SourceLocation
-    ) {
-      self.name = name
-      self.address = address
-      self.upstream = upstream
-      self.kind = kind
-      self.errorDetails = errorDetails
+    /// Its upstream has to be the name of one that is there: the loader checks it.
+    public init(_ listener: BulkheadCore.Listener, location: SourceLocation) {
+      self.listener = listener
       self.location = location
+    }
+
+    /// What the listener has.
+    public subscript<Member>(dynamicMember path: WritableKeyPath<BulkheadCore.Listener, Member>) -> Member {
+      get { listener[keyPath: path] }
+      set { listener[keyPath: path] = newValue }
     }
   }
 
-  /// Where requests go.
+  /// An upstream, and where the file says it.
+  @dynamicMemberLookup
   public struct Upstream: Hashable, Sendable {
-    /// Who answers.
-    public enum Kind: Hashable, Sendable {
-      /// At least one.
-      case endpoints([NetworkAddress])
-      /// Answers with what it received, as JSON.
-      case echo
-    }
+    /// Paths of the files that `tls` was read from, absolute; empty where they are not given.
+    public struct TLSFiles: Hashable, Sendable {
+      /// Where `TLS.authorities` was read.
+      public var authorities = ""
+      /// Where `TLS.certificate` was read.
+      public var certificate = ""
+      /// Where `TLS.privateKey` was read.
+      public var privateKey = ""
 
-    /// TLS towards it. Files are read with the configuration: these are their contents, PEM.
-    public struct TLS: Hashable, Sendable {
-      /// What the certificate must be for, and the SNI; empty: the endpoint's host.
-      public var serverName = ""
-      /// What is trusted; empty: the system's authorities.
-      public var authorities: [UInt8] = []
-      /// Own certificate chain; empty, as the key, where there is none.
-      public var certificate: [UInt8] = []
-      /// The key of `certificate`.
-      public var privateKey: [UInt8] = []
-      /// Where these were read; empty where they are not given.
-      public var files = Files()
-
-      /// The system's authorities, the endpoint's own name and no certificate of our own.
+      /// No files.
       public init() {}
-
-      /// Paths, absolute.
-      public struct Files: Hashable, Sendable {
-        /// Where `TLS.authorities` was read.
-        public var authorities = ""
-        /// Where `TLS.certificate` was read.
-        public var certificate = ""
-        /// Where `TLS.privateKey` was read.
-        public var privateKey = ""
-
-        /// No files.
-        public init() {}
-      }
     }
 
-    /// Unique among the upstreams; plugins call it by this.
-    public var name: String
-    /// Endpoints, or the echo.
-    public var kind: Kind
-    /// It speaks HTTP/2 alone.
-    public var isHTTP2 = false
-    /// Nil where it is spoken to in plaintext.
-    public var tls: TLS?
+    /// What the file says of it, with the contents of the files of its TLS.
+    public var upstream: BulkheadCore.Upstream
+    /// Where the contents of its TLS were read.
+    public var tlsFiles = TLSFiles()
     /// Where its entry of `upstreams` stands; for the builtin `echo`, which stands nowhere, the file.
     public var location: SourceLocation
 
-    /// Whether it is the builtin upstream, which answers with what it received.
-    public var isEcho: Bool { kind == .echo }
-    /// Empty for the echo.
-    public var endpoints: [NetworkAddress] {
-      if case .endpoints(let endpoints) = kind { endpoints } else { [] }
+    /// No files of TLS, until `tlsFiles` says otherwise.
+    public init(_ upstream: BulkheadCore.Upstream, location: SourceLocation) {
+      self.upstream = upstream
+      self.location = location
     }
 
-    /// HTTP/1 in plaintext, until `isHTTP2` and `tls` say otherwise.
-    public init(name: String, kind: Kind, location: SourceLocation) {
-      self.name = name
-      self.kind = kind
-      self.location = location
+    /// What the upstream has.
+    public subscript<Member>(dynamicMember path: KeyPath<BulkheadCore.Upstream, Member>) -> Member {
+      upstream[keyPath: path]
+    }
+
+    /// What the upstream has.
+    public subscript<Member>(dynamicMember path: WritableKeyPath<BulkheadCore.Upstream, Member>) -> Member {
+      get { upstream[keyPath: path] }
+      set { upstream[keyPath: path] = newValue }
     }
   }
 

@@ -71,10 +71,10 @@ struct ConfigurationDecoder {
       if let address, address.port != 0, let other = addresses.updateValue(name ?? "", forKey: address) {
         place?.report("\(address) is already what listener '\(other)' listens on")
       }
-      let kinds = Configuration.Listener.Kind.allCases.map { ($0.rawValue, $0) }
+      let kinds = Listener.Kind.allCases.map { ($0.rawValue, $0) }
       let kind = section["protocol"]?.choice(kinds) ?? .http
       let details = section["errorDetails"]?.choice(
-        Configuration.Listener.ErrorDetails.allCases.map { ($0.rawValue, $0) })
+        Listener.ErrorDetails.allCases.map { ($0.rawValue, $0) })
       if kind == .tcp {
         section["errorDetails"]?.report("a listener with 'protocol: tcp' answers nothing: leave it out")
       }
@@ -84,7 +84,8 @@ struct ConfigurationDecoder {
       if let name, let address, let upstream {
         listeners.append(
           .init(
-            name: name, address: address, upstream: upstream.name, kind: kind, errorDetails: details ?? .log,
+            Listener(
+              name: name, address: address, upstream: upstream.name, kind: kind, errorDetails: details ?? .log),
             location: field.location))
       }
     }
@@ -92,7 +93,7 @@ struct ConfigurationDecoder {
   }
 
   /// What a listener's own traffic cannot be sent to; plugins' calls out can.
-  private func refuse(_ upstream: Configuration.Upstream, for kind: Configuration.Listener.Kind, at field: Field) {
+  private func refuse(_ upstream: Configuration.Upstream, for kind: Listener.Kind, at field: Field) {
     // TLS has no way to end one direction while the other goes on, as TCP has.
     guard kind == .tcp, upstream.tls != nil else { return }
     field.report(
@@ -114,7 +115,8 @@ struct ConfigurationDecoder {
     var upstreams = (section["upstreams"]?.elements() ?? []).compactMap { decodeUpstream($0, seen: &names) }
     if names[Configuration.echoUpstream] == nil {
       upstreams.append(
-        .init(name: Configuration.echoUpstream, kind: .echo, location: SourceLocation(file: source.file)))
+        .init(
+          Upstream(name: Configuration.echoUpstream, kind: .echo), location: SourceLocation(file: source.file)))
     }
     return upstreams
   }
@@ -122,7 +124,7 @@ struct ConfigurationDecoder {
   private func decodeUpstream(_ field: Field, seen: inout [String: SourceLocation]) -> Configuration.Upstream? {
     guard let section = field.section(Self.upstreamKeys) else { return nil }
     let name = decodeName(of: section, what: "upstream", seen: &seen)
-    let kind: Configuration.Upstream.Kind?
+    let kind: Upstream.Kind?
     switch (section["endpoints"], section["builtin"]) {
     case (let endpoints?, nil):
       let fields = endpoints.elements()
@@ -144,9 +146,12 @@ struct ConfigurationDecoder {
     }
     guard let name else { return nil }
     // A name that is there must count as there, whatever else is wrong: one mistake is one error.
-    var upstream = Configuration.Upstream(name: name, kind: kind ?? .echo, location: field.location)
-    upstream.isHTTP2 = section["protocol"]?.choice([("http1", false), ("http2", true)]) ?? false
-    upstream.tls = section["tls"].flatMap { UpstreamTLSDecoder(source: source).decode($0) }
+    var upstream = Configuration.Upstream(
+      Upstream(
+        name: name, kind: kind ?? .echo,
+        isHTTP2: section["protocol"]?.choice([("http1", false), ("http2", true)]) ?? false),
+      location: field.location)
+    if let field = section["tls"] { UpstreamTLSDecoder(source: source).decode(field, into: &upstream) }
     return upstream
   }
 

@@ -62,8 +62,9 @@ extension Configuration {
         func file(_ path: String, _ none: String) -> String { path.isEmpty ? none : compactJSON(path) }
         return [
           ("tls.serverName", tls.serverName.isEmpty ? "none" : compactJSON(tls.serverName)),
-          ("tls.caFile", file(tls.files.authorities, "none")), ("tls.certFile", file(tls.files.certificate, "none")),
-          ("tls.keyFile", file(tls.files.privateKey, "none")),
+          ("tls.caFile", file(upstream.tlsFiles.authorities, "none")),
+          ("tls.certFile", file(upstream.tlsFiles.certificate, "none")),
+          ("tls.keyFile", file(upstream.tlsFiles.privateKey, "none")),
         ]
       } ?? [])
   }

@@ -1,22 +1,25 @@
+import BulkheadCore
+
 /// Reads `tls` of an upstream, and the files that it names.
 struct UpstreamTLSDecoder {
   static let keys = ["serverName", "caFile", "certFile", "keyFile"]
   let source: Source
 
-  func decode(_ field: Field) -> Configuration.Upstream.TLS? {
-    guard let section = field.section(Self.keys) else { return nil }
-    var tls = Configuration.Upstream.TLS()
+  /// Sets the upstream's TLS, and where that was read.
+  func decode(_ field: Field, into upstream: inout Configuration.Upstream) {
+    guard let section = field.section(Self.keys) else { return }
+    var tls = Upstream.TLS()
     if let name = section["serverName"] { tls.serverName = serverName(name) ?? "" }
-    if let file = section["caFile"] { (tls.authorities, tls.files.authorities) = read(file, "CERTIFICATE") }
+    if let file = section["caFile"] { (tls.authorities, upstream.tlsFiles.authorities) = read(file, "CERTIFICATE") }
     switch (section["certFile"], section["keyFile"]) {
     case (let certificate?, let key?):
-      (tls.certificate, tls.files.certificate) = read(certificate, "CERTIFICATE")
-      (tls.privateKey, tls.files.privateKey) = read(key, "PRIVATE KEY")
+      (tls.certificate, upstream.tlsFiles.certificate) = read(certificate, "CERTIFICATE")
+      (tls.privateKey, upstream.tlsFiles.privateKey) = read(key, "PRIVATE KEY")
     case (let certificate?, nil): certificate.report("'keyFile' is missing: a certificate is of no use without its key")
     case (nil, let key?): key.report("'certFile' is missing: a key is of no use without its certificate")
     case (nil, nil): break
     }
-    return tls
+    upstream.tls = tls
   }
 
   private func serverName(_ field: Field) -> String? {

@@ -35,7 +35,7 @@ public final class Front: Sendable {
   ///     until `waitUntilFinished` has returned.
   ///   - report: descriptor of the report pipe, non-blocking; -1 for none. It stays the caller's.
   ///   - accessLog: descriptor of the access log's file, where the bootstrap asks for one; taken over.
-  /// - Throws: `StartError` where the bootstrap does not fit the descriptors, or a socket is none.
+  /// - Throws: `StartError` where the bootstrap does not fit the descriptors or itself, or a socket is none.
   public static func run(
     bootstrap: FrontBootstrap, listeners: [Int32], control: Int32, report: Int32, accessLog: Int32 = -1
   ) throws(StartError) -> Front {
@@ -45,7 +45,12 @@ public final class Front: Sendable {
           "\(bootstrap.listeners.count) listeners are configured, \(listeners.count) sockets were handed over",
         exitCode: ExitCode.software)
     }
-    let settings = FrontSettings(bootstrap)
+    let settings: FrontSettings
+    do throws(FrontSettings.Problem) {
+      settings = try FrontSettings(bootstrap)
+    } catch {
+      throw StartError(description: error.description, exitCode: ExitCode.software)
+    }
     let state = SharedState(bootstrap)
     let chain: ChainSettings
     do throws(ChainSettings.Problem) {
@@ -99,16 +104,16 @@ public final class Front: Sendable {
     for upstream in settings.upstreams {
       guard let tls = upstream.tls else { continue }
       do throws(UpstreamTLS.Problem) {
-        try tls.prepare(alpn: upstream.bootstrap.isHTTP2 ? "h2" : "http/1.1")
+        try tls.prepare(alpn: upstream.settings.isHTTP2 ? "h2" : "http/1.1")
       } catch {
-        log.write(.error, "upstream \(upstream.bootstrap.name) cannot be called: \(error.reason)")
+        log.write(.error, "upstream \(upstream.settings.name) cannot be called: \(error.reason)")
       }
     }
   }
 
   private func listen(_ index: Int, _ descriptor: Int32, _ settings: FrontSettings) throws {
     let shared = self.shared
-    let isTCP = settings.bootstrap.listeners[index].isTCP
+    let isTCP = settings.listeners[index].settings.kind == .tcp
     // Whoever bound the socket has said how many may wait in it: this process, or a service manager.
     let backlog = (try? ListeningSocket.backlog(of: descriptor)) ?? ListeningSocket.usualBacklog
     let channel = try ServerBootstrap(group: group)

@@ -12,7 +12,7 @@ extension FrontBootstrap: WireCodable {
     try coder.code(&maximumSpinMicroseconds, "front.spin")
     try coder.code(&logLevel, "front.logLevel")
     try coder.code(&listeners, "front.listeners", atMost: Limits.maximumListeners)
-    try coder.code(&upstreams, "front.upstreams", atMost: Self.maximumUpstreams)
+    try coder.code(&upstreams, "front.upstreams", atMost: Upstream.maximumCount)
     try coder.code(&plugins, "front.plugins", atMost: Limits.maximumPlugins)
     try coder.code(&timeouts)
     try coder.code(&bounds)
@@ -22,53 +22,6 @@ extension FrontBootstrap: WireCodable {
     try coder.check(seccompProgram.count % 8 == 0, .malformed, "front.seccompProgram")
     try coder.code(&unprivilegedID, "front.unprivilegedID")
     try coder.code(&holdsAccept, "front.holdsAccept")
-  }
-
-  /// Of a configuration, of what a plugin may call, and endpoints of one upstream.
-  static var maximumUpstreams: Int { 65_536 }
-}
-
-extension FrontBootstrap.Listener: WireCodable {
-  static var blank: Self { Self(name: "", upstream: 0) }
-
-  mutating func code<Coder: WireCoder & ~Copyable>(_ coder: inout Coder) throws(Coder.Failure) {
-    try coder.code(&name, "listener.name")
-    try coder.code(&upstream, "listener.upstream")
-    try coder.code(&isTCP, "listener.isTCP")
-    try coder.code(&tellsClients, "listener.tellsClients")
-  }
-}
-
-extension FrontBootstrap.Upstream: WireCodable {
-  static var blank: Self { Self(name: "", isEcho: false, endpoints: []) }
-
-  mutating func code<Coder: WireCoder & ~Copyable>(_ coder: inout Coder) throws(Coder.Failure) {
-    try coder.code(&name, "upstream.name")
-    try coder.code(&isEcho, "upstream.isEcho")
-    try coder.code(&endpoints, "upstream.endpoints", atMost: FrontBootstrap.maximumUpstreams)
-    try coder.code(&isHTTP2, "upstream.isHTTP2")
-    try coder.code(&tls, "upstream.isTLS")
-  }
-}
-
-extension NetworkAddress: WireCodable {
-  static var blank: Self { Self(host: "", port: 0) }
-
-  mutating func code<Coder: WireCoder & ~Copyable>(_ coder: inout Coder) throws(Coder.Failure) {
-    try coder.code(&host, "address.host")
-    try coder.check(NetworkAddress.isHost(host), .malformed, "address.host")
-    try coder.code(&port, "address.port")
-  }
-}
-
-extension FrontBootstrap.TLS: WireCodable {
-  static var blank: Self { Self(serverName: "") }
-
-  mutating func code<Coder: WireCoder & ~Copyable>(_ coder: inout Coder) throws(Coder.Failure) {
-    try coder.code(&serverName, "tls.serverName")
-    try coder.code(&authorities, "tls.authorities")
-    try coder.code(&certificate, "tls.certificate")
-    try coder.code(&privateKey, "tls.privateKey")
   }
 }
 
@@ -113,7 +66,7 @@ extension FrontBootstrap.Plugin: WireCodable {
     var listsUpstreams = upstreams != nil
     var allowed = upstreams ?? []
     try coder.code(&listsUpstreams, "plugin.listsUpstreams")
-    try coder.code(&allowed, "plugin.upstreams", atMost: FrontBootstrap.maximumUpstreams)
+    try coder.code(&allowed, "plugin.upstreams", atMost: Upstream.maximumCount)
     upstreams = listsUpstreams ? allowed : nil
   }
 }

@@ -2,65 +2,6 @@ import BulkheadCore
 
 /// All that the front needs at its start; it reads no file. Times are in milliseconds.
 public struct FrontBootstrap: Equatable, Sendable {
-  /// A socket that accepts; its descriptor comes with the bootstrap, in the order of `listeners`.
-  public struct Listener: Equatable, Sendable {
-    /// As the configuration names it: metrics, the log and the access log have it.
-    public var name: String
-    /// Index into `upstreams`.
-    public var upstream: UInt32
-    /// It takes connections of bytes, for plugins of type NETWORK, and no HTTP.
-    public var isTCP: Bool
-    /// Answers of the front say which plugin or endpoint failed, and why; otherwise the log alone does.
-    public var tellsClients: Bool
-    /// HTTP, and answers that say nothing of plugins, unless it is said.
-    public init(name: String, upstream: UInt32, isTCP: Bool = false, tellsClients: Bool = false) {
-      self.name = name
-      self.upstream = upstream
-      self.isTCP = isTCP
-      self.tellsClients = tellsClients
-    }
-  }
-
-  /// Where requests go, and what plugins may call.
-  public struct Upstream: Equatable, Sendable {
-    /// As the configuration and `proxy_http_call` name it.
-    public var name: String
-    /// Answers with what it received, as JSON; then there are no endpoints.
-    public var isEcho: Bool
-    public var endpoints: [NetworkAddress]
-    /// It is spoken to in HTTP/2 alone: for calls out. gRPC calls use HTTP/2 whatever this says.
-    public var isHTTP2: Bool
-    /// How its certificate is checked; nil where it is spoken to in plaintext.
-    public var tls: TLS?
-    /// HTTP/1 in plaintext unless it is said; `endpoints` is not empty but where `isEcho`.
-    public init(name: String, isEcho: Bool, endpoints: [NetworkAddress], isHTTP2: Bool = false, tls: TLS? = nil) {
-      self.name = name
-      self.isEcho = isEcho
-      self.endpoints = endpoints
-      self.isHTTP2 = isHTTP2
-      self.tls = tls
-    }
-  }
-
-  /// TLS towards an upstream.
-  public struct TLS: Equatable, Sendable {
-    /// What the certificate must be for, and the SNI; empty: the endpoint's host.
-    public var serverName: String
-    /// Certificates in PEM that are trusted; empty: the system's.
-    public var authorities: [UInt8]
-    /// Own certificate chain in PEM, for mutual TLS; empty, as the key, where there is none.
-    public var certificate: [UInt8]
-    /// The key of `certificate`, in PEM.
-    public var privateKey: [UInt8]
-    /// No authorities: the system's are trusted; no certificate: none is shown.
-    public init(serverName: String, authorities: [UInt8] = [], certificate: [UInt8] = [], privateKey: [UInt8] = []) {
-      self.serverName = serverName
-      self.authorities = authorities
-      self.certificate = certificate
-      self.privateKey = privateKey
-    }
-  }
-
   /// The longest that callbacks of each class may run, in milliseconds; 0: `Plugin.callbackDeadline`.
   public struct Deadlines: Equatable, Sendable {
     /// Of callbacks about headers and trailers, and of what else is the head of a stream.
@@ -179,7 +120,7 @@ public struct FrontBootstrap: Equatable, Sendable {
   public var logLevel: LogLevel
   /// One for each listening socket that comes with the bootstrap, in the order of these.
   public var listeners: [Listener]
-  /// Listeners name them by their places here.
+  /// Their names differ.
   public var upstreams: [Upstream]
   /// The chain, outermost first.
   public var plugins: [Plugin]
@@ -232,8 +173,10 @@ public struct FrontBootstrap: Equatable, Sendable {
     var reader = unsafe WireReader(bytes)
     try code(&reader)
     try reader.end("front")
-    guard listeners.allSatisfy({ Int($0.upstream) < upstreams.count }) else {
-      throw WireError(.tooLarge, "listener.upstream")
+    let names = Set(upstreams.map(\.name))
+    guard names.count == upstreams.count else { throw WireError(.malformed, "upstream.name") }
+    guard listeners.allSatisfy({ names.contains($0.upstream) }) else {
+      throw WireError(.unknownValue, "listener.upstream")
     }
   }
 }

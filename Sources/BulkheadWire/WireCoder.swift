@@ -111,6 +111,16 @@ protocol WireNumbered {
   init?(code: UInt8)
 }
 
+/// By its place among all of them.
+extension WireNumbered where Self: CaseIterable & Equatable, AllCases == [Self] {
+  var code: UInt8 { UInt8(truncatingIfNeeded: Self.allCases.firstIndex(of: self) ?? 0) }
+
+  init?(code: UInt8) {
+    guard Self.allCases.indices.contains(Int(code)) else { return nil }
+    self = Self.allCases[Int(code)]
+  }
+}
+
 extension FailStrategy: WireNumbered {}
 extension OverloadStrategy: WireNumbered {}
 extension LogLevel: WireNumbered {

@@ -38,7 +38,7 @@ import Testing
     #expect(tls.authorities == Array(Self.pem.utf8))
     #expect(tls.certificate == Array(Self.pem.utf8))
     #expect(tls.privateKey == Array(Self.key.utf8))
-    #expect(configuration.upstreams[2].tls == Configuration.Upstream.TLS())
+    #expect(configuration.upstreams[2].tls == Upstream.TLS())
     #expect(configuration.upstreams[0].tls == nil)
     #expect(configuration.bounds.sharedBytes == .kibibytes(1))
     #expect(configuration.bounds.sharedEntries == 2)

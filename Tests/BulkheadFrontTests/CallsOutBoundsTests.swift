@@ -13,7 +13,7 @@ import Testing
     _ port: UInt16, isHTTP2: Bool = true, _ adjust: (inout FrontBootstrap) -> Void = { _ in }
   ) throws -> TestFront {
     try CallsOutHTTPTests.front(
-      .init(name: "app", isEcho: false, endpoints: ["127.0.0.1:\(port)"], isHTTP2: isHTTP2), adjust)
+      .init(name: "app", kind: .endpoints(["127.0.0.1:\(port)"]), isHTTP2: isHTTP2), adjust)
   }
 
   /// What is counted for the calls of all workers.

@@ -11,11 +11,11 @@ import Testing
 /// Calls out over HTTP/2 and TLS: what upstreams say and break, and which callbacks a plugin gets of it.
 @Suite(.serialized) struct CallsOutGRPCTests {
   private func front(
-    _ port: UInt16, tls: FrontBootstrap.TLS? = nil, isHTTP2: Bool = false, host: String = "127.0.0.1",
+    _ port: UInt16, tls: Upstream.TLS? = nil, isHTTP2: Bool = false, host: String = "127.0.0.1",
     _ adjust: (inout FrontBootstrap) -> Void = { _ in }
   ) throws -> TestFront {
     try CallsOutHTTPTests.front(
-      .init(name: "app", isEcho: false, endpoints: ["\(host):\(port)"], isHTTP2: isHTTP2, tls: tls), adjust)
+      .init(name: "app", kind: .endpoints(["\(host):\(port)"]), isHTTP2: isHTTP2, tls: tls), adjust)
   }
 
   private static let ok: [HTTP2Peer.Step] = [
@@ -435,8 +435,8 @@ import Testing
 
   private func certificates() throws -> TestCertificates { try TestCertificates.shared.get() }
 
-  private func tls(_ name: String = "", trusting: Bool = true) throws -> FrontBootstrap.TLS {
-    FrontBootstrap.TLS(
+  private func tls(_ name: String = "", trusting: Bool = true) throws -> Upstream.TLS {
+    Upstream.TLS(
       serverName: name,
       authorities: try TestCertificates.read(trusting ? certificates().authority : certificates().otherCertificate))
   }

@@ -11,7 +11,7 @@ import Testing
 @Suite(.serialized) struct CallsOutHTTPTests {
   /// A front whose plugin may call `app`.
   static func front(
-    _ upstream: FrontBootstrap.Upstream, _ adjust: (inout FrontBootstrap) -> Void = { _ in }
+    _ upstream: Upstream, _ adjust: (inout FrontBootstrap) -> Void = { _ in }
   ) throws -> TestFront {
     try TestFront(
       plugins: [.test("caller", .failClose, [.requestHeaders, .log, .httpCallResponse])], upstreams: [.echo, upstream]
@@ -225,7 +225,7 @@ import Testing
   @Test func theNextEndpointIsTriedWhereOneIsNotThere() throws {
     let upstream = try Self.upstream("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
     let front = try Self.front(
-      .init(name: "app", isEcho: false, endpoints: ["127.0.0.1:1", "localhost:\(upstream.port)"]))
+      .init(name: "app", kind: .endpoints(["127.0.0.1:1", "localhost:\(upstream.port)"])))
     defer { front.stop() }
     let worker = try front.addWorker { _, _ in .goOn() }
     for token in UInt32(1)...4 {

@@ -15,10 +15,10 @@ import Testing
   ) throws {
     let files = try TestCertificates.shared.get()
     var arguments: [String] = []
-    var tls: FrontBootstrap.TLS?
+    var tls: Upstream.TLS?
     if security != .plaintext {
       arguments = [files.certificate, files.key]
-      tls = FrontBootstrap.TLS(serverName: "localhost", authorities: try TestCertificates.read(files.authority))
+      tls = Upstream.TLS(serverName: "localhost", authorities: try TestCertificates.read(files.authority))
     }
     if security == .mutualTLS {
       arguments.append(files.authority)
@@ -27,7 +27,7 @@ import Testing
     }
     let peer = try GRPCPeer(arguments)
     let front = try CallsOutHTTPTests.front(
-      .init(name: "app", isEcho: false, endpoints: ["127.0.0.1:\(peer.port)"], tls: tls)
+      .init(name: "app", kind: .endpoints(["127.0.0.1:\(peer.port)"]), tls: tls)
     ) {
       $0.bounds.upstreamConnections = connections
       $0.ring.callbacks = ring

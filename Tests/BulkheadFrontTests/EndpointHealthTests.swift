@@ -1,3 +1,4 @@
+import BulkheadCore
 import BulkheadWire
 import Glibc
 import Testing
@@ -97,8 +98,8 @@ import Testing
     deinit { for raw in clients + [descriptor] { close(raw) } }
   }
 
-  private func upstream(_ ports: [UInt16]) -> FrontBootstrap.Upstream {
-    .init(name: "app", isEcho: false, endpoints: ports.map { "127.0.0.1:\($0)" })
+  private func upstream(_ ports: [UInt16]) -> Upstream {
+    .init(name: "app", kind: .endpoints(ports.map { "127.0.0.1:\($0)" }))
   }
 
   private func alive() throws -> TestUpstream {

@@ -15,7 +15,7 @@ import Testing
 
   static func front(
     _ strategy: FailStrategy, overload: OverloadStrategy = .close, admission: UInt32 = 2_000,
-    upstreams: [FrontBootstrap.Upstream] = [.echo], _ adjust: (inout FrontBootstrap) -> Void = { _ in }
+    upstreams: [Upstream] = [.echo], _ adjust: (inout FrontBootstrap) -> Void = { _ in }
   ) throws -> TestFront {
     var plugin = FrontBootstrap.Plugin.test("guard", strategy, [.requestHeaders, .log], admission: admission)
     plugin.overload = overload

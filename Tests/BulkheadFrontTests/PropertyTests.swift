@@ -48,7 +48,7 @@ import Testing
   @Test func theUpstreamAndWhyItFailedAreTold() throws {
     let upstream = try answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
     let front = try TestFront(
-      plugins: [.test("a", .failClose, .allHTTP)], upstreams: [.at(upstream.port), .at(1)])
+      plugins: [.test("a", .failClose, .allHTTP)], upstreams: [.at(upstream.port), .at(1, name: "gone")])
     defer { front.stop() }
     let worker = try front.addWorker { _, _ in .goOn() }
     #expect(try front.get().status == 200)
@@ -67,8 +67,8 @@ import Testing
   @Test func aPluginChoosesAnEndpointOfTheUpstream() throws {
     let first = try answering("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1")
     let second = try answering("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n2")
-    let both = FrontBootstrap.Upstream(
-      name: "app", isEcho: false, endpoints: ["127.0.0.1:\(first.port)", "127.0.0.1:\(second.port)"])
+    let both = Upstream(
+      name: "app", kind: .endpoints(["127.0.0.1:\(first.port)", "127.0.0.1:\(second.port)"]))
     let front = try TestFront(plugins: [.test("a", .failClose, .allHTTP)], upstreams: [both])
     defer { front.stop() }
     let port = second.port

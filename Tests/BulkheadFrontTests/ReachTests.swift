@@ -145,7 +145,7 @@ import Testing
     let names = ["a", "b", "c", "d", "e", "auth"]
     let front = try TestFront(
       plugins: names.map { .test($0, .failClose, [.httpCallResponse]) },
-      upstreams: [.init(name: "app", isEcho: false, endpoints: ["127.0.0.1:\(port)"], isHTTP2: isHTTP2)]
+      upstreams: [.init(name: "app", kind: .endpoints(["127.0.0.1:\(port)"]), isHTTP2: isHTTP2)]
     ) { $0.bounds.upstreamConnections = 12 }
     defer { front.stop() }
     for plugin in UInt32(0)..<5 {

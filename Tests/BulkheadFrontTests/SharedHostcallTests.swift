@@ -160,7 +160,7 @@ import Testing
   // MARK: Upstreams
 
   @Test func theHostsOfAnUpstreamAreTold() throws {
-    let upstream = FrontBootstrap.Upstream(name: "app", isEcho: false, endpoints: ["10.0.0.1:80", "[::1]:81"])
+    let upstream = Upstream(name: "app", kind: .endpoints(["10.0.0.1:80", "[::1]:81"]))
     let front = try TestFront(plugins: [plugin("a")], upstreams: [upstream])
     defer { front.stop() }
     let worker = try front.addWorker { _, _ in .goOn() }

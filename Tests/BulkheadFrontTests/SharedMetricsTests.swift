@@ -107,7 +107,8 @@ import Testing
   private static func bootstrap(plugins: [String]) -> FrontBootstrap {
     FrontBootstrap(
       eventLoops: 1, maximumSpinMicroseconds: 0, logLevel: .warn,
-      listeners: [.init(name: "edge", upstream: 0)], upstreams: [.echo], plugins: plugins.map { .test($0) })
+      listeners: [.init(name: "edge", address: "127.0.0.1:0", upstream: "echo")], upstreams: [.echo],
+      plugins: plugins.map { .test($0) })
   }
 
   private static func text(_ metrics: [PluginMetrics]) -> [String] {

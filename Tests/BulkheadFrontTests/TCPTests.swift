@@ -10,11 +10,11 @@ import Testing
 extension TestFront {
   /// One TCP listener an upstream.
   static func tcp(
-    plugins: [FrontBootstrap.Plugin] = [], upstreams: [FrontBootstrap.Upstream] = [.echo], accessLog: Int32 = -1,
+    plugins: [FrontBootstrap.Plugin] = [], upstreams: [Upstream] = [.echo], accessLog: Int32 = -1,
     _ adjust: (inout FrontBootstrap) -> Void = { _ in }
   ) throws -> TestFront {
     try TestFront(plugins: plugins, upstreams: upstreams, accessLog: accessLog) { bootstrap in
-      for index in bootstrap.listeners.indices { bootstrap.listeners[index].isTCP = true }
+      for index in bootstrap.listeners.indices { bootstrap.listeners[index].kind = .tcp }
       adjust(&bootstrap)
     }
   }
@@ -116,8 +116,8 @@ func bracketUpstream() throws -> TestUpstream {
 
   @Test func theNextEndpointIsTriedWhereOneIsNotThere() throws {
     let upstream = try bracketUpstream()
-    var both = FrontBootstrap.Upstream.at(1)
-    both.endpoints.append("127.0.0.1:\(upstream.port)")
+    var both = Upstream.at(1)
+    both.kind = .endpoints(both.endpoints + ["127.0.0.1:\(upstream.port)"])
     let front = try TestFront.tcp(upstreams: [both])
     defer { front.stop() }
     for _ in 0..<4 {
@@ -264,8 +264,8 @@ func bracketUpstream() throws -> TestUpstream {
 
   @Test func whatAPluginSetsTheNextOneSees() throws {
     let upstream = try bracketUpstream()
-    var both = FrontBootstrap.Upstream.at(1)
-    both.endpoints.append("127.0.0.1:\(upstream.port)")
+    var both = Upstream.at(1)
+    both.kind = .endpoints(both.endpoints + ["127.0.0.1:\(upstream.port)"])
     let front = try TestFront.tcp(plugins: [.network("a"), .network("b")], upstreams: [both])
     defer { front.stop() }
     let first = try front.addWorker(plugin: 0) { callback, _ in

@@ -8,14 +8,14 @@ import Testing
 /// Requests of a listener go to upstreams that speak HTTP/2, or TLS.
 @Suite(.serialized) struct UpstreamProtocolTests {
   private func upstream(
-    _ port: UInt16, isHTTP2: Bool = true, tls: FrontBootstrap.TLS? = nil, host: String = "127.0.0.1"
-  ) -> FrontBootstrap.Upstream {
-    .init(name: "app", isEcho: false, endpoints: ["\(host):\(port)"], isHTTP2: isHTTP2, tls: tls)
+    _ port: UInt16, isHTTP2: Bool = true, tls: Upstream.TLS? = nil, host: String = "127.0.0.1"
+  ) -> Upstream {
+    .init(name: "app", kind: .endpoints(["\(host):\(port)"]), isHTTP2: isHTTP2, tls: tls)
   }
 
-  private func tls(_ name: String = "", trusting: Bool = true) throws -> FrontBootstrap.TLS {
+  private func tls(_ name: String = "", trusting: Bool = true) throws -> Upstream.TLS {
     let files = try TestCertificates.shared.get()
-    return FrontBootstrap.TLS(
+    return Upstream.TLS(
       serverName: name, authorities: try TestCertificates.read(trusting ? files.authority : files.otherCertificate))
   }
 
@@ -178,8 +178,8 @@ import Testing
     gone.stop()
     let peer = try HTTP2Peer { _ in Self.ok }
     defer { peer.stop() }
-    let both = FrontBootstrap.Upstream(
-      name: "app", isEcho: false, endpoints: ["127.0.0.1:\(port)", "127.0.0.1:\(peer.port)"], isHTTP2: true)
+    let both = Upstream(
+      name: "app", kind: .endpoints(["127.0.0.1:\(port)", "127.0.0.1:\(peer.port)"]), isHTTP2: true)
     let front = try TestFront(upstreams: [both])
     defer { front.stop() }
     for _ in 0..<4 { #expect(try front.get().text.contains("hello")) }

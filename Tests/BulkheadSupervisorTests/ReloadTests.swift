@@ -12,8 +12,11 @@ import Testing
     let place = SourceLocation(file: "/etc/bulkhead.yaml", line: line)
     return Configuration(
       file: "/etc/bulkhead.yaml",
-      listeners: [.init(name: "edge", address: .init(host: "::1", port: 80), upstream: "app", location: place)],
-      upstreams: [.init(name: "app", kind: .echo, location: place)], pluginsDirectory: "/a", policiesDirectory: "/b",
+      listeners: [
+        .init(Listener(name: "edge", address: .init(host: "::1", port: 80), upstream: "app"), location: place)
+      ],
+      upstreams: [.init(Upstream(name: "app", kind: .echo), location: place)], pluginsDirectory: "/a",
+      policiesDirectory: "/b",
       eventLoops: 2)
   }
 
@@ -36,7 +39,7 @@ import Testing
 
   @Test func renewedTLSFilesAreNoObstacleAndAreNamed() {
     var old = Self.configuration(1)
-    var tls = Configuration.Upstream.TLS()
+    var tls = Upstream.TLS()
     tls.certificate = [1]
     tls.privateKey = [2]
     old.upstreams[0].tls = tls
@@ -46,7 +49,7 @@ import Testing
     #expect(ConfigurationChange.fixedKeys(old, new) == [])
     #expect(ConfigurationChange.renewedTLS(old, new) == ["app"])
     for change in [{ $0.serverName = "a" }, { $0.authorities = [1] }, { $0.privateKey = [] }]
-      as [(inout Configuration.Upstream.TLS) -> Void]
+      as [(inout Upstream.TLS) -> Void]
     {
       var other = tls
       change(&other)

@@ -80,7 +80,7 @@ func aNameThatTheServiceManagerWouldRefuseIsNotStored(name: String, isStorable: 
 
 private func listener(_ name: String, _ host: String = "127.0.0.1", port: UInt16) -> Configuration.Listener {
   Configuration.Listener(
-    name: name, address: NetworkAddress(host: host, port: port), upstream: "echo",
+    Listener(name: name, address: NetworkAddress(host: host, port: port), upstream: "echo"),
     location: SourceLocation(file: "bulkhead.yaml"))
 }
 

@@ -100,7 +100,7 @@ func whereTheRangeIsNotMappedAllAreNobody(map: String) {
 @Test func aPortThatIsTakenIsNamedWithListenerAndPlace() throws {
   let taken = try ListeningSocket(NetworkAddress(host: "127.0.0.1", port: 0))
   let listener = Configuration.Listener(
-    name: "edge", address: NetworkAddress(host: "127.0.0.1", port: taken.address.port), upstream: "echo",
+    Listener(name: "edge", address: NetworkAddress(host: "127.0.0.1", port: taken.address.port), upstream: "echo"),
     location: SourceLocation(file: "bulkhead.yaml", line: 3, column: 5))
   let error = #expect(throws: StartError.self) { _ = try ListenerSockets([listener]) }
   #expect(error?.code == ExitCode.unavailable)
@@ -112,7 +112,7 @@ func whereTheRangeIsNotMappedAllAreNobody(map: String) {
 
 @Test func portZeroIsReportedAsThePortThatItBecame() throws {
   let listener = Configuration.Listener(
-    name: "edge", address: NetworkAddress(host: "127.0.0.1", port: 0), upstream: "echo",
+    Listener(name: "edge", address: NetworkAddress(host: "127.0.0.1", port: 0), upstream: "echo"),
     location: SourceLocation(file: "bulkhead.yaml"))
   let sockets = try ListenerSockets([listener])
   let address = try #require(sockets.descriptions.first?.address)
@@ -138,11 +138,12 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   var configuration = Configuration(
     file: "bulkhead.yaml",
     listeners: [
-      .init(name: "edge", address: NetworkAddress(host: "::1", port: 80), upstream: "app", location: place)
+      .init(Listener(name: "edge", address: NetworkAddress(host: "::1", port: 80), upstream: "app"), location: place)
     ],
     upstreams: [
-      .init(name: "echo", kind: .echo, location: place),
-      .init(name: "app", kind: .endpoints([NetworkAddress(host: "::1", port: 9_000)]), location: place),
+      .init(Upstream(name: "echo", kind: .echo), location: place),
+      .init(
+        Upstream(name: "app", kind: .endpoints([NetworkAddress(host: "::1", port: 9_000)])), location: place),
     ], pluginsDirectory: "/p", policiesDirectory: "/q", eventLoops: 3)
   configuration.timeouts.idle = .seconds(7)
   configuration.bounds.bodyBytes = .mebibytes(1)
@@ -150,7 +151,7 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   let bootstrap = try FrontBootstrap(
     configuration, plugins: manifests.map { ($0, CrashPolicy(), [.requestHeaders]) }, logLevel: .warn,
     maximumSpinMicroseconds: 50)
-  #expect(bootstrap.listeners.map(\.upstream) == [1])
+  #expect(bootstrap.listeners.map(\.upstream) == ["app"])
   #expect(bootstrap.upstreams.map { $0.endpoints.map(\.description) } == [[], ["[::1]:9000"]])
   #expect(bootstrap.plugins.map(\.name) == ["b", "a"])
   #expect(bootstrap.plugins.first?.callbackDeadline == 100)
@@ -183,19 +184,19 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
 
 @Test func theFrontIsToldWhatPluginsShareAndCall() throws {
   let place = SourceLocation(file: "bulkhead.yaml")
-  var tls = Configuration.Upstream.TLS()
+  var tls = Upstream.TLS()
   tls.serverName = "auth"
   tls.authorities = [1]
   var upstream = Configuration.Upstream(
-    name: "auth", kind: .endpoints([NetworkAddress(host: "h", port: 1)]), location: place)
+    Upstream(name: "auth", kind: .endpoints([NetworkAddress(host: "h", port: 1)])), location: place)
   upstream.tls = tls
   upstream.isHTTP2 = true
   let address = NetworkAddress(host: "::1", port: 80)
   var configuration = Configuration(
     file: "bulkhead.yaml",
     listeners: [
-      .init(name: "raw", address: address, upstream: "auth", kind: .tcp, location: place),
-      .init(name: "edge", address: address, upstream: "auth", errorDetails: .client, location: place),
+      .init(Listener(name: "raw", address: address, upstream: "auth", kind: .tcp), location: place),
+      .init(Listener(name: "edge", address: address, upstream: "auth", errorDetails: .client), location: place),
     ], upstreams: [upstream], pluginsDirectory: "/p", policiesDirectory: "/q", eventLoops: 1)
   configuration.bounds.sharedBytes = .kibibytes(1)
   configuration.bounds.sharedEntries = 2
@@ -216,8 +217,8 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   policy.overload = .open
   let bootstrap = try FrontBootstrap(
     configuration, plugins: [(manifest, policy, [])], logLevel: .warn, maximumSpinMicroseconds: 0)
-  #expect(bootstrap.listeners.map(\.isTCP) == [true, false])
-  #expect(bootstrap.listeners.map(\.tellsClients) == [false, true])
+  #expect(bootstrap.listeners.map(\.kind) == [.tcp, .http])
+  #expect(bootstrap.listeners.map(\.errorDetails) == [.log, .client])
   #expect(bootstrap.upstreams.first?.isHTTP2 == true)
   #expect(bootstrap.upstreams.first?.tls == .init(serverName: "auth", authorities: [1]))
   #expect(bootstrap.bounds.sharedBytes == .kibibytes(1))

@@ -22,7 +22,7 @@ final class CallsOut {
   private var isWatchingIdle = false
 
   private struct Target {
-    var settings: FrontBootstrap.Upstream
+    var settings: Upstream
     var connector: Connector
     var http1: CallPool?
     var http2: CallPool?

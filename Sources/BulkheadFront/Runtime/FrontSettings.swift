@@ -5,20 +5,33 @@ import NIOCore
 
 /// What all event loops read and nobody changes: the bootstrap without its chain, worked out.
 struct FrontSettings: Sendable {
-  /// Where its connections go, and how they are secured.
+  /// A listener, and the place of its upstream.
+  struct Listener: Sendable {
+    let settings: BulkheadCore.Listener
+    let upstream: Int
+  }
+
+  /// An upstream: where its connections go, and how they are secured.
   struct Upstream: Sendable {
-    let bootstrap: FrontBootstrap.Upstream
+    let settings: BulkheadCore.Upstream
     let endpoints: [Endpoint]
     let tls: UpstreamTLS?
 
-    init(_ bootstrap: FrontBootstrap.Upstream) {
-      self.bootstrap = bootstrap
-      endpoints = bootstrap.endpoints.map { Endpoint($0) }
-      tls = bootstrap.tls.map { UpstreamTLS($0) }
+    init(_ settings: BulkheadCore.Upstream) {
+      self.settings = settings
+      endpoints = settings.endpoints.map { Endpoint($0) }
+      tls = settings.tls.map { UpstreamTLS($0) }
     }
   }
 
+  /// What of a bootstrap makes no sense. For people.
+  struct Problem: Error, CustomStringConvertible {
+    var description: String
+  }
+
   var bootstrap: FrontBootstrap
+  /// In the order of the bootstrap's.
+  var listeners: [Listener]
   /// In the order of the bootstrap's.
   var upstreams: [Upstream]
   /// ns.
@@ -48,8 +61,23 @@ struct FrontSettings: Sendable {
   /// Bytes of body that are copied behind the head, or behind each other, for one write.
   static let coalesced = 16 << 10
 
-  init(_ bootstrap: FrontBootstrap) {
+  /// - Throws: `Problem` where two upstreams have one name, or a listener names an upstream that is none.
+  init(_ bootstrap: FrontBootstrap) throws(Problem) {
     self.bootstrap = bootstrap
+    var places: [String: Int] = [:]
+    for (place, upstream) in bootstrap.upstreams.enumerated() {
+      guard places.updateValue(place, forKey: upstream.name) == nil else {
+        throw Problem(description: "there are two upstreams '\(upstream.name)'")
+      }
+    }
+    var listeners: [Listener] = []
+    for listener in bootstrap.listeners {
+      guard let upstream = places[listener.upstream] else {
+        throw Problem(description: "listener \(listener.name): there is no upstream '\(listener.upstream)'")
+      }
+      listeners.append(Listener(settings: listener, upstream: upstream))
+    }
+    self.listeners = listeners
     upstreams = bootstrap.upstreams.map { Upstream($0) }
     headerRead = bootstrap.timeouts.headerRead.wholeNanoseconds
     idle = bootstrap.timeouts.idle.wholeNanoseconds

@@ -79,7 +79,7 @@ extension Exchange {
   }
 
   /// Whether clients of the listener are told what went wrong behind it.
-  var tellsClient: Bool { loop.settings.bootstrap.listeners[connection.listener].tellsClients }
+  var tellsClient: Bool { loop.settings.listeners[connection.listener].settings.errorDetails == .client }
 
   /// A line of text as a body.
   static func line(_ text: String) -> ByteBuffer {

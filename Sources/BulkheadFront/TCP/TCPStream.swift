@@ -74,7 +74,7 @@ final class TCPStream: ClientConnection {
   init(loop: FrontLoop, listener: Int) {
     self.loop = loop
     self.listener = listener
-    pool = loop.pools[Int(loop.settings.bootstrap.listeners[listener].upstream)]
+    pool = loop.pools[loop.settings.listeners[listener].upstream]
     stream = FilterStream(engine: loop.engine, proto: .tcp)
     stream.attach(self)
   }
@@ -91,7 +91,7 @@ final class TCPStream: ClientConnection {
   /// For log lines, which have no `x-request-id` here.
   var label: String { "tcp-\(stream.streamID)" }
   var look: String { "a connection of listener \(listenerName)" }
-  var listenerName: String { loop.settings.bootstrap.listeners[listener].name }
+  var listenerName: String { loop.settings.listeners[listener].settings.name }
 
   // MARK: Beginning
 

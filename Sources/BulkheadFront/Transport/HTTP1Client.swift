@@ -94,7 +94,7 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
       }
       client = address
     }
-    let upstream = Int(loop.settings.bootstrap.listeners[listener].upstream)
+    let upstream = loop.settings.listeners[listener].upstream
     let exchange = Exchange(connection: self, loop: loop, pool: loop.pools[upstream])
     self.exchange = exchange
     slot = loop.engine.takeSlot(for: exchange.stream)
@@ -271,7 +271,7 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
   /// What the channel holds that the kernel has not taken; for tests.
   var unwrittenBytes: Int { (try? context?.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0 }
 
-  var listenerName: String { loop.settings.bootstrap.listeners[listener].name }
+  var listenerName: String { loop.settings.listeners[listener].settings.name }
 
   func withClientAddress(_ body: (UnsafeRawBufferPointer) -> Void) { address.withUnsafeBytes { body($0) } }
 
@@ -519,7 +519,7 @@ final class HTTP1Client: ChannelDuplexHandler, ClientConnection, ClientStream {
     let remote = context?.channel.remoteAddress
     let local = context?.channel.localAddress
     func number(_ value: Int) -> [UInt8] { withUnsafeBytes(of: UInt64(clamping: value).littleEndian) { Array($0) } }
-    let name = loop.settings.bootstrap.listeners[listener].name
+    let name = loop.settings.listeners[listener].settings.name
     let pairs: [(String, [UInt8])] = [
       ("source\0address", UpstreamPeer.text(remote)), ("source\0port", number(remote?.port ?? 0)),
       ("destination\0address", UpstreamPeer.text(local)), ("destination\0port", number(local?.port ?? 0)),

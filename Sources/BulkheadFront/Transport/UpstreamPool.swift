@@ -64,13 +64,13 @@ final class UpstreamPool: UpstreamOwner {
   init(loop: FrontLoop, upstream: FrontSettings.Upstream, number: Int) {
     self.loop = loop
     self.number = number
-    name = upstream.bootstrap.name
+    name = upstream.settings.name
     nameBytes = Array(name.utf8)
-    isEcho = upstream.bootstrap.isEcho
+    isEcho = upstream.settings.isEcho
     connector = Connector(loop: loop, name: name, endpoints: upstream.endpoints, tls: upstream.tls)
     maximum = max(loop.settings.bootstrap.bounds.upstreamConnections, 1)
     idle = Array(repeating: [], count: upstream.endpoints.count)
-    guard upstream.bootstrap.isHTTP2 else { return }
+    guard upstream.settings.isHTTP2 else { return }
     shared = HTTP2Connections(
       loop: loop, connector: connector, maximum: maximum, hasRoomAgain: { [weak self] in self?.serveWaiting() },
       failed: { [weak self] in self?.cannotConnect(to: $0, $1, toAny: $2) })

@@ -1,4 +1,4 @@
-import BulkheadWire
+import BulkheadCore
 import NIOConcurrencyHelpers
 import NIOCore
 import NIOSSL
@@ -23,7 +23,7 @@ final class UpstreamTLS: Sendable {
     var key: NIOSSLPrivateKey?
   }
 
-  init(_ settings: FrontBootstrap.TLS) {
+  init(_ settings: Upstream.TLS) {
     serverName = settings.serverName
     do throws(Problem) {
       material = .success(
@@ -45,7 +45,7 @@ final class UpstreamTLS: Sendable {
     return certificates
   }
 
-  private static func key(_ settings: FrontBootstrap.TLS) throws(Problem) -> NIOSSLPrivateKey? {
+  private static func key(_ settings: Upstream.TLS) throws(Problem) -> NIOSSLPrivateKey? {
     guard settings.certificate.isEmpty == settings.privateKey.isEmpty else {
       throw Problem(reason: "its tls.certificate and its key come together or not at all")
     }

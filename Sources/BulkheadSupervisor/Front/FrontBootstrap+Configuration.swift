@@ -12,30 +12,16 @@ extension FrontBootstrap {
     _ configuration: Configuration, plugins: [(manifest: PluginManifest, policy: CrashPolicy, callbacks: CallbackSet)],
     logLevel: LogLevel, maximumSpinMicroseconds: UInt32
   ) throws(StartError) {
-    let numbers = Dictionary(
-      configuration.upstreams.enumerated().map { ($1.name, UInt32($0)) }, uniquingKeysWith: { first, _ in first })
-    try self.init(
+    let upstreams = Set(configuration.upstreams.map(\.name))
+    for listener in configuration.listeners where !upstreams.contains(listener.upstream) {
+      throw StartError(
+        ExitCode.configuration, listener.location,
+        "listener '\(listener.name)': there is no upstream '\(listener.upstream)'")
+    }
+    self.init(
       eventLoops: UInt32(clamping: configuration.eventLoops), maximumSpinMicroseconds: maximumSpinMicroseconds,
-      logLevel: logLevel,
-      listeners: configuration.listeners.map { listener throws(StartError) in
-        guard let upstream = numbers[listener.upstream] else {
-          throw StartError(
-            ExitCode.configuration, listener.location,
-            "listener '\(listener.name)': there is no upstream '\(listener.upstream)'")
-        }
-        return Listener(
-          name: listener.name, upstream: upstream, isTCP: listener.kind == .tcp,
-          tellsClients: listener.errorDetails == .client)
-      },
-      upstreams: configuration.upstreams.map {
-        Upstream(
-          name: $0.name, isEcho: $0.isEcho, endpoints: $0.endpoints, isHTTP2: $0.isHTTP2,
-          tls: $0.tls.map {
-            TLS(
-              serverName: $0.serverName, authorities: $0.authorities, certificate: $0.certificate,
-              privateKey: $0.privateKey)
-          })
-      },
+      logLevel: logLevel, listeners: configuration.listeners.map(\.listener),
+      upstreams: configuration.upstreams.map(\.upstream),
       plugins: plugins.map {
         var plugin = Plugin(
           name: $0.manifest.name, failStrategy: $0.manifest.failStrategy,

@@ -1,4 +1,5 @@
 import BulkheadConfig
+import BulkheadCore
 import BulkheadPolicy
 
 /// What a configuration has that the one before has not.
@@ -34,8 +35,8 @@ enum ConfigurationChange {
     var upstream = upstream
     upstream.location = nowhere
     // Certificates are renewed all the time: their contents are no change of the configuration.
+    upstream.tlsFiles = .init()
     if let tls = upstream.tls {
-      upstream.tls?.files = .init()
       upstream.tls?.authorities = tls.authorities.isEmpty ? [] : [0]
       upstream.tls?.certificate = tls.certificate.isEmpty ? [] : [0]
       upstream.tls?.privateKey = tls.privateKey.isEmpty ? [] : [0]

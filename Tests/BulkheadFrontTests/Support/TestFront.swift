@@ -31,14 +31,15 @@ final class TestFront: @unchecked Sendable {
   ///
   /// - Parameter tellsClients: unless a test is about what clients are told, they are told all.
   init(
-    plugins: [FrontBootstrap.Plugin] = [], upstreams: [FrontBootstrap.Upstream] = [.echo], eventLoops: UInt32 = 1,
+    plugins: [FrontBootstrap.Plugin] = [], upstreams: [Upstream] = [.echo], eventLoops: UInt32 = 1,
     spin: UInt32 = 0, accessLog: Int32 = -1, tellsClients: Bool = true,
     _ adjust: (inout FrontBootstrap) -> Void = { _ in }
   ) throws {
     var bootstrap = FrontBootstrap(
       eventLoops: eventLoops, maximumSpinMicroseconds: spin, logLevel: .warn,
-      listeners: upstreams.indices.map {
-        .init(name: "listener\($0)", upstream: UInt32($0), tellsClients: tellsClients)
+      listeners: upstreams.enumerated().map {
+        .init(
+          name: "listener\($0)", address: "127.0.0.1:0", upstream: $1.name, errorDetails: tellsClients ? .client : .log)
       }, upstreams: upstreams, plugins: plugins)
     bootstrap.ring.callbacks = 64 << 10
     bootstrap.ring.replies = 64 << 10
@@ -152,10 +153,10 @@ final class TestFront: @unchecked Sendable {
   }
 }
 
-extension FrontBootstrap.Upstream {
-  static let echo = FrontBootstrap.Upstream(name: "echo", isEcho: true, endpoints: [])
-  static func at(_ port: UInt16) -> FrontBootstrap.Upstream {
-    FrontBootstrap.Upstream(name: "app", isEcho: false, endpoints: ["127.0.0.1:\(port)"])
+extension Upstream {
+  static let echo = Upstream(name: "echo", kind: .echo)
+  static func at(_ port: UInt16, name: String = "app") -> Upstream {
+    Upstream(name: name, kind: .endpoints(["127.0.0.1:\(port)"]))
   }
 }
 
