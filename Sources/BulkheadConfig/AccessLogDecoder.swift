@@ -1,3 +1,5 @@
+import BulkheadCore
+
 /// Reads `accessLog`.
 struct AccessLogDecoder {
   /// What every line has, whatever the configuration says.
@@ -24,7 +26,7 @@ struct AccessLogDecoder {
     return path.isEmpty ? nil : .file(path)
   }
 
-  private func fields(_ field: Field) -> [Configuration.AccessLog.Field] {
+  private func fields(_ field: Field) -> [AccessLogField] {
     guard let section = field.openSection() else { return [] }
     if section.entries.count > Self.maximumFields { field.report("at most \(Self.maximumFields) fields are possible") }
     return section.fields.prefix(Self.maximumFields).compactMap { name, field in
@@ -37,7 +39,7 @@ struct AccessLogDecoder {
         field.report("must be a property's path with dots, for example request.headers.user-agent, at most 1024 bytes")
         return nil
       }
-      return .init(name: name, property: property)
+      return AccessLogField(name: name, property: property)
     }
   }
 }

@@ -74,29 +74,15 @@ public struct Configuration: Hashable, Sendable {
       case standardOutput
     }
 
-    /// A field beside those that are always there.
-    public struct Field: Hashable, Sendable {
-      /// The key of the JSON object.
-      public var name: String
-      /// A property, with dots between its parts.
-      public var property: String
-
-      /// `property` is a path such as `request.host`.
-      public init(name: String, property: String) {
-        self.name = name
-        self.property = property
-      }
-    }
-
     /// A file, or the standard output.
     public var target: Target
     /// In the order of the file; names differ.
-    public var fields: [Field]
+    public var fields: [AccessLogField]
     /// Where `accessLog` stands.
     public var location: SourceLocation
 
     /// No fields beside those that are always there, unless it is said.
-    public init(target: Target, fields: [Field] = [], location: SourceLocation) {
+    public init(target: Target, fields: [AccessLogField] = [], location: SourceLocation) {
       self.target = target
       self.fields = fields
       self.location = location

@@ -83,7 +83,8 @@ public final class Front: Sendable {
     self.control = control
     log = FrontLog(descriptor: report, level: settings.bootstrap.logLevel)
     self.accessLog =
-      settings.bootstrap.accessLog != nil && accessLog >= 0 ? AccessLogWriter(descriptor: accessLog, log: log) : nil
+      settings.bootstrap.accessLogFields != nil && accessLog >= 0
+      ? AccessLogWriter(descriptor: accessLog, log: log) : nil
     events = EventSink(descriptor: control, log: log)
     shared = FrontGroup(
       maximumConnections: settings.bootstrap.bounds.connections,

@@ -32,7 +32,7 @@ public enum FrontProcess {
       let front = try Front.run(
         bootstrap: bootstrap, listeners: listeners, control: ChildDescriptor.Front.control,
         report: ChildDescriptor.report,
-        accessLog: bootstrap.accessLog == nil
+        accessLog: bootstrap.accessLogFields == nil
           ? -1 : ChildDescriptor.Front.firstListener + Int32(clamping: bootstrap.listeners.count))
       return front.waitUntilFinished()
     } catch let error as Front.StartError {

@@ -17,7 +17,7 @@ extension FrontBootstrap: WireCodable {
     try coder.code(&timeouts)
     try coder.code(&bounds)
     try coder.code(&ring)
-    try coder.code(&accessLog, "front.hasAccessLog")
+    try coder.code(&accessLogFields, "front.accessLogFields", atMost: 1_024)
     try coder.code(&seccompProgram, "front.seccompProgram", atMost: 8 * 4_096)
     try coder.check(seccompProgram.count % 8 == 0, .malformed, "front.seccompProgram")
     try coder.code(&unprivilegedID, "front.unprivilegedID")
@@ -90,22 +90,5 @@ extension FrontBootstrap.FailAnswer: WireCodable {
     try coder.check((400...599).contains(status), .unknownValue, "failAnswer.status")
     try coder.code(&body, "failAnswer.body")
     try coder.check(body?.utf8.count ?? 0 <= Limits.maximumFailAnswer, .tooLarge, "failAnswer.body")
-  }
-}
-
-extension FrontBootstrap.AccessLog: WireCodable {
-  static var blank: Self { Self() }
-
-  mutating func code<Coder: WireCoder & ~Copyable>(_ coder: inout Coder) throws(Coder.Failure) {
-    try coder.code(&fields, "accessLog.fields", atMost: 1_024)
-  }
-}
-
-extension FrontBootstrap.AccessLog.Field: WireCodable {
-  static var blank: Self { Self(name: "", property: "") }
-
-  mutating func code<Coder: WireCoder & ~Copyable>(_ coder: inout Coder) throws(Coder.Failure) {
-    try coder.code(&name, "field.name")
-    try coder.code(&property, "field.property")
   }
 }

@@ -92,26 +92,6 @@ public struct FrontBootstrap: Equatable, Sendable {
     }
   }
 
-  /// One JSON object a line for each stream that is over. Its file's descriptor follows those of the listeners.
-  public struct AccessLog: Equatable, Sendable {
-    /// A field beside those that every line has.
-    public struct Field: Equatable, Sendable {
-      /// The key of the JSON object.
-      public var name: String
-      /// A property, with dots between its parts.
-      public var property: String
-      /// `property` is a path such as `request.host`.
-      public init(name: String, property: String) {
-        self.name = name
-        self.property = property
-      }
-    }
-    /// In the order of the line, behind those that every line has.
-    public var fields: [Field]
-    /// No fields beside those that every line has, unless it is said.
-    public init(fields: [Field] = []) { self.fields = fields }
-  }
-
   /// Threads that serve, 1 at least; each has rings of its own in every worker.
   public var eventLoops: UInt32
   /// The longest that a side spins before it sleeps, in microseconds; 0 where there is one CPU.
@@ -130,8 +110,9 @@ public struct FrontBootstrap: Equatable, Sendable {
   public var bounds: Bounds
   /// The rings of every worker that does not bring its own sizes.
   public var ring: RingSizes
-  /// Nil where none is written.
-  public var accessLog: AccessLog?
+  /// The fields that the configuration adds to each line of the access log, in the order of the line; nil where none is
+  /// written. Its file's descriptor follows those of the listeners.
+  public var accessLogFields: [AccessLogField]?
   /// The front's seccomp program: `struct sock_filter` after `struct sock_filter`, 8 bytes each.
   public var seccompProgram: [UInt8] = []
   /// The user that the front becomes where it starts as root.

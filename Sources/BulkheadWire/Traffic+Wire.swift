@@ -53,3 +53,12 @@ extension Upstream.TLS: WireCodable {
     try coder.code(&privateKey, "tls.privateKey")
   }
 }
+
+extension AccessLogField: WireCodable {
+  static var blank: AccessLogField { AccessLogField(name: "", property: "") }
+
+  mutating func code<Coder: WireCoder & ~Copyable>(_ coder: inout Coder) throws(Coder.Failure) {
+    try coder.code(&name, "field.name")
+    try coder.code(&property, "field.property")
+  }
+}

@@ -94,6 +94,17 @@ extension WireCoder where Self: ~Copyable {
       try elements[index].code(&self)
     }
   }
+
+  /// A boolean, and a count and the elements where there is a list of them, which may be empty.
+  mutating func code<Element: WireCodable>(
+    _ elements: inout [Element]?, _ field: StaticString, atMost limit: Int
+  ) throws(Failure) {
+    var isThere = elements != nil
+    try code(&isThere, field)
+    var list = elements ?? []
+    if isThere { try code(&list, field, atMost: limit) }
+    elements = isThere ? list : nil
+  }
 }
 
 /// What has a place in messages.

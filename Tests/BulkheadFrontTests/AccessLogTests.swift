@@ -41,10 +41,10 @@ private final class LogPipe {
   @Test func aConnectionIsALine() throws {
     let log = try LogPipe()
     let front = try TestFront.tcp(plugins: [.network()], accessLog: log.descriptor()) {
-      $0.accessLog = .init(fields: [
+      $0.accessLogFields = [
         .init(name: "who", property: "my.user"), .init(name: "cluster", property: "cluster_name"),
         .init(name: "nobody", property: "not.set"),
-      ])
+      ]
     }
     defer { front.stop() }
     try front.addWorker { callback, _ in
@@ -72,12 +72,12 @@ private final class LogPipe {
       peer.send("HTTP/1.1 201 Created\r\ncontent-length: 4\r\nX-Kind: good\r\nconnection: close\r\n\r\nbody")
     }
     let front = try TestFront(upstreams: [.at(upstream.port)], accessLog: log.descriptor()) {
-      $0.accessLog = .init(fields: [
+      $0.accessLogFields = [
         .init(name: "agent", property: "request.headers.User-Agent"),
         .init(name: "kind", property: "response.headers.x-kind"),
         .init(name: "host", property: "request.host"), .init(name: "none", property: "request.headers.none"),
         .init(name: "to", property: "destination.address"),
-      ])
+      ]
     }
     defer { front.stop() }
     #expect(try front.get("/a?b", headers: "User-Agent: me\r\nx-request-id: r-1\r\n").status == 201)
@@ -101,7 +101,7 @@ private final class LogPipe {
   func whatIsNoRequestIsALineToo(_ bytes: String, _ status: String, _ flags: String, _ details: String) throws {
     let log = try LogPipe()
     let front = try TestFront(accessLog: log.descriptor()) {
-      $0.accessLog = .init()
+      $0.accessLogFields = []
       $0.timeouts.headerRead = .milliseconds(150)
     }
     defer { front.stop() }
@@ -119,7 +119,7 @@ private final class LogPipe {
     let log = try LogPipe()
     let front = try TestFront(
       plugins: [.test("first"), .test("guard", .failClose)], accessLog: log.descriptor()
-    ) { $0.accessLog = .init() }
+    ) { $0.accessLogFields = [] }
     defer { front.stop() }
     try front.addWorker { _, _ in .goOn() }
     try front.addWorker(plugin: 1) { _, _ in .die }
@@ -143,7 +143,7 @@ private final class LogPipe {
 
   @Test func linesOfManyRequestsAreAllThere() throws {
     let log = try LogPipe()
-    let front = try TestFront(accessLog: log.descriptor()) { $0.accessLog = .init() }
+    let front = try TestFront(accessLog: log.descriptor()) { $0.accessLogFields = [] }
     for number in 0..<100 { #expect(try front.get("/\(number)").status == 200) }
     let lines = try log.lines(100)
     front.stop()
@@ -164,7 +164,7 @@ private final class LogPipe {
 
   @Test func anotherFileTakesTheLinesFromNowOn() throws {
     let (before, after) = (try LogPipe(), try LogPipe())
-    let front = try TestFront(accessLog: before.descriptor()) { $0.accessLog = .init() }
+    let front = try TestFront(accessLog: before.descriptor()) { $0.accessLogFields = [] }
     defer { front.stop() }
     #expect(try front.get("/1").status == 200)
     #expect(try before.lines(1).count == 1)
@@ -187,10 +187,12 @@ private final class LogPipe {
   }
 
   @Test func aFieldNamesThePathWithDotsForNULs() {
-    let field = AccessLogField(name: "a", property: "my.user.name")
+    let field = LoggedProperty(AccessLogField(name: "a", property: "my.user.name"))
     #expect(field.source == .plugin)
     #expect(field.names(Array("my\0user.name".utf8)))
     #expect(!field.names(Array("my\0user".utf8)))
-    #expect(AccessLogField(name: "a", property: "request.headers.X.Y").source == .requestHeader(Array("x.y".utf8)))
+    #expect(
+      LoggedProperty(AccessLogField(name: "a", property: "request.headers.X.Y")).source
+        == .requestHeader(Array("x.y".utf8)))
   }
 }

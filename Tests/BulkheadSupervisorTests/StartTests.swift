@@ -234,7 +234,7 @@ func timesTravelInMillisecondsRoundedUp(time: Duration, milliseconds: UInt32) {
   #expect(bootstrap.plugins.first?.failAnswer == .init(status: 403, body: "no"))
   #expect(bootstrap.plugins.first?.quarantineStrategy == .failOpen)
   #expect(bootstrap.plugins.first?.overload == .open)
-  #expect(bootstrap.accessLog == .init(fields: [.init(name: "a", property: "b.c")]))
+  #expect(bootstrap.accessLogFields == [.init(name: "a", property: "b.c")])
   #expect(bootstrap.ring == RingSizes(bufferBytes: 4 << 20))
 }
 

@@ -252,6 +252,7 @@ import Testing
     front.bounds.queues = 5
     front.bounds.metrics = 6
     front.bounds.sharedEntries = 7
+    front.accessLogFields = [AccessLogField(name: "agent", property: "request.useragent")]
     front.seccompProgram = [1, 2, 3, 4, 5, 6, 7, 8]
     front.unprivilegedID = 1_901_000_000
     return front
@@ -287,6 +288,14 @@ import Testing
     #expect(try worker.encoded().withUnsafeBytes { try WorkerBootstrap($0) }.capabilities == [])
     worker.capabilities = nil
     #expect(try worker.encoded().withUnsafeBytes { try WorkerBootstrap($0) }.capabilities == nil)
+  }
+
+  @Test func anAccessLogWithoutFieldsIsNotTheSameAsNone() throws {
+    var front = Self.front
+    for fields in [[], nil, [AccessLogField(name: "a", property: "b.c")]] {
+      front.accessLogFields = fields
+      #expect(try front.encoded().withUnsafeBytes { try FrontBootstrap($0) }.accessLogFields == fields)
+    }
   }
 
   @Test func noUpstreamAtAllIsNotTheSameAsEveryUpstream() throws {
@@ -329,6 +338,14 @@ import Testing
     var front = Self.front
     front.upstreams[0].kind = .endpoints([Self.address, NetworkAddress(host: host, port: 1)])
     #expect(throws: WireError(.malformed, "address.host")) {
+      try front.encoded().withUnsafeBytes { try FrontBootstrap($0) }
+    }
+  }
+
+  @Test func upstreamsOfOneNameAreRefused() {
+    var front = Self.front
+    front.upstreams.append(front.upstreams[0])
+    #expect(throws: WireError(.malformed, "upstream.name")) {
       try front.encoded().withUnsafeBytes { try FrontBootstrap($0) }
     }
   }

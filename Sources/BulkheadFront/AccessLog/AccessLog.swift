@@ -4,7 +4,7 @@ import NIOCore
 /// One event loop's end of the access log: lines gather here and go to the writer in pieces. That loop alone touches it.
 final class AccessLog {
   private let writer: AccessLogWriter
-  let fields: [AccessLogField]
+  let fields: [LoggedProperty]
   private var line = JSONText()
   private var buffer: [UInt8] = []
   private var lines = 0
@@ -14,7 +14,7 @@ final class AccessLog {
 
   init(writer: AccessLogWriter, settings: FrontSettings) {
     self.writer = writer
-    fields = (settings.bootstrap.accessLog?.fields ?? []).map { AccessLogField(name: $0.name, property: $0.property) }
+    fields = (settings.bootstrap.accessLogFields ?? []).map { LoggedProperty($0) }
   }
 
   /// Adds a line.

@@ -27,7 +27,7 @@ extension AccessLog {
     }
   }
 
-  private func write(_ field: AccessLogField, of exchange: Exchange, into line: inout JSONText) {
+  private func write(_ field: LoggedProperty, of exchange: Exchange, into line: inout JSONText) {
     if let value = field.value(among: exchange.stream.properties.list) {
       line.member(field.name, text: value)
       return

@@ -52,9 +52,7 @@ extension FrontBootstrap {
       },
       timeouts: configuration.timeouts, bounds: configuration.bounds,
       ring: RingSizes(policies: plugins.map(\.policy)))
-    accessLog = configuration.accessLog.map {
-      AccessLog(fields: $0.fields.map { .init(name: $0.name, property: $0.property) })
-    }
+    accessLogFields = configuration.accessLog?.fields
   }
 }
 

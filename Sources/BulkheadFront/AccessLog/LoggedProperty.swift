@@ -1,7 +1,7 @@
-import BulkheadWire
+import BulkheadCore
 
-/// A field of the access log that names a property.
-struct AccessLogField {
+/// A field of the access log that names a property, with where its value comes from.
+struct LoggedProperty {
   /// Where the value comes from, beside what plugins have set under that path.
   enum Source: Equatable {
     case requestHeader([UInt8])
@@ -22,8 +22,9 @@ struct AccessLogField {
   let property: [UInt8]
   let source: Source
 
-  init(name: String, property: String) {
-    self.name = name
+  init(_ field: AccessLogField) {
+    name = field.name
+    let property = field.property
     self.property = Array(property.utf8)
     source =
       if let header = Self.suffix(property, after: "request.headers.") {
