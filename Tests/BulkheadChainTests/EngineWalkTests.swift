@@ -265,7 +265,7 @@ private final class EngineWalk {
   }
 
   private func anyWorker() -> EngineWorker? {
-    let alive = harness.workers.filter { !$0.isDead && $0.link.state != .lost }
+    let alive = harness.workers.filter { !$0.isDead && !$0.link.isLost }
     return alive.isEmpty ? nil : alive[random(alive.count)]
   }
 

@@ -19,7 +19,7 @@ import Testing
   /// What is counted for the calls of all workers.
   private func heldBytes(_ front: TestFront) -> Int {
     front.front.loops.reduce(0) { sum, loop in
-      sum + ((try? loop.eventLoop.submit { loop.engine.links.reduce(0) { $0 + $1.callBytes } }.wait()) ?? 0)
+      sum + ((try? loop.eventLoop.submit { loop.engine.links.reduce(0) { $0 + $1.root.callBytes } }.wait()) ?? 0)
     }
   }
 

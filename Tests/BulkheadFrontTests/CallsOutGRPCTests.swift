@@ -393,7 +393,8 @@ import Testing
     func owed() -> Int {
       front.front.loops.reduce(0) { sum, loop in
         sum
-          + ((try? loop.eventLoop.submit { loop.engine.links.reduce(0) { $0 + $1.owedRootBytes + $1.callBytes } }.wait())
+          + ((try? loop.eventLoop.submit { loop.engine.links.reduce(0) { $0 + $1.owed.rootBytes + $1.root.callBytes } }
+            .wait())
             ?? 0)
       }
     }

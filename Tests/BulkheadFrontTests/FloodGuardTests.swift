@@ -92,14 +92,16 @@ import Testing
       #expect(isTaken)
       guarded = FloodGuard()
     }
-    let isTaken = guarded.takesEmptyRing(replies: .max) { .max }
+    guarded.took(.max)
+    let isTaken = guarded.takesEmptyRing { .max }
     #expect(isTaken)
   }
 
   @Test func ringsForRepliesThatWereFoundBeforeAreNone() {
     var guarded = FloodGuard()
     for index in 0..<1_000_000 as Range<UInt64> {
-      guard guarded.takesEmptyRing(replies: index + 1, now: { 100 * Self.second }) else {
+      guarded.took(1)
+      guard guarded.takesEmptyRing(now: { 100 * Self.second }) else {
         Issue.record("ring \(index)")
         return
       }
@@ -110,11 +112,11 @@ import Testing
     var guarded = FloodGuard()
     // A hundred a second for a minute.
     for index in 0..<6_000 as Range<UInt64> {
-      let isTaken = guarded.takesEmptyRing(replies: 0) { 100 * Self.second &+ index &* 10_000_000 }
+      let isTaken = guarded.takesEmptyRing { 100 * Self.second &+ index &* 10_000_000 }
       #expect(isTaken)
     }
     var rings: UInt64 = 0
-    while rings < 20_000, guarded.takesEmptyRing(replies: 0, now: { 200 * Self.second &+ rings &* 10_000 }) {
+    while rings < 20_000, guarded.takesEmptyRing(now: { 200 * Self.second &+ rings &* 10_000 }) {
       rings += 1
     }
     #expect(rings < 20_000)

@@ -269,8 +269,8 @@ public final class ChainEngine: @unchecked Sendable {
   /// The worker is woken, where it sleeps, once the loop has done what it is doing: many records, one wake.
   @inline(__always)
   func wakeLater(_ link: WorkerLink) {
-    if !link.isToBeWoken {
-      link.isToBeWoken = true
+    if !link.lists.isToBeWoken {
+      link.lists.isToBeWoken = true
       toBeWoken.append(link)
     }
     schedulePoll()
@@ -287,8 +287,8 @@ public final class ChainEngine: @unchecked Sendable {
       wakeLater(link)
       return
     }
-    guard !link.isToBeWokenInTime else { return }
-    link.isToBeWokenInTime = true
+    guard !link.lists.isToBeWokenInTime else { return }
+    link.lists.isToBeWokenInTime = true
     toBeWokenInTime.append(link)
   }
 
@@ -398,13 +398,13 @@ public final class ChainEngine: @unchecked Sendable {
   }
 
   func watch(_ link: WorkerLink) {
-    guard link.watchedAt < 0 else { return }
-    link.watchedAt = watched.count
+    guard link.lists.watched < 0 else { return }
+    link.lists.watched = watched.count
     watched.append(link)
   }
 
   func unwatch(_ link: WorkerLink) {
-    if watched.removeFast(at: link.watchedAt, { $0.watchedAt = $1 }) { link.watchedAt = -1 }
+    if watched.removeFast(at: link.lists.watched, { $0.lists.watched = $1 }) { link.lists.watched = -1 }
   }
 
   /// Something of the reply at hand has to be looked for among that many.
@@ -416,12 +416,12 @@ public final class ChainEngine: @unchecked Sendable {
   }
 
   func activate(_ link: WorkerLink) {
-    guard link.activeAt < 0 else { return }
-    link.activeAt = active.count
+    guard link.lists.active < 0 else { return }
+    link.lists.active = active.count
     active.append(link)
   }
 
   func deactivate(_ link: WorkerLink) {
-    if active.removeFast(at: link.activeAt, { $0.activeAt = $1 }) { link.activeAt = -1 }
+    if active.removeFast(at: link.lists.active, { $0.lists.active = $1 }) { link.lists.active = -1 }
   }
 }

@@ -22,7 +22,7 @@ extension FilterStream {
     case .open:
       guard let link = visits[place].link, link.isAlive else { return .failed("its worker died", .failure) }
       // The end alone adds nothing, and may be what the plugin lets go of all for.
-      if let stage, !self[direction].stages[stage].inbox.isEmpty, !link.hasBodyRoom(own: visits[place].held) {
+      if let stage, !self[direction].stages[stage].inbox.isEmpty, !link.held.hasBodyRoom(own: visits[place].held) {
         plugin.wantRoom(.ofBodies(link))
         return wait(
           place, direction, isHead: false, for: .body(link.worker), "its worker keeps as much of bodies as it may")
@@ -61,7 +61,7 @@ extension FilterStream {
     since start: WorkerLink? = nil
   ) -> Delivery {
     let plugin = chain.plugins[place]
-    if isFirst, !link.hasRoom(for: keptFromBeginning) {
+    if isFirst, !link.held.hasRoom(for: keptFromBeginning) {
       plugin.wantRoom(.ofStreams)
       return wait(
         place, direction, isHead: stage == nil, for: link.needOfNew,

@@ -29,10 +29,19 @@ struct FloodGuard {
   private var work = Budget()
   /// Hostcalls: each is one, and each 1,024 bytes of it.
   private var questions = Budget()
+  /// Replies that were taken.
+  private var replies: UInt64 = 0
   /// Rings of the doorbell that brought nothing.
   private var emptyRings: UInt64 = 0
   private var ringsSince: UInt64 = 0
   private var repliesThen: UInt64 = 0
+  /// Actions on unknown streams since the last answer.
+  private(set) var strays = 0
+  /// Edits in actions since the last answer: what an honest plugin does to the streams that it holds ends some time. Actions
+  /// without edits do not count: a plugin that sends metrics with each tick may be without a stream for weeks.
+  private(set) var edits = 0
+  /// A VM ended while it may have waited for an answer: that one may still lie on the ring.
+  private var mayLeaveAnswer = false
 
   /// At once, and a second: a plugin that resumes tens of thousands of paused streams in one tick stays below.
   static let workBurst: UInt64 = 1_000_000
@@ -48,8 +57,39 @@ struct FloodGuard {
   static let questionUnits: UInt64 = 1_000_000
   /// A second, beside one for each reply: a reply may be found by a look before its ring comes.
   static let emptyRingsPerSecond: UInt64 = 100
+  /// In a row, without an answer.
+  static let maximumStrays = 10_000
+  static let maximumEdits = 1_000_000
 
   private static let second: UInt64 = 1_000_000_000
+
+  /// So many replies were taken.
+  @inline(__always)
+  mutating func took(_ count: Int) { replies &+= UInt64(count) }
+
+  /// A callback was answered.
+  @inline(__always)
+  mutating func answered() {
+    strays = 0
+    edits = 0
+  }
+
+  /// An action edits streams so often.
+  ///
+  /// - Returns: false where it is too much since the last answer.
+  mutating func takesEdits(_ count: Int) -> Bool {
+    edits &+= count
+    return edits <= Self.maximumEdits
+  }
+
+  /// An action is about a stream that there is not: it may have ended meanwhile, but a worker that does nothing else is no
+  /// honest one.
+  ///
+  /// - Returns: false where it is too much since the last answer.
+  mutating func takesStray() -> Bool {
+    strays &+= 1
+    return strays <= Self.maximumStrays
+  }
 
   /// An action that no callback asked for.
   ///
@@ -68,6 +108,32 @@ struct FloodGuard {
     work.takes(max(looks, 0) / 256, burst: Self.workBurst, perSecond: Self.workPerSecond, now: now)
   }
 
+  /// Judges how much one reply had looked through.
+  ///
+  /// - Parameter free: so much of it costs nothing.
+  /// - Returns: why it is too much; nil where it is not.
+  mutating func objection(toLooks looks: Int, free: Int, now: UInt64) -> String? {
+    if looks > Self.looksPerReply {
+      return "one reply has more than \(Self.looksPerReply) headers, properties and endpoints looked through"
+    }
+    return takesLooks(looks &- free, now: now)
+      ? nil : "its replies have headers, properties and endpoints looked through without end"
+  }
+
+  /// A VM of the worker has ended: a question of it may have been answered already, or be about to be.
+  mutating func vmEnded() { mayLeaveAnswer = true }
+
+  /// A hostcall comes. One question at a time: it is the wait for the answer that keeps a worker from having the loop for
+  /// itself.
+  ///
+  /// - Parameter answersAreTaken: the worker has read all answers so far.
+  /// - Returns: false where it asks before it has read the answer to its last question.
+  mutating func takesTurn(answersAreTaken: Bool) -> Bool {
+    guard answersAreTaken || mayLeaveAnswer else { return false }
+    mayLeaveAnswer = false
+    return true
+  }
+
   /// A hostcall that the worker waits for.
   ///
   /// - Returns: false where it is too much.
@@ -77,11 +143,9 @@ struct FloodGuard {
 
   /// The doorbell rang and there was no reply.
   ///
-  /// - Parameters:
-  ///   - replies: how many were taken so far.
-  ///   - now: CLOCK_MONOTONIC, ns; asked for where there is reason to.
+  /// - Parameter now: CLOCK_MONOTONIC, ns; asked for where there is reason to.
   /// - Returns: false where it is too often.
-  mutating func takesEmptyRing(replies: UInt64, now: () -> UInt64) -> Bool {
+  mutating func takesEmptyRing(now: () -> UInt64) -> Bool {
     emptyRings &+= 1
     guard emptyRings > Self.emptyRingsPerSecond &+ (replies &- repliesThen) else { return true }
     let time = now()

@@ -10,7 +10,7 @@ extension PluginWorkers {
   /// Without a worker, or where it has enough to do, the messages stay, and the next occasion tells of them.
   func notify(ofQueue token: UInt32, atMost most: Int = .max) {
     guard isOfNewStreams, settings.callbacks.contains(.queueReady), let link = first else { return }
-    let room = min(WorkerLink.maximumNotifications - link.notificationsInFlight, most)
+    let room = min(WorkerLink.maximumNotifications - link.root.notifications, most)
     guard room > 0 else {
       hasQueueBacklog = true
       return
@@ -20,7 +20,7 @@ extension PluginWorkers {
     for _ in 0..<count {
       // One that cannot be sent is lost with its worker; the next one is told of everything again.
       guard link.deliver(.queueReady, { $0.u32(token) }) else { return }
-      link.notificationsInFlight += 1
+      link.root.notifications += 1
     }
   }
 
@@ -30,7 +30,7 @@ extension PluginWorkers {
     guard isOfNewStreams, settings.callbacks.contains(.queueReady), let link = first else { return }
     let tokens = engine.shared.owing(plugin: shared, worker: link.worker)
     guard !tokens.isEmpty else { return }
-    let share = max((WorkerLink.maximumNotifications - link.notificationsInFlight) / tokens.count, 1)
+    let share = max((WorkerLink.maximumNotifications - link.root.notifications) / tokens.count, 1)
     for token in tokens { notify(ofQueue: token, atMost: share) }
   }
 }
@@ -41,7 +41,7 @@ extension WorkerLink {
 
   /// It has dealt with one.
   func queueNotificationAnswered() {
-    notificationsInFlight -= 1
+    root.notifications -= 1
     if plugin.hasQueueBacklog { plugin.notifyOfQueues() }
   }
 }

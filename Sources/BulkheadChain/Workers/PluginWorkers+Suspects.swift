@@ -54,7 +54,7 @@ extension PluginWorkers {
       refused(stream)
       return .refused(why)
     }
-    guard let lane, takes(lane), lane.hasRoom(for: bytes) else { return .wait }
+    guard let lane, takes(lane), lane.held.hasRoom(for: bytes) else { return .wait }
     return .worker(lane)
   }
 

@@ -96,7 +96,7 @@ public final class PluginWorkers {
   public var measured: PluginCounters {
     var counters = self.counters
     counters.waiting = UInt64(waiting.count)
-    for link in links + lanes where link.state != .lost { counters.channels[link.worker] = link.use }
+    for link in links + lanes where !link.isLost { counters.channels[link.worker] = link.use }
     return counters
   }
 
@@ -122,10 +122,10 @@ public final class PluginWorkers {
     var best: WorkerLink?
     var load = (callbacks: Int.max, streams: Int.max)
     let start = engine.index % max(serving.count, 1)
-    for link in serving[start...] where link.load < load && link.hasRoom(for: bytes) {
+    for link in serving[start...] where link.load < load && link.held.hasRoom(for: bytes) {
       (best, load) = (link, link.load)
     }
-    for link in serving[..<start] where link.load < load && link.hasRoom(for: bytes) {
+    for link in serving[..<start] where link.load < load && link.held.hasRoom(for: bytes) {
       (best, load) = (link, link.load)
     }
     return best ?? first
@@ -139,7 +139,7 @@ public final class PluginWorkers {
     for step in 1..<serving.count {
       let next = serving[(place + step) % serving.count]
       if next === start { return nil }
-      if next.hasRoom(for: bytes) { return next }
+      if next.held.hasRoom(for: bytes) { return next }
     }
     return nil
   }
@@ -268,7 +268,7 @@ public final class PluginWorkers {
   /// Why no worker can be ready by that time; nil where one may.
   private func whyInVain(until: UInt64, limit: UInt64, now: UInt64) -> String? {
     guard first == nil else { return nil }
-    let starting = links.lazy.filter { $0.state == .attached }.map(\.attachedAt).min()
+    let starting = links.lazy.filter { $0.state == .attached }.map(\.life.attachedAt).min()
     if let starting {
       let ready = starting &+ starts.shortest
       guard starts.shortest > 0, ready > until else { return nil }

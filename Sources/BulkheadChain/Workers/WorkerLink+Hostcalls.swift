@@ -1,4 +1,5 @@
 import BulkheadCore
+import BulkheadRing
 import BulkheadWire
 
 // The questions of a worker about what is shared: each is answered at once.
@@ -6,12 +7,10 @@ extension WorkerLink {
   /// A hostcall that the worker waits for.
   public func serve(_ reply: inout ReplyRecord, bytes: Int, now: UInt64) throws(WireError) {
     let request = try HostcallRequest(&reply.rest)
-    // One question at a time: it is the wait for the answer that keeps a worker from having this loop for itself.
-    guard hasTakenAnswers || mayLeaveAnswer else {
+    guard flood.takesTurn(answersAreTaken: hasTakenAnswers) else {
       lose(.protocolViolation, "it asked on before the answer to its question was taken", failHead: true)
       return
     }
-    mayLeaveAnswer = false
     guard flood.takesQuestion(bytes: bytes, now: now) else {
       lose(
         .protocolViolation,
@@ -73,6 +72,33 @@ extension WorkerLink {
 
   private func run<Value>(_ body: () throws(SharedStore.Refusal) -> Value) -> SharedState.Outcome<Value> {
     do throws(SharedStore.Refusal) { return .success(try body()) } catch { return .failure(error) }
+  }
+
+  /// Answers a hostcall.
+  ///
+  /// - Parameters:
+  ///   - sequence: the question's number.
+  ///   - status: `proxy_status_t`.
+  public func answer(
+    _ sequence: UInt64, status: UInt32, number: UInt64 = 0,
+    payload: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
+  ) {
+    guard !isLost else { return }
+    engine.answerWriter.reset()
+    engine.answerWriter.hostcallAnswer(sequence: sequence, status: status, number: number, payload: payload)
+    if engine.answerWriter.count > channel.maximumAnswer {
+      sayRefused(.answerBytes(channel.maximumAnswer))
+      engine.answerWriter.reset()
+      engine.answerWriter.hostcallAnswer(sequence: sequence, status: HostcallStatus.internalFailure.rawValue)
+    }
+    do throws(RingError) {
+      // A worker waits for one answer at a time: where there is no room, it asks without reading.
+      if try !channel.answer(engine.answerWriter.bytes) {
+        lose(.protocolViolation, "it asked on without taking the answers", failHead: false)
+      }
+    } catch {
+      lose(.protocolViolation, "\(error)", failHead: true)
+    }
   }
 
   private func answer(

@@ -56,7 +56,7 @@ final class CallsOut {
   /// Does the calls among what a reply asks for.
   func perform(_ outcome: PluginOutcome, from link: WorkerLink) {
     outcome.forEachOperation { operation in
-      guard link.state != .lost else { return }
+      guard !link.isLost else { return }
       switch operation.code {
       case .httpCall:
         if let request = try? HTTPCallRequest(operation) { start(request, from: link) }
@@ -172,13 +172,13 @@ final class CallsOut {
     log("plugin \(link.plugin.settings.name): its call to upstream \(upstream) \(why)")
     link.plugin.counters.failedCalls &+= 1
     // Each is answered; a worker that asks on without taking the answers is no honest one.
-    guard link.owedRootBytes &+ link.refusalBytes <= maximumBytes else {
+    guard link.owed.rootBytes &+ link.root.refusalBytes <= maximumBytes else {
       return link.breach("it asked for calls beyond its bound without taking the answers")
     }
     let bytes = OutgoingCall.overhead &+ why.utf8.count
-    link.refusalBytes &+= bytes
+    link.root.refusalBytes &+= bytes
     later {
-      link.refusalBytes &-= bytes
+      link.root.refusalBytes &-= bytes
       deliver()
     }
   }
@@ -236,7 +236,7 @@ final class CallsOut {
   /// The plugin must catch up before it is told more of this call.
   func holdBack(_ call: GRPCCall) {
     heldBack[call.key] = call
-    call.link.hasHeldCalls = true
+    call.link.root.hasHeldCalls = true
   }
 
   /// A worker has caught up.
@@ -248,7 +248,7 @@ final class CallsOut {
       let waiting = heldBack
       heldBack = [:]
       for call in waiting.values where !call.isOver {
-        if call.link.owedRootBytes > GRPCCall.lowWater { holdBack(call) } else { call.resume() }
+        if call.link.owed.rootBytes > GRPCCall.lowWater { holdBack(call) } else { call.resume() }
       }
     }
   }

@@ -223,7 +223,7 @@ final class GRPCCall: OutgoingCall {
 
   private func process() {
     while !isOver, !isHeldBack {
-      if !isUnary, link.owedRootBytes > Self.highWater {
+      if !isUnary, link.owed.rootBytes > Self.highWater {
         isHeldBack = true
         transport?.suspendReads()
         callsOut.holdBack(self)

@@ -53,7 +53,7 @@ class OutgoingCall: ResponseReceiver {
   var connectAttempts = ConnectAttempts()
   var wasRetried = false
   private var timeout: Scheduled<Void>?
-  /// What this process keeps for it, in bytes, as `WorkerLink.callBytes` counts it.
+  /// What this process keeps for it, in bytes, as `RootWork.callBytes` counts it.
   private(set) var heldBytes = 0
 
   init(callsOut: CallsOut, link: WorkerLink, token: UInt32, owner: UInt32, upstream: String) {
@@ -187,8 +187,8 @@ class OutgoingCall: ResponseReceiver {
   ///
   /// - Returns: false where the worker's calls keep too much: nothing is counted.
   final func hold(_ bytes: Int) -> Bool {
-    guard !isOver, link.callBytes &+ link.owedRootBytes &+ bytes <= callsOut.maximumBytes else { return false }
-    link.callBytes &+= bytes
+    guard !isOver, link.root.callBytes &+ link.owed.rootBytes &+ bytes <= callsOut.maximumBytes else { return false }
+    link.root.callBytes &+= bytes
     heldBytes &+= bytes
     return true
   }
@@ -196,7 +196,7 @@ class OutgoingCall: ResponseReceiver {
   final func release(_ bytes: Int) {
     let bytes = min(bytes, heldBytes)
     heldBytes &-= bytes
-    link.callBytes &-= bytes
+    link.root.callBytes &-= bytes
   }
 
   /// What to say where `hold` refuses.

@@ -80,7 +80,7 @@ final class EngineHarness {
   func run() {
     for _ in 0..<100_000 {
       var hasWorked = loop.turn()
-      for worker in workers where worker.link.state != .lost && worker.link.channel.hasReply {
+      for worker in workers where !worker.link.isLost && worker.link.channel.hasReply {
         hasWorked = true
         if worker.link.isAsleep { worker.link.rung() } else { _ = worker.link.poll() }
       }
@@ -106,7 +106,7 @@ final class EngineHarness {
     for _ in 0..<10_000 {
       run()
       var hasWorked = false
-      for worker in workers where !worker.isDead && worker.link.state != .lost && worker.link.plugin.place != idle {
+      for worker in workers where !worker.isDead && !worker.link.isLost && worker.link.plugin.place != idle {
         guard let record = worker.take() else { continue }
         hasWorked = true
         serve(worker, record)
@@ -138,7 +138,7 @@ final class EngineHarness {
       guard !worker.isDead, worker.link.isAlive else { continue }
       let load = worker.link.load
       if load.streams != 0 { wrongs.append("\(load.streams) streams in worker \(worker.number)") }
-      if worker.link.heldBytes != 0 { wrongs.append("\(worker.link.heldBytes) bytes in worker \(worker.number)") }
+      if worker.link.held.bytes != 0 { wrongs.append("\(worker.link.held.bytes) bytes in worker \(worker.number)") }
       if load.callbacks != 0 { wrongs.append("\(load.callbacks) callbacks of worker \(worker.number)") }
       if !worker.link.owesNothing() { wrongs.append("worker \(worker.number) owes something") }
       if !worker.open.isEmpty { wrongs.append("worker \(worker.number) has contexts of \(worker.open)") }

@@ -218,7 +218,7 @@ extension TestFront {
     guard holds({ self.callCounts.calls == 0 }) else { return false }
     let counts = callCounts
     let held = front.loops.reduce(0) { sum, loop in
-      sum + ((try? loop.eventLoop.submit { loop.engine.links.reduce(0) { $0 + $1.callBytes } }.wait()) ?? 0)
+      sum + ((try? loop.eventLoop.submit { loop.engine.links.reduce(0) { $0 + $1.root.callBytes } }.wait()) ?? 0)
     }
     return counts.calls == 0 && counts.ofStreams == 0 && held == 0
   }
