@@ -177,21 +177,21 @@ import Testing
     sink.refuses = [.response]
     worker.answer(answer: EngineAnswer(status: 200, body: body))
     harness.run()
-    #expect(plugin.madeBytes == body.utf8.count)
+    #expect(plugin.made.bytes == body.utf8.count)
     sink.set(.response, takes: true)
     harness.run()
-    #expect(plugin.madeBytes == 0)
+    #expect(plugin.made.bytes == 0)
     #expect(sink.client.text == body)
     #expect(sink.ends == 1)
 
-    plugin.madeBytes = plugin.maximumMadeBytes
+    plugin.made.bytes = plugin.made.maximum
     sink.come(to: .requestHead)
     harness.run()
     worker.answer(answer: EngineAnswer(status: 200, body: body))
     harness.serve()
     #expect(sink.stops == ["answered 0 200", "made too much 0"])
     #expect(sink.client.head?.first == ":status=503")
-    plugin.madeBytes = 0
+    plugin.made.bytes = 0
     harness.expectNothingHeld()
   }
 }

@@ -190,7 +190,7 @@ import Testing
   @Test(arguments: Way.allCases) func whatAPluginMakesCountsUntilItIsTaken(way: Way) throws {
     let (harness, workers, sink) = try open(way, [.engine(way.callback)])
     let plugin = harness.plugin()
-    let most = plugin.maximumMadeBytes
+    let most = plugin.made.maximum
     let made = [UInt8](repeating: 7, count: 20_000)
     sink.put("x", way.direction)
     harness.run()
@@ -198,13 +198,13 @@ import Testing
     sink.refuses = [way.direction]
     workers[0].answer([], [.splice(way.buffer, 1, 0, made)])
     harness.run()
-    #expect(plugin.madeBytes == 20_000)
+    #expect(plugin.made.bytes == 20_000)
     sink.set(way.direction, takes: true)
     harness.run()
-    #expect(plugin.madeBytes == 0)
+    #expect(plugin.made.bytes == 0)
     #expect(sink[way.direction].bytes.count == 20_001)
     // Others have as much under way as the plugin may.
-    plugin.madeBytes = most
+    plugin.made.bytes = most
     sink.put("y", way.direction)
     harness.run()
     workers[0].answer([], [.splice(way.buffer, 1, 0, made)])
@@ -212,8 +212,8 @@ import Testing
     #expect(sink.stops == ["made too much 0"])
     #expect(sink.ends == 1 || !sink.isReset)
     sink.abort()
-    #expect(plugin.madeBytes == most)
-    plugin.madeBytes = 0
+    #expect(plugin.made.bytes == most)
+    plugin.made.bytes = 0
     harness.expectNothingHeld()
   }
 

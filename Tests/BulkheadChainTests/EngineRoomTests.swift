@@ -125,7 +125,7 @@ import Testing
     let bytes = [UInt8](repeating: 7, count: 1_500)
     for sink in sinks { sink.put(bytes, .request) }
     harness.run()
-    #expect(harness.plugin().hasWaiters)
+    #expect(harness.plugin().admission.hasWaiters)
     let numbers = sinks.map(\.stream.streamID)
     harness.serve()
     #expect(worker.records.filter { $0.kind == .downstreamData }.map(\.stream) == numbers)

@@ -164,7 +164,7 @@ private final class EngineWalk {
 
   /// All is brought to its end: every worker goes on, and every stream that still is ends.
   private func rest() throws {
-    for plugin in plugins where plugin.first == nil {
+    for plugin in plugins where plugin.workers.first == nil {
       plugin.setState(.ready)
       try addWorker(plugin)
     }
@@ -380,11 +380,11 @@ private final class EngineWalk {
       say("\(worker.number) is ready")
       worker.link.becomeReady()
     }
-    for plugin in plugins where plugin.links.count < 2 {
+    for plugin in plugins where plugin.workers.all.count < 2 {
       say("a worker of \(plugin.number)")
       try addWorker(plugin, ready: random(3) > 0)
     }
-    for plugin in plugins where plugin.settings.hasLane && plugin.lanes.isEmpty && random(2) == 0 {
+    for plugin in plugins where plugin.settings.hasLane && plugin.workers.lanes.isEmpty && random(2) == 0 {
       say("a lane of \(plugin.number)")
       try addWorker(plugin, isLane: true)
     }
@@ -406,7 +406,7 @@ private final class EngineWalk {
     configured.swapAt(0, random(configured.count))
     say("reload \(configured.map(\.name))")
     try harness.reload(configured)
-    for plugin in plugins where plugin.links.isEmpty { try addWorker(plugin) }
+    for plugin in plugins where plugin.workers.all.isEmpty { try addWorker(plugin) }
   }
 
   /// A stream waits for its own client.

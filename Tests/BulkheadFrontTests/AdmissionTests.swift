@@ -129,7 +129,9 @@ import Testing
       }
     }
     let loop = try #require(front.front.loops.first)
-    try waitUntil { (try? loop.eventLoop.submit { loop.engine.chain.plugins.first?.serving.count }.wait()) == 2 }
+    try waitUntil {
+      (try? loop.eventLoop.submit { loop.engine.chain.plugins.first?.workers.serving.count }.wait()) == 2
+    }
     // Streams go to the one with the fewest: to the first, to the second, to the first.
     var clients: [TestClient] = []
     for (number, worker) in [(1, 0), (1, 1), (2, 0)] {

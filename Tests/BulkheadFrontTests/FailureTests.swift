@@ -219,7 +219,7 @@ import Testing
     // The front has done as it was told.
     let loop = try #require(front.front.loops.first)
     try waitUntil {
-      (try? loop.eventLoop.submit { loop.engine.chain.plugins.first?.first?.worker }.wait()) == new.number
+      (try? loop.eventLoop.submit { loop.engine.chain.plugins.first?.workers.first?.worker }.wait()) == new.number
     }
     #expect(try front.get().status == 200)
     old.act(stream: old.seen[0].stream, flags: .continueRequest)

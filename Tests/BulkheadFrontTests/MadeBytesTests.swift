@@ -12,13 +12,13 @@ import Testing
   /// Has the first plugin have all but that many of the bytes under way that it may have.
   private func leave(_ bytes: Int, _ front: TestFront) throws {
     let loop = try #require(front.front.loops.first)
-    try loop.eventLoop.submit { loop.engine.chain.plugins.first.map { $0.madeBytes = $0.maximumMadeBytes - bytes } }
+    try loop.eventLoop.submit { loop.engine.chain.plugins.first.map { $0.made.bytes = $0.made.maximum - bytes } }
       .wait()
   }
 
   private func underWay(_ front: TestFront) throws -> Int {
     let loop = try #require(front.front.loops.first)
-    return try loop.eventLoop.submit { loop.engine.chain.plugins.first?.madeBytes ?? -1 }.wait()
+    return try loop.eventLoop.submit { loop.engine.chain.plugins.first?.made.bytes ?? -1 }.wait()
   }
 
   private func expectNothingUnderWay(_ front: TestFront) throws {
@@ -32,7 +32,7 @@ import Testing
     let loop = try #require(front.front.loops.first)
     try loop.eventLoop.submit {
       let plugin = try #require(loop.engine.chain.plugins.first)
-      let bound = plugin.maximumMadeBytes
+      let bound = plugin.made.maximum
       var first = MadeBytes()
       var second = MadeBytes()
       let little = first.charge(plugin, FrontSettings.coalesced)
@@ -44,12 +44,12 @@ import Testing
       #expect(counted == [true, true, true])
       let beyond = second.charge(plugin, 20_000)
       #expect(!beyond)
-      #expect(plugin.madeBytes == bound)
+      #expect(plugin.made.bytes == bound)
       second.settle()
       second.settle()
-      #expect(plugin.madeBytes == bound - 100_000)
+      #expect(plugin.made.bytes == bound - 100_000)
       first.settle()
-      #expect(plugin.madeBytes == 0)
+      #expect(plugin.made.bytes == 0)
     }.wait()
   }
 

@@ -162,7 +162,7 @@ import Testing
     // dawdler's room is not enough for the next.
     func allAreCounted() -> Bool {
       (try? loop.eventLoop.submit {
-        loop.engine.chain.plugins.allSatisfy { $0.serving.allSatisfy { $0.use.outstanding == 0 } }
+        loop.engine.chain.plugins.allSatisfy { $0.workers.serving.allSatisfy { $0.use.outstanding == 0 } }
       }
       .wait())
         == true

@@ -161,7 +161,7 @@ import Testing
     let free = try #require(workers.first { $0 !== stuck })
     /// Callbacks that run long, as far as the loop knows.
     func stands(_ loop: FrontLoop) throws -> Int? {
-      try loop.eventLoop.submit { loop.engine.chain.plugins.first?.stands.count }.wait()
+      try loop.eventLoop.submit { loop.engine.chain.plugins.first?.workers.long.count }.wait()
     }
     for loop in front.front.loops { try waitUntil { (try? stands(loop)) == 1 } }
     for client in clients[1...] { client.send(killer) }

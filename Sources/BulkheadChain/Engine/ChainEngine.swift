@@ -388,11 +388,11 @@ public final class ChainEngine: @unchecked Sendable {
       // Room is also made without an answer: by records that need none, and by streams that end.
       plugin.lookForRoom()
       next = min(next, plugin.checkWaiters(now: now))
-      if plugin.hasWaiters { next = min(next, now &+ PluginWorkers.lookAgain) }
+      if plugin.admission.hasWaiters { next = min(next, now &+ PluginWorkers.lookAgain) }
     }
     waitingPlugins.removeAll { plugin in
-      if !plugin.hasWaiters { plugin.isWatched = false }
-      return !plugin.hasWaiters
+      if !plugin.admission.hasWaiters { plugin.admission.isWatched = false }
+      return !plugin.admission.hasWaiters
     }
     if next != .max { arm(for: max(next, now &+ 500_000), now: now) }
   }

@@ -82,10 +82,6 @@ public struct PluginSettings: Equatable, Sendable {
     strategy == .failOpen ? openAdmissionWait : admissionWait
   }
 
-  /// After what time to look again at a worker whose first record is of that kind: ns.
-  @inline(__always)
-  func look(_ kind: CallbackKind) -> UInt64 { min(deadlines.look(kind), slow) }
-
   /// The longest that it waits for room in a worker that there is: ns. The plugin is not down then, whatever the strategy.
   var waitForRoom: UInt64 { admissionWait }
 

@@ -23,7 +23,7 @@ extension FilterStream {
       guard let link = visits[place].link, link.isAlive else { return .failed("its worker died", .failure) }
       // The end alone adds nothing, and may be what the plugin lets go of all for.
       if let stage, !self[direction].stages[stage].inbox.isEmpty, !link.held.hasBodyRoom(own: visits[place].held) {
-        plugin.wantRoom(.ofBodies(link))
+        plugin.wantRoom(.ofBodies(link.worker))
         return wait(
           place, direction, isHead: false, for: .body(link.worker), "its worker keeps as much of bodies as it may")
       }
@@ -36,7 +36,7 @@ extension FilterStream {
         case .refused(let why): return .failed(why, .overload)
         }
       }
-      if let link = plugin.worker(atTwinOf: fingerprint) ?? plugin.current(for: keptFromBeginning) {
+      if let link = plugin.workers.worker(atTwinOf: fingerprint) ?? plugin.current(for: keptFromBeginning) {
         return send(kind, direction, to: place, stage, link, isFirst: true)
       }
       if plugin.isQuarantined { return .failed("it is quarantined after repeated crashes", .failure) }
@@ -83,7 +83,7 @@ extension FilterStream {
     if let stage { self[direction].stages[stage].takeBack() }
     switch sent {
     case .ringIsFull:
-      if isFirst, let other = plugin.next(after: link, since: start ?? link, for: keptFromBeginning) {
+      if isFirst, let other = plugin.workers.next(after: link, since: start ?? link, for: keptFromBeginning) {
         return send(kind, direction, to: place, stage, other, isFirst: true, since: start ?? link)
       }
       return wait(

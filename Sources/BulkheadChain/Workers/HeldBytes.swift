@@ -1,11 +1,11 @@
 /// What one worker keeps of one event loop's streams, beside its guest's memory: each keeps its headers to its end. The loop's
 /// part of what a worker may keep bounds it.
-public struct HeldBytes {
+struct HeldBytes {
   /// Streams that the worker has a context for, and the most of them.
-  public private(set) var streams = 0
+  private(set) var streams = 0
   let maximumStreams: Int
   /// Of all those streams, and the most that another one may make it.
-  public private(set) var bytes = 0
+  private(set) var bytes = 0
   let maximumBytes: Int
 
   /// - Parameters:

@@ -5,7 +5,7 @@ import BulkheadCore
 /// plugin itself.
 public struct OwedRecords {
   /// One that is kept, with its number.
-  public struct Record {
+  struct Record {
     var kind: CallbackKind
     var bytes: [UInt8]
     var sequence: UInt64

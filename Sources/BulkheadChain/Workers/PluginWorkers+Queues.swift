@@ -9,7 +9,7 @@ extension PluginWorkers {
   ///
   /// Without a worker, or where it has enough to do, the messages stay, and the next occasion tells of them.
   func notify(ofQueue token: UInt32, atMost most: Int = .max) {
-    guard isOfNewStreams, settings.callbacks.contains(.queueReady), let link = first else { return }
+    guard isOfNewStreams, settings.callbacks.contains(.queueReady), let link = workers.first else { return }
     let room = min(WorkerLink.maximumNotifications - link.root.notifications, most)
     guard room > 0 else {
       hasQueueBacklog = true
@@ -27,7 +27,7 @@ extension PluginWorkers {
   /// The same for all of the plugin's queues, in equal parts.
   public func notifyOfQueues() {
     hasQueueBacklog = false
-    guard isOfNewStreams, settings.callbacks.contains(.queueReady), let link = first else { return }
+    guard isOfNewStreams, settings.callbacks.contains(.queueReady), let link = workers.first else { return }
     let tokens = engine.shared.owing(plugin: shared, worker: link.worker)
     guard !tokens.isEmpty else { return }
     let share = max((WorkerLink.maximumNotifications - link.root.notifications) / tokens.count, 1)

@@ -1,8 +1,8 @@
 /// How far a worker has come, as one event loop sees it. It only goes on: what comes late is no news.
 ///
 /// A pure state machine: it takes events, and says whether something follows of them.
-public struct WorkerLife {
-  public enum State: Comparable {
+struct WorkerLife {
+  enum State {
     /// Mapped; the worker has not said that it serves.
     case attached
     case ready
@@ -22,7 +22,7 @@ public struct WorkerLife {
     case said
   }
 
-  public private(set) var state = State.attached
+  private(set) var state = State.attached
   /// When the loop was told of the worker, which had just been started: CLOCK_MONOTONIC, ns.
   let attachedAt: UInt64
   /// It has answered a stream of this engine.
@@ -36,7 +36,7 @@ public struct WorkerLife {
   var isAlive: Bool { state == .ready || state == .retired }
 
   @inline(__always)
-  var isLost: Bool { state >= .lost }
+  var isLost: Bool { state == .lost || state == .gone }
 
   /// - Returns: whether it is ready by that.
   mutating func becomeReady() -> Bool {
@@ -47,7 +47,7 @@ public struct WorkerLife {
 
   /// - Returns: whether it is retired by that.
   mutating func retire() -> Bool {
-    guard state < .retired else { return false }
+    guard state == .attached || state == .ready else { return false }
     state = .retired
     return true
   }

@@ -5,7 +5,7 @@ import BulkheadWire
 // The questions of a worker about what is shared: each is answered at once.
 extension WorkerLink {
   /// A hostcall that the worker waits for.
-  public func serve(_ reply: inout ReplyRecord, bytes: Int, now: UInt64) throws(WireError) {
+  func serve(_ reply: inout ReplyRecord, bytes: Int, now: UInt64) throws(WireError) {
     let request = try HostcallRequest(&reply.rest)
     guard flood.takesTurn(answersAreTaken: hasTakenAnswers) else {
       lose(.protocolViolation, "it asked on before the answer to its question was taken", failHead: true)
@@ -79,7 +79,7 @@ extension WorkerLink {
   /// - Parameters:
   ///   - sequence: the question's number.
   ///   - status: `proxy_status_t`.
-  public func answer(
+  func answer(
     _ sequence: UInt64, status: UInt32, number: UInt64 = 0,
     payload: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
   ) {

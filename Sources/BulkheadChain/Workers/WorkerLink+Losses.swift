@@ -12,7 +12,7 @@ extension WorkerLink {
   /// Judges the first outstanding callback.
   ///
   /// - Returns: when to look again; nil where nothing is outstanding.
-  public func checkDeadline(now: UInt64) -> UInt64? {
+  func checkDeadline(now: UInt64) -> UInt64? {
     guard !isLost else { return nil }
     if lists.isToBeWokenInTime { wakeForDone(now: now) }
     let before = ledger.headSince

@@ -13,7 +13,7 @@ extension WorkerLink {
   /// Reads the replies that are there, as many as one round takes.
   ///
   /// - Returns: whether there was one.
-  public func poll() -> Bool { poll(takesAll: false) }
+  func poll() -> Bool { poll(takesAll: false) }
 
   /// - Parameter takesAll: all that its ring holds, as where the worker is dead.
   func poll(takesAll: Bool) -> Bool {
@@ -44,7 +44,7 @@ extension WorkerLink {
     }
     // What is the first one now may have less time than what was it before.
     if plugin.settings.looksOften, let head = ledger.head {
-      engine.arm(for: ledger.headSince &+ plugin.settings.look(head.kind), now: now)
+      engine.arm(for: ledger.headSince &+ plugin.look(head.kind), now: now)
     }
     if !isLost, channel.hasReply {
       engine.activate(self)
@@ -105,6 +105,7 @@ extension WorkerLink {
   }
 
   /// A callback was answered.
+  @inline(__always)
   private func callbackDone(_ number: UInt32, _ sequence: UInt64, _ outcome: PluginOutcome, now: UInt64) {
     guard let entry = answered(stream: number, sequence: sequence, now: now) else { return }
     countTime(entry, now: now)

@@ -4,7 +4,7 @@ import BulkheadWire
 
 // Records for the worker: those that its ring has no room for are owed, and the worker is woken once for many.
 extension WorkerLink {
-  public enum Sent {
+  enum Sent {
     case sent(sequence: UInt64)
     case ringIsFull
     /// The record is larger than the whole ring.
@@ -32,7 +32,7 @@ extension WorkerLink {
   ///   - tail: how many bytes follow those in the writer, as the end of its last blob.
   ///   - pieces: shows those bytes.
   @inline(__always)
-  public func send(
+  func send(
     kind: CallbackKind, of stream: FilterStream, at place: Int, isFirst: Bool, hasState: Bool, tail: Int = 0,
     _ pieces: ((UnsafeRawBufferPointer) -> Void) -> Void = { _ in }
   ) -> Sent {
@@ -58,7 +58,7 @@ extension WorkerLink {
     isFirst: Bool = false, hasState: Bool, now: UInt64
   ) {
     plugin.counters.callbacks &+= 1
-    if ledger.isEmpty { engine.arm(for: now &+ plugin.settings.look(kind), now: now) }
+    if ledger.isEmpty { engine.arm(for: now &+ plugin.look(kind), now: now) }
     ledger.append(
       ChannelLedger.Entry(
         sequence: sequence, stream: stream, kind: kind, place: UInt32(truncatingIfNeeded: place),
@@ -181,7 +181,7 @@ extension WorkerLink {
 
   /// Only records that nobody waits for were published: the time of the first one runs from now, since a worker that
   /// slept could not begin with it.
-  public func wakeForDone(now: UInt64) {
+  func wakeForDone(now: UInt64) {
     lists.isToBeWokenInTime = false
     // One that it runs already has its time.
     if case .nothing = running { ledger.restartDone(now: now) }

@@ -8,13 +8,16 @@ import BulkheadWire
 ///
 /// It ties values together that decide without I/O: each stands in a file of its own.
 public final class WorkerLink {
-  public let engine: ChainEngine
+  let engine: ChainEngine
+  /// Whose worker it is.
   public let plugin: PluginWorkers
+  /// The memory that all loops share with the worker.
   public let mapping: WorkerMapping
-  public let channel: FrontChannel
+  let channel: FrontChannel
   var life: WorkerLife
   /// What the worker was sent and has not dealt with.
   var ledger = ChannelLedger()
+  /// Records that found the ring full.
   public internal(set) var owed = OwedRecords()
   /// What the worker keeps of the streams that it has a context for.
   private(set) var held: HeldBytes
@@ -22,20 +25,23 @@ public final class WorkerLink {
   var flood = FloodGuard()
   /// A reply that comes in parts.
   var parts = ReplyParts()
+  /// What is under way for the plugin itself.
   public var root = RootWork()
   var lists = EngineLists()
   /// The worker rings the doorbell for a reply: this loop is asleep to it.
   var isAsleep: Bool
   private var pipes: (any LinkPipes)?
 
+  /// The worker's number.
   public var worker: UInt64 { mapping.worker }
-  public var state: WorkerLife.State { life.state }
+  var state: WorkerLife.State { life.state }
+  /// Nothing is sent to it and nothing read from it any more.
   public var isLost: Bool { life.isLost }
   /// Whether a stream that it has already may go on with it.
   @inline(__always)
   var isAlive: Bool { life.isAlive }
   /// It takes suspects alone.
-  public var isLane: Bool { mapping.isLane }
+  var isLane: Bool { mapping.isLane }
   /// What a stream waits for that is new to the plugin and finds no room in this worker.
   var needOfNew: AdmissionQueue.Need { isLane ? .lane : .worker }
 
@@ -55,6 +61,7 @@ public final class WorkerLink {
 
   // MARK: Life
 
+  /// The worker has said that it serves.
   public func becomeReady() {
     guard life.becomeReady() else { return }
     plugin.starts.add(engine.now &- life.attachedAt)
@@ -62,6 +69,7 @@ public final class WorkerLink {
     settleOwed()
   }
 
+  /// It takes no new streams any more; those that it has go on.
   public func retire() {
     guard life.retire() else { return }
     plugin.reconsider()
@@ -113,23 +121,23 @@ public final class WorkerLink {
   // MARK: What it keeps of streams
 
   /// A stream has a context in the worker, which keeps that many bytes of it.
-  public func hold(_ bytes: Int) { held.hold(bytes) }
+  func hold(_ bytes: Int) { held.hold(bytes) }
 
   /// A stream that is counted has the worker keep that many bytes more, or fewer where it is below 0.
   func holdMore(_ bytes: Int) { held.holdMore(bytes) }
 
   /// The worker keeps nothing of the stream any more.
-  public func letGo(_ bytes: Int) {
+  func letGo(_ bytes: Int) {
     held.letGo(bytes)
     // Its `streamDone` is yet to be sent.
     if state == .retired { lookWhetherIdleLater() }
   }
 
   /// How much it has to do for this engine.
-  public var load: (callbacks: Int, streams: Int) { (ledger.awaited, held.streams) }
+  var load: (callbacks: Int, streams: Int) { (ledger.awaited, held.streams) }
 
   /// How full its channel is.
-  public var use: PluginStatistics.Channel {
+  var use: PluginStatistics.Channel {
     let bytes = channel.occupancy
     return .init(
       worker: worker, outstanding: UInt32(clamping: ledger.awaited + owed.count),

@@ -128,10 +128,12 @@ final class EngineHarness {
     if !engine.retiredChains.isEmpty { wrongs.append("\(engine.retiredChains.count) chains of before") }
     if engine.chain.streams != 0 { wrongs.append("\(engine.chain.streams) streams of the chain") }
     for plugin in engine.plugins.values {
-      if plugin.madeBytes != 0 { wrongs.append("\(plugin.madeBytes) made bytes of plugin \(plugin.number)") }
+      if plugin.made.bytes != 0 { wrongs.append("\(plugin.made.bytes) made bytes of plugin \(plugin.number)") }
       // Those of streams that are over are thrown out when their turn comes.
       plugin.admitWaiters()
-      if plugin.first != nil, plugin.hasWaiters { wrongs.append("streams wait for plugin \(plugin.number)") }
+      if plugin.workers.first != nil, plugin.admission.hasWaiters {
+        wrongs.append("streams wait for plugin \(plugin.number)")
+      }
     }
     for worker in workers {
       wrongs += worker.wrongs
