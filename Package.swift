@@ -251,6 +251,10 @@ let package = Package(
       "bulkhead-hostile",
       ["CBulkheadRing", "BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadRing", "BulkheadSandbox"],
       path: "Tests/Hostile"),
+    // What the workers of tests read and say, for the two targets that have such workers.
+    .target(
+      name: "BulkheadTestSupport", dependencies: ["BulkheadWire", "BulkheadCore"], path: "Tests/Support",
+      swiftSettings: swiftSettings),
     tests("BulkheadCoreTests", ["BulkheadCore"]),
     tests("BulkheadPolicyTests", ["BulkheadPolicy"]),
     tests("BulkheadWireTests", ["BulkheadWire", "BulkheadCore"]),
@@ -270,11 +274,16 @@ let package = Package(
       ],
       linker: wasmtimeLinkage),
     tests("BulkheadConfigTests", ["BulkheadConfig", "BulkheadPolicy", "BulkheadCore"]),
-    tests("BulkheadChainTests", ["BulkheadChain", "BulkheadWire", "BulkheadRing", "BulkheadSystem", "BulkheadCore"]),
+    tests(
+      "BulkheadChainTests",
+      [
+        "BulkheadTestSupport", "BulkheadChain", "BulkheadWire", "BulkheadRing", "BulkheadSystem", "BulkheadCore",
+      ]),
     tests(
       "BulkheadFrontTests",
       [
-        "BulkheadFront", "BulkheadChain", "BulkheadWire", "BulkheadRing", "BulkheadSystem", "BulkheadCore",
+        "BulkheadTestSupport", "BulkheadFront", "BulkheadChain", "BulkheadWire", "BulkheadRing", "BulkheadSystem",
+        "BulkheadCore",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "NIOHTTP2", package: "swift-nio-http2"),

@@ -1,4 +1,5 @@
 import BulkheadCore
+import BulkheadTestSupport
 import BulkheadWire
 import Testing
 
@@ -58,7 +59,7 @@ import Testing
     let worker = workers[row.place]
     #expect(worker.take()?.kind == row.phase.kind)
     let seen = workers.map { $0.records.count }
-    let answer = EngineAnswer(status: 401, body: "no", headers: [("x-why", "test")])
+    let answer = WorkerAnswer(status: 401, body: "no", headers: [("x-why", "test")])
     if row.isLater {
       worker.answer(.pause)
       harness.run()
@@ -70,7 +71,7 @@ import Testing
     var witnesses: [Int] = []
     harness.serve { worker, record in
       if record.kind == .responseHeaders {
-        #expect(record.responseHeaders.first == ":status=401")
+        #expect(record.response.first == ":status=401")
         witnesses.append(worker.link.plugin.place)
       }
       worker.answer()
@@ -133,7 +134,7 @@ import Testing
     let sink = harness.sink(.tcp)
     sink.come(to: .connection)
     harness.run()
-    worker.answer(answer: EngineAnswer(status: 401, body: "no"))
+    worker.answer(answer: WorkerAnswer(status: 401, body: "no"))
     sink.sendRest()
     harness.serve()
     #expect(sink.isComplete)
@@ -157,7 +158,7 @@ import Testing
     harness.run()
     #expect(second.take()?.text == "one")
     #expect(first.take()?.text == "two")
-    second.answer(answer: EngineAnswer(status: 403))
+    second.answer(answer: WorkerAnswer(status: 403))
     first.answer(.pause)
     harness.serve()
     #expect(sink.client.head == [":status=403"])
@@ -175,7 +176,7 @@ import Testing
     sink.come(to: .requestHead)
     harness.run()
     sink.refuses = [.response]
-    worker.answer(answer: EngineAnswer(status: 200, body: body))
+    worker.answer(answer: WorkerAnswer(status: 200, body: body))
     harness.run()
     #expect(plugin.made.bytes == body.utf8.count)
     sink.set(.response, takes: true)
@@ -187,7 +188,7 @@ import Testing
     plugin.made.bytes = plugin.made.maximum
     sink.come(to: .requestHead)
     harness.run()
-    worker.answer(answer: EngineAnswer(status: 200, body: body))
+    worker.answer(answer: WorkerAnswer(status: 200, body: body))
     harness.serve()
     #expect(sink.stops == ["answered 0 200", "made too much 0"])
     #expect(sink.client.head?.first == ":status=503")

@@ -1,4 +1,5 @@
 import BulkheadCore
+import BulkheadTestSupport
 import BulkheadWire
 import Testing
 
@@ -28,21 +29,21 @@ import Testing
     case brokenPairs
     case actionOnAStreamOfAnother
 
-    func bytes(_ record: EngineRecord, other: UInt32) -> [UInt8] {
+    func bytes(_ record: SeenCallback, other: UInt32) -> [UInt8] {
       let long = String(repeating: "v", count: 2_000)
-      func reply(_ operations: [EngineOperation]) -> [UInt8] {
-        EngineWorker.reply(.callbackDone, record.stream, record.sequence, [], operations)
+      func reply(_ operations: [WorkerOperation]) -> [UInt8] {
+        WorkerReply.bytes(.callbackDone, record.stream, record.sequence, [], operations)
       }
-      var good = EngineWorker.reply(.callbackDone, record.stream, record.sequence)
+      var good = WorkerReply.bytes(.callbackDone, record.stream, record.sequence)
       switch self {
       case .headersBeyondTheMap:
         return reply((0..<100).map { .edit(.add, .requestHeaders, "n\($0)", long) })
       case .entriesBeyondTheMap: return reply((0..<2_000).map { .edit(.add, .requestHeaders, "n\($0)", "") })
       case .bytesOfABufferThatItIsNotTold: return reply([.text(.responseBody, 0, 0, "x")])
-      case .wrongSequence: return EngineWorker.reply(.callbackDone, record.stream, record.sequence + 1)
-      case .answeredTwice: return EngineWorker.reply(.callbackDone, record.stream, record.sequence - 1)
-      case .wrongStream: return EngineWorker.reply(.callbackDone, other, record.sequence)
-      case .noStream: return EngineWorker.reply(.callbackDone, CallbackRecord.noStream, record.sequence)
+      case .wrongSequence: return WorkerReply.bytes(.callbackDone, record.stream, record.sequence + 1)
+      case .answeredTwice: return WorkerReply.bytes(.callbackDone, record.stream, record.sequence - 1)
+      case .wrongStream: return WorkerReply.bytes(.callbackDone, other, record.sequence)
+      case .noStream: return WorkerReply.bytes(.callbackDone, CallbackRecord.noStream, record.sequence)
       case .unknownKind:
         good[0] = 99
         return good
@@ -55,16 +56,16 @@ import Testing
         good[16] = 1
         return good + [99, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
       case .answerWithoutStatus:
-        return EngineWorker.reply(
-          .callbackDone, record.stream, record.sequence, [], [], EngineAnswer(status: 0))
-      case .actionWithASequence: return EngineWorker.reply(.streamAction, record.stream, record.sequence)
+        return WorkerReply.bytes(
+          .callbackDone, record.stream, record.sequence, [], [], WorkerAnswer(status: 0))
+      case .actionWithASequence: return WorkerReply.bytes(.streamAction, record.stream, record.sequence)
       case .renewalThatIsNotAllowed:
         var writer = WireWriter()
         writer.vmEnded(VMEnd(reason: .trap, streams: [record.stream]), stream: record.stream, sequence: record.sequence)
         return writer.array
-      case .partOfNothing: return EngineWorker.reply(.part, CallbackRecord.noStream, 0) + [1]
+      case .partOfNothing: return WorkerReply.bytes(.part, CallbackRecord.noStream, 0) + [1]
       case .brokenPairs: return reply([.edit(.set, .requestHeaders, "", "no pairs at all")])
-      case .actionOnAStreamOfAnother: return EngineWorker.reply(.streamAction, other, 0, .continueRequest)
+      case .actionOnAStreamOfAnother: return WorkerReply.bytes(.streamAction, other, 0, .continueRequest)
       }
     }
   }
@@ -151,7 +152,7 @@ import Testing
     sink.start([("a", "1")])
     #expect(sink.stream.streamID != stream)
     harness.run()
-    worker.act(stream, [], answer: EngineAnswer(status: 401))
+    worker.act(stream, [], answer: WorkerAnswer(status: 401))
     harness.run()
     #expect(sink.stops.isEmpty)
     harness.serve()
@@ -165,14 +166,14 @@ import Testing
     let sink = harness.sink(.http)
     sink.come(to: .requestHead)
     var seen: [String: [String]] = [:]
-    let serve: (EngineWorker, EngineRecord) -> Void = { worker, record in
+    let serve: (EngineWorker, SeenCallback) -> Void = { worker, record in
       let place = worker.link.plugin.place
       switch record.kind {
       case .requestHeaders:
-        if place == 1 { seen["request"] = record.requestHeaders }
+        if place == 1 { seen["request"] = record.request }
         worker.answer([], [.edit(.add, .requestHeaders, "from-\(place)", "r")])
       case .responseHeaders:
-        if place == 0 { seen["response"] = record.responseHeaders }
+        if place == 0 { seen["response"] = record.response }
         worker.answer([], [.edit(.add, .responseHeaders, "from-\(place)", "s")])
       case .requestTrailers:
         if place == 1 { seen["trailers"] = record.trailers }

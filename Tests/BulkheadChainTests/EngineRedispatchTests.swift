@@ -35,8 +35,8 @@ import Testing
     #expect(record?.isFirst == true)
     // The other worker knows nothing of the stream: it is told all.
     if phase.proto == .http {
-      #expect(record?.requestHeaders.contains("a=1") == true)
-      #expect(record?.responseHeaders.contains("b=2") == (phase.direction == .response))
+      #expect(record?.request.contains("a=1") == true)
+      #expect(record?.response.contains("b=2") == (phase.direction == .response))
     }
     if phase.isBytes {
       #expect(record?.text == (phase.direction == .request ? EngineSink.requestText : EngineSink.responseText))

@@ -1,4 +1,5 @@
 import BulkheadCore
+import BulkheadTestSupport
 import BulkheadWire
 import Glibc
 import Testing
@@ -25,7 +26,7 @@ import Testing
 private final class EngineWalk {
   /// Bytes that are all over the place.
   private static let noise: [UInt8] = {
-    let random = engineRandom(1)
+    let random = seededRandom(1)
     return (0..<16_384).map { _ in UInt8(random(256)) }
   }()
 
@@ -55,7 +56,7 @@ private final class EngineWalk {
   }
 
   init(seed: Int) throws {
-    let random = engineRandom(seed &+ 1)
+    let random = seededRandom(seed &+ 1)
     self.random = random
     // The first numbers of a small seed are much alike.
     for _ in 0..<8 { _ = random(2) }
@@ -265,8 +266,14 @@ private final class EngineWalk {
   }
 
   private func anyWorker() -> EngineWorker? {
-    let alive = harness.workers.filter { !$0.isDead && !$0.link.isLost }
-    return alive.isEmpty ? nil : alive[random(alive.count)]
+    let count = harness.workers.count { !$0.isDead && !$0.link.isLost }
+    guard count > 0 else { return nil }
+    var left = random(count)
+    for worker in harness.workers where !worker.isDead && !worker.link.isLost {
+      if left == 0 { return worker }
+      left -= 1
+    }
+    return nil
   }
 
   /// A worker does its next piece of work.
@@ -284,7 +291,7 @@ private final class EngineWalk {
     case 3: if isHostile, random(4) == 0 { lie(worker, record) }
     case 4:
       say("\(worker.number) answers \(record.kind.name) itself")
-      worker.answer(answer: EngineAnswer(status: 200 + UInt32(random(300)), body: random(2) == 0 ? "" : "own"))
+      worker.answer(answer: WorkerAnswer(status: 200 + UInt32(random(300)), body: random(2) == 0 ? "" : "own"))
       changed(record.stream)
     default:
       let flags = flags(record.kind)
@@ -305,8 +312,8 @@ private final class EngineWalk {
     return flags
   }
 
-  private func operations(_ stream: UInt32) -> [EngineOperation] {
-    var operations: [EngineOperation] = []
+  private func operations(_ stream: UInt32) -> [WorkerOperation] {
+    var operations: [WorkerOperation] = []
     if proto == .http, random(4) == 0 {
       let map = EditedMap(rawValue: UInt8(random(4))) ?? .requestHeaders
       operations.append(.edit(random(2) == 0 ? .add : .replace, map, "x\(random(4))", "v"))
@@ -336,19 +343,19 @@ private final class EngineWalk {
     let isAnswer = random(10) == 0
     say("\(worker.number) acts")
     worker.act(
-      stream, flags(.none), operations(stream), answer: isAnswer ? EngineAnswer(status: 302, body: "act") : nil)
+      stream, flags(.none), operations(stream), answer: isAnswer ? WorkerAnswer(status: 302, body: "act") : nil)
   }
 
-  private func lie(_ worker: EngineWorker, _ record: EngineRecord) {
+  private func lie(_ worker: EngineWorker, _ record: SeenCallback) {
     say("\(worker.number) lies at \(record.kind.name)")
     switch random(4) {
     case 0: worker.reply((0..<(1 + random(40))).map { _ in UInt8(random(256)) })
-    case 1: worker.reply(EngineWorker.reply(.callbackDone, record.stream, record.sequence &+ UInt64(1 + random(3))))
-    case 2: worker.reply(EngineWorker.reply(.callbackDone, record.stream &+ 1, record.sequence))
+    case 1: worker.reply(WorkerReply.bytes(.callbackDone, record.stream, record.sequence &+ UInt64(1 + random(3))))
+    case 2: worker.reply(WorkerReply.bytes(.callbackDone, record.stream &+ 1, record.sequence))
     default:
       let long = String(repeating: "v", count: 900)
       worker.reply(
-        EngineWorker.reply(
+        WorkerReply.bytes(
           .callbackDone, record.stream, record.sequence, [],
           (0..<1_100).map { .edit(.add, .requestHeaders, "n\($0)", $0 < 3 ? long : "") }))
       changed(record.stream)

@@ -1,19 +1,9 @@
 import BulkheadCore
+import BulkheadTestSupport
 import Testing
 
 @testable import BulkheadChain
 @testable import BulkheadFront
-
-/// Numbers from 0 to below the one asked for, the same ones for each seed.
-func seededRandom(_ seed: Int) -> (Int) -> Int {
-  var state = UInt64(truncatingIfNeeded: seed) &* 0x9E37_79B9_7F4A_7C15 | 1
-  return { below in
-    state ^= state << 13
-    state ^= state >> 7
-    state ^= state << 17
-    return Int(truncatingIfNeeded: state >> 16) % below
-  }
-}
 
 /// A chunk of that text.
 func chunk(_ text: String) -> ByteChunk { Array(text.utf8).withUnsafeBytes { ByteChunk(copying: $0) } }

@@ -1,5 +1,6 @@
 import BulkheadCore
 import BulkheadSystem
+import BulkheadTestSupport
 import BulkheadWire
 import Glibc
 import Testing

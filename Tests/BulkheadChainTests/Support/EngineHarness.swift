@@ -1,6 +1,7 @@
 import BulkheadCore
 import BulkheadRing
 import BulkheadSystem
+import BulkheadTestSupport
 import BulkheadWire
 import Testing
 
@@ -80,7 +81,7 @@ final class EngineHarness {
   func run() {
     for _ in 0..<100_000 {
       var hasWorked = loop.turn()
-      for worker in workers where !worker.link.isLost && worker.link.channel.hasReply {
+      for worker in workers where !worker.isDead && !worker.link.isLost && worker.link.channel.hasReply {
         hasWorked = true
         if worker.link.isAsleep { worker.link.rung() } else { _ = worker.link.poll() }
       }
@@ -101,7 +102,7 @@ final class EngineHarness {
   ///
   /// - Parameter idle: those of the plugin at that place do nothing.
   func serve(
-    but idle: Int? = nil, _ serve: (EngineWorker, EngineRecord) -> Void = { worker, _ in worker.answer() }
+    but idle: Int? = nil, _ serve: (EngineWorker, SeenCallback) -> Void = { worker, _ in worker.answer() }
   ) {
     for _ in 0..<10_000 {
       run()

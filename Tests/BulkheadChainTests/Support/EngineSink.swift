@@ -1,4 +1,5 @@
 import BulkheadCore
+import BulkheadTestSupport
 import BulkheadWire
 
 @testable import BulkheadChain
@@ -195,7 +196,7 @@ final class EngineSink: StreamSink {
     switch cause {
     case .failed(_, let fault):
       stops.append("\(fault == .failure ? "failed" : "overload") \(place)")
-      end(with: EngineAnswer(status: 503, body: "failed"))
+      end(with: WorkerAnswer(status: 503, body: "failed"))
     case .closed:
       stops.append("closed \(place)")
       isReset = true
@@ -207,14 +208,14 @@ final class EngineSink: StreamSink {
         return stop(.madeTooMuch, by: place)
       }
       end(
-        with: EngineAnswer(
+        with: WorkerAnswer(
           status: local.status, body: String(decoding: local.body, as: UTF8.self), headers: local.headers.strings))
     case .holdsTooMuch(let direction):
       stops.append("holds too much \(place) \(direction)")
-      end(with: EngineAnswer(status: direction == .request ? 413 : 500, body: "large"))
+      end(with: WorkerAnswer(status: direction == .request ? 413 : 500, body: "large"))
     case .madeTooMuch:
       stops.append("made too much \(place)")
-      end(with: EngineAnswer(status: 503, body: "made"))
+      end(with: WorkerAnswer(status: 503, body: "made"))
     }
   }
 
@@ -224,7 +225,7 @@ final class EngineSink: StreamSink {
   }
 
   /// Answers in place of the upstream, where that is still possible.
-  private func end(with answer: EngineAnswer) {
+  private func end(with answer: WorkerAnswer) {
     guard isHTTP, client.head == nil else { return cutOff() }
     let from = stream.wayBack
     isOwnAnswer = true
@@ -246,7 +247,7 @@ final class EngineSink: StreamSink {
 
   func shed(for plugin: PluginWorkers, after milliseconds: UInt64) {
     stops.append("shed")
-    end(with: EngineAnswer(status: 408, body: "shed"))
+    end(with: WorkerAnswer(status: 408, body: "shed"))
   }
 
   func charge(_ bytes: Int, to plugin: PluginWorkers, _ direction: Direction) -> Bool {

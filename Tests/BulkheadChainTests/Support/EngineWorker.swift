@@ -1,68 +1,11 @@
 import BulkheadCore
 import BulkheadRing
 import BulkheadSystem
+import BulkheadTestSupport
 import BulkheadWire
 import Testing
 
 @testable import BulkheadChain
-
-/// A callback record, copied.
-struct EngineRecord {
-  var kind: CallbackKind
-  var stream: UInt32
-  var sequence: UInt64
-  var isFirst: Bool
-  var isEnd: Bool
-  var payload: [UInt8]
-  private var request: [UInt8]
-  private var response: [UInt8]
-
-  init(_ record: CallbackRecord) {
-    kind = record.kind
-    stream = record.stream
-    sequence = record.sequence
-    isFirst = record.flags.contains(.firstOfStream)
-    isEnd = record.flags.contains(.endOfStream)
-    payload = [UInt8](record.payload)
-    request = [UInt8](record.requestHeaderBytes)
-    response = [UInt8](record.responseHeaderBytes)
-  }
-
-  var text: String { String(decoding: payload, as: UTF8.self) }
-  var requestHeaders: [String] { Self.lines(request) }
-  var responseHeaders: [String] { Self.lines(response) }
-  var trailers: [String] { Self.lines(payload) }
-
-  private static func lines(_ block: [UInt8]) -> [String] {
-    block.withUnsafeBytes { (try? PairsView($0))?.strings.map { "\($0)=\($1)" } ?? [] }
-  }
-}
-
-/// What a reply asks for.
-enum EngineOperation {
-  case edit(ReplyOperation.Code, EditedMap, String, String)
-  case splice(EditedBuffer, Int, Int, [UInt8])
-  case property(String, String)
-
-  static func text(_ buffer: EditedBuffer, _ start: Int, _ length: Int, _ text: String) -> EngineOperation {
-    .splice(buffer, start, length, Array(text.utf8))
-  }
-
-  func write(into writer: inout WireWriter) {
-    func with(_ key: String, _ value: String, _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> Void) {
-      Array(key.utf8).withUnsafeBytes { key in Array(value.utf8).withUnsafeBytes { body(key, $0) } }
-    }
-    switch self {
-    case .edit(let code, let map, let key, let value):
-      with(key, value) { writer.edit(code, map, key: $0, value: $1) }
-    case .splice(let buffer, let start, let length, let bytes):
-      bytes.withUnsafeBytes {
-        writer.splice(buffer, start: UInt32(start), length: UInt32(length), value: $0)
-      }
-    case .property(let key, let value): with(key, value) { writer.operation(.setProperty, key: $0, value: $1) }
-    }
-  }
-}
 
 /// The worker's end of a channel, driven by hand: it takes records when the test says so, and answers what the test says.
 ///
@@ -73,9 +16,9 @@ final class EngineWorker {
   private let channel: WorkerChannel
   private unowned let loop: EngineLoop
   /// What it has run, the ends of streams included.
-  private(set) var records: [EngineRecord] = []
+  private(set) var records: [SeenCallback] = []
   /// The record that it has taken and not answered.
-  private(set) var current: EngineRecord?
+  private(set) var current: SeenCallback?
   private var hasBegun = false
   /// Streams that it has a context for.
   private(set) var open: Set<UInt32> = []
@@ -104,7 +47,7 @@ final class EngineWorker {
   /// The next record that wants an answer. What wants none is done with on the way, and what was taken back or is for a
   /// stream that its VM has lost is said to be discarded.
   @discardableResult
-  func take() -> EngineRecord? {
+  func take() -> SeenCallback? {
     if let current { return current }
     while !isDead {
       guard let record = read() else { return nil }
@@ -135,17 +78,17 @@ final class EngineWorker {
     return nil
   }
 
-  private func read() -> EngineRecord? {
+  private func read() -> SeenCallback? {
     do {
       guard let (bytes, _) = try channel.nextCallback() else { return nil }
-      return EngineRecord(try CallbackRecord(bytes))
+      return SeenCallback(try CallbackRecord(bytes))
     } catch {
       wrongs.append("a record that cannot be: \(error)")
       return nil
     }
   }
 
-  private func note(_ record: EngineRecord) { if !forgetsRecords { records.append(record) } }
+  private func note(_ record: SeenCallback) { if !forgetsRecords { records.append(record) } }
 
   /// It was told the ends of all streams that it has lost: what comes late does not matter any more.
   func forgetLost() { lost = [] }
@@ -180,11 +123,11 @@ final class EngineWorker {
   ///
   /// - Returns: false where there was none, or no room for the answer.
   @discardableResult
-  func answer(_ flags: ReplyRecord.Flags = [], _ operations: [EngineOperation] = [], answer: EngineAnswer? = nil)
+  func answer(_ flags: ReplyRecord.Flags = [], _ operations: [WorkerOperation] = [], answer: WorkerAnswer? = nil)
     -> Bool
   {
     guard let record = take() else { return false }
-    return reply(Self.reply(.callbackDone, record.stream, record.sequence, flags, operations, answer))
+    return reply(WorkerReply.bytes(.callbackDone, record.stream, record.sequence, flags, operations, answer))
   }
 
   /// Answers with these bytes, whatever they are.
@@ -196,7 +139,7 @@ final class EngineWorker {
     return true
   }
 
-  private func finish(_ record: EngineRecord) {
+  private func finish(_ record: SeenCallback) {
     note(record)
     current = nil
     hasBegun = false
@@ -207,9 +150,7 @@ final class EngineWorker {
   /// Says that it has not run the record.
   func discard() {
     guard let record = current else { return }
-    var writer = WireWriter()
-    writer.discarded(stream: record.stream, sequence: record.sequence)
-    _ = say(writer.array)
+    _ = say(WorkerReply.discarded(stream: record.stream, sequence: record.sequence))
     current = nil
     hasBegun = false
     channel.end(memoryBytes: 0, droppedLogLines: 0)
@@ -228,9 +169,7 @@ final class EngineWorker {
   func endIdleVM(_ reason: ExitReason = .trap) { endVM(stream: CallbackRecord.noStream, sequence: 0, reason) }
 
   private func endVM(stream: UInt32, sequence: UInt64, _ reason: ExitReason) {
-    var writer = WireWriter()
-    writer.vmEnded(VMEnd(reason: reason, streams: open.sorted()), stream: stream, sequence: sequence)
-    _ = say(writer.array)
+    _ = say(WorkerReply.vmEnded(reason, streams: open, stream: stream, sequence: sequence))
     lost.formUnion(open)
     open = []
   }
@@ -238,27 +177,21 @@ final class EngineWorker {
   /// Acts on a stream, outside any callback.
   @discardableResult
   func act(
-    _ stream: UInt32, _ flags: ReplyRecord.Flags = [], _ operations: [EngineOperation] = [],
-    answer: EngineAnswer? = nil
+    _ stream: UInt32, _ flags: ReplyRecord.Flags = [], _ operations: [WorkerOperation] = [],
+    answer: WorkerAnswer? = nil
   ) -> Bool {
-    say(Self.reply(.streamAction, stream, 0, flags, operations, answer))
+    say(WorkerReply.bytes(.streamAction, stream, 0, flags, operations, answer))
   }
 
   /// Writes a record, whatever it is; a large one in parts.
   func say(_ bytes: [UInt8]) -> Bool {
     let most = link.mapping.layout.replyBytes / 4
-    guard bytes.count > most else { return bytes.withUnsafeBytes { (try? channel.reply($0, loop: 0)) ?? false } }
-    var writer = WireWriter()
-    var isWhole = true
-    bytes.withUnsafeBytes { bytes in
-      ReplyParts.split(bytes, maximumRecord: most, &writer) {
-        isWhole = (try? channel.reply($0, loop: 0)) ?? false
-        // The loop reads on: there is room again.
-        _ = link.poll()
-        return isWhole
-      }
+    return WorkerReply.say(bytes, atMost: most) {
+      let isSaid = (try? channel.reply($0, loop: 0)) ?? false
+      // The loop reads on: there is room again.
+      if bytes.count > most { _ = link.poll() }
+      return isSaid
     }
-    return isWhole
   }
 
   /// The process is gone.
@@ -266,37 +199,5 @@ final class EngineWorker {
     guard !isDead else { return }
     isDead = true
     link.died()
-  }
-
-  static func reply(
-    _ kind: ReplyRecord.Kind, _ stream: UInt32, _ sequence: UInt64, _ flags: ReplyRecord.Flags = [],
-    _ operations: [EngineOperation] = [], _ answer: EngineAnswer? = nil
-  ) -> [UInt8] {
-    var writer = WireWriter()
-    let at = writer.replyHead(kind, stream: stream, sequence: sequence)
-    for operation in operations { operation.write(into: &writer) }
-    var flags = flags
-    if let answer {
-      flags.insert(.localResponse)
-      answer.write(into: &writer)
-    }
-    writer.replyCounts(at: at, flags: flags, operations: operations.count)
-    return writer.array
-  }
-}
-
-/// A plugin's answer in place of the response.
-struct EngineAnswer {
-  var status: UInt32
-  var body = ""
-  var headers: [(String, String)] = []
-
-  func write(into writer: inout WireWriter) {
-    var pairs = WireWriter()
-    pairs.pairs(headers)
-    let none = UnsafeRawBufferPointer(start: nil, count: 0)
-    Array(body.utf8).withUnsafeBytes { body in
-      writer.localResponse(status: status, grpcStatus: -1, details: none, body: body, serializedHeaders: pairs.bytes)
-    }
   }
 }

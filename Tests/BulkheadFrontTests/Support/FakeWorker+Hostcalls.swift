@@ -1,3 +1,4 @@
+import BulkheadTestSupport
 import BulkheadWire
 import Glibc
 

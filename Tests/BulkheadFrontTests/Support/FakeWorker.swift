@@ -1,46 +1,10 @@
 import BulkheadCore
 import BulkheadRing
 import BulkheadSystem
+import BulkheadTestSupport
 import BulkheadWire
 import Glibc
 import Synchronization
-
-/// What came in a callback record, copied.
-struct SeenCallback: Sendable {
-  var kind: CallbackKind
-  var flags: CallbackRecord.Flags
-  var stream: UInt32
-  var sequence: UInt64
-  /// Pairs as `key=value`; NULs in keys are dots.
-  var connection: [String]
-  var properties: [String]
-  var request: [String]
-  var response: [String]
-  var payload: [UInt8]
-  var text: String { String(decoding: payload, as: UTF8.self) }
-  var isEnd: Bool { flags.contains(.endOfStream) }
-  /// The trailers of a trailers callback.
-  var trailers: [String] {
-    payload.withUnsafeBytes { ((try? PairsView($0))?.strings ?? []).map { "\($0)=\($1)" } }
-  }
-
-  init(_ record: CallbackRecord) {
-    kind = record.kind
-    flags = record.flags
-    stream = record.stream
-    sequence = record.sequence
-    func lines(_ pairs: PairsView) -> [String] {
-      pairs.strings.map { key, value in
-        String(key.map { $0 == "\0" ? "." : $0 }) + "=" + value
-      }
-    }
-    connection = lines(record.connectionProperties)
-    properties = lines(record.streamProperties)
-    request = lines(record.requestHeaders)
-    response = lines(record.responseHeaders)
-    payload = [UInt8](record.payload)
-  }
-}
 
 /// The worker's end of a channel, in a thread of this process, which does to each callback what the test says.
 final class FakeWorker: @unchecked Sendable {
@@ -76,33 +40,7 @@ final class FakeWorker: @unchecked Sendable {
     case discard
   }
 
-  enum Operation: Sendable {
-    case edit(ReplyOperation.Code, EditedMap, String, String)
-    case splice(EditedBuffer, Int, Int, [UInt8])
-    case property(String, String)
-    case host(String)
-
-    static func text(_ buffer: EditedBuffer, _ start: Int, _ length: Int, _ text: String) -> Operation {
-      .splice(buffer, start, length, Array(text.utf8))
-    }
-
-    func write(into writer: inout WireWriter) {
-      func with(_ key: String, _ value: String, _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> Void) {
-        Array(key.utf8).withUnsafeBytes { key in Array(value.utf8).withUnsafeBytes { body(key, $0) } }
-      }
-      switch self {
-      case .edit(let code, let map, let key, let value):
-        with(key, value) { writer.edit(code, map, key: $0, value: $1) }
-      case .splice(let buffer, let start, let length, let bytes):
-        bytes.withUnsafeBytes {
-          writer.splice(buffer, start: UInt32(start), length: UInt32(length), value: $0)
-        }
-      case .property(let key, let value): with(key, value) { writer.operation(.setProperty, key: $0, value: $1) }
-      case .host(let value): with("", value) { writer.operation(.overrideHost, key: $0, value: $1) }
-      }
-    }
-  }
-
+  typealias Operation = WorkerOperation
   typealias Behaviour = @Sendable (SeenCallback, Int) -> Action
 
   let number: UInt64
@@ -186,20 +124,12 @@ final class FakeWorker: @unchecked Sendable {
   func act(_ record: [UInt8], loop: Int = 0) { lock.locked { actions.append((loop, record)) } }
 
   func act(stream: UInt32, flags: ReplyRecord.Flags, _ operations: [Operation] = [], loop: Int = 0) {
-    var writer = WireWriter()
-    let at = writer.replyHead(.streamAction, stream: stream, sequence: 0)
-    for operation in operations { operation.write(into: &writer) }
-    writer.replyCounts(at: at, flags: flags, operations: operations.count)
-    act(writer.array, loop: loop)
+    act(WorkerReply.bytes(.streamAction, stream, 0, flags, operations), loop: loop)
   }
 
   /// Acts on the stream without end, and changes nothing.
   func talkWithoutEnd(of stream: UInt32) {
-    var writer = WireWriter()
-    let at = writer.replyHead(.streamAction, stream: stream, sequence: 0)
-    writer.replyCounts(at: at, flags: [], operations: 0)
-    let record = writer.array
-    lock.locked { endless = record }
+    say(withoutEnd: WorkerReply.bytes(.streamAction, stream, 0))
   }
 
   /// Rings the doorbell of the first loop.
@@ -252,7 +182,6 @@ final class FakeWorker: @unchecked Sendable {
         callback: callback.kind.rawValue, loop: next.loop, stream: callback.stream, sequence: callback.sequence,
         nowNanoseconds: Clock.monotonicNanoseconds)
       lock.locked { seenCallbacks.append(callback) }
-      var writer = WireWriter()
       switch action {
       case .die: return
       case .hang:
@@ -270,47 +199,34 @@ final class FakeWorker: @unchecked Sendable {
       case .slow(let milliseconds):
         let end = Clock.monotonicNanoseconds + UInt64(milliseconds) * 1_000_000
         _ = holds { Clock.monotonicNanoseconds >= end }
-        write(.goOn(), for: callback, into: &writer)
-        send(writer.array, loop: next.loop)
+        reply(.goOn(), to: callback, loop: next.loop)
       case .raw(let bytes): send(bytes, loop: next.loop)
       case .keepQuiet: break
       case .endVM: endVM(callback, loop: next.loop)
       case .discard: discard(callback, loop: next.loop)
       case .goOn, .pause, .respond, .close, .reply, .dieUnseen:
-        if callback.kind != .streamDone {
-          write(action, for: callback, into: &writer)
-          send(writer.array, loop: next.loop)
-        }
+        if callback.kind != .streamDone { reply(action, to: callback, loop: next.loop) }
       }
       channel.end(memoryBytes: 0, droppedLogLines: 0)
       channel.finish(loop: next.loop)
     }
   }
 
-  private func write(_ action: Action, for callback: SeenCallback, into writer: inout WireWriter) {
-    let at = writer.replyHead(.callbackDone, stream: callback.stream, sequence: callback.sequence)
+  private func reply(_ action: Action, to callback: SeenCallback, loop: Int) {
+    func say(
+      _ flags: ReplyRecord.Flags = [], _ operations: [Operation] = [], _ answer: WorkerAnswer? = nil
+    ) {
+      let reply = WorkerReply.bytes(
+        .callbackDone, callback.stream, callback.sequence, flags, operations, answer)
+      send(reply, loop: loop)
+    }
     switch action {
-    case .goOn(let edits):
-      for (operation, map, key, value) in edits {
-        Array(key.utf8).withUnsafeBytes { key in
-          Array(value.utf8).withUnsafeBytes { value in writer.edit(operation, map, key: key, value: value) }
-        }
-      }
-      writer.replyCounts(at: at, flags: [], operations: edits.count)
-    case .pause: writer.replyCounts(at: at, flags: .pause, operations: 0)
-    case .close: writer.replyCounts(at: at, flags: .closeStream, operations: 0)
-    case .reply(let flags, let operations):
-      for operation in operations { operation.write(into: &writer) }
-      writer.replyCounts(at: at, flags: flags, operations: operations.count)
+    case .goOn(let edits): say([], edits.map { .edit($0, $1, $2, $3) })
+    case .pause: say(.pause)
+    case .close: say(.closeStream)
+    case .reply(let flags, let operations): say(flags, operations)
     case .respond(let status, let body, let headers, let grpc):
-      writer.replyCounts(at: at, flags: .localResponse, operations: 0)
-      var pairs = WireWriter()
-      pairs.pairs(headers)
-      let none = UnsafeRawBufferPointer(start: nil, count: 0)
-      Array(body.utf8).withUnsafeBytes { body in
-        writer.localResponse(
-          status: status, grpcStatus: grpc, details: none, body: body, serializedHeaders: pairs.bytes)
-      }
+      say([], [], WorkerAnswer(status: status, body: body, headers: headers, grpcStatus: grpc))
     case .endVM, .discard, .raw, .die, .dieUnseen, .hang, .keepQuiet, .slow, .stuckInTick, .claimElsewhere: break
     }
   }
@@ -319,17 +235,13 @@ final class FakeWorker: @unchecked Sendable {
   private var open: Set<UInt32> = []
 
   private func endVM(_ callback: SeenCallback, loop: Int) {
-    var writer = WireWriter()
-    writer.vmEnded(
-      VMEnd(reason: .trap, streams: open.sorted()), stream: callback.stream, sequence: callback.sequence)
+    send(
+      WorkerReply.vmEnded(.trap, streams: open, stream: callback.stream, sequence: callback.sequence), loop: loop)
     open = []
-    send(writer.array, loop: loop)
   }
 
   private func discard(_ callback: SeenCallback, loop: Int) {
-    var writer = WireWriter()
-    writer.discarded(stream: callback.stream, sequence: callback.sequence)
-    send(writer.array, loop: loop)
+    send(WorkerReply.discarded(stream: callback.stream, sequence: callback.sequence), loop: loop)
   }
 
   private func say(_ record: [UInt8], times: Int) {
@@ -342,20 +254,11 @@ final class FakeWorker: @unchecked Sendable {
   private static let partBytes = 32 << 10
 
   private func send(_ record: [UInt8], loop: Int) {
-    guard record.count <= Self.partBytes else {
-      var writer = WireWriter()
-      record.withUnsafeBytes {
-        ReplyParts.split($0, maximumRecord: Self.partBytes, &writer) {
-          send([UInt8]($0), loop: loop)
-          return true
-        }
-      }
-      return
-    }
-    record.withUnsafeBytes { bytes in
+    WorkerReply.say(record, atMost: Self.partBytes) { bytes in
       _ = holds { isStopped.load(ordering: .relaxed) || (try? channel.reply(bytes, loop: loop)) != false }
+      sent.add(1)
+      return true
     }
-    sent.add(1)
   }
 }
 

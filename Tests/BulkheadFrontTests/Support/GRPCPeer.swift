@@ -1,3 +1,4 @@
+import BulkheadTestSupport
 import Glibc
 
 /// A gRPC server of the usual Python library, in a process of its own (`Tests/Peers/grpc_server.py`).

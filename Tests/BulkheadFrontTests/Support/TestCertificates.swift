@@ -1,3 +1,4 @@
+import BulkheadTestSupport
 import Glibc
 
 /// Certificates of an authority of the tests, made once a run with the `openssl` of this machine.

@@ -1,14 +1,13 @@
 import BulkheadCore
 import BulkheadRing
 import BulkheadSystem
+import BulkheadTestSupport
 import BulkheadWire
 import Glibc
 import Synchronization
 
 @testable import BulkheadChain
 @testable import BulkheadFront
-
-struct TestError: Error, CustomStringConvertible { var description: String }
 
 /// A whole front in this process, with the supervisor's end of its control socket.
 final class TestFront: @unchecked Sendable {
