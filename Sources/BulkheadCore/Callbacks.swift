@@ -147,7 +147,9 @@ public enum CallbackKind: UInt16, Sendable, CaseIterable {
   public enum Subject: Sendable {
     /// Nothing that travels on a ring.
     case worker
+    /// An HTTP request with its response.
     case httpStream
+    /// A TCP connection.
     case connection
     /// A stream of either kind that is over.
     case anyStream

@@ -7,6 +7,7 @@ public enum WasmFeature: String, Sendable, CaseIterable {
   case functionReferences
   /// Needs `functionReferences`, which it brings with it.
   case gc
+  /// Proposals by their names.
   case relaxedSimd
   case wideArithmetic
   case customPageSizes

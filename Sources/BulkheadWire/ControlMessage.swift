@@ -244,8 +244,9 @@ public enum FrontEvent: Equatable, Sendable {
   case laneWanted(plugin: UInt32)
   /// Streams that were taken for suspects since the last such event of that event loop.
   case suspectsMatched(plugin: UInt32, [SuspectMatches])
-  /// The answers to `leaveState` and `takeState`: what went wrong, for people; empty where nothing did.
+  /// The answer to `leaveState`: what went wrong, for people; empty where nothing did.
   case stateLeft(detail: String)
+  /// The answer to `takeState`: the same.
   case stateTaken(detail: String)
 
   /// The most of `metrics`' text in one message, in bytes.

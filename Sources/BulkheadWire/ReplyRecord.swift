@@ -169,14 +169,18 @@ public struct ReplyOperation {
     /// Put bytes in the place of a range of what the plugin holds of a body: the piece that the callback was about, with
     /// all before it that it has kept. A range beyond the end appends.
     case splice = 5
+    /// Set a property of the stream.
     case setProperty = 6
+    /// Calls out: begin one, and go on with a gRPC stream.
     case httpCall = 7
     case grpcStart = 8
     case grpcSend = 9
     case grpcClose = 10
     case grpcCancel = 11
+    /// Change a metric of the plugin.
     case incrementMetric = 12
     case recordMetric = 13
+    /// Choose the endpoint that the request goes to.
     case overrideHost = 14
 
     /// Whether it changes a header map.

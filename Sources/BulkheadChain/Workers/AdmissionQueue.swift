@@ -5,6 +5,7 @@ public struct AdmissionQueue {
   public enum Part: UInt8, Sendable {
     /// The headers of either direction; of a TCP connection all.
     case headers
+    /// Bytes of that direction, or its trailers.
     case requestBody
     case responseBody
   }
