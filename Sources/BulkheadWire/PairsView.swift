@@ -86,10 +86,7 @@ extension WireWriter {
     patch(UInt32(truncatingIfNeeded: key.count), at: cursor.lengthsAt)
     patch(UInt32(truncatingIfNeeded: value.count), at: cursor.lengthsAt &+ 4)
     cursor.lengthsAt &+= 8
-    unsafe raw(key)
-    u8(0)
-    unsafe raw(value)
-    u8(0)
+    unsafe terminated(key, value)
   }
 
   /// Writes the next pair of the block that `beginPairs` began.

@@ -88,6 +88,22 @@ public struct WireWriter: ~Copyable {
     }
   }
 
+  /// Both, each with a zero byte behind it; the room for all is made at once.
+  @inline(__always)
+  mutating func terminated(_ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer) {
+    reserve(first.count &+ second.count &+ 2)
+    unsafe putTerminated(first)
+    unsafe putTerminated(second)
+  }
+
+  /// For who has reserved the room.
+  @inline(__always)
+  private mutating func putTerminated(_ bytes: UnsafeRawBufferPointer) {
+    if let source = bytes.baseAddress { unsafe (base + count).copyMemory(from: source, byteCount: bytes.count) }
+    unsafe base.storeBytes(of: 0, toByteOffset: count &+ bytes.count, as: UInt8.self)
+    count &+= bytes.count &+ 1
+  }
+
   /// The string's UTF-8 alone, without a length.
   @inline(__always)
   public mutating func raw(_ string: String) {

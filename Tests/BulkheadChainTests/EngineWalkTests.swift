@@ -7,7 +7,8 @@ import Testing
 @testable import BulkheadChain
 
 /// A hundred thousand streams to which anything happens in any order. Whatever it is: each stream ends once, nothing of it is
-/// held afterwards, no worker is told of it behind its end, and bytes that no plugin changes come out as they came.
+/// held afterwards, no worker is told of it behind its end, bytes that no plugin changes come out as they came, and none of
+/// them pass a plugin that was to see them.
 @Suite struct EngineWalkTests {
   /// Streams of one seed.
   static let streams = 1_000
@@ -49,6 +50,8 @@ private final class EngineWalk {
     let sink: EngineSink
     var sent: [Direction: [UInt8]] = [.request: [], .response: []]
     var ended: Set<Direction> = []
+    /// How many bytes of it plugins have looked at, by `EngineWalk.looker`.
+    var seen: [UInt64: Int] = [:]
     /// A plugin was let change the bytes.
     var isChanged = false
     /// Its end was looked at.
@@ -116,6 +119,7 @@ private final class EngineWalk {
     count += 1
     say("begin \(index)")
     lives[index].sink.begin()
+    if lives[index].sink.stream.chain !== harness.engine.chain { wrongs.append("stream \(index) takes an old chain") }
     if random(2) == 0 {
       let look = UInt64(1 + random(4))
       lives[index].sink.stream.fingerprint = Fingerprint(request: look, shape: look &+ 10, client: look &+ 20)
@@ -154,9 +158,38 @@ private final class EngineWalk {
           wrongs.append("bytes of \(index), \(direction): \(came.count) of \(sent.count) are others")
         } else if sink[direction].hasEnded, came != sent {
           wrongs.append("bytes of \(index), \(direction): \(sent.count - came.count) are lost")
+        } else if sink.isOpen, sink[direction].hasEnded {
+          judgeSeen(life, index, direction)
         }
       }
     }
+  }
+
+  /// Each plugin that has not failed the stream has looked at all that is out.
+  private func judgeSeen(_ life: Life, _ index: Int, _ direction: Direction) {
+    let stream = life.sink.stream
+    let settings = life.sink.settings
+    let roles =
+      proto == .tcp
+      ? settings.roles(.tcp, direction) : direction == .request ? settings.requestRoles : settings.responseRoles
+    for role in roles where role.hasBytes && stream.visits[role.place].meeting == .open {
+      let seen = life.seen[Self.looker(stream.chain.plugins[role.place].number, direction)] ?? 0
+      let sent = life.sent[direction]?.count ?? 0
+      if seen != sent { wrongs.append("\(sent) bytes of \(index), \(direction): plugin \(role.place) saw \(seen)") }
+    }
+  }
+
+  private static func looker(_ plugin: UInt32, _ direction: Direction) -> UInt64 {
+    UInt64(plugin) << 1 | (direction == .request ? 0 : 1)
+  }
+
+  /// A plugin has looked at what the record carries.
+  private func see(_ record: SeenCallback, _ worker: EngineWorker) {
+    guard let (direction, isHead) = record.kind.part, !isHead, record.kind != .requestTrailers,
+      record.kind != .responseTrailers,
+      let index = lives.firstIndex(where: { $0.sink.stream.streamID == record.stream })
+    else { return }
+    lives[index].seen[Self.looker(worker.link.plugin.number, direction), default: 0] += record.payload.count
   }
 
   private static func begins(_ whole: [UInt8], with start: [UInt8]) -> Bool {
@@ -175,19 +208,23 @@ private final class EngineWalk {
       for direction in FilterStream.directions { life.sink.set(direction, takes: true) }
     }
     for worker in harness.workers where worker.link.state == .attached { worker.link.becomeReady() }
-    harness.serve()
+    serve()
     judge()
     for index in lives.indices { end(index) }
-    harness.serve()
+    serve()
     // Who waits longer than it may is gone by then.
     harness.pass(milliseconds: 60)
-    harness.serve()
+    serve()
     judge()
     wrongs += harness.heldThings()
     for worker in harness.workers { worker.forgetLost() }
     harness.forgetDeadWorkers()
     harness.loop.forget()
     if wrongs.isEmpty { story = [] }
+  }
+
+  private func serve() {
+    harness.serve { worker, record in if worker.answer() { see(record, worker) } }
   }
 
   func finish() {
@@ -297,7 +334,7 @@ private final class EngineWalk {
       let flags = flags(record.kind)
       let operations = operations(record.stream)
       say("\(worker.number) answers \(record.kind.name) \(flags.rawValue) \(operations.count)")
-      worker.answer(flags, operations)
+      if worker.answer(flags, operations) { see(record, worker) }
     }
   }
 

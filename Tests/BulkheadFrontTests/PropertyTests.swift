@@ -31,6 +31,36 @@ import Testing
     #expect(second.seen(.requestHeaders).last?.properties.contains("n=2") == false)
   }
 
+  @Test func eachPluginOfAChainIsToldWhatHoldsAsItsTurnComes() throws {
+    let front = try TestFront(plugins: [.test("a", .failClose, .allHTTP), .test("b", .failClose, .allHTTP)])
+    defer { front.stop() }
+    let first = try front.addWorker(plugin: 0) { callback, _ in
+      callback.kind == .requestHeaders && callback.request.contains(":path=/2")
+        ? .goOn([(.replace, .requestHeaders, "x-request-id", "another")]) : .goOn()
+    }
+    let second = try front.addWorker(plugin: 1) { callback, _ in
+      callback.kind == .responseHeaders ? .goOn([(.replace, .responseHeaders, ":status", "418")]) : .goOn()
+    }
+    func told(_ worker: FakeWorker, _ kind: CallbackKind, _ name: String) -> String? {
+      worker.seen(kind).last?.properties.first { $0.hasPrefix("\(name)=") }
+    }
+    #expect(try front.get("/1").status == 418)
+    // The same, where nothing has changed.
+    #expect(told(first, .requestHeaders, "request.id") != nil)
+    #expect(told(first, .requestHeaders, "request.id") == told(second, .requestHeaders, "request.id"))
+    #expect(first.seen(.requestHeaders)[0].properties == second.seen(.requestHeaders)[0].properties)
+    // The response comes back by the second one first.
+    #expect(told(second, .responseHeaders, "response.code") != nil)
+    #expect(told(first, .responseHeaders, "response.code") != told(second, .responseHeaders, "response.code"))
+    #expect(try front.get("/2").status == 418)
+    #expect(told(second, .requestHeaders, "request.id") == "request.id=another")
+    #expect(told(first, .requestHeaders, "request.id") != "request.id=another")
+    try first.waitForSeen(2) { $0.kind == .streamDone }
+    try second.waitForSeen(2) { $0.kind == .streamDone }
+    let ends = [first, second].map { $0.seen(.streamDone).map(\.properties) }
+    #expect(ends[0] == ends[1] && ends[0][0] != ends[0][1])
+  }
+
   @Test func propertiesBeyondTheirBoundAreLeftOut() throws {
     let front = try TestFront(plugins: [.test("a", .failClose, .allHTTP), .test("b", .failClose, .allHTTP)])
     defer { front.stop() }

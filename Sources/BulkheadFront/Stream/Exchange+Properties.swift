@@ -6,6 +6,23 @@ import BulkheadWire
 // What plugins are told of a request, as Proxy-Wasm properties.
 extension Exchange {
   func writeProperties(isFirst: Bool, isResponse: Bool, isDone: Bool, into writer: inout WireWriter) {
+    // Nobody else would be told the same.
+    guard chain.plugins.count > 1 else {
+      return makeProperties(isFirst: isFirst, isResponse: isResponse, isDone: isDone, into: &writer)
+    }
+    let id = request.value(of: .requestID) ?? UnsafeRawBufferPointer(start: nil, count: 0)
+    let key = KnownProperties.Key(
+      stream: stream.streamID, isFirst: isFirst, isResponse: isResponse, isDone: isDone,
+      version: stream.properties.version, code: isDone ? status : isResponse ? currentStatus : 0, flags: record.flags,
+      details: record.details.utf8Start, hasPeer: attempt.peer != nil, hasFailed: !attempt.failure.isEmpty)
+    if !known.isCurrent(key, id) {
+      known.begin(key, id)
+      makeProperties(isFirst: isFirst, isResponse: isResponse, isDone: isDone, into: &known.block)
+    }
+    writer.raw(known.block.bytes)
+  }
+
+  private func makeProperties(isFirst: Bool, isResponse: Bool, isDone: Bool, into writer: inout WireWriter) {
     let peer = isResponse ? attempt.peer : nil
     let failure = isResponse && !attempt.failure.isEmpty
     let grpcStatus = isDone ? grpcStatusOfTrailers : nil

@@ -57,6 +57,8 @@ final class Exchange: ResponseReceiver {
 
   var record = StreamRecord("via_upstream")
 
+  var known = KnownProperties()
+
   /// When the stream must have moved on: CLOCK_MONOTONIC, ns; 0 for no limit.
   var deadline: UInt64 = 0
   /// `FilterStream.progress` when the deadline was last set by what the chain waits for.
