@@ -78,14 +78,18 @@ enum HTTPMessages {
   /// What is written of a head reads as the same fields again.
   private static func checkWritten(_ end: Int, _ lines: [[UInt8]], of kind: HeadPrefix.Kind) {
     let first = kind == .request ? 2 : 1
-    var out = ByteBuffer()
-    out.writeString(kind == .request ? "GET / HTTP/1.1\r\n" : "HTTP/1.1 200 OK\r\n")
+    let map = HeaderMap()
     for index in stride(from: first, to: lines.count - 1, by: 2) {
       lines[index].withUnsafeBytes { name in
-        lines[index + 1].withUnsafeBytes { MessageWriter.field(name, $0, into: &out) }
+        lines[index + 1].withUnsafeBytes { map.append(name, $0, name: .other) }
       }
     }
-    out.writeString("\r\n")
+    var out = ByteBuffer()
+    HeadCursor.write(map, into: &out) { head in
+      head.put(kind == .request ? "GET / HTTP/1.1\r\n" : "HTTP/1.1 200 OK\r\n")
+      for entry in map.entries { head.put(map.key(entry), map.value(entry)) }
+      head.put("\r\n")
+    }
     out.withUnsafeReadableBytes { bytes in
       guard case .head(let length, let again) = read(bytes, step: bytes.count, of: kind) else {
         return hold(false, "what was written of a head is none")
