@@ -57,6 +57,7 @@ final class Exchange: ResponseReceiver {
 
   var record = StreamRecord("via_upstream")
 
+  /// What plugins were told last of the stream.
   var known = KnownProperties()
 
   /// When the stream must have moved on: CLOCK_MONOTONIC, ns; 0 for no limit.
@@ -130,6 +131,7 @@ final class Exchange: ResponseReceiver {
     leaveUpstream()
     madeOfRequest.settle()
     stream.end(showsResponse: responseHeadSent)
+    known.end()
     connection.streamHasEnded()
   }
 

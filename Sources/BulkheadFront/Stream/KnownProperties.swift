@@ -36,4 +36,14 @@ struct KnownProperties: ~Copyable {
     self.id.append(contentsOf: id)
     block.reset()
   }
+
+  /// The stream is over. A block that was large is not kept for the next one: each connection would have such a one.
+  mutating func end() {
+    key = nil
+    if id.count > Self.keptBytes { id = [] }
+    block.trim(to: Self.keptBytes)
+  }
+
+  /// The most memory that is kept from stream to stream, of the block and of the id each: bytes.
+  private static let keptBytes = 2_048
 }
