@@ -251,13 +251,13 @@ let package = Package(
       "bulkhead-hostile",
       ["CBulkheadRing", "BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadRing", "BulkheadSandbox"],
       path: "Tests/Hostile"),
-    // What the workers of tests read and say, for the two targets that have such workers.
+    // What the workers of tests read and say, and random bytes, for the targets that have them.
     .target(
       name: "BulkheadTestSupport", dependencies: ["BulkheadWire", "BulkheadCore"], path: "Tests/Support",
       swiftSettings: swiftSettings),
-    tests("BulkheadCoreTests", ["BulkheadCore"]),
+    tests("BulkheadCoreTests", ["BulkheadTestSupport", "BulkheadCore"]),
     tests("BulkheadPolicyTests", ["BulkheadPolicy"]),
-    tests("BulkheadWireTests", ["BulkheadWire", "BulkheadCore"]),
+    tests("BulkheadWireTests", ["BulkheadTestSupport", "BulkheadWire", "BulkheadCore"]),
     tests("BulkheadSystemTests", ["BulkheadSystem", "BulkheadCore", "CBulkheadSys"]),
     tests("BulkheadRingTests", ["BulkheadRing", "BulkheadSystem", "CBulkheadRing"]),
     tests(
@@ -307,7 +307,7 @@ let package = Package(
 if only == "rings" {
   let kept: Set = [
     "CBulkheadSys", "CBulkheadRing", "BulkheadCore", "BulkheadWire", "BulkheadSystem", "BulkheadRing",
-    "BulkheadCoreTests", "BulkheadWireTests", "BulkheadRingTests",
+    "BulkheadTestSupport", "BulkheadCoreTests", "BulkheadWireTests", "BulkheadRingTests",
   ]
   package.targets.removeAll { !kept.contains($0.name) }
   package.products.removeAll()

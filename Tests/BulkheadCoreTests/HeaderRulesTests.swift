@@ -1,4 +1,5 @@
 import BulkheadCore
+import BulkheadTestSupport
 import Testing
 
 @Suite struct HeaderRulesTests {

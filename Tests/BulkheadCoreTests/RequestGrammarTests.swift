@@ -1,4 +1,5 @@
 import BulkheadCore
+import BulkheadTestSupport
 import Testing
 
 /// RFC 9112, 3.2, RFC 9110, 7.2 and RFC 3986, 3.2.2, as the front and workers ask them.
